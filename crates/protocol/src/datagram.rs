@@ -1,0 +1,146 @@
+//! What a datagram on the plain door is: `Request`, a control message, a frame, or nothing of ours and why.
+//!
+//! Total: any bytes give a verdict, and a decoder sees only what got the verdict `Frame`.
+
+use crate::control::{BadControl, Control};
+use crate::jpeg::{self, Defect, Header, Limits};
+use crate::label::{self, Label};
+
+/// What a tutorial viewer sends once, so that the relay learns its address behind the router.
+pub const REQUEST: &[u8] = b"Request";
+
+/// The largest UDP payload over IPv4, and so the largest frame: 65 535 - 20 (IP) - 8 (UDP).
+pub const MAX_DATAGRAM: usize = 65_507;
+
+/// Size of the pieces into which `ffmpeg -f mjpeg udp://..` cuts its stream unless told `pkt_size=65507`.
+const FFMPEG_PIECE: usize = 1472;
+
+/// A datagram with a meaning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Datagram {
+    /// The 7 bytes of a viewer.
+    Request,
+    /// One of ours to one of ours.
+    Control(Control),
+    /// A picture.
+    Frame(Frame),
+}
+
+/// What is known of a frame from its bytes alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Its size.
+    pub header: Header,
+    /// Its label; `None` too where that cannot be read, since the picture is good all the same.
+    pub label: Option<Label>,
+}
+
+/// Why a datagram was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// No picture that may go to a decoder.
+    #[error("{0}")]
+    Jpeg(#[from] Defect),
+    /// A piece of a stream that was cut at 1472 bytes.
+    #[error("it is a 1472-byte piece of a picture")]
+    Piece,
+    /// A control message that cannot be read.
+    #[error("{0}")]
+    Control(#[from] BadControl),
+}
+
+impl Reason {
+    /// The name under which it is counted.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Jpeg(Defect::NotJpeg) => "not_jpeg",
+            Self::Jpeg(Defect::NoEnd) => "no_end",
+            Self::Jpeg(Defect::NoFrameHeader) => "no_frame_header",
+            Self::Jpeg(Defect::Dimensions) => "dimensions",
+            Self::Jpeg(Defect::NoScan) => "no_scan",
+            Self::Jpeg(Defect::TooManyScans) => "too_many_scans",
+            Self::Piece => "piece",
+            Self::Control(BadControl) => "control",
+        }
+    }
+}
+
+/// Tells what `bytes`, one datagram, are, with the default [`Limits`].
+///
+/// # Errors
+/// The [`Reason`] why they are nothing of ours.
+pub fn classify(bytes: &[u8]) -> Result<Datagram, Reason> {
+    if bytes == REQUEST {
+        return Ok(Datagram::Request);
+    }
+    let header = jpeg::scan(bytes, Limits::default()).map_err(|defect| match defect {
+        Defect::NotJpeg | Defect::NoEnd if bytes.len() == FFMPEG_PIECE => Reason::Piece,
+        defect => Reason::Jpeg(defect),
+    })?;
+    match label::segment(bytes) {
+        Ok(Some((kind, body))) if kind != label::FRAME => {
+            Ok(Datagram::Control(Control::parse(kind, body)?))
+        }
+        _ => Ok(Datagram::Frame(Frame {
+            header,
+            label: Label::read(bytes).ok().flatten(),
+        })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use testkit::jpeg::Sketch;
+
+    use super::*;
+
+    #[test]
+    fn only_the_seven_bytes_are_a_request() {
+        assert_eq!(classify(b"Request"), Ok(Datagram::Request));
+        for near in [&b"request"[..], b"Request\n", b"Reques", b""] {
+            assert_eq!(classify(near), Err(Reason::Jpeg(Defect::NotJpeg)));
+        }
+    }
+
+    #[test]
+    fn a_jpeg_is_a_frame_with_or_without_a_label() {
+        let Ok(Datagram::Frame(frame)) = classify(&Sketch::new(300, 200).bytes()) else {
+            panic!("not a frame");
+        };
+        assert_eq!(
+            (frame.header.width, frame.header.height, frame.label),
+            (300, 200, None)
+        );
+    }
+
+    #[test]
+    fn a_label_of_a_later_version_leaves_an_unlabelled_frame() {
+        let jpeg = Sketch::new(8, 8)
+            .segment(0xEB, b"sightline\0\x02Fwhatever")
+            .bytes();
+        assert!(matches!(
+            classify(&jpeg),
+            Ok(Datagram::Frame(Frame { label: None, .. }))
+        ));
+    }
+
+    #[test]
+    fn ffmpegs_pieces_are_recognised() {
+        let mut first = Sketch::new(300, 200).bytes();
+        first.resize(FFMPEG_PIECE, 7);
+        assert_eq!(classify(&first), Err(Reason::Piece));
+        assert_eq!(classify(&[7; FFMPEG_PIECE]), Err(Reason::Piece));
+        assert_eq!(
+            classify(&[7; FFMPEG_PIECE + 1]).unwrap_err().name(),
+            "not_jpeg"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_get_a_verdict(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
+            let _ = classify(&bytes);
+        }
+    }
+}

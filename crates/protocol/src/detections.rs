@@ -1,0 +1,149 @@
+//! The detections message: one line of JSON, the same bytes on every door and in the `--detections` file.
+
+use serde::{Deserialize, Serialize};
+
+/// What a model, or a track between two inferences, says of one frame.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Detections {
+    /// Version of the message, [`Detections::VERSION`].
+    pub v: u32,
+    /// The camera's name.
+    pub camera: String,
+    /// Number of the frame the boxes belong to: its label's, or the relay's count where it has none.
+    pub seq: u64,
+    /// Capture time (arrival where there is no label) in seconds since the Unix epoch.
+    pub t: f64,
+    /// Width of the displayed picture in pixels.
+    pub w: u16,
+    /// Height of the displayed picture in pixels.
+    pub h: u16,
+    /// Whose word it is.
+    pub kind: Kind,
+    /// From taking the JPEG to final boxes, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub infer_ms: Option<f32>,
+    /// Name of the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The boxes, best score first.
+    pub detections: Vec<Detection>,
+}
+
+/// Where boxes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The model's own detections of that frame, unaltered.
+    Inferred,
+    /// The tracks' boxes at that frame.
+    Tracked,
+}
+
+/// One object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    /// Number of its track, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// Number of its class in the model.
+    pub class: usize,
+    /// Name of its class.
+    pub label: String,
+    /// Confidence, 0 to 1.
+    pub score: f32,
+    /// `[x0, y0, x1, y1]` in the displayed picture, 0 to 1, origin top left.
+    #[serde(rename = "box")]
+    pub bounds: [f32; 4],
+}
+
+/// Why bytes are no detections message.
+#[derive(Debug, thiserror::Error)]
+pub enum BadDetections {
+    /// Not the JSON of such a message.
+    #[error("not a detections message: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Of a later version.
+    #[error("a detections message of version {0}; this program knows {known}", known = Detections::VERSION)]
+    Version(u32),
+    /// A score or a coordinate outside 0 to 1, or more boxes than [`Detections::MAX`].
+    #[error("a detections message with values out of range")]
+    Range,
+}
+
+impl Detections {
+    /// The version written and read here.
+    pub const VERSION: u32 = 1;
+    /// Most boxes in one message, as many as the model's post-processing keeps.
+    pub const MAX: usize = 1000;
+
+    /// The message as one line of JSON, without the line's end.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers, strings and lists always have a JSON form")
+    }
+
+    /// Reads one line of JSON.
+    ///
+    /// # Errors
+    /// [`BadDetections`], which says what is wrong; no value out of range gets past it.
+    pub fn parse(line: &[u8]) -> Result<Self, BadDetections> {
+        let message: Self = serde_json::from_slice(line)?;
+        if message.v != Self::VERSION {
+            return Err(BadDetections::Version(message.v));
+        }
+        let unit = |x: &f32| (0.0..=1.0).contains(x);
+        let sane = |d: &Detection| unit(&d.score) && d.bounds.iter().all(unit);
+        let good = message.t.is_finite()
+            && message.detections.len() <= Self::MAX
+            && message.detections.iter().all(sane);
+        good.then_some(message).ok_or(BadDetections::Range)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LINE: &str = r#"{"v":1,"camera":"yard","seq":1234,"t":1763820000.123,"w":300,"h":200,"kind":"inferred","infer_ms":41.2,"model":"yolov5n","detections":[{"id":7,"class":0,"label":"person","score":0.87,"box":[0.1,0.2,0.3,0.4]}]}"#;
+
+    #[test]
+    fn the_message_of_the_documentation_is_read_and_written_to_the_byte() {
+        let message = Detections::parse(LINE.as_bytes()).unwrap();
+        assert_eq!(message.detections[0].label, "person");
+        assert_eq!(message.to_json(), LINE);
+    }
+
+    #[test]
+    fn hostile_messages_are_refused() {
+        for (old, new) in [
+            (r#""v":1"#, r#""v":2"#),
+            ("0.87", "1.5"),
+            ("0.1,0.2", "-0.1,0.2"),
+            ("0.1,0.2", "1e99,0.2"),
+            (r#""inferred""#, r#""guessed""#),
+            ("0.1,0.2,", "0.1,"),
+        ] {
+            let line = LINE.replace(old, new);
+            assert_ne!(line, LINE);
+            assert!(Detections::parse(line.as_bytes()).is_err(), "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            seq in any::<u64>(), score in 0f32..=1.0, x in 0f32..=1.0, label in "\\PC{0,20}", id in any::<Option<u64>>(),
+        ) {
+            let mut message = Detections::parse(LINE.as_bytes()).unwrap();
+            message.seq = seq;
+            message.detections[0] = Detection { id, class: 3, label, score, bounds: [x, 0.0, 1.0, x] };
+            prop_assert_eq!(Detections::parse(message.to_json().as_bytes()).unwrap(), message);
+        }
+
+        #[test]
+        fn any_bytes_give_a_message_or_a_reason(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Detections::parse(&bytes);
+        }
+    }
+}

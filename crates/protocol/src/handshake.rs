@@ -1,0 +1,460 @@
+//! Places at the plain door: the relay's side (`Leases`) and the viewer's (`Renewal`), tested against each other.
+//!
+//! A viewer behind a router can be reached only where it spoke from, and only for as long as the router remembers, so it
+//! says hello again and again. A tutorial viewer cannot: it says `Request` once and keeps its place. And a tutorial relay
+//! must never hear a `Request` while it streams, since it takes every datagram for a JPEG and dies of one that is not.
+//! So our viewer says hello (a JPEG) first, and `Request` only to an address from which neither an answer nor a frame
+//! has come. An echo of its hello means that a tutorial relay streams to this very viewer already: no `Request` either.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// How often our viewer renews its place.
+pub const RENEW: Duration = Duration::from_secs(2);
+/// How long our viewer waits for an answer before it takes the address for a tutorial relay that waits.
+pub const ANSWER: Duration = Duration::from_millis(300);
+/// A second `Request` is due only after this long without any frame.
+pub const QUIET: Duration = Duration::from_secs(10);
+/// Between hellos to a tutorial relay that streams: it shows each to its viewer for one frame, and all that is needed
+/// is that routers on the way (30 s at the least) do not forget.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A viewer that said hello and has not for this long has gone.
+pub const GONE: Duration = Duration::from_secs(10);
+/// When the door is full, a newcomer may take the place of one that has not renewed for this long.
+pub const REPLACE: Duration = Duration::from_secs(60);
+
+/// How a viewer asks for frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// The tutorial's 7 bytes: once, for good.
+    Request,
+    /// Ours: to be renewed.
+    Hello,
+}
+
+/// The relay's answer to an [`Ask`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// A new viewer.
+    Joined,
+    /// A new viewer in the place of this one, which had not renewed for [`REPLACE`].
+    Replaced(SocketAddr),
+    /// One that has its place already.
+    Renewed,
+    /// All places are taken.
+    Full,
+}
+
+/// The plain door's places.
+#[derive(Debug)]
+pub struct Leases {
+    capacity: usize,
+    held: Vec<Lease>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    viewer: SocketAddr,
+    renewed: Instant,
+    /// It said hello once, so it will again while it lives.
+    renews: bool,
+}
+
+impl Leases {
+    /// A door with so many places.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            held: Vec::new(),
+        }
+    }
+
+    /// A viewer asks.
+    pub fn ask(&mut self, viewer: SocketAddr, ask: Ask, now: Instant) -> Grant {
+        let renews = ask == Ask::Hello;
+        if let Some(lease) = self.held.iter_mut().find(|l| l.viewer == viewer) {
+            lease.renewed = now;
+            lease.renews |= renews;
+            return Grant::Renewed;
+        }
+        let joined = Lease {
+            viewer,
+            renewed: now,
+            renews,
+        };
+        if self.held.len() < self.capacity {
+            self.held.push(joined);
+            return Grant::Joined;
+        }
+        let stale = |l: &&mut Lease| now.saturating_duration_since(l.renewed) >= REPLACE;
+        match self.held.iter_mut().filter(stale).min_by_key(|l| l.renewed) {
+            Some(oldest) => Grant::Replaced(std::mem::replace(oldest, joined).viewer),
+            None => Grant::Full,
+        }
+    }
+
+    /// Takes a place back, where the viewer's host says that nobody listens there. Tells whether there was one.
+    pub fn release(&mut self, viewer: SocketAddr) -> bool {
+        let before = self.held.len();
+        self.held.retain(|l| l.viewer != viewer);
+        self.held.len() < before
+    }
+
+    /// Takes back and returns the places of those that used to renew and have not for [`GONE`].
+    pub fn expire(&mut self, now: Instant) -> Vec<SocketAddr> {
+        let gone = self
+            .held
+            .extract_if(.., |l| l.ends().is_some_and(|end| end <= now));
+        gone.map(|l| l.viewer).collect()
+    }
+
+    /// When the next place ends unless it is renewed.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.held.iter().filter_map(Lease::ends).min()
+    }
+
+    /// The viewers that hold a place, in order of arrival.
+    pub fn viewers(&self) -> impl ExactSizeIterator<Item = SocketAddr> {
+        self.held.iter().map(|l| l.viewer)
+    }
+}
+
+impl Lease {
+    fn ends(&self) -> Option<Instant> {
+        self.renews.then(|| self.renewed + GONE)
+    }
+}
+
+/// What a viewer knows of the address it asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Nothing has come from there for [`QUIET`].
+    Silent,
+    /// Our relay, and we have a place.
+    Relay,
+    /// Our relay, and all places are taken.
+    FullRelay,
+    /// A tutorial relay that streams to us.
+    Tutorial,
+}
+
+/// The viewer's side: when to say what.
+#[derive(Debug, Default)]
+pub struct Renewal {
+    hello: Option<Instant>,
+    request: Option<Instant>,
+    answer: Option<Instant>,
+    full: bool,
+    echo: Option<Instant>,
+    frame: Option<Instant>,
+}
+
+impl Renewal {
+    /// What to send now, if anything. Call again until it returns `None`, then at [`Renewal::deadline`].
+    pub fn poll(&mut self, now: Instant) -> Option<Ask> {
+        if self.request_due().is_some_and(|due| due <= now) {
+            self.request = Some(now);
+            return Some(Ask::Request);
+        }
+        if self.hello_due(now).is_none_or(|due| due <= now) {
+            self.hello = Some(now);
+            return Some(Ask::Hello);
+        }
+        None
+    }
+
+    /// When to poll next; `None` means at once.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let hello = self.hello_due(now)?;
+        Some(
+            self.request_due()
+                .map_or(hello, |request| request.min(hello)),
+        )
+    }
+
+    /// Our relay answered.
+    pub fn answered(&mut self, full: bool, now: Instant) {
+        self.answer = Some(now);
+        self.full = full;
+    }
+
+    /// Our own hello came back.
+    pub fn echoed(&mut self, now: Instant) {
+        self.echo = Some(now);
+    }
+
+    /// A frame came.
+    pub fn frame(&mut self, now: Instant) {
+        self.frame = Some(now);
+    }
+
+    /// Whom we are talking to.
+    pub fn peer(&self, now: Instant) -> Peer {
+        let lately =
+            |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) < QUIET);
+        match () {
+            () if lately(self.answer) && self.full => Peer::FullRelay,
+            () if lately(self.answer) => Peer::Relay,
+            () if lately(self.echo) || lately(self.frame) => Peer::Tutorial,
+            () => Peer::Silent,
+        }
+    }
+
+    fn hello_due(&self, now: Instant) -> Option<Instant> {
+        let streams = self.peer(now) == Peer::Tutorial && self.frame >= self.hello;
+        Some(self.hello? + if streams { KEEP_ALIVE } else { RENEW })
+    }
+
+    /// `Request` follows a hello that neither an answer, an echo nor a frame has met, [`QUIET`] after the last of each.
+    fn request_due(&self) -> Option<Instant> {
+        let hello = self.hello?;
+        let met = [self.answer, self.echo, self.frame]
+            .into_iter()
+            .flatten()
+            .max();
+        if met.is_some_and(|met| met >= hello) || self.request.is_some_and(|asked| asked >= hello) {
+            return None;
+        }
+        let quiet = [met, self.request]
+            .into_iter()
+            .flatten()
+            .max()
+            .map(|last| last + QUIET);
+        Some(quiet.map_or(hello + ANSWER, |quiet| quiet.max(hello + ANSWER)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn viewer(n: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], n))
+    }
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    /// Runs a viewer for `span`; `answer` plays the address it asked and says what comes back, and when.
+    fn run(
+        renewal: &mut Renewal,
+        start: Instant,
+        span: Duration,
+        mut peer: impl FnMut(Option<Ask>, &mut Renewal, Instant),
+    ) -> Vec<(u128, Ask)> {
+        let mut said = Vec::new();
+        let mut now = start;
+        while now < start + span {
+            let ask = renewal.poll(now);
+            if let Some(ask) = ask {
+                said.push(((now - start).as_millis(), ask));
+            }
+            peer(ask, renewal, now);
+            now += 10 * MS;
+        }
+        said
+    }
+
+    fn requests(said: &[(u128, Ask)]) -> Vec<u128> {
+        said.iter()
+            .filter(|(_, ask)| *ask == Ask::Request)
+            .map(|(at, _)| *at)
+            .collect()
+    }
+
+    #[test]
+    fn our_relay_is_never_sent_a_request_and_the_place_is_kept() {
+        let (start, mut leases, mut renewal) = (Instant::now(), Leases::new(1), Renewal::default());
+        let said = run(&mut renewal, start, secs(120), |ask, renewal, now| {
+            if let Some(ask) = ask {
+                assert_ne!(leases.ask(viewer(1), ask, now), Grant::Full);
+                renewal.answered(false, now);
+            }
+            assert!(leases.expire(now).is_empty());
+        });
+        assert_eq!(requests(&said), []);
+        assert_eq!(said.len(), 60, "one hello every 2 s");
+    }
+
+    #[test]
+    fn a_waiting_tutorial_relay_gets_one_request_300_ms_after_the_hello() {
+        let (start, mut streaming) = (Instant::now(), false);
+        let said = run(
+            &mut Renewal::default(),
+            start,
+            secs(60),
+            |ask, renewal, now| {
+                assert!(
+                    !(streaming && ask == Some(Ask::Request)),
+                    "a second Request kills it"
+                );
+                streaming |= ask == Some(Ask::Request);
+                if streaming {
+                    renewal.frame(now);
+                }
+            },
+        );
+        assert_eq!(requests(&said), [300]);
+        assert_eq!(
+            said.len(),
+            1 + 1 + 3,
+            "and a hello every 15 s that keeps the router's mapping"
+        );
+    }
+
+    #[test]
+    fn a_tutorial_relay_that_streams_to_us_already_is_never_sent_a_request() {
+        for first_frame in [10, 290, 1_000_000] {
+            let start = Instant::now();
+            let said = run(
+                &mut Renewal::default(),
+                start,
+                secs(60),
+                |ask, renewal, now| {
+                    if ask == Some(Ask::Hello) {
+                        renewal.echoed(now);
+                    }
+                    if now >= start + first_frame * MS {
+                        renewal.frame(now);
+                    }
+                },
+            );
+            assert_eq!(requests(&said), [], "first frame after {first_frame} ms");
+        }
+    }
+
+    #[test]
+    fn a_frame_alone_is_proof_enough_that_no_request_is_needed() {
+        let start = Instant::now();
+        let said = run(
+            &mut Renewal::default(),
+            start,
+            secs(60),
+            |_, renewal, now| {
+                if now >= start + 100 * MS {
+                    renewal.frame(now);
+                }
+            },
+        );
+        assert_eq!(requests(&said), []);
+    }
+
+    #[test]
+    fn a_silent_address_is_asked_every_2_s_and_sent_a_request_every_10_s_at_most() {
+        let said = run(
+            &mut Renewal::default(),
+            Instant::now(),
+            secs(60),
+            |_, _, _| {},
+        );
+        let requests = requests(&said);
+        assert!(
+            requests.len() >= 5 && requests.windows(2).all(|w| w[1] - w[0] >= 10_000),
+            "{requests:?}"
+        );
+        assert_eq!(said.len() - requests.len(), 30);
+    }
+
+    #[test]
+    fn after_a_pause_of_the_stream_the_next_request_waits_10_s() {
+        let start = Instant::now();
+        let said = run(
+            &mut Renewal::default(),
+            start,
+            secs(60),
+            |_, renewal, now| {
+                if (100..20_000).contains(&(now - start).as_millis()) {
+                    renewal.frame(now);
+                }
+            },
+        );
+        assert!(requests(&said)[0] >= 29_980, "{said:?}");
+    }
+
+    #[test]
+    fn a_restarted_relay_has_its_viewer_back_within_one_renewal() {
+        let (start, mut leases, mut renewal) = (Instant::now(), Leases::new(4), Renewal::default());
+        let restart = start + secs(21);
+        let mut back = None;
+        run(&mut renewal, start, secs(60), |ask, renewal, now| {
+            if now == restart {
+                leases = Leases::new(4);
+            }
+            if let Some(ask) = ask {
+                leases.ask(viewer(1), ask, now);
+                renewal.answered(false, now);
+            }
+            if now >= restart && back.is_none() && leases.viewers().len() == 1 {
+                back = Some(now - restart);
+            }
+        });
+        assert!(back.unwrap() <= RENEW, "{back:?}");
+    }
+
+    #[test]
+    fn a_viewer_that_falls_silent_is_let_go_after_10_s_and_a_tutorial_viewer_never() {
+        let (start, mut leases) = (Instant::now(), Leases::new(4));
+        leases.ask(viewer(1), Ask::Hello, start);
+        leases.ask(viewer(2), Ask::Request, start);
+        assert_eq!(leases.deadline(), Some(start + GONE));
+        assert!(leases.expire(start + GONE - MS).is_empty());
+        assert_eq!(leases.expire(start + GONE), [viewer(1)]);
+        assert!(leases.expire(start + secs(1_000_000)).is_empty());
+        assert_eq!(leases.viewers().collect::<Vec<_>>(), [viewer(2)]);
+    }
+
+    #[test]
+    fn a_full_door_gives_a_newcomer_only_a_place_not_renewed_for_60_s() {
+        let (start, mut leases) = (Instant::now(), Leases::new(2));
+        leases.ask(viewer(1), Ask::Request, start);
+        leases.ask(viewer(2), Ask::Request, start + secs(1));
+        assert_eq!(
+            leases.ask(viewer(3), Ask::Request, start + secs(59)),
+            Grant::Full
+        );
+        assert_eq!(
+            leases.ask(viewer(1), Ask::Request, start + secs(59)),
+            Grant::Renewed
+        );
+        assert_eq!(
+            leases.ask(viewer(3), Ask::Hello, start + secs(61)),
+            Grant::Replaced(viewer(2))
+        );
+        assert_eq!(
+            leases.ask(viewer(2), Ask::Hello, start + secs(61)),
+            Grant::Full
+        );
+    }
+
+    #[test]
+    fn a_closed_door_has_no_place() {
+        assert_eq!(
+            Leases::new(0).ask(viewer(1), Ask::Request, Instant::now()),
+            Grant::Full
+        );
+    }
+
+    #[test]
+    fn a_request_that_follows_a_hello_does_not_make_the_place_permanent() {
+        let (start, mut leases) = (Instant::now(), Leases::new(4));
+        leases.ask(viewer(1), Ask::Hello, start);
+        leases.ask(viewer(1), Ask::Request, start);
+        assert_eq!(leases.expire(start + GONE), [viewer(1)]);
+    }
+
+    #[test]
+    fn the_viewer_knows_whom_it_talks_to() {
+        let (start, mut renewal) = (Instant::now(), Renewal::default());
+        assert_eq!(renewal.peer(start), Peer::Silent);
+        renewal.frame(start);
+        assert_eq!(renewal.peer(start), Peer::Tutorial);
+        renewal.answered(true, start);
+        assert_eq!(renewal.peer(start), Peer::FullRelay);
+        renewal.answered(false, start);
+        assert_eq!(renewal.peer(start), Peer::Relay);
+        assert_eq!(renewal.peer(start + QUIET), Peer::Silent);
+    }
+}

@@ -1,0 +1,41 @@
+//! What is on Sightline's wire, and when. Pure: bytes and time in, decisions out; no socket, clock, thread or codec.
+//!
+//! ```text
+//!             UDP 8081                        UDP 8081
+//! pi-sender ------------> relay-server <-------------------- viewer
+//!            one whole    every Nth frame   "Request" or hello
+//!            JPEG a       through the model
+//!            datagram                      -------------------->
+//!                                           one whole JPEG a datagram,
+//!                                           accept in answer to a hello
+//! ```
+//!
+//! **Plain door.** Each datagram is one whole JPEG of at most 65 507 bytes ([`datagram::MAX_DATAGRAM`]), in both
+//! directions, or the 7 bytes `Request` ([`datagram::REQUEST`]) of a viewer, or a control message ([`control`]). A datagram is a
+//! frame only if it starts `FF D8 FF`, ends in EOI (zero padding allowed) and its frame header declares a size from 1x1 to
+//! 4096x4096 ([`jpeg::scan`]). Everything else is counted by [`datagram::Reason`] and dropped.
+//!
+//! **Label.** Our sender writes stream id, camera name, frame number and capture time into the JPEG ([`label`]); the
+//! picture stays an ordinary JPEG. Frames without one are cameras too.
+//!
+//! **Places.** A tutorial viewer says `Request` once and keeps its place; ours says hello every 2 s ([`handshake`]).
+//! An address that answered nothing within 300 ms gets one `Request`; one that echoed a hello or sent a frame gets none,
+//! since it is a tutorial relay that streams already and would die of it.
+//!
+//! **Local port.** A tutorial relay streams to the address of the first `Request` for ever. So our viewer asks from port
+//! 8082 where that is free: started again, it is the same viewer to such a relay, and to a router.
+//!
+//! **Detections.** One line of JSON for each inferred frame ([`detections`]).
+
+pub mod control;
+pub mod datagram;
+pub mod detections;
+pub mod handshake;
+pub mod jpeg;
+pub mod label;
+pub mod schedule;
+
+/// The relay's port: UDP, for senders and viewers.
+pub const RELAY_PORT: u16 = 8081;
+/// The port our viewer asks from where it is free.
+pub const VIEWER_PORT: u16 = 8082;

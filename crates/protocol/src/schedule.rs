@@ -1,0 +1,76 @@
+//! Which frames go to the model: the Nth, the 2Nth, ... as in the tutorial, or as many as the model keeps up with.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+/// `--every`: how often a camera's frames go to the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Every {
+    /// Of each N accepted frames the last one.
+    Nth(NonZeroU32),
+    /// Whenever the model is free.
+    Auto,
+}
+
+impl Every {
+    /// Whether the camera's accepted frame number `count`, from 1, is due.
+    pub fn due(self, count: u64, model_is_free: bool) -> bool {
+        match self {
+            Self::Nth(n) => count.is_multiple_of(u64::from(n.get())),
+            Self::Auto => model_is_free,
+        }
+    }
+}
+
+impl FromStr for Every {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        if s == "auto" {
+            return Ok(Self::Auto);
+        }
+        s.parse()
+            .map(Self::Nth)
+            .map_err(|_| "a whole number from 1, or 'auto'".to_owned())
+    }
+}
+
+impl fmt::Display for Every {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nth(n) => n.fmt(f),
+            Self::Auto => f.write_str("auto"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fourth_and_the_eighth_are_due_and_the_first_is_not() {
+        let every: Every = "4".parse().unwrap();
+        let due: Vec<u64> = (1..=12).filter(|&n| every.due(n, false)).collect();
+        assert_eq!(due, [4, 8, 12]);
+    }
+
+    #[test]
+    fn one_means_every_frame() {
+        let every: Every = "1".parse().unwrap();
+        assert!((1..100).all(|n| every.due(n, false)));
+    }
+
+    #[test]
+    fn auto_follows_the_model() {
+        assert!(Every::Auto.due(1, true) && !Every::Auto.due(4, false));
+    }
+
+    #[test]
+    fn nothing_else_is_a_schedule() {
+        for bad in ["0", "-1", "2.5", "", "often"] {
+            assert!(bad.parse::<Every>().is_err(), "{bad}");
+        }
+    }
+}
