@@ -1,0 +1,403 @@
+//! Command line, environment and configuration file, in that order of precedence, over the built-in defaults.
+//!
+//! The file's values become clap's *defaults*. So one parser validates all of them, `--help` shows the values in force,
+//! and the order "flag, environment, file, built-in" is clap's own.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::{env, fmt, fs};
+
+use clap::builder::BoolishValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Args, Command, Parser, ValueEnum};
+
+/// The flags that all programs have.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Configuration file in TOML, its keys named like the flags; without this flag
+    /// ~/.config/sightline/PROGRAM.toml, then /etc/sightline/PROGRAM.toml, where present
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Form of the log on standard error
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Print one JSON object with counters and percentiles on standard output at the end
+    #[arg(long)]
+    pub report: bool,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Width and height in pixels, written `WxH`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Width, at least 1.
+    pub width: u16,
+    /// Height, at least 1.
+    pub height: u16,
+}
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let side = |s: &str| s.parse::<u16>().ok().filter(|n| (1..=4096).contains(n));
+        s.split_once('x')
+            .and_then(|(w, h)| {
+                Some(Self {
+                    width: side(w)?,
+                    height: side(h)?,
+                })
+            })
+            .ok_or_else(|| {
+                "a size is WIDTHxHEIGHT in pixels, 1 to 4096 each, as in 300x200".to_owned()
+            })
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+/// A switch that is written out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// How frames travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// The best that the other end offers.
+    Auto,
+    /// The native door.
+    Quic,
+    /// The plain door: one JPEG a datagram.
+    Udp,
+}
+
+/// Parses the process's command line. On a usage error, `--help` or `--version` it prints and ends the process.
+///
+/// `check` refuses what the types cannot, with a sentence; that is a usage error too.
+pub fn parse<A: Parser>(check: impl FnOnce(&A) -> Result<(), String>) -> A {
+    let command = command::<A>();
+    let parsed = resolve(command.clone(), env::args_os().collect()).and_then(|matches| {
+        let args = A::from_arg_matches(&matches)?;
+        match check(&args) {
+            Ok(()) => Ok(args),
+            Err(sentence) => Err(command.clone().error(ErrorKind::ValueValidation, sentence)),
+        }
+    });
+    parsed.unwrap_or_else(|err| err.exit())
+}
+
+/// The command line of `A`, its switches made to take `=true` and `=false` so that a flag can take back what a file says.
+pub fn command<A: Parser>() -> Command {
+    A::command().mut_args(|arg| match arg.get_action() {
+        ArgAction::SetTrue => arg
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .value_parser(BoolishValueParser::new())
+            .value_name("BOOL")
+            .hide_possible_values(true)
+            .default_missing_value("true")
+            .default_value("false"),
+        _ => arg,
+    })
+}
+
+/// The text of a configuration file that changes nothing: every key with its help, commented out at its default.
+pub fn template(command: &Command) -> String {
+    let program = command.get_name();
+    let mut text = format!(
+        "# Configuration of {program}. Copy it to ~/.config/sightline/{program}.toml and take the # from a line to change it.\n\
+         # A flag and an environment variable ({}) both go before this file.\n",
+        variable(program, "KEY").to_string_lossy()
+    );
+    for arg in settings(command) {
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        text += "\n";
+        for line in help.lines() {
+            text += &format!("# {}\n", line.trim());
+        }
+        let key = arg.get_long().unwrap_or_default();
+        text += &match arg.get_default_values().first() {
+            Some(value) => format!("#{key} = {}\n", toml_value(arg, &value.to_string_lossy())),
+            None => {
+                let name = arg.get_value_names().unwrap_or_default().join("");
+                format!("#{key} = {}   # no default\n", toml_value(arg, &name))
+            }
+        };
+    }
+    text
+}
+
+/// A value as TOML writes it: bare where it is a number or a truth value, else quoted.
+fn toml_value(arg: &Arg, value: &str) -> String {
+    let bare = value.parse::<f64>().is_ok() || (is_switch(arg) && value.parse::<bool>().is_ok());
+    if bare {
+        value.to_owned()
+    } else {
+        format!("{value:?}")
+    }
+}
+
+fn is_switch(arg: &Arg) -> bool {
+    arg.get_num_args().is_some_and(|n| n.min_values() == 0)
+}
+
+/// The flags that a file can set.
+fn settings(command: &Command) -> impl Iterator<Item = &Arg> {
+    let elsewhere = ["config", "help", "version"];
+    command.get_arguments().filter(move |arg| {
+        arg.get_long()
+            .is_some_and(|long| !elsewhere.contains(&long))
+    })
+}
+
+/// `pi-sender`, `log-format` -> `PI_SENDER_LOG_FORMAT`.
+fn variable(program: &str, key: &str) -> OsString {
+    format!("{program}_{key}")
+        .replace('-', "_")
+        .to_uppercase()
+        .into()
+}
+
+fn resolve(command: Command, argv: Vec<OsString>) -> Result<clap::ArgMatches, clap::Error> {
+    let program = command.get_name().to_owned();
+    let named = flag_value(&argv, "--config")
+        .or_else(|| env::var_os(variable(&program, "config")))
+        .map(PathBuf::from);
+    let file = match named {
+        Some(path) => Some(path),
+        None => places(&program).into_iter().find(|path| path.is_file()),
+    };
+    let command = match file {
+        Some(path) => with_file(command, &path)?,
+        None => command,
+    };
+    let command = command.mut_args(|arg| match arg.get_long() {
+        Some(long) => {
+            let name = variable(&program, long);
+            arg.env(name)
+        }
+        None => arg,
+    });
+    command.try_get_matches_from(argv)
+}
+
+/// Where a configuration file is looked for, the user's own first.
+fn places(program: &str) -> Vec<PathBuf> {
+    let file = format!("sightline/{program}.toml");
+    let home = env::var_os("HOME").map(|home| Path::new(&home).join(".config"));
+    let user = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or(home);
+    user.into_iter()
+        .chain([PathBuf::from("/etc")])
+        .map(|dir| dir.join(&file))
+        .collect()
+}
+
+/// The value of a flag before clap has run, `--flag X` or `--flag=X`.
+fn flag_value(argv: &[OsString], flag: &str) -> Option<OsString> {
+    let mut words = argv.iter().skip(1).take_while(|word| *word != "--");
+    while let Some(word) = words.next() {
+        if word == flag {
+            return words.next().cloned();
+        }
+        let value = word
+            .to_str()
+            .and_then(|w| w.strip_prefix(flag)?.strip_prefix('='));
+        if let Some(value) = value {
+            return Some(value.into());
+        }
+    }
+    None
+}
+
+/// The command with a file's values as its defaults.
+fn with_file(mut command: Command, path: &Path) -> Result<Command, clap::Error> {
+    let values = read_file(&command, path).map_err(|why| {
+        command.error(
+            ErrorKind::ValueValidation,
+            format!("{}: {why}", path.display()),
+        )
+    })?;
+    // A default that does not parse would only be found when clap gets that far, and not as the file's fault.
+    let flags = values.iter().map(|(key, value)| format!("--{key}={value}"));
+    let alone = std::iter::once(command.get_name().to_owned()).chain(flags);
+    if let Err(mut err) = command.clone().try_get_matches_from(alone) {
+        let key = match err.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(arg)) => format!("{} (from {})", arg, path.display()),
+            _ => path.display().to_string(),
+        };
+        err.insert(ContextKind::InvalidArg, ContextValue::String(key));
+        return Err(err);
+    }
+    for (key, value) in values {
+        let id = command
+            .get_arguments()
+            .find(|arg| arg.get_long() == Some(key.as_str()))
+            .map(|arg| arg.get_id().clone());
+        if let Some(id) = id {
+            command = command.mut_arg(id, |arg| arg.default_value(OsStr::new(&value).to_owned()));
+        }
+    }
+    Ok(command)
+}
+
+/// A file's keys and values; the error is the rest of a sentence that begins with the file's name.
+fn read_file(command: &Command, path: &Path) -> Result<Vec<(String, String)>, String> {
+    let text = fs::read_to_string(path)
+        .map_err(|err| format!("the configuration file cannot be read: {err}"))?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|err| format!("not valid TOML: {err}"))?;
+    let known: Vec<&str> = settings(command).filter_map(Arg::get_long).collect();
+    let mut values = Vec::new();
+    for (key, value) in table {
+        if !known.contains(&key.as_str()) {
+            return Err(format!(
+                "unknown key '{key}'; the keys are {}",
+                known.join(", ")
+            ));
+        }
+        let value = plain(&value)
+            .ok_or_else(|| format!("'{key}' takes a single value or a list of them"))?;
+        values.push((key, value));
+    }
+    Ok(values)
+}
+
+fn plain(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(s) => Some(s.clone()),
+        toml::Value::Integer(n) => Some(n.to_string()),
+        toml::Value::Float(x) => Some(x.to_string()),
+        toml::Value::Boolean(b) => Some(b.to_string()),
+        toml::Value::Array(list) => Some(
+            list.iter()
+                .map(plain)
+                .collect::<Option<Vec<_>>>()?
+                .join(","),
+        ),
+        toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    #[command(name = "config-test-program", version)]
+    struct Example {
+        #[command(flatten)]
+        common: Common,
+        /// How many
+        #[arg(long, default_value_t = 4)]
+        every: u32,
+        /// Where
+        #[arg(long)]
+        server: Option<String>,
+        /// Switch
+        #[arg(long)]
+        preview: bool,
+    }
+
+    fn parse(file: &str, words: &[&str]) -> Result<Example, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("example.toml");
+        fs::write(&path, file).unwrap();
+        let mut argv = vec!["x".into(), "--config".into(), path.into_os_string()];
+        argv.extend(words.iter().map(OsString::from));
+        let matches = resolve(command::<Example>(), argv).map_err(|err| err.to_string())?;
+        clap::FromArgMatches::from_arg_matches(&matches).map_err(|err: clap::Error| err.to_string())
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_file_and_the_file_before_the_default() {
+        assert_eq!(parse("", &[]).unwrap().every, 4);
+        assert_eq!(parse("every = 3", &[]).unwrap().every, 3);
+        assert_eq!(parse("every = 3", &["--every", "2"]).unwrap().every, 2);
+        assert_eq!(parse("server = 'a:1'", &[]).unwrap().server.unwrap(), "a:1");
+    }
+
+    #[test]
+    fn a_switch_can_be_set_in_the_file_and_taken_back_on_the_command_line() {
+        assert!(!parse("", &[]).unwrap().preview);
+        assert!(parse("", &["--preview"]).unwrap().preview);
+        assert!(parse("preview = true", &[]).unwrap().preview);
+        assert!(
+            !parse("preview = true", &["--preview=false"])
+                .unwrap()
+                .preview
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_lists_the_known_ones() {
+        let err = parse("evry = 3", &[]).unwrap_err();
+        assert!(
+            err.contains("unknown key 'evry'") && err.contains("every, server"),
+            "{err}"
+        );
+    }
+
+    #[test]
+    fn a_bad_value_is_an_error_that_names_the_file() {
+        let err = parse("every = 'often'", &[]).unwrap_err();
+        assert!(
+            err.contains("--every") && err.contains("example.toml"),
+            "{err}"
+        );
+        assert!(
+            parse("every = {}", &[])
+                .unwrap_err()
+                .contains("single value")
+        );
+        assert!(parse("every", &[]).unwrap_err().contains("TOML"));
+    }
+
+    #[test]
+    fn the_template_names_every_key_and_changes_nothing() {
+        let text = template(&command::<Example>());
+        for line in [
+            "#every = 4",
+            "#preview = false",
+            "#log-format = \"text\"",
+            "#server = \"SERVER\"   # no default",
+        ] {
+            assert!(text.contains(line), "{line} is missing in:\n{text}");
+        }
+        assert_eq!(parse(&text, &[]).unwrap().every, 4);
+        let set = text
+            .replace("#every = 4", "every = 5")
+            .replace("#preview = false", "preview = true");
+        assert!(parse(&set, &[]).unwrap().preview);
+    }
+
+    #[test]
+    fn sizes_are_width_x_height() {
+        let size: Size = "300x200".parse().unwrap();
+        assert_eq!(
+            (size.width, size.height, size.to_string().as_str()),
+            (300, 200, "300x200")
+        );
+        for bad in ["300", "0x200", "300x", "5000x1", "-1x2", "3x4x5"] {
+            assert!(bad.parse::<Size>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Figures of a run: percentiles in constant memory, and the one JSON object of `--report`.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+/// Percentiles of durations from 1 us to an hour, to three digits, in a memory that does not grow.
+#[derive(Debug)]
+pub struct Percentiles(Histogram<u64>);
+
+impl Default for Percentiles {
+    fn default() -> Self {
+        Self(
+            Histogram::new_with_bounds(1, 3_600_000_000, 3)
+                .expect("1 us to 1 h at 3 digits are valid bounds"),
+        )
+    }
+}
+
+impl Percentiles {
+    /// Counts a duration.
+    pub fn add(&mut self, duration: Duration) {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.0.saturating_record(us);
+    }
+
+    /// A percentile; `None` before the first duration.
+    pub fn at(&self, percentile: f64) -> Option<Duration> {
+        (!self.0.is_empty()).then(|| Duration::from_micros(self.0.value_at_percentile(percentile)))
+    }
+
+    /// A percentile in milliseconds, as `--report` gives it: null where unknown.
+    pub fn ms(&self, percentile: f64) -> Value {
+        self.at(percentile)
+            .map_or(Value::Null, |d| json!(d.as_secs_f64() * 1e3))
+    }
+
+    /// A percentile in microseconds, as `--report` gives it: null where unknown.
+    pub fn us(&self, percentile: f64) -> Value {
+        self.at(percentile)
+            .map_or(Value::Null, |d| json!(d.as_micros()))
+    }
+
+    /// Forgets all durations.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// Prints the object as one line. Nobody listening is no failure.
+pub fn print(report: &Value) {
+    let _ = writeln!(io::stdout(), "{report}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_right_to_three_digits_and_null_when_unknown() {
+        let mut figures = Percentiles::default();
+        assert_eq!(figures.ms(50.0), Value::Null);
+        for ms in 1..=1000 {
+            figures.add(Duration::from_millis(ms));
+        }
+        let close = |value: Value, want: f64| (value.as_f64().unwrap() / want - 1.0).abs() < 0.002;
+        assert!(close(figures.ms(50.0), 500.0) && close(figures.us(99.0), 990_000.0));
+        figures.add(Duration::from_secs(100_000));
+        assert!(figures.at(100.0).unwrap() <= Duration::from_secs(3700));
+    }
+}
