@@ -1,0 +1,198 @@
+//! JPEG in, boxes out: YOLOv5 with ONNX Runtime.
+
+pub mod names;
+pub mod onnx;
+pub mod runtime;
+pub mod yolo;
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail, ensure};
+use opencv::core::{Mat, Vec3b};
+use opencv::imgproc;
+use opencv::prelude::*;
+use platform::jpeg;
+use protocol::detections::Detection;
+
+use self::onnx::Network;
+use self::yolo::{Letterbox, STRIDE, Size};
+use crate::relay::Found;
+
+/// YOLOv5's letterbox grey, 114 of 255.
+const GREY: f32 = 114.0 / 255.0;
+
+/// What the operator chose.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Lowest score of a box.
+    pub conf: f32,
+    /// Highest overlap of two boxes of a class.
+    pub iou: f32,
+    /// Names or numbers of the classes to report; empty for all.
+    pub classes: Vec<String>,
+    /// The network's input size; `None` to choose it for each frame.
+    pub net_size: Option<Size>,
+    /// Threads of one inference.
+    pub threads: usize,
+}
+
+/// A loaded model with its settings.
+#[derive(Debug)]
+pub struct Detector {
+    network: Network,
+    names: Vec<String>,
+    /// Which classes are reported, by number.
+    wanted: Vec<bool>,
+    settings: Settings,
+    pixels: Vec<f32>,
+}
+
+impl Detector {
+    /// Loads ONNX Runtime and the model, and runs it once: the first run allocates, and shows what the head gives.
+    ///
+    /// # Errors
+    /// What is missing or wrong, and the cure.
+    pub fn load(
+        library: Option<&Path>,
+        model: &Path,
+        mut settings: Settings,
+    ) -> anyhow::Result<Self> {
+        let environment = runtime::load(library)?;
+        let named = || format!("the model {}", model.display());
+        let mut network =
+            Network::load(&environment, model, settings.threads).with_context(named)?;
+        settings.net_size = input_size(network.fixed, settings.net_size).with_context(named)?;
+        let trial = settings.net_size.unwrap_or(Size {
+            width: 320,
+            height: 224,
+        });
+        let grey = vec![GREY; (3 * trial.width * trial.height) as usize];
+        let columns = network.run(&grey, trial).with_context(named)?.columns;
+        let found = std::mem::take(&mut network.names);
+        let names = names::complete((!found.is_empty()).then_some(found), columns - 5);
+        let wanted = wanted(&settings.classes, &names)?;
+        Ok(Self {
+            network,
+            names,
+            wanted,
+            settings,
+            pixels: Vec::new(),
+        })
+    }
+
+    /// Finds objects on a JPEG.
+    ///
+    /// # Errors
+    /// Where the picture cannot be decoded, or ONNX Runtime fails.
+    pub fn detect(&mut self, jpeg: &[u8]) -> anyhow::Result<Found> {
+        let start = Instant::now();
+        let picture = jpeg::decode(jpeg)?;
+        let image = Size {
+            width: u32::try_from(picture.cols())?,
+            height: u32::try_from(picture.rows())?,
+        };
+        let net = self
+            .settings
+            .net_size
+            .unwrap_or_else(|| yolo::net_size(image));
+        let letterbox = Letterbox::new(image, net);
+        fill(&mut self.pixels, &picture, &letterbox, net)?;
+        let output = self.network.run(&self.pixels, net)?;
+        let wanted = |class: usize| self.wanted.get(class).copied().unwrap_or(false);
+        let candidates =
+            yolo::candidates(&output.values, output.columns, self.settings.conf, wanted);
+        let kept = yolo::suppress(candidates, self.settings.iou);
+        let detections = kept.into_iter().map(|candidate| Detection {
+            id: None,
+            class: candidate.class,
+            label: self.names[candidate.class].clone(),
+            score: candidate.score,
+            bounds: letterbox.to_picture(candidate.bounds),
+        });
+        Ok(Found {
+            width: u16::try_from(image.width)?,
+            height: u16::try_from(image.height)?,
+            detections: detections.collect(),
+            took: start.elapsed(),
+        })
+    }
+}
+
+/// The size that the model fixed or the operator asked for.
+fn input_size(fixed: Option<Size>, asked: Option<Size>) -> anyhow::Result<Option<Size>> {
+    if let Some(size) = asked {
+        ensure!(
+            size.width.is_multiple_of(STRIDE) && size.height.is_multiple_of(STRIDE),
+            "--net-size: both sides are multiples of {STRIDE}"
+        );
+    }
+    match (fixed, asked) {
+        (Some(fixed), Some(asked)) if fixed != asked => bail!(
+            "--net-size: the model takes {}x{} only; export it with --dynamic for other sizes",
+            fixed.width,
+            fixed.height
+        ),
+        _ => Ok(fixed.or(asked)),
+    }
+}
+
+/// Which classes are reported.
+fn wanted(classes: &[String], names: &[String]) -> anyhow::Result<Vec<bool>> {
+    let mut wanted = vec![classes.is_empty(); names.len()];
+    for class in classes {
+        let by_number = class
+            .parse()
+            .ok()
+            .filter(|&number: &usize| number < names.len());
+        let number = names.iter().position(|name| name == class).or(by_number);
+        let number = number.with_context(|| {
+            format!(
+                "--classes: the model has no class '{class}'; it has {}",
+                names.join(", ")
+            )
+        })?;
+        wanted[number] = true;
+    }
+    Ok(wanted)
+}
+
+/// Lays the picture into `pixels`: planes R, G, B of the network's size, 0 to 1, grey around the picture.
+fn fill(
+    pixels: &mut Vec<f32>,
+    picture: &Mat,
+    letterbox: &Letterbox,
+    net: Size,
+) -> anyhow::Result<()> {
+    let inner = opencv::core::Size::new(
+        letterbox.inner.width.try_into()?,
+        letterbox.inner.height.try_into()?,
+    );
+    let mut scaled = Mat::default();
+    let picture = if picture.size()? == inner {
+        picture
+    } else {
+        imgproc::resize(picture, &mut scaled, inner, 0.0, 0.0, imgproc::INTER_LINEAR)?;
+        &scaled
+    };
+    let (width, plane) = (net.width as usize, (net.width * net.height) as usize);
+    pixels.clear();
+    pixels.resize(3 * plane, GREY);
+    let (red, rest) = pixels.split_at_mut(plane);
+    let (green, blue) = rest.split_at_mut(plane);
+    for y in 0..letterbox.inner.height {
+        let row = picture.at_row::<Vec3b>(y.try_into()?)?;
+        let start = (letterbox.top + y) as usize * width + letterbox.left as usize;
+        let place = start..start + letterbox.inner.width as usize;
+        let planes = red[place.clone()]
+            .iter_mut()
+            .zip(&mut green[place.clone()])
+            .zip(&mut blue[place]);
+        for (((r, g), b), pixel) in planes.zip(row) {
+            *r = f32::from(pixel[2]) / 255.0;
+            *g = f32::from(pixel[1]) / 255.0;
+            *b = f32::from(pixel[0]) / 255.0;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! The names of a model's classes, as exporters write them into its metadata.
+//!
+//! YOLOv5 writes Python's `str()` of a dict (`{0: 'person', 1: 'bicycle'}`) or, from older checkpoints, of a list
+//! (`['person', 'bicycle']`). That is neither JSON nor any other format with a parser, so this file has one for these two
+//! forms. Where there is nothing, 80 classes are COCO's, in which all of YOLOv5's own weights are trained.
+
+/// Reads the `names` metadata: names by class number. `None` where it is neither form.
+pub fn parse(text: &str) -> Option<Vec<String>> {
+    let text = text.trim();
+    let inner = |open, close| Some(text.strip_prefix(open)?.strip_suffix(close)?.trim());
+    if let Some(list) = inner('[', ']') {
+        return entries(list, |rest| Some((None, rest)));
+    }
+    entries(inner('{', '}')?, |rest| {
+        let (key, rest) = rest.split_once(':')?;
+        let key = key.trim().trim_matches(['\'', '"']).parse().ok()?;
+        Some((Some(key), rest))
+    })
+}
+
+/// Names for `count` classes: those that the model brings, COCO's, or `class N`.
+pub fn complete(found: Option<Vec<String>>, count: usize) -> Vec<String> {
+    let known = match found {
+        Some(names) => names,
+        None if count == COCO.len() => COCO.map(str::to_owned).to_vec(),
+        None => Vec::new(),
+    };
+    let mut names: Vec<String> = known.into_iter().take(count).collect();
+    for (number, name) in names.iter_mut().enumerate() {
+        if name.is_empty() {
+            *name = format!("class {number}");
+        }
+    }
+    names.extend((names.len()..count).map(|number| format!("class {number}")));
+    names
+}
+
+/// More classes than any detector has; a hostile key would otherwise choose how much memory is taken.
+const MAX: usize = 10_000;
+
+/// Reads `key string, key string, ...`, where `key` takes what stands before a string.
+fn entries(
+    mut rest: &str,
+    key: impl Fn(&str) -> Option<(Option<usize>, &str)>,
+) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    while !rest.trim_start().is_empty() {
+        let (number, behind) = key(rest.trim_start())?;
+        let (name, behind) = string(behind.trim_start())?;
+        let number = number.unwrap_or(names.len());
+        if number >= MAX {
+            return None;
+        }
+        if names.len() <= number {
+            names.resize(number + 1, String::new());
+        }
+        names[number] = name;
+        let behind = behind.trim_start();
+        rest = match behind.strip_prefix(',') {
+            Some(more) => more,
+            None if behind.is_empty() => behind,
+            None => return None,
+        };
+    }
+    Some(names)
+}
+
+/// A Python string literal and what stands behind it.
+fn string(text: &str) -> Option<(String, &str)> {
+    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    let mut name = String::new();
+    let mut chars = text.char_indices().skip(1);
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' => name.push(chars.next()?.1),
+            c if c == quote => return Some((name, &text[at + 1..])),
+            c => name.push(c),
+        }
+    }
+    None
+}
+
+#[rustfmt::skip]
+const COCO: [&str; 80] = [
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
+    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
+    "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange",
+    "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed",
+    "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven",
+    "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_dict_and_a_list_are_read() {
+        assert_eq!(
+            parse("{0: 'person', 1: \"hair drier\"}").unwrap(),
+            ["person", "hair drier"]
+        );
+        assert_eq!(
+            parse("['person', 'traffic light',]").unwrap(),
+            ["person", "traffic light"]
+        );
+        assert_eq!(
+            parse("{1: 'b', 0: 'it\\'s {a}, [b]'}").unwrap(),
+            ["it's {a}, [b]", "b"]
+        );
+        assert_eq!(parse("{'0': 'a'}").unwrap(), ["a"]);
+        assert_eq!(parse("{}").unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_neither_is_refused() {
+        for bad in [
+            "",
+            "person",
+            "{0: person}",
+            "{0: 'a' 1: 'b'}",
+            "{x: 'a'}",
+            "['a",
+            "{99999999999: 'a'}",
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn eighty_classes_without_names_are_cocos_and_others_are_numbered() {
+        assert_eq!(complete(None, 80)[79], "toothbrush");
+        assert_eq!(complete(None, 2), ["class 0", "class 1"]);
+        assert_eq!(complete(Some(vec!["a".into()]), 2), ["a", "class 1"]);
+        assert_eq!(complete(parse("{1: 'b'}"), 2), ["class 0", "b"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gives_names_or_none(text in "\\PC{0,60}") {
+            let _ = parse(&text);
+            let _ = parse(&format!("{{{text}}}"));
+        }
+    }
+}

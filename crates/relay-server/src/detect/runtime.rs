@@ -1,0 +1,135 @@
+//! Finds ONNX Runtime's shared library and the model files, and says where it looked.
+//!
+//! `ort` would panic where the library is missing, and the loader's own search depends on variables that a user should
+//! not need to set.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+/// The library's name, as `scripts/setup` and packages install it.
+const LIBRARY: &str = "libonnxruntime.so";
+
+/// Loads ONNX Runtime, from `flag` or else from the first place that has it.
+///
+/// # Errors
+/// Where there is none, with all places; where it cannot be loaded or is too old.
+pub fn load(flag: Option<&Path>) -> anyhow::Result<ort::environment::Environment> {
+    let path = match flag {
+        Some(path) => existing(path).context("--onnxruntime")?,
+        None => first(&library_places()).context(
+            "ONNX Runtime is missing: run scripts/setup, or name the library with --onnxruntime FILE, or do without boxes with --model none",
+        )?,
+    };
+    let loading = || format!("loading ONNX Runtime from {}", path.display());
+    // Errors of `ort` carry what cannot be sent to another thread, so their text is taken.
+    let builder = ort::init_from(&path)
+        .map_err(|err| anyhow::anyhow!("{err}"))
+        .with_context(loading)?;
+    builder
+        .with_telemetry(false)
+        .build()
+        .map_err(|err| anyhow::anyhow!("{err}"))
+        .with_context(loading)
+}
+
+/// The model file of a name like `models/yolov5n.onnx`: as given, or below one of Sightline's own directories.
+///
+/// # Errors
+/// Where no place has it; the message lists them.
+pub fn model(name: &Path) -> anyhow::Result<PathBuf> {
+    let below = own_directories().into_iter().map(|dir| dir.join(name));
+    let places: Vec<PathBuf> = std::iter::once(name.to_owned()).chain(below).collect();
+    first(&places)
+}
+
+fn existing(path: &Path) -> anyhow::Result<PathBuf> {
+    first(&[path.to_owned()])
+}
+
+fn first(places: &[PathBuf]) -> anyhow::Result<PathBuf> {
+    match places.iter().find(|path| path.is_file()) {
+        Some(path) => Ok(path.clone()),
+        None => {
+            let list: Vec<String> = places
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            bail!("no such file; looked at {}", list.join(", "))
+        }
+    }
+}
+
+fn library_places() -> Vec<PathBuf> {
+    let system = [
+        "/usr/local/lib",
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib",
+    ];
+    let named = env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
+    let directories = own_directories()
+        .into_iter()
+        .chain(system.map(PathBuf::from));
+    named
+        .into_iter()
+        .chain(directories.map(|dir| dir.join(LIBRARY)))
+        .collect()
+}
+
+/// Beside the executable, the checkout it was built in, the user's data directory and the system's.
+fn own_directories() -> Vec<PathBuf> {
+    let executable = env::current_exe().ok();
+    let beside = executable
+        .iter()
+        .filter_map(|path| path.parent().map(Path::to_owned));
+    // target/release/relay-server -> the checkout
+    let checkout = executable
+        .iter()
+        .filter_map(|path| path.ancestors().nth(3).map(Path::to_owned));
+    let home = env::var_os("HOME").map(|home| Path::new(&home).join(".local/share"));
+    let user = env::var_os("XDG_DATA_HOME").map(PathBuf::from).or(home);
+    let system = ["/usr/local/share", "/usr/share"].map(PathBuf::from);
+    let shared = user
+        .into_iter()
+        .chain(system)
+        .map(|dir| dir.join("sightline"));
+    beside.chain(checkout).chain(shared).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_model_lists_the_places() {
+        let err = model(Path::new("models/no-such.onnx"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            err.contains("models/no-such.onnx") && err.contains("sightline/models/no-such.onnx"),
+            "{err}"
+        );
+    }
+
+    #[test]
+    fn a_missing_library_names_the_file_that_was_asked_for() {
+        let err = format!(
+            "{:#}",
+            load(Some(Path::new("/no/such/lib.so"))).unwrap_err()
+        );
+        assert!(
+            err.contains("/no/such/lib.so") && err.contains("--onnxruntime"),
+            "{err}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_library_is_an_error_and_not_a_panic() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let err = format!("{:#}", load(Some(file.path())).unwrap_err());
+        assert!(err.contains("loading ONNX Runtime"), "{err}");
+    }
+}

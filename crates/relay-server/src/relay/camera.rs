@@ -1,0 +1,311 @@
+//! Cameras and their places: whose frames are a camera's, and who is a stranger.
+//!
+//! A camera is a name, given by its label, or a source address without one. Its place belongs to the source that came
+//! first. The same host with a new port or a new stream is the same camera after a restart or behind a router that chose
+//! another port, so it goes on soon; another host under the same name may be anybody, and waits until the place is
+//! plainly free.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use protocol::datagram::Frame;
+use protocol::detections::Detection;
+use protocol::label::{Label, StreamId};
+
+use super::{Job, Note};
+
+/// A camera that has been silent for this long is not live, and its place is free.
+const LIVE: Duration = Duration::from_secs(3);
+/// The same host goes on from a new port or stream after this silence of the old one, or three frame intervals.
+const RESTART: Duration = Duration::from_millis(300);
+/// Taken for the frame interval until there are two frames: the tutorial's.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// Most cameras remembered; a spoofed flood of sources reaches this and no further.
+const CAMERAS: usize = 64;
+
+/// A camera's number for as long as the relay runs; a place that is given up is given a new camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CameraId(pub(super) usize);
+
+/// What a detections message says of a frame besides boxes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// The frame's number: its label's, or the relay's count.
+    pub seq: u64,
+    /// Capture time, or arrival, in microseconds since the Unix epoch.
+    pub captured_us: u64,
+}
+
+impl Arrival {
+    pub(super) fn of(frame: &Frame, count: u64, wall_us: u64) -> Self {
+        let label = frame.label.as_ref();
+        Self {
+            seq: label.map_or(count, |label| label.seq),
+            captured_us: label.map_or(wall_us, |label| label.captured_us),
+        }
+    }
+}
+
+/// One camera.
+#[derive(Debug)]
+pub(super) struct Camera {
+    pub(super) name: String,
+    /// Where its frames come from now.
+    source: Source,
+    /// Its name is its label's, and not one that the relay gave to an address.
+    named: bool,
+    last: Instant,
+    /// Smoothed time between frames.
+    interval: Option<Duration>,
+    last_seq: Option<u64>,
+    stranger_noted: bool,
+    /// Frames accepted.
+    pub(super) accepted: u64,
+    /// The frame that waits for its boxes.
+    pub(super) held: Option<Held>,
+    /// Boxes that came too late for their frame.
+    pub(super) late_boxes: Option<Vec<Detection>>,
+    /// The newest frame that the model has not taken yet.
+    pub(super) waiting: Option<Job>,
+}
+
+/// A frame that waits for its boxes.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) count: u64,
+    pub(super) jpeg: Bytes,
+    pub(super) until: Instant,
+    /// Its own boxes, on their way onto it.
+    pub(super) own_boxes: Option<Vec<Detection>>,
+    /// It with boxes drawn on.
+    pub(super) ready: Option<Bytes>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Source {
+    address: SocketAddr,
+    stream: Option<StreamId>,
+}
+
+/// How a frame was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    Known,
+    Appeared,
+    Moved,
+}
+
+/// Why a good frame is nobody's.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Not from the source whose place it is; the note comes once for each occupation of the place.
+    Stranger(Option<Note>),
+    /// Not newer than the last one: reordered or doubled on the way.
+    Late,
+    /// There are too many cameras.
+    TooMany,
+}
+
+impl Refusal {
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Stranger(_) => "stranger",
+            Self::Late => "late",
+            Self::TooMany => "too_many_cameras",
+        }
+    }
+
+    pub(super) fn into_note(self) -> Option<Note> {
+        match self {
+            Self::Stranger(note) => note,
+            Self::Late | Self::TooMany => None,
+        }
+    }
+}
+
+impl Camera {
+    fn new(name: String, named: bool, source: Source, now: Instant) -> Self {
+        Self {
+            name,
+            source,
+            named,
+            last: now,
+            interval: None,
+            last_seq: None,
+            stranger_noted: false,
+            accepted: 0,
+            held: None,
+            late_boxes: None,
+            waiting: None,
+        }
+    }
+
+    pub(super) fn is_live(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) < LIVE
+    }
+
+    /// The usual time between two frames.
+    pub(super) fn interval(&self) -> Duration {
+        self.interval.unwrap_or(INTERVAL)
+    }
+
+    /// Whether this is the camera of such a frame, whoever holds its place.
+    fn is_of(&self, name: Option<&str>, host: IpAddr) -> bool {
+        match name {
+            Some(name) => self.name == name,
+            None => !self.named && self.source.address.ip() == host,
+        }
+    }
+
+    /// How long the place's source must have been silent before `source` may go on in it.
+    fn patience(&self, source: Source) -> Duration {
+        match self.source {
+            own if own == source => Duration::ZERO,
+            own if own.address.ip() == source.address.ip() => {
+                RESTART.max(3 * self.interval()).min(LIVE)
+            }
+            _ => LIVE,
+        }
+    }
+
+    /// Lets a frame into the place, or says why not.
+    fn admit(
+        &mut self,
+        source: Source,
+        seq: Option<u64>,
+        now: Instant,
+    ) -> Result<Admission, Refusal> {
+        let silence = now.saturating_duration_since(self.last);
+        if silence < self.patience(source) {
+            let first = !std::mem::replace(&mut self.stranger_noted, true);
+            let note = first.then(|| Note::Stranger(self.name.clone(), source.address));
+            return Err(Refusal::Stranger(note));
+        }
+        let moved = source != self.source;
+        if moved {
+            let name = std::mem::take(&mut self.name);
+            let accepted = self.accepted;
+            let interval = self.interval;
+            *self = Self::new(name, self.named, source, now);
+            (self.accepted, self.interval) = (accepted, interval);
+        } else if self.accepted > 0 {
+            if self
+                .last_seq
+                .zip(seq)
+                .is_some_and(|(last, seq)| seq <= last)
+            {
+                return Err(Refusal::Late);
+            }
+            self.smooth(silence);
+        }
+        self.last = now;
+        self.last_seq = seq.or(self.last_seq);
+        self.accepted += 1;
+        Ok(if moved {
+            Admission::Moved
+        } else {
+            Admission::Known
+        })
+    }
+
+    /// A quarter of the new interval and three of the old; a pause is no interval.
+    fn smooth(&mut self, interval: Duration) {
+        if interval < LIVE {
+            let old = self.interval.unwrap_or(interval);
+            self.interval = Some((3 * old + interval) / 4);
+        }
+    }
+}
+
+/// All cameras, in order of appearance.
+#[derive(Debug, Default)]
+pub(super) struct Cameras(Vec<Camera>);
+
+impl Cameras {
+    /// Finds or makes the camera of a frame, and counts the frame.
+    pub(super) fn admit(
+        &mut self,
+        from: SocketAddr,
+        label: Option<&Label>,
+        now: Instant,
+    ) -> Result<(CameraId, Admission), Refusal> {
+        let source = Source {
+            address: from,
+            stream: label.map(|label| label.stream),
+        };
+        let name = label.map(|label| label.camera.as_str());
+        let seq = label.map(|label| label.seq);
+        if let Some(index) = self
+            .0
+            .iter()
+            .position(|camera| camera.is_of(name, from.ip()))
+        {
+            let admission = self.0[index].admit(source, seq, now)?;
+            return Ok((CameraId(index), admission));
+        }
+        let name = name.map_or_else(|| self.free_name(), str::to_owned);
+        let mut camera = Camera::new(name, label.is_some(), source, now);
+        camera.admit(source, seq, now)?;
+        let index = self.place(now)?;
+        if index == self.0.len() {
+            self.0.push(camera);
+        } else {
+            self.0[index] = camera;
+        }
+        Ok((CameraId(index), Admission::Appeared))
+    }
+
+    /// The camera that plain viewers see: the first one that is live.
+    pub(super) fn shown(&self, now: Instant) -> Option<CameraId> {
+        self.0
+            .iter()
+            .position(|camera| camera.is_live(now))
+            .map(CameraId)
+    }
+
+    pub(super) fn get(&self, id: CameraId) -> &Camera {
+        &self.0[id.0]
+    }
+
+    pub(super) fn get_mut(&mut self, id: CameraId) -> &mut Camera {
+        &mut self.0[id.0]
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = CameraId> + use<> {
+        (0..self.0.len()).map(CameraId)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Camera> {
+        self.0.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Where a new camera goes: behind the others, or in the place of the one that has been silent for longest.
+    fn place(&self, now: Instant) -> Result<usize, Refusal> {
+        if self.0.len() < CAMERAS {
+            return Ok(self.0.len());
+        }
+        let silent = self
+            .0
+            .iter()
+            .enumerate()
+            .filter(|(_, camera)| !camera.is_live(now));
+        silent
+            .min_by_key(|(_, camera)| camera.last)
+            .map(|(index, _)| index)
+            .ok_or(Refusal::TooMany)
+    }
+
+    /// The first of `cam1`, `cam2`, ... that no camera has.
+    fn free_name(&self) -> String {
+        let taken = |name: &String| self.0.iter().any(|camera| camera.name == *name);
+        (1..)
+            .map(|n| format!("cam{n}"))
+            .find(|name| !taken(name))
+            .expect("fewer than 64 names are taken")
+    }
+}

@@ -1,0 +1,81 @@
+//! What all plain viewers together may be sent: a token bucket, since a spoofed `Request` points a stream at a victim.
+
+use std::time::{Duration, Instant};
+
+/// Rate times this may go out at once.
+const BURST: Duration = Duration::from_millis(500);
+
+/// A token bucket in bits.
+#[derive(Debug)]
+pub(super) struct Egress {
+    /// Bits per second.
+    rate: f64,
+    tokens: f64,
+    filled: Instant,
+    turn: usize,
+}
+
+impl Egress {
+    /// A full bucket for `rate` bits per second.
+    pub(super) fn new(rate: u64, now: Instant) -> Self {
+        let rate = rate as f64;
+        Self {
+            rate,
+            tokens: rate * BURST.as_secs_f64(),
+            filled: now,
+            turn: 0,
+        }
+    }
+
+    /// Takes the tokens for a datagram of `bytes`, if they are there.
+    pub(super) fn take(&mut self, bytes: usize, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.filled = now;
+        self.tokens = (self.tokens + passed * self.rate).min(self.rate * BURST.as_secs_f64());
+        let bits = bytes as f64 * 8.0;
+        let enough = self.tokens >= bits;
+        if enough {
+            self.tokens -= bits;
+        }
+        enough
+    }
+
+    /// Which of `viewers` is served first: another one with each frame, so that scarcity is shared.
+    pub(super) fn first(&mut self, viewers: usize) -> usize {
+        self.turn = self.turn.wrapping_add(1);
+        self.turn.checked_rem(viewers).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_the_rate_goes_out_over_ten_seconds() {
+        let start = testkit::time::start();
+        let mut egress = Egress::new(20_000_000, start);
+        let sent: usize = (0..10_000)
+            .map(|ms| start + Duration::from_millis(ms))
+            .filter(|&now| egress.take(60_000, now))
+            .count();
+        let bits = sent as f64 * 60_000.0 * 8.0;
+        assert!(bits <= 20e6 * 10.5, "{bits} bits");
+        assert!(bits >= 20e6 * 9.9, "{bits} bits");
+    }
+
+    #[test]
+    fn a_rate_of_nothing_sends_nothing() {
+        let start = testkit::time::start();
+        let mut egress = Egress::new(0, start);
+        assert!(!egress.take(100, start + Duration::from_secs(100)));
+    }
+
+    #[test]
+    fn each_viewer_is_first_in_turn() {
+        let mut egress = Egress::new(1, testkit::time::start());
+        let firsts: Vec<usize> = (0..4).map(|_| egress.first(2)).collect();
+        assert_eq!(firsts, [1, 0, 1, 0]);
+        assert_eq!(egress.first(0), 0);
+    }
+}

@@ -1,0 +1,550 @@
+//! Every decision of the relay. Pure: bytes, answers and time in, actions out; no socket, clock, thread or codec.
+//!
+//! ```text
+//!  datagram --> scan --> camera's place --> count --> Nth? --no--------------------------> Forward
+//!                                                      |yes
+//!                                                    held --> Infer --> boxes --> Burn --> Forward
+//!                                                      |next frame, or one interval
+//!                                                      +---------------------------------> Forward as it came
+//! ```
+//!
+//! A frame is held only while it could still be the newest: as soon as the camera's next one is here, or one frame
+//! interval has passed, it leaves without its boxes, and they are drawn on the next frame due. So the model costs boxes,
+//! never frames, and order never goes backwards.
+
+mod camera;
+mod egress;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use protocol::control::{Control, Verdict};
+use protocol::datagram::{self, Datagram, Frame, Reason};
+use protocol::detections::{Detection, Detections, Kind};
+use protocol::handshake::{Ask, Grant, Leases};
+use protocol::schedule::Every;
+
+use self::camera::{Admission, Cameras, Held};
+pub use self::camera::{Arrival, CameraId};
+use self::egress::Egress;
+
+/// What the operator chose.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Which frames go to the model; `None` without a model.
+    pub every: Option<Every>,
+    /// Whether plain viewers see the inferred frames with their boxes burned in.
+    pub burn: bool,
+    /// Whether somebody reads the detections, so that they are made even with no viewer.
+    pub detections_read: bool,
+    /// Name of the model in detections messages.
+    pub model: String,
+    /// Places at the plain door.
+    pub plain_viewers: usize,
+    /// What all plain viewers together may be sent, in bits per second.
+    pub plain_egress: u64,
+}
+
+/// What the shell is to do, in this order.
+#[derive(Debug, PartialEq)]
+pub enum Action {
+    /// Send a frame to viewers.
+    Forward(Forward),
+    /// Send a control message.
+    Reply(SocketAddr, Control),
+    /// Open a socket for a viewer.
+    Join(SocketAddr),
+    /// Close a viewer's socket.
+    Leave(SocketAddr),
+    /// Hand a frame to the model, which is free.
+    Infer(Job),
+    /// Draw boxes on a frame.
+    Burn(Burn),
+    /// Write a detections message.
+    Tell(Detections),
+    /// Tell the operator.
+    Note(Note),
+}
+
+/// A frame on its way out.
+#[derive(Debug, PartialEq)]
+pub struct Forward {
+    /// The JPEG.
+    pub jpeg: Bytes,
+    /// To whom.
+    pub viewers: Vec<SocketAddr>,
+    /// When it came, where it goes on as it came and was not held: its forwarding delay is measured.
+    pub passed_through: Option<Instant>,
+}
+
+/// A frame for the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Whose.
+    pub camera: CameraId,
+    /// Which of the camera's accepted frames, from 1.
+    pub count: u64,
+    /// The JPEG.
+    pub jpeg: Bytes,
+    /// Its number and time, for the message.
+    pub arrival: Arrival,
+}
+
+/// The model's answer to a [`Job`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The job's.
+    pub camera: CameraId,
+    /// The job's.
+    pub count: u64,
+    /// The job's.
+    pub arrival: Arrival,
+    /// What was found; `None` where the picture could not be decoded.
+    pub found: Option<Found>,
+}
+
+/// What the model found on a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Width of the displayed picture.
+    pub width: u16,
+    /// Height of the displayed picture.
+    pub height: u16,
+    /// From taking the JPEG to final boxes.
+    pub took: Duration,
+    /// The boxes.
+    pub detections: Vec<Detection>,
+}
+
+/// A frame to draw boxes on; comes back as [`Relay::burned`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Burn {
+    /// Whose.
+    pub camera: CameraId,
+    /// Which of the camera's accepted frames.
+    pub count: u64,
+    /// The JPEG.
+    pub jpeg: Bytes,
+    /// The boxes.
+    pub detections: Vec<Detection>,
+    /// Whether the boxes are this very frame's, and not those of an older one.
+    pub own: bool,
+}
+
+/// What an operator cares about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// A camera's first frame.
+    CameraAppeared(String, SocketAddr),
+    /// A camera goes on from another port or as another stream.
+    CameraMoved(String, SocketAddr),
+    /// Somebody else sends under the name of a live camera.
+    Stranger(String, SocketAddr),
+    /// The first 1472-byte piece.
+    Pieces(SocketAddr),
+    /// A viewer came when all places were taken.
+    Full(SocketAddr),
+}
+
+/// Figures since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Frames accepted.
+    pub received: u64,
+    /// Frames that the model has answered.
+    pub inferred: u64,
+    /// Frames due for the model that a newer one replaced before it was free.
+    pub not_inferred: u64,
+    /// Frames due for the model that could not be decoded.
+    pub undecodable: u64,
+    /// Datagrams that went no further, by reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Frames not sent to a viewer because the door's rate was used up.
+    pub over_egress: u64,
+    /// Most viewers at one time.
+    pub viewers_peak: usize,
+}
+
+impl Counts {
+    fn drop(&mut self, reason: &'static str) {
+        *self.dropped.entry(reason).or_default() += 1;
+    }
+}
+
+/// The relay's state.
+#[derive(Debug)]
+pub struct Relay {
+    rules: Rules,
+    cameras: Cameras,
+    leases: Leases,
+    egress: Egress,
+    model_is_free: bool,
+    /// Whose frame the model takes next, so that a busy camera never starves another.
+    turn: usize,
+    pieces_noted: bool,
+    actions: VecDeque<Action>,
+    counts: Counts,
+}
+
+impl Relay {
+    /// A relay with no camera and no viewer.
+    pub fn new(rules: Rules, now: Instant) -> Self {
+        Self {
+            cameras: Cameras::default(),
+            leases: Leases::new(rules.plain_viewers),
+            egress: Egress::new(rules.plain_egress, now),
+            model_is_free: true,
+            turn: 0,
+            pieces_noted: false,
+            actions: VecDeque::new(),
+            counts: Counts::default(),
+            rules,
+        }
+    }
+
+    /// A datagram came, at `wall_us` microseconds since the Unix epoch.
+    pub fn datagram(&mut self, from: SocketAddr, bytes: Bytes, wall_us: u64, now: Instant) {
+        match datagram::classify(&bytes) {
+            Ok(Datagram::Frame(frame)) => self.frame(from, bytes, &frame, wall_us, now),
+            Ok(Datagram::Request) => {
+                self.ask(from, Ask::Request, now);
+            }
+            Ok(Datagram::Control(Control::Hello { nonce })) => {
+                let verdict = self.ask(from, Ask::Hello, now);
+                let answer = Control::Accept { nonce, verdict };
+                self.actions.push_back(Action::Reply(from, answer));
+            }
+            // The relay's own words, come back.
+            Ok(Datagram::Control(_)) => self.counts.drop("control"),
+            Err(reason) => {
+                self.counts.drop(reason.name());
+                if reason == Reason::Piece && !std::mem::replace(&mut self.pieces_noted, true) {
+                    self.note(Note::Pieces(from));
+                }
+            }
+        }
+    }
+
+    /// The model has answered, and is free.
+    pub fn answered(&mut self, answer: Answer, now: Instant) {
+        self.model_is_free = true;
+        let Answer {
+            camera,
+            count,
+            arrival,
+            found,
+        } = answer;
+        match found {
+            Some(found) => {
+                self.counts.inferred += 1;
+                if self.rules.detections_read {
+                    self.tell(camera, &arrival, &found);
+                }
+                self.boxes(camera, count, found.detections, now);
+            }
+            None => {
+                self.counts.undecodable += 1;
+                self.boxes(camera, count, Vec::new(), now);
+            }
+        }
+        self.feed_model();
+    }
+
+    /// The model is gone for good: frames go on without boxes.
+    pub fn model_died(&mut self, now: Instant) {
+        self.rules.every = None;
+        for id in self.cameras.ids() {
+            self.release(id, now);
+        }
+    }
+
+    /// Boxes have been drawn; `jpeg` is `None` where that failed.
+    pub fn burned(&mut self, burn: &Burn, jpeg: Option<Bytes>, now: Instant) {
+        let camera = self.cameras.get_mut(burn.camera);
+        let Some(held) = camera.held.as_mut().filter(|held| held.count == burn.count) else {
+            return;
+        };
+        if burn.own {
+            held.own_boxes = None;
+            held.ready = jpeg;
+            self.release(burn.camera, now);
+        } else if held.ready.is_none() {
+            held.ready = jpeg;
+        }
+    }
+
+    /// A viewer's host says that nobody listens there.
+    pub fn unreachable(&mut self, viewer: SocketAddr) {
+        if self.leases.release(viewer) {
+            self.actions.push_back(Action::Leave(viewer));
+        }
+    }
+
+    /// Time has passed; to be called at [`Relay::deadline`].
+    pub fn tick(&mut self, now: Instant) {
+        for viewer in self.leases.expire(now) {
+            self.actions.push_back(Action::Leave(viewer));
+        }
+        for id in self.cameras.ids() {
+            if self
+                .cameras
+                .get(id)
+                .held
+                .as_ref()
+                .is_some_and(|held| held.until <= now)
+            {
+                self.release(id, now);
+            }
+        }
+    }
+
+    /// When [`Relay::tick`] has something to do next.
+    pub fn deadline(&self) -> Option<Instant> {
+        let held = self
+            .cameras
+            .iter()
+            .filter_map(|camera| Some(camera.held.as_ref()?.until));
+        held.chain(self.leases.deadline()).min()
+    }
+
+    /// The next thing to do.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Figures so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Viewers that hold a place now.
+    pub fn viewers(&self) -> usize {
+        self.leases.viewers().len()
+    }
+
+    /// Name of each camera that is live, and what its frames measure.
+    pub fn live_cameras(&self, now: Instant) -> Vec<&str> {
+        let live = self.cameras.iter().filter(|camera| camera.is_live(now));
+        live.map(|camera| camera.name.as_str()).collect()
+    }
+
+    fn ask(&mut self, viewer: SocketAddr, ask: Ask, now: Instant) -> Verdict {
+        match self.leases.ask(viewer, ask, now) {
+            Grant::Renewed => {}
+            Grant::Joined => self.actions.push_back(Action::Join(viewer)),
+            Grant::Replaced(gone) => {
+                self.actions
+                    .extend([Action::Leave(gone), Action::Join(viewer)]);
+            }
+            Grant::Full => {
+                self.note(Note::Full(viewer));
+                return Verdict::Full;
+            }
+        }
+        self.counts.viewers_peak = self.counts.viewers_peak.max(self.leases.viewers().len());
+        Verdict::Welcome
+    }
+
+    fn frame(&mut self, from: SocketAddr, jpeg: Bytes, frame: &Frame, wall_us: u64, now: Instant) {
+        let (id, admission) = match self.cameras.admit(from, frame.label.as_ref(), now) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                self.counts.drop(refusal.reason());
+                self.actions.extend(refusal.into_note().map(Action::Note));
+                return;
+            }
+        };
+        self.counts.received += 1;
+        let camera = self.cameras.get_mut(id);
+        let count = camera.accepted;
+        let arrival = Arrival::of(frame, count, wall_us);
+        let name = camera.name.clone();
+        match admission {
+            Admission::Known => {}
+            Admission::Appeared => self.note(Note::CameraAppeared(name, from)),
+            Admission::Moved => self.note(Note::CameraMoved(name, from)),
+        }
+        self.release(id, now);
+        match self.purpose(id, count, now) {
+            Purpose::None => self.forward(id, jpeg, Some(now), now),
+            Purpose::Data => {
+                self.enqueue(Job {
+                    camera: id,
+                    count,
+                    jpeg: jpeg.clone(),
+                    arrival,
+                });
+                self.forward(id, jpeg, Some(now), now);
+            }
+            Purpose::Burn => {
+                self.enqueue(Job {
+                    camera: id,
+                    count,
+                    jpeg: jpeg.clone(),
+                    arrival,
+                });
+                self.hold(id, count, jpeg, now);
+            }
+        }
+        self.feed_model();
+    }
+
+    /// What the model would look at this frame for. Nobody watching and nobody reading: nothing.
+    fn purpose(&self, id: CameraId, count: u64, now: Instant) -> Purpose {
+        let due = self
+            .rules
+            .every
+            .is_some_and(|every| every.due(count, self.model_is_free));
+        let watched = self.leases.viewers().len() > 0 && self.cameras.shown(now) == Some(id);
+        match () {
+            () if due && watched && self.rules.burn => Purpose::Burn,
+            () if due && self.rules.detections_read => Purpose::Data,
+            () => Purpose::None,
+        }
+    }
+
+    /// Keeps a frame for its boxes. Boxes of an earlier frame that came too late for it are drawn meanwhile, so that
+    /// there are some to show when this frame's own come too late as well.
+    fn hold(&mut self, id: CameraId, count: u64, jpeg: Bytes, now: Instant) {
+        let camera = self.cameras.get_mut(id);
+        camera.held = Some(Held {
+            count,
+            jpeg: jpeg.clone(),
+            until: now + camera.interval(),
+            own_boxes: None,
+            ready: None,
+        });
+        if let Some(detections) = camera.late_boxes.take() {
+            let burn = Burn {
+                camera: id,
+                count,
+                jpeg,
+                detections,
+                own: false,
+            };
+            self.actions.push_back(Action::Burn(burn));
+        }
+    }
+
+    /// The model's boxes for a frame: to be drawn on it while it is held, else on the next one due.
+    fn boxes(&mut self, id: CameraId, count: u64, detections: Vec<Detection>, now: Instant) {
+        let camera = self.cameras.get_mut(id);
+        let nothing = detections.is_empty();
+        let Some(held) = camera.held.as_mut().filter(|held| held.count == count) else {
+            camera.late_boxes = (!nothing).then_some(detections);
+            return;
+        };
+        if nothing {
+            held.ready = None;
+            return self.release(id, now);
+        }
+        held.own_boxes = Some(detections.clone());
+        let jpeg = held.jpeg.clone();
+        let burn = Burn {
+            camera: id,
+            count,
+            jpeg,
+            detections,
+            own: true,
+        };
+        self.actions.push_back(Action::Burn(burn));
+    }
+
+    /// Lets a camera's held frame go, with boxes if they are drawn.
+    fn release(&mut self, id: CameraId, now: Instant) {
+        let camera = self.cameras.get_mut(id);
+        if let Some(held) = camera.held.take() {
+            if held.own_boxes.is_some() {
+                camera.late_boxes = held.own_boxes;
+            }
+            self.forward(id, held.ready.unwrap_or(held.jpeg), None, now);
+        }
+    }
+
+    fn forward(
+        &mut self,
+        id: CameraId,
+        jpeg: Bytes,
+        passed_through: Option<Instant>,
+        now: Instant,
+    ) {
+        if self.cameras.shown(now) != Some(id) {
+            return;
+        }
+        let mut viewers: Vec<SocketAddr> = self.leases.viewers().collect();
+        let wanted = viewers.len();
+        viewers.rotate_left(self.egress.first(wanted));
+        viewers.retain(|_| self.egress.take(jpeg.len(), now));
+        self.counts.over_egress += (wanted - viewers.len()) as u64;
+        if !viewers.is_empty() {
+            let forward = Forward {
+                jpeg,
+                viewers,
+                passed_through,
+            };
+            self.actions.push_back(Action::Forward(forward));
+        }
+    }
+
+    /// A newer frame of a camera takes the place of one that still waits for the model.
+    fn enqueue(&mut self, job: Job) {
+        let camera = self.cameras.get_mut(job.camera);
+        if camera.waiting.replace(job).is_some() {
+            self.counts.not_inferred += 1;
+        }
+    }
+
+    /// Hands the free model the newest frame of the camera whose turn it is.
+    fn feed_model(&mut self) {
+        if !self.model_is_free || self.rules.every.is_none() {
+            return;
+        }
+        let count = self.cameras.len();
+        let job = (0..count).find_map(|step| {
+            let index = (self.turn + step) % count;
+            let job = self.cameras.get_mut(CameraId(index)).waiting.take()?;
+            self.turn = index + 1;
+            Some(job)
+        });
+        if let Some(job) = job {
+            self.model_is_free = false;
+            self.actions.push_back(Action::Infer(job));
+        }
+    }
+
+    fn tell(&mut self, id: CameraId, arrival: &Arrival, found: &Found) {
+        let message = Detections {
+            v: Detections::VERSION,
+            camera: self.cameras.get(id).name.clone(),
+            seq: arrival.seq,
+            t: arrival.captured_us as f64 / 1e6,
+            w: found.width,
+            h: found.height,
+            kind: Kind::Inferred,
+            infer_ms: Some((found.took.as_secs_f32() * 1e4).round() / 10.0),
+            model: Some(self.rules.model.clone()),
+            detections: found.detections.clone(),
+        };
+        self.actions.push_back(Action::Tell(message));
+    }
+
+    fn note(&mut self, note: Note) {
+        self.actions.push_back(Action::Note(note));
+    }
+}
+
+/// What the model is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// It is not.
+    None,
+    /// For whoever reads detections; the frame itself does not wait.
+    Data,
+    /// For boxes on the picture.
+    Burn,
+}
+
+#[cfg(test)]
+mod tests;
