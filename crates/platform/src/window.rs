@@ -16,11 +16,7 @@ const PROBE: &str = "SIGHTLINE_PROBE_DISPLAY";
 /// To be called first in `main`: where this process was started as the probe, opens a window and ends.
 pub fn answer_probe() {
     if env::var_os(PROBE).is_some() {
-        let opened = highgui::named_window(
-            "probe",
-            highgui::WINDOW_AUTOSIZE | highgui::WINDOW_GUI_NORMAL,
-        );
-        std::process::exit(i32::from(opened.is_err()));
+        std::process::exit(i32::from(open("probe").is_err()));
     }
 }
 
@@ -48,8 +44,7 @@ impl Window {
     /// Where there is no display that can be used; the cure is in the message.
     pub fn open(title: &'static str) -> anyhow::Result<Self> {
         probe().context("no window can be opened here; use --headless, or see to DISPLAY (ssh -X, or run it on the desktop)")?;
-        // Only both together give a window as large as its picture and without toolbars.
-        highgui::named_window(title, highgui::WINDOW_AUTOSIZE | highgui::WINDOW_GUI_NORMAL)?;
+        open(title)?;
         Ok(Self { title })
     }
 
@@ -77,18 +72,32 @@ impl Window {
         Ok(key.map_or(Event::None, |key| Event::Key(char::from(key))))
     }
 
-    /// Switches between the picture's own size and the whole screen.
+    /// Switches between the picture's own size and the whole screen. The picture appears with the next [`Window::show`].
     ///
     /// # Errors
     /// OpenCV's own.
     pub fn full_screen(&self, on: bool) -> opencv::Result<()> {
-        let how = if on {
-            highgui::WINDOW_FULLSCREEN
-        } else {
-            highgui::WINDOW_AUTOSIZE
-        };
-        highgui::set_window_property(self.title, highgui::WND_PROP_FULLSCREEN, how.into())
+        // A window that has its picture's size keeps it, whatever is asked of it, so it is another one that fills the
+        // screen.
+        highgui::destroy_window(self.title)?;
+        if !on {
+            return open(self.title);
+        }
+        highgui::named_window(
+            self.title,
+            highgui::WINDOW_NORMAL | highgui::WINDOW_GUI_NORMAL,
+        )?;
+        highgui::set_window_property(
+            self.title,
+            highgui::WND_PROP_FULLSCREEN,
+            highgui::WINDOW_FULLSCREEN.into(),
+        )
     }
+}
+
+/// Opens a window as large as its picture and without toolbars: only both flags together give that.
+fn open(title: &str) -> opencv::Result<()> {
+    highgui::named_window(title, highgui::WINDOW_AUTOSIZE | highgui::WINDOW_GUI_NORMAL)
 }
 
 fn probe() -> anyhow::Result<()> {

@@ -65,7 +65,7 @@ pub enum BadDetections {
     /// Of a later version.
     #[error("a detections message of version {0}; this program knows {known}", known = Detections::VERSION)]
     Version(u32),
-    /// A score or a coordinate outside 0 to 1, or more boxes than [`Detections::MAX`].
+    /// A score or a coordinate outside 0 to 1, a time that is none, or more boxes than [`Detections::MAX`].
     #[error("a detections message with values out of range")]
     Range,
 }
@@ -92,7 +92,9 @@ impl Detections {
         }
         let unit = |x: &f32| (0.0..=1.0).contains(x);
         let sane = |d: &Detection| unit(&d.score) && d.bounds.iter().all(unit);
+        let time = |ms: f32| ms.is_finite() && ms >= 0.0;
         let good = message.t.is_finite()
+            && message.infer_ms.is_none_or(time)
             && message.detections.len() <= Self::MAX
             && message.detections.iter().all(sane);
         good.then_some(message).ok_or(BadDetections::Range)
@@ -122,6 +124,8 @@ mod tests {
             ("0.1,0.2", "-0.1,0.2"),
             ("0.1,0.2", "1e99,0.2"),
             (r#""inferred""#, r#""guessed""#),
+            ("41.2", "1e39"),
+            ("41.2", "-1"),
             ("0.1,0.2,", "0.1,"),
         ] {
             let line = LINE.replace(old, new);

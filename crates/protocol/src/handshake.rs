@@ -267,7 +267,8 @@ mod tests {
 
     #[test]
     fn our_relay_is_never_sent_a_request_and_the_place_is_kept() {
-        let (start, mut leases, mut renewal) = (Instant::now(), Leases::new(1), Renewal::default());
+        let (start, mut leases, mut renewal) =
+            (testkit::time::start(), Leases::new(1), Renewal::default());
         let said = run(&mut renewal, start, secs(120), |ask, renewal, now| {
             if let Some(ask) = ask {
                 assert_ne!(leases.ask(viewer(1), ask, now), Grant::Full);
@@ -281,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_waiting_tutorial_relay_gets_one_request_300_ms_after_the_hello() {
-        let (start, mut streaming) = (Instant::now(), false);
+        let (start, mut streaming) = (testkit::time::start(), false);
         let said = run(
             &mut Renewal::default(),
             start,
@@ -308,7 +309,7 @@ mod tests {
     #[test]
     fn a_tutorial_relay_that_streams_to_us_already_is_never_sent_a_request() {
         for first_frame in [10, 290, 1_000_000] {
-            let start = Instant::now();
+            let start = testkit::time::start();
             let said = run(
                 &mut Renewal::default(),
                 start,
@@ -328,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_frame_alone_is_proof_enough_that_no_request_is_needed() {
-        let start = Instant::now();
+        let start = testkit::time::start();
         let said = run(
             &mut Renewal::default(),
             start,
@@ -346,7 +347,7 @@ mod tests {
     fn a_silent_address_is_asked_every_2_s_and_sent_a_request_every_10_s_at_most() {
         let said = run(
             &mut Renewal::default(),
-            Instant::now(),
+            testkit::time::start(),
             secs(60),
             |_, _, _| {},
         );
@@ -360,7 +361,7 @@ mod tests {
 
     #[test]
     fn after_a_pause_of_the_stream_the_next_request_waits_10_s() {
-        let start = Instant::now();
+        let start = testkit::time::start();
         let said = run(
             &mut Renewal::default(),
             start,
@@ -376,7 +377,8 @@ mod tests {
 
     #[test]
     fn a_restarted_relay_has_its_viewer_back_within_one_renewal() {
-        let (start, mut leases, mut renewal) = (Instant::now(), Leases::new(4), Renewal::default());
+        let (start, mut leases, mut renewal) =
+            (testkit::time::start(), Leases::new(4), Renewal::default());
         let restart = start + secs(21);
         let mut back = None;
         run(&mut renewal, start, secs(60), |ask, renewal, now| {
@@ -396,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_viewer_that_falls_silent_is_let_go_after_10_s_and_a_tutorial_viewer_never() {
-        let (start, mut leases) = (Instant::now(), Leases::new(4));
+        let (start, mut leases) = (testkit::time::start(), Leases::new(4));
         leases.ask(viewer(1), Ask::Hello, start);
         leases.ask(viewer(2), Ask::Request, start);
         assert_eq!(leases.deadline(), Some(start + GONE));
@@ -408,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_full_door_gives_a_newcomer_only_a_place_not_renewed_for_60_s() {
-        let (start, mut leases) = (Instant::now(), Leases::new(2));
+        let (start, mut leases) = (testkit::time::start(), Leases::new(2));
         leases.ask(viewer(1), Ask::Request, start);
         leases.ask(viewer(2), Ask::Request, start + secs(1));
         assert_eq!(
@@ -432,14 +434,14 @@ mod tests {
     #[test]
     fn a_closed_door_has_no_place() {
         assert_eq!(
-            Leases::new(0).ask(viewer(1), Ask::Request, Instant::now()),
+            Leases::new(0).ask(viewer(1), Ask::Request, testkit::time::start()),
             Grant::Full
         );
     }
 
     #[test]
     fn a_request_that_follows_a_hello_does_not_make_the_place_permanent() {
-        let (start, mut leases) = (Instant::now(), Leases::new(4));
+        let (start, mut leases) = (testkit::time::start(), Leases::new(4));
         leases.ask(viewer(1), Ask::Hello, start);
         leases.ask(viewer(1), Ask::Request, start);
         assert_eq!(leases.expire(start + GONE), [viewer(1)]);
@@ -447,7 +449,7 @@ mod tests {
 
     #[test]
     fn the_viewer_knows_whom_it_talks_to() {
-        let (start, mut renewal) = (Instant::now(), Renewal::default());
+        let (start, mut renewal) = (testkit::time::start(), Renewal::default());
         assert_eq!(renewal.peer(start), Peer::Silent);
         renewal.frame(start);
         assert_eq!(renewal.peer(start), Peer::Tutorial);

@@ -1,3 +1,155 @@
-//! stub
+//! Sightline's relay: frames in, frames and boxes out, now.
+//!
+//! ```text
+//!            +------ serve: one loop, moves bytes ------+        model thread: JPEG -> boxes
+//!  UDP 8081  |  door --> relay (PURE: decides) --> door | <---->
+//!            +------------------------------------------+        overlay thread: JPEG + boxes -> JPEG
+//! ```
+
+pub mod args;
 pub mod detect;
+pub mod door;
 pub mod relay;
+pub mod serve;
+pub mod sink;
+pub mod worker;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use platform::{jpeg, report, signals, udp};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::args::{Overlay, RelayArgs};
+use crate::detect::{Detector, Settings, runtime};
+use crate::door::Door;
+use crate::relay::{Relay, Rules};
+use crate::serve::{EVENTS, Figures, Server};
+
+/// The model that is used where none is named.
+const MODEL: &str = "models/yolov5n.onnx";
+/// A receive buffer below this holds less than half a second of a camera's largest frames.
+const SMALL_BUFFER: usize = 1 << 20;
+/// How long a stop waits for the inference that runs and for detections to reach their file.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Runs the relay until it is told to stop.
+///
+/// # Errors
+/// Whatever keeps it from starting: its message names the cause and the cure.
+pub fn run(args: &RelayArgs) -> anyhow::Result<()> {
+    // One thread: forwarding a frame is a few system calls, and the model has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: &RelayArgs) -> anyhow::Result<()> {
+    let stop = signals::stop_on_signals()?;
+    jpeg::single_threaded()?;
+    let (tell, events) = mpsc::channel(EVENTS);
+    let door = Door::open(args.listen, tell.clone())?;
+    let sink = args.detections.as_deref().map(sink::open).transpose()?;
+    let path = model_file(args)?;
+    let model = match path.clone() {
+        None => None,
+        Some(path) => {
+            let loading = worker::model(loader(args, path), tell.clone());
+            tokio::select! {
+                model = loading => Some(model?),
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
+    };
+    let mut server = Server {
+        relay: Relay::new(rules(args, path.as_deref()), Instant::now()),
+        overlay: worker::overlay(tell)?,
+        door,
+        model,
+        sink,
+        figures: Figures::default(),
+    };
+    info!(addr = %server.door.local(), model = %name(path.as_deref()), every = %args.every, "listening");
+    advise(args, &server.door, path.as_deref());
+    server.run(events, stop).await;
+    let report = server.close(PATIENCE);
+    if args.common.report {
+        report::print(&report);
+    }
+    Ok(())
+}
+
+/// The model's file: the one that was named, else the default one where it is present.
+fn model_file(args: &RelayArgs) -> anyhow::Result<Option<PathBuf>> {
+    match args.model.as_deref() {
+        Some(none) if none.as_os_str() == "none" => Ok(None),
+        Some(file) => runtime::model(file)
+            .map(Some)
+            .with_context(|| format!("--model {}", file.display())),
+        None => Ok(runtime::model(Path::new(MODEL)).ok()),
+    }
+}
+
+fn loader(
+    args: &RelayArgs,
+    model: PathBuf,
+) -> impl FnOnce() -> anyhow::Result<Detector> + Send + 'static {
+    let settings = Settings {
+        conf: args.conf,
+        iou: args.iou,
+        classes: args.classes.clone(),
+        net_size: args.net_size.0,
+        threads: args.threads.map_or_else(spare_processors, usize::from),
+    };
+    let library = args.onnxruntime.clone();
+    move || Detector::load(&runtime::load(library.as_deref())?, &model, settings)
+}
+
+/// All processors but the one that forwards.
+fn spare_processors() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1))
+}
+
+fn rules(args: &RelayArgs, model: Option<&Path>) -> Rules {
+    Rules {
+        every: model.map(|_| args.every),
+        burn: args.overlay == Overlay::EveryNth,
+        detections_read: args.detections.is_some(),
+        model: name(model),
+        plain_viewers: args.plain_viewers.into(),
+        plain_egress: (args.plain_egress * 1e6) as u64,
+    }
+}
+
+fn name(model: Option<&Path>) -> String {
+    model.and_then(Path::file_stem).map_or_else(
+        || "none".to_owned(),
+        |stem| stem.to_string_lossy().into_owned(),
+    )
+}
+
+/// What an operator should know at the start.
+fn advise(args: &RelayArgs, door: &Door, model: Option<&Path>) {
+    if args.plain_viewers > 0 && !args.listen.ip().is_loopback() {
+        warn!(
+            "open to all: whoever reaches UDP port {} can watch; a firewall closes it, or --plain-viewers 0",
+            door.local().port()
+        );
+    }
+    if args.model.is_none() && model.is_none() {
+        warn!(
+            "no model: frames pass without boxes; put YOLOv5's yolov5n.onnx at {MODEL}, or name one with --model FILE.onnx"
+        );
+    }
+    if door.receive_buffer < SMALL_BUFFER {
+        warn!(
+            granted = door.receive_buffer,
+            "the kernel grants a small receive buffer, so bursts of large frames may be lost; sysctl -w net.core.rmem_max={} cures it",
+            udp::RECEIVE_BUFFER
+        );
+    }
+}

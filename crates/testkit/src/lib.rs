@@ -1,3 +1,80 @@
 //! What Sightline's tests share: JPEG fixtures and a harness for the real binaries. Never part of a release.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+pub mod config;
 pub mod jpeg;
+#[cfg(unix)]
+pub mod process;
+pub mod time;
+
+/// Says that the running test leaves something out, and why: `skipped: reason` on standard error, and a line
+/// `test name: reason` in the file that the environment's `SIGHTLINE_SKIPS` names, where `scripts/check` counts it.
+///
+/// The test returns right after it; a skip that nobody counts would look like a pass.
+///
+/// # Panics
+/// Where that file cannot be written.
+pub fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+    let Some(file) = std::env::var_os("SIGHTLINE_SKIPS") else {
+        return;
+    };
+    note_skip(Path::new(&file), reason);
+}
+
+/// A file or directory in `shared/`, which stands beside the checkout and is no part of it; `None` where it is missing.
+pub fn shared(path: &str) -> Option<PathBuf> {
+    let file = repository().parent()?.join("shared").join(path);
+    file.exists().then_some(file)
+}
+
+/// The root of the checkout.
+pub fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors()
+        .nth(2)
+        .expect("this crate lives two levels below the root")
+        .to_owned()
+}
+
+/// One write of one line, so that test processes that run at the same time do not mix theirs.
+fn note_skip(file: &Path, reason: &str) {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    let line = format!("{test}: {}\n", reason.replace('\n', " "));
+    let mut skips = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(file)
+        .expect("the file that SIGHTLINE_SKIPS names can be opened");
+    skips
+        .write_all(line.as_bytes())
+        .expect("the file that SIGHTLINE_SKIPS names can be written");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skip_is_one_line_with_the_tests_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("skips");
+        note_skip(&file, "no camera\nhere");
+        note_skip(&file, "no screen");
+        assert_eq!(
+            std::fs::read_to_string(file).unwrap(),
+            "tests::a_skip_is_one_line_with_the_tests_name: no camera here\n\
+             tests::a_skip_is_one_line_with_the_tests_name: no screen\n"
+        );
+    }
+
+    #[test]
+    fn the_repository_is_the_workspace_and_a_missing_shared_file_is_none() {
+        assert!(repository().join("crates/testkit/Cargo.toml").is_file());
+        assert_eq!(shared("no such file anywhere"), None);
+    }
+}

@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use opencv::core::{Mat, Vec3b};
 use opencv::imgproc;
 use opencv::prelude::*;
+use ort::environment::Environment;
 use platform::jpeg;
 use protocol::detections::Detection;
 
@@ -49,19 +50,17 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// Loads ONNX Runtime and the model, and runs it once: the first run allocates, and shows what the head gives.
+    /// Loads a model and runs it once: the first run allocates, and shows what the head gives.
     ///
     /// # Errors
-    /// What is missing or wrong, and the cure.
+    /// What is wrong, and the cure.
     pub fn load(
-        library: Option<&Path>,
+        runtime: &Environment,
         model: &Path,
         mut settings: Settings,
     ) -> anyhow::Result<Self> {
-        let environment = runtime::load(library)?;
         let named = || format!("the model {}", model.display());
-        let mut network =
-            Network::load(&environment, model, settings.threads).with_context(named)?;
+        let mut network = Network::load(runtime, model, settings.threads).with_context(named)?;
         settings.net_size = input_size(network.fixed, settings.net_size).with_context(named)?;
         let trial = settings.net_size.unwrap_or(Size {
             width: 320,

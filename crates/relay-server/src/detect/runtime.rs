@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 /// The library's name, as `scripts/setup` and packages install it.
 const LIBRARY: &str = "libonnxruntime.so";
 
-/// Loads ONNX Runtime, from `flag` or else from the first place that has it.
+/// Loads ONNX Runtime, from `flag` or else from the first place that has it. Once in a process, as it demands.
 ///
 /// # Errors
 /// Where there is none, with all places; where it cannot be loaded or is too old.

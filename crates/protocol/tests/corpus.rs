@@ -1,0 +1,291 @@
+//! Replays the fuzz targets' corpora, so that what fuzzing once needed a nightly compiler for is checked on every one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use protocol::control::{Control, Verdict};
+use protocol::datagram::REQUEST;
+use protocol::detections::{Detection, Detections, Kind};
+use protocol::label::{Label, StreamId};
+use testkit::jpeg::Sketch;
+
+#[path = "../fuzz/src/lib.rs"]
+#[allow(
+    unreachable_pub,
+    reason = "it is the root of the fuzz targets' library"
+)]
+mod rules;
+
+#[test]
+fn every_datagram_of_the_corpus_gets_a_verdict() {
+    replay("classify", rules::classify);
+}
+
+#[test]
+fn every_picture_of_the_corpus_bears_a_label() {
+    replay("label", rules::label);
+}
+
+#[test]
+fn every_line_of_the_corpus_is_a_message_or_refused() {
+    replay("detections", rules::detections);
+}
+
+#[test]
+fn every_sequence_of_the_corpus_leaves_the_door_in_order() {
+    replay("sequence", |bytes| {
+        rules::sequence(bytes, testkit::time::start());
+    });
+}
+
+fn replay(target: &str, rule: impl Fn(&[u8])) {
+    let files: Vec<_> = fs::read_dir(corpus(target))
+        .expect("the corpus is committed")
+        .map(|file| file.expect("the corpus can be listed").path())
+        .collect();
+    assert!(!files.is_empty(), "the corpus of {target} is empty");
+    for file in files {
+        eprintln!("{}", file.display()); // the last one is the one that failed
+        rule(&fs::read(file).expect("a file of the corpus can be read"));
+    }
+}
+
+fn corpus(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target)
+}
+
+/// Writes the seeds, from our own writers alone: `cargo test -p protocol --test corpus -- --ignored`.
+#[test]
+#[ignore = "it writes the corpora's seeds; run it when the wire has changed"]
+fn seeds() {
+    for (name, datagram) in datagrams() {
+        write("classify", &name, &datagram);
+    }
+    for (name, picture) in pictures() {
+        let name = format!("seed-{name}");
+        write("label", &name, &to_be_labelled(b"yard", &picture));
+    }
+    write("label", "seed-nameless", &to_be_labelled(b"", &sketch()));
+    for (name, line) in lines() {
+        write("detections", &name, line.as_bytes());
+    }
+    for (name, steps) in sequences() {
+        write("sequence", &name, &steps);
+    }
+}
+
+fn write(target: &str, name: &str, bytes: &[u8]) {
+    let dir = corpus(target);
+    fs::create_dir_all(&dir).expect("the corpus can be written");
+    fs::write(dir.join(name), bytes).expect("the corpus can be written");
+}
+
+fn sketch() -> Vec<u8> {
+    Sketch::new(300, 200).bytes()
+}
+
+fn labelled(seq: u64, jpeg: &[u8]) -> Vec<u8> {
+    let label = Label {
+        stream: StreamId(0x0123_4567_89ab_cdef),
+        seq,
+        captured_us: 1_763_820_000_123_456,
+        camera: "yard".parse().expect("it is a name"),
+    };
+    label.write(jpeg)
+}
+
+fn controls() -> [(&'static str, Control); 4] {
+    let accept = |verdict| Control::Accept { nonce: 7, verdict };
+    [
+        ("hello", Control::Hello { nonce: 7 }),
+        ("welcome", accept(Verdict::Welcome)),
+        ("full", accept(Verdict::Full)),
+        ("upgrade", Control::Upgrade),
+    ]
+}
+
+fn pictures() -> Vec<(&'static str, Vec<u8>)> {
+    let torn = labelled(3, &sketch());
+    let padded = [sketch(), vec![0; 9]].concat();
+    vec![
+        ("sketch", sketch()),
+        ("labelled", labelled(1, &sketch())),
+        ("padded", padded),
+        ("no-end", torn[..torn.len() - 1].to_vec()),
+        ("torn-in-the-label", torn[..40].to_vec()),
+        ("soi", torn[..2].to_vec()),
+        ("progressive", Sketch::new(64, 48).scans(12).bytes()),
+        ("scans", Sketch::new(8, 8).scans(101).bytes()),
+        ("fill", Sketch::new(8, 8).fill_bytes(5).bytes()),
+        ("huge", Sketch::new(65_500, 65_500).bytes()),
+        ("empty-picture", Sketch::new(0, 200).bytes()),
+        (
+            "other-app11",
+            Sketch::new(8, 8).segment(0xEB, b"JP\0\x01").bytes(),
+        ),
+        (
+            "later-label",
+            Sketch::new(8, 8)
+                .segment(0xEB, b"sightline\0\x02F..")
+                .bytes(),
+        ),
+        (
+            "thumbnail",
+            Sketch::new(8, 8)
+                .segment(0xE1, &Sketch::new(4, 4).bytes())
+                .bytes(),
+        ),
+    ]
+}
+
+fn datagrams() -> Vec<(String, Vec<u8>)> {
+    let mut all = vec![
+        ("seed-request".to_owned(), REQUEST.to_vec()),
+        ("seed-piece".to_owned(), vec![7; 1472]),
+    ];
+    for (name, picture) in pictures() {
+        all.push((format!("seed-{name}"), picture));
+    }
+    for (name, control) in controls() {
+        let bytes = control.write();
+        let mut torn = bytes.clone();
+        torn[18] ^= 0x10; // behind identifier, version and kind
+        all.push((format!("seed-torn-{name}"), torn));
+        all.push((format!("seed-{name}"), bytes));
+    }
+    all
+}
+
+/// What the target `label` reads: numbers, the name's length, the name, the picture.
+fn to_be_labelled(name: &[u8], picture: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(name.len()).expect("names are short");
+    [&[9; 24], &[length][..], name, picture].concat()
+}
+
+fn lines() -> Vec<(String, String)> {
+    let person = Detection {
+        id: Some(7),
+        class: 0,
+        label: "person".to_owned(),
+        score: 0.87,
+        bounds: [0.1, 0.2, 0.3, 0.4],
+    };
+    let message = Detections {
+        v: Detections::VERSION,
+        camera: "yard".to_owned(),
+        seq: 1234,
+        t: 1_763_820_000.123,
+        w: 300,
+        h: 200,
+        kind: Kind::Inferred,
+        infer_ms: Some(41.2),
+        model: Some("yolov5n".to_owned()),
+        detections: vec![person],
+    };
+    let whole = message.to_json();
+    let nothing = Detections {
+        kind: Kind::Tracked,
+        infer_ms: None,
+        model: None,
+        detections: Vec::new(),
+        ..message
+    };
+    vec![
+        ("seed-torn".to_owned(), whole[..whole.len() / 2].to_owned()),
+        (
+            "seed-later".to_owned(),
+            whole.replace(r#""v":1"#, r#""v":2"#),
+        ),
+        ("seed-range".to_owned(), whole.replace("0.87", "1.5")),
+        ("seed-overflow".to_owned(), whole.replace("41.2", "1e39")),
+        ("seed-inferred".to_owned(), whole),
+        ("seed-nothing".to_owned(), nothing.to_json()),
+    ]
+}
+
+/// What the target `sequence` reads, each step a sender, a pause (its square in ms) and a datagram.
+fn sequences() -> Vec<(String, Vec<u8>)> {
+    let [hello, welcome, full, _] = controls().map(|(_, control)| control.write());
+    let frame = labelled(1, &sketch());
+    let steps = |places: u8, steps: &[(u8, u8, &[u8])]| {
+        let mut bytes = vec![places];
+        for (sender, pause, datagram) in steps {
+            let length = u16::try_from(datagram.len()).expect("seeds are small");
+            bytes.extend([*sender, *pause]);
+            bytes.extend(length.to_be_bytes());
+            bytes.extend(*datagram);
+        }
+        bytes
+    };
+    let gone: &[u8] = b"";
+    vec![
+        (
+            "seed-our-relay".to_owned(),
+            steps(
+                1,
+                &[
+                    (1, 0, &hello),
+                    (1, 5, &welcome),
+                    (1, 10, &frame),
+                    (1, 45, &hello),
+                ],
+            ),
+        ),
+        (
+            "seed-tutorial-relay".to_owned(),
+            steps(
+                4,
+                &[
+                    (1, 0, b"x"),
+                    (1, 18, b"x"),
+                    (1, 10, &frame),
+                    (1, 123, &frame),
+                ],
+            ),
+        ),
+        (
+            "seed-full-door".to_owned(),
+            steps(
+                2,
+                &[
+                    (1, 0, REQUEST),
+                    (2, 1, REQUEST),
+                    (3, 1, &hello),
+                    (3, 5, &full),
+                    (3, 246, &hello),
+                ],
+            ),
+        ),
+        (
+            "seed-silence".to_owned(),
+            steps(
+                0,
+                &[
+                    (1, 0, b"x"),
+                    (1, 18, b"x"),
+                    (1, 45, b"x"),
+                    (1, 20, b"x"),
+                    (1, 90, b"x"),
+                ],
+            ),
+        ),
+        (
+            "seed-end-of-a-lease".to_owned(),
+            steps(1, &[(1, 0, &hello), (2, 100, b"x"), (2, 0, &hello)]),
+        ),
+        (
+            "seed-viewers-go".to_owned(),
+            steps(
+                3,
+                &[
+                    (1, 0, &hello),
+                    (2, 1, REQUEST),
+                    (2, 1, gone),
+                    (4, 200, &frame),
+                ],
+            ),
+        ),
+    ]
+}

@@ -1,0 +1,181 @@
+//! The command line of `relay-server`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use platform::config::{Common, Size};
+use protocol::schedule::Every;
+
+use crate::detect::yolo;
+
+/// Frames in, frames and boxes out: forwards a camera's frames to its viewers, every Nth through YOLOv5
+#[derive(Debug, Clone, Parser)]
+#[command(name = "relay-server", version)]
+pub struct RelayArgs {
+    /// UDP address for senders and viewers
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8081")]
+    pub listen: SocketAddr,
+    /// Which frames go to the model: of each N the last, or as many as the model keeps up with
+    #[arg(long, value_name = "N|auto", default_value = "4")]
+    pub every: Every,
+    /// YOLOv5 export to run, or none; without this flag models/yolov5n.onnx where present, else none
+    #[arg(long, value_name = "demo|none|FILE.onnx")]
+    pub model: Option<PathBuf>,
+    /// Lowest score of a box
+    #[arg(long, value_name = "SCORE", default_value_t = 0.25, value_parser = fraction)]
+    pub conf: f32,
+    /// Highest overlap of two boxes of a class
+    #[arg(long, value_name = "IOU", default_value_t = 0.45, value_parser = fraction)]
+    pub iou: f32,
+    /// Names or numbers of the classes to report, separated by commas; without this flag all
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub classes: Vec<String>,
+    /// Input size of a network that leaves it free; auto: the smallest multiple of 32 that holds the frame, up to 640
+    #[arg(long, value_name = "auto|WxH", default_value = "auto")]
+    pub net_size: NetSize,
+    /// What runs the model
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub provider: Provider,
+    /// Threads of one inference; without this flag all processors but one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
+    /// ONNX Runtime's shared library; without this flag it is looked for where scripts/setup and packages put it
+    #[arg(long, value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
+    /// Where plain viewers see boxes: burned into each inferred frame, into every frame, or nowhere
+    #[arg(long, value_name = "HOW", default_value = "every-nth")]
+    pub overlay: Overlay,
+    /// Append the model's detections to this file, one JSON message a line; - is standard output
+    #[arg(long, value_name = "FILE|-")]
+    pub detections: Option<PathBuf>,
+    /// Let in nobody without a ticket
+    #[arg(long)]
+    pub private: bool,
+    /// Where the certificate and the tokens are kept
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Host that tickets name, where this machine does not know its own address
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub advertise: Option<String>,
+    /// Places for plain viewers; 0 closes the door
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    pub plain_viewers: u16,
+    /// What all plain viewers together are sent at most, in Mbit/s
+    #[arg(long, value_name = "MBITS", default_value_t = 20.0, value_parser = megabits)]
+    pub plain_egress: f64,
+    /// TCP address of the web door, or off
+    #[arg(long, value_name = "ADDR|off", default_value = "off")]
+    pub http: Http,
+    /// What all programs have.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `--net-size`; `None` is auto.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetSize(pub Option<yolo::Size>);
+
+impl std::str::FromStr for NetSize {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        if s == "auto" {
+            return Ok(Self(None));
+        }
+        let Size { width, height } = s.parse()?;
+        Ok(Self(Some(yolo::Size {
+            width: width.into(),
+            height: height.into(),
+        })))
+    }
+}
+
+/// `--http`; `None` is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http(pub Option<SocketAddr>);
+
+impl std::str::FromStr for Http {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "off" => Ok(Self(None)),
+            s => s
+                .parse()
+                .map(|address| Self(Some(address)))
+                .map_err(|_| "ADDRESS:PORT or off".to_owned()),
+        }
+    }
+}
+
+/// `--provider`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Provider {
+    /// The best that works.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// NVIDIA's CUDA.
+    Cuda,
+    /// NVIDIA's TensorRT.
+    Tensorrt,
+    /// Intel's OpenVINO.
+    Openvino,
+}
+
+/// `--overlay`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Overlay {
+    /// On inferred frames.
+    EveryNth,
+    /// On every frame.
+    Hold,
+    /// On none.
+    None,
+}
+
+impl RelayArgs {
+    /// Refuses what is not built yet.
+    ///
+    /// # Errors
+    /// A sentence that says so.
+    pub fn check(&self) -> Result<(), String> {
+        let unbuilt =
+            |what: &str, instead: &str| Err(format!("{what} is not built yet; {instead}"));
+        match () {
+            () if self.private => unbuilt(
+                "--private",
+                "a firewall or --plain-viewers 0 closes the door",
+            ),
+            () if self.http.0.is_some() => unbuilt("the web door (--http)", "use --http off"),
+            () if self.overlay == Overlay::Hold => {
+                unbuilt("--overlay hold", "use every-nth or none")
+            }
+            () if !matches!(self.provider, Provider::Auto | Provider::Cpu) => {
+                unbuilt("this --provider", "use auto or cpu")
+            }
+            () if self
+                .model
+                .as_ref()
+                .is_some_and(|model| model.as_os_str() == "demo") =>
+            {
+                unbuilt(
+                    "the demo model (--model demo)",
+                    "use none or a YOLOv5 FILE.onnx",
+                )
+            }
+            () => Ok(()),
+        }
+    }
+}
+
+fn fraction(s: &str) -> Result<f32, String> {
+    let value = s.parse().ok().filter(|x| (0.0..=1.0).contains(x));
+    value.ok_or_else(|| "a number from 0 to 1".to_owned())
+}
+
+fn megabits(s: &str) -> Result<f64, String> {
+    let value = s.parse().ok().filter(|x| (0.0..=1e6).contains(x));
+    value.ok_or_else(|| "a number of Mbit/s from 0 to 1000000".to_owned())
+}

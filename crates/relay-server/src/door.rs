@@ -1,0 +1,164 @@
+//! The plain door's sockets: the one on which everybody is heard, and a connected one for each viewer on the same port.
+//!
+//! A connected socket has a send buffer of its own, so one slow path fills nobody else's; it learns from ICMP that its
+//! viewer is gone; and its datagrams are cut into fragments for its own path. The kernel then delivers what that viewer
+//! says there and no longer on the main socket, so each has a task that reads it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use platform::udp;
+use protocol::datagram::MAX_DATAGRAM;
+use socket2::SockRef;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::serve::Event;
+
+/// The plain door.
+#[derive(Debug)]
+pub struct Door {
+    main: UdpSocket,
+    local: SocketAddr,
+    seats: HashMap<SocketAddr, Seat>,
+    events: mpsc::Sender<Event>,
+    buffer: Vec<u8>,
+    /// What the kernel granted for datagrams that wait to be read, in bytes.
+    pub receive_buffer: usize,
+}
+
+/// A viewer's socket.
+#[derive(Debug)]
+struct Seat {
+    socket: Arc<UdpSocket>,
+    reader: JoinHandle<()>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// What became of a datagram to a viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It is the kernel's.
+    Yes,
+    /// The viewer's send buffer is full: this frame is skipped, the next one may fit.
+    Full,
+    /// Nobody listens there any more.
+    Gone,
+    /// The network could not take it.
+    No,
+}
+
+impl Door {
+    /// Binds the port for this relay alone.
+    ///
+    /// # Errors
+    /// Where the address is not this machine's or the port is taken.
+    pub fn open(listen: SocketAddr, events: mpsc::Sender<Event>) -> anyhow::Result<Self> {
+        let (main, receive_buffer) = bind(listen).with_context(|| match listen.port() {
+            0 => format!("binding {listen}"),
+            port => format!("binding {listen} (where it is in use, another relay or the tutorial's server runs: stop it, or use --listen with another port than {port})"),
+        })?;
+        Ok(Self {
+            local: main.local_addr()?,
+            main,
+            seats: HashMap::new(),
+            events,
+            buffer: vec![0; MAX_DATAGRAM + 1],
+            receive_buffer,
+        })
+    }
+
+    /// The address in force.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The next datagram. Errors of the main socket belong to somebody's path and are weather.
+    pub async fn receive(&mut self) -> (SocketAddr, Bytes) {
+        loop {
+            if let Ok((length, from)) = self.main.recv_from(&mut self.buffer).await {
+                return (from, Bytes::copy_from_slice(&self.buffer[..length]));
+            }
+        }
+    }
+
+    /// Opens a socket for a viewer.
+    ///
+    /// # Errors
+    /// Where there is no route to it, or no socket left.
+    pub fn join(&mut self, viewer: SocketAddr) -> io::Result<()> {
+        let socket = Arc::new(connect_beside(self.local, viewer)?);
+        let reader = tokio::spawn(read(Arc::clone(&socket), viewer, self.events.clone()));
+        self.seats.insert(viewer, Seat { socket, reader });
+        Ok(())
+    }
+
+    /// Closes a viewer's socket.
+    pub fn leave(&mut self, viewer: SocketAddr) {
+        self.seats.remove(&viewer);
+    }
+
+    /// Sends a frame to a viewer, without waiting.
+    ///
+    /// Past tokio, here and in `reply`: its `try_send` refuses until the reactor has heard that a new socket is
+    /// writable, and the frame right behind a viewer's hello would be lost.
+    pub fn send(&self, viewer: SocketAddr, jpeg: &[u8]) -> Sent {
+        let Some(seat) = self.seats.get(&viewer) else {
+            return Sent::No;
+        };
+        match SockRef::from(&*seat.socket).send(jpeg) {
+            Ok(_) => Sent::Yes,
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => Sent::Full,
+            Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => Sent::Gone,
+            Err(_) => Sent::No,
+        }
+    }
+
+    /// Answers a stranger from the main socket, without waiting; if that fails the stranger asks again.
+    pub fn reply(&self, to: SocketAddr, bytes: &[u8]) {
+        let _ = SockRef::from(&self.main).send_to(bytes, &to.into());
+    }
+}
+
+/// Reads what a viewer says; what others said between `bind` and `connect` waits there too, and has its own source.
+async fn read(socket: Arc<UdpSocket>, viewer: SocketAddr, events: mpsc::Sender<Event>) {
+    let mut buffer = vec![0; MAX_DATAGRAM + 1];
+    loop {
+        let event = match socket.recv_from(&mut buffer).await {
+            Ok((length, from)) => Event::Datagram(from, Bytes::copy_from_slice(&buffer[..length])),
+            Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => Event::Gone(viewer),
+            Err(_) => continue,
+        };
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Bound without SO_REUSEADDR, so that a second relay gets "address in use"; set afterwards, so that the viewers' sockets
+/// may bind beside it.
+fn bind(listen: SocketAddr) -> io::Result<(UdpSocket, usize)> {
+    let socket = udp::socket(listen)?;
+    socket.bind(&listen.into())?;
+    socket.set_reuse_address(true)?;
+    let granted = udp::grow_receive_buffer(&socket);
+    Ok((UdpSocket::from_std(socket.into())?, granted))
+}
+
+fn connect_beside(local: SocketAddr, viewer: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = udp::socket(local)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&local.into())?;
+    socket.connect(&viewer.into())?;
+    UdpSocket::from_std(socket.into())
+}

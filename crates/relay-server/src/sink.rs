@@ -1,0 +1,41 @@
+//! Where detections are written: a file or standard output, on a thread of its own, since a full disk or a pipe that
+//! nobody reads must not hold up a frame.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::Context as _;
+use tracing::warn;
+
+use crate::worker::Worker;
+
+/// Messages that may wait for a slow disk.
+const WAITING: usize = 256;
+
+/// Opens `path` for appending lines; `-` is standard output.
+///
+/// # Errors
+/// Where the file cannot be opened.
+pub fn open(path: &Path) -> anyhow::Result<Worker<String>> {
+    let out: Box<dyn Write + Send> = if path.as_os_str() == "-" {
+        Box::new(io::stdout())
+    } else {
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        Box::new(file.with_context(|| format!("opening {} for --detections", path.display()))?)
+    };
+    Worker::start("detections", WAITING, |lines| write(out, lines))
+}
+
+fn write(mut out: Box<dyn Write + Send>, lines: impl IntoIterator<Item = String>) {
+    let mut failed = false;
+    for line in lines {
+        let result = writeln!(out, "{line}").and_then(|()| out.flush());
+        if let Err(err) = &result
+            && !failed
+        {
+            warn!(%err, "detections cannot be written; trying again with each message");
+        }
+        failed = result.is_err();
+    }
+}

@@ -1,0 +1,158 @@
+//! The threads beside the loop: the model's, the one that draws boxes, and the one that writes detections.
+//!
+//! Each takes one piece of work at a time and answers by event, if at all, so the loop that forwards frames never waits
+//! for any of them.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use bytes::Bytes;
+use platform::{draw, jpeg};
+use protocol::datagram::MAX_DATAGRAM;
+use protocol::label::Label;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, error};
+
+use crate::detect::Detector;
+use crate::relay::{Answer, Burn, Job};
+use crate::serve::Event;
+
+/// Qualities at which a frame with boxes is tried until it fits a datagram; the first keeps the lines sharp.
+const QUALITIES: [u8; 4] = [90, 75, 50, 25];
+/// Drawings that may wait: two cameras' worth. A frame whose drawing finds no room leaves as it came.
+const DRAWINGS: usize = 4;
+
+/// A thread and its letter box.
+#[derive(Debug)]
+pub struct Worker<T> {
+    give: SyncSender<T>,
+    thread: JoinHandle<()>,
+}
+
+impl<T: Send + 'static> Worker<T> {
+    /// Starts a thread that works off what it is given; at most `waiting` things wait for it.
+    ///
+    /// # Errors
+    /// Where the system has no thread left.
+    pub fn start(
+        name: &str,
+        waiting: usize,
+        work: impl FnOnce(Receiver<T>) + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let (give, given) = sync_channel(waiting);
+        let thread = thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || work(given))
+            .with_context(|| format!("starting the {name} thread"))?;
+        Ok(Self { give, thread })
+    }
+
+    /// Hands over work. Tells whether there was room for it.
+    pub fn give(&self, work: T) -> bool {
+        self.give.try_send(work).is_ok()
+    }
+
+    /// Lets the thread finish what it was given, until `deadline`.
+    ///
+    /// To be done before the process ends: the libraries' own clean-up at exit crashes under a thread that still
+    /// works with them.
+    pub fn close(self, deadline: Instant) {
+        drop(self.give);
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// Starts the model's thread; it loads the model there. Returns when the model is warm.
+///
+/// # Errors
+/// Those of `load`.
+pub async fn model(
+    load: impl FnOnce() -> anyhow::Result<Detector> + Send + 'static,
+    events: mpsc::Sender<Event>,
+) -> anyhow::Result<Worker<Job>> {
+    let (ready, loaded) = oneshot::channel();
+    let work = move |jobs: Receiver<Job>| {
+        let mut detector = match load() {
+            Ok(detector) => detector,
+            Err(err) => return drop(ready.send(Err(err))),
+        };
+        let _ = ready.send(Ok(()));
+        let _alarm = Alarm(events.clone());
+        for job in jobs {
+            if events
+                .blocking_send(Event::Answered(answer(&mut detector, &job)))
+                .is_err()
+            {
+                return;
+            }
+        }
+    };
+    let worker = Worker::start("model", 1, work)?;
+    loaded
+        .await
+        .map_err(|_| anyhow!("the model's thread died while loading"))??;
+    Ok(worker)
+}
+
+/// Says that the model's thread has ended, however it did.
+struct Alarm(mpsc::Sender<Event>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            error!("the model's thread died; frames go on without boxes");
+            let _ = self.0.blocking_send(Event::ModelDied);
+        }
+    }
+}
+
+fn answer(detector: &mut Detector, job: &Job) -> Answer {
+    let found = detector
+        .detect(&job.jpeg)
+        .inspect_err(|err| debug!("a frame could not be inferred: {err:#}"));
+    Answer {
+        camera: job.camera,
+        count: job.count,
+        arrival: job.arrival.clone(),
+        found: found.ok(),
+    }
+}
+
+/// Starts the thread that draws boxes.
+///
+/// # Errors
+/// Where the system has no thread left.
+pub fn overlay(events: mpsc::Sender<Event>) -> anyhow::Result<Worker<Burn>> {
+    let work = move |burns: Receiver<Burn>| {
+        for burn in burns {
+            let drawn =
+                draw_on(&burn).inspect_err(|err| debug!("boxes could not be drawn: {err:#}"));
+            let jpeg = drawn.ok().flatten();
+            if events.blocking_send(Event::Burned(burn, jpeg)).is_err() {
+                return;
+            }
+        }
+    };
+    Worker::start("overlay", DRAWINGS, work)
+}
+
+/// The frame with its boxes and its label; `None` where it does not fit a datagram at any quality.
+fn draw_on(burn: &Burn) -> anyhow::Result<Option<Bytes>> {
+    let mut picture = jpeg::decode(&burn.jpeg)?;
+    draw::boxes(&mut picture, &burn.detections)?;
+    let label = Label::read(&burn.jpeg).ok().flatten();
+    for quality in QUALITIES {
+        let encoded = jpeg::encode(&picture, quality)?;
+        let frame = label
+            .as_ref()
+            .map_or_else(|| encoded.clone(), |label| label.write(&encoded));
+        if frame.len() <= MAX_DATAGRAM {
+            return Ok(Some(frame.into()));
+        }
+    }
+    Ok(None)
+}

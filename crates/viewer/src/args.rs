@@ -1,0 +1,148 @@
+//! The command line: DESIGN's names and defaults, and sentences for what is not built yet.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use platform::config::{Common, Size, Switch, Transport};
+use platform::server::Server;
+
+use crate::record::Container;
+
+/// Shows the camera of a Sightline relay, or of the tutorial's server.
+///
+/// Keys in the window: q or Esc quit, s snapshot, r record, b boxes, h HUD, f full screen.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "viewer", version)]
+pub struct Args {
+    /// Configuration, logs and report.
+    #[command(flatten)]
+    pub common: Common,
+    /// The relay, by address or name (port 8081 unless given), or a ticket
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]|TICKET",
+        default_value = "127.0.0.1:8081"
+    )]
+    pub server: Server,
+    /// The camera to show; without this flag the first that is live
+    #[arg(long, value_name = "NAME")]
+    pub camera: Option<String>,
+    /// Size of the picture in the window and in the recording
+    #[arg(long, value_name = "WxH", default_value = "640x480")]
+    pub size: Size,
+    /// Open no window: receive, decode, save and report
+    #[arg(long)]
+    pub headless: bool,
+    /// End after so many frames shown
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub frames: Option<u64>,
+    /// Write each shown frame into this directory, byte for byte as it came
+    #[arg(long, value_name = "DIR")]
+    pub save: Option<PathBuf>,
+    /// Write one JSON line for each shown frame into this file: seq, age_ms, boxes
+    #[arg(long, value_name = "FILE")]
+    pub shown: Option<PathBuf>,
+    /// Record the picture into this video file: .mp4, .avi or .mkv
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Draw boxes that come as data; key b
+    #[arg(long, value_name = "SWITCH", default_value = "on")]
+    pub boxes: Switch,
+    /// Show frame rate, age, loss and transport on the picture; key h
+    #[arg(long, value_name = "SWITCH", default_value = "on")]
+    pub hud: Switch,
+    /// How frames travel from the relay
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub transport: Transport,
+}
+
+impl Args {
+    /// Refuses what the types cannot.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn check(&self) -> Result<(), String> {
+        if matches!(self.server, Server::Ticket(_)) || self.transport == Transport::Quic {
+            return Err(
+                "the native door (QUIC) is not built yet: name the relay as --server HOST[:PORT], \
+                 with --transport auto or udp"
+                    .to_owned(),
+            );
+        }
+        if self.camera.is_some() {
+            return Err(
+                "choosing a camera needs the native door (QUIC), which is not built yet; \
+                 without --camera the first camera that is live is shown"
+                    .to_owned(),
+            );
+        }
+        match &self.record {
+            Some(path) => Container::of(path).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// The relay as `host:port`.
+    pub(crate) fn host(&self) -> String {
+        self.server.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches as _;
+    use platform::config;
+
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Args, String> {
+        let argv = ["viewer"].iter().chain(words);
+        let matches = config::command::<Args>()
+            .try_get_matches_from(argv)
+            .map_err(|err| err.to_string())?;
+        let args = Args::from_arg_matches(&matches).map_err(|err| err.to_string())?;
+        args.check().map(|()| args)
+    }
+
+    #[test]
+    fn no_flag_at_all_is_the_viewer_of_this_machine() {
+        let args = parse(&[]).unwrap();
+        assert_eq!(args.host(), "127.0.0.1:8081");
+        assert_eq!((args.size.width, args.size.height), (640, 480));
+        assert_eq!((args.boxes, args.hud), (Switch::On, Switch::On));
+        assert!(!args.headless && args.frames.is_none() && args.transport == Transport::Auto);
+    }
+
+    #[test]
+    fn what_needs_the_native_door_says_so() {
+        for words in [
+            ["--transport", "quic"],
+            ["--server", "sightline://h:8081/c?token=t#sha256=0"],
+            ["--camera", "yard"],
+        ] {
+            assert!(
+                parse(&words).unwrap_err().contains("native door"),
+                "{words:?}"
+            );
+        }
+        assert!(parse(&["--transport", "udp"]).is_ok());
+    }
+
+    #[test]
+    fn a_recording_names_its_container_by_the_extension() {
+        for good in ["a.mp4", "b.AVI", "dir.x/c.mkv"] {
+            assert!(parse(&["--record", good]).is_ok(), "{good}");
+        }
+        for bad in ["a", "a.gif", "mp4"] {
+            let why = parse(&["--record", bad]).unwrap_err();
+            assert!(why.contains(".mp4, .avi or .mkv"), "{why}");
+        }
+    }
+
+    #[test]
+    fn zero_frames_and_odd_sizes_are_refused() {
+        assert!(parse(&["--frames", "0"]).is_err());
+        assert!(parse(&["--size", "640"]).is_err());
+        assert!(parse(&["--hud", "maybe"]).is_err());
+    }
+}

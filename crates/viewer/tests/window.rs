@@ -1,0 +1,318 @@
+//! The window itself: on no display, on Qt's offscreen one, and on a virtual X server with keys and pixels.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod common;
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use common::{Kind, LEFT, LONG, RIGHT, Relay, eventually, labelled, viewer};
+use opencv::core::{self, Mat, Rect};
+use opencv::imgcodecs;
+use opencv::prelude::*;
+use testkit::process::{Program, Running};
+
+const ANY: &str = "127.0.0.1:0";
+
+fn relay() -> Relay {
+    Relay::start(Kind::Ours, ANY, |n| vec![labelled(1, n)])
+}
+
+#[test]
+fn without_a_display_it_ends_with_the_cure_and_no_abort() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = relay();
+    let nowhere = || {
+        ["DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"]
+            .iter()
+            .fold(viewer(relay.addr, dir.path()), |program, name| {
+                program.env_remove(name)
+            })
+    };
+    let dead = || nowhere().env("DISPLAY", ":4242");
+    for program in [nowhere(), dead()] {
+        let done = program.start().finish();
+        assert_eq!(done.status.code(), Some(1), "{}", done.stderr);
+        assert!(done.stderr.contains("--headless"), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn on_an_offscreen_display_it_shows_its_frames_and_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = relay();
+    let done = viewer(relay.addr, dir.path())
+        .env("QT_QPA_PLATFORM", "offscreen")
+        .args(["--frames", "20"])
+        .start()
+        .finish();
+    assert!(done.status.success(), "{}", done.stderr);
+    let report = done.report.unwrap();
+    assert_eq!(
+        (&report["shown"], &report["lost"]),
+        (&20.into(), &0.into()),
+        "{report}"
+    );
+}
+
+#[test]
+fn the_window_shows_the_picture_at_640x480_and_obeys_its_keys() {
+    let Some(desk) = Desk::open() else { return };
+    let relay = relay();
+    let viewer = desk.viewer(&relay).args(["--hud", "off"]).start();
+    let window = desk.window(&viewer);
+    desk.eventually_shows("the picture", |screen| is_the_picture(screen, window));
+
+    desk.key("s");
+    let file = viewer.wait_for_line("snapshot", LONG);
+    let file = file.split("file=").nth(1).unwrap().trim();
+    let snapshot = imread(&desk.dir.path().join(file));
+    assert!(is_the_picture(&snapshot, [0, 0, 640, 480]), "{file}");
+
+    desk.key("r");
+    viewer.wait_for_line("recording", LONG);
+    desk.key("r");
+    viewer.wait_for_line("recorded", LONG);
+    let films = fs::read_dir(desk.dir.path()).unwrap().filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name().into_string().unwrap();
+        name.starts_with("sightline-") && name.ends_with(".mp4")
+    });
+    assert_eq!(films.count(), 1);
+
+    desk.key("h");
+    let corner = |screen: &Mat| mean(screen, [window[0] + 4, window[1] + 4, 100, 12]);
+    desk.eventually_shows("the HUD", |screen| !near(corner(screen), LEFT));
+    desk.key("q");
+    let done = viewer.finish();
+    assert!(
+        done.status.success() && done.report.is_some(),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn the_picture_fills_the_screen_and_comes_back() {
+    let Some(desk) = Desk::open() else { return };
+    if !is_here("openbox", "--version") {
+        return testkit::skip(
+            "no openbox here, and only a window manager makes a window fill the screen",
+        );
+    }
+    let _manager = Program::new("openbox")
+        .env("DISPLAY", &desk.display)
+        .start();
+    let relay = relay();
+    let viewer = desk.viewer(&relay).args(["--hud", "off"]).start();
+    let window = desk.window(&viewer);
+    desk.eventually_shows("a managed window", |screen| is_the_picture(screen, window));
+    let whole = [0, 0, 1024, 768];
+    desk.key("f");
+    desk.eventually_shows("the whole screen", |screen| is_the_picture(screen, whole));
+    desk.key("f");
+    desk.eventually_shows("the window again", |screen| !is_the_picture(screen, whole));
+    let window = desk.window(&viewer);
+    desk.eventually_shows("its picture again", |screen| is_the_picture(screen, window));
+    desk.key("Escape");
+    assert!(viewer.finish().status.success());
+}
+
+#[test]
+fn a_window_that_is_closed_by_its_button_ends_the_program() {
+    let Some(desk) = Desk::open() else { return };
+    let relay = relay();
+    let viewer = desk.viewer(&relay).start();
+    desk.window(&viewer);
+    desk.press_close_button();
+    let done = viewer.finish();
+    assert!(
+        done.status.success() && done.report.is_some(),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn a_picture_that_stands_still_says_stale_and_no_relay_says_where() {
+    let Some(desk) = Desk::open() else { return };
+    let relay = relay();
+    let viewer = desk.viewer(&relay).start();
+    let window = desk.window(&viewer);
+    let red = |screen: &Mat| {
+        let bar = mean(screen, [window[0] + 240, window[1] + 194, 160, 8]);
+        near(bar, [0.0, 0.0, 200.0])
+    };
+    let [x, y, ..] = window;
+    let picture = |screen: &Mat| near(mean(screen, [x + 20, y + 60, 280, 120]), LEFT);
+    desk.eventually_shows("the picture", |screen| picture(screen) && !red(screen));
+    drop(relay);
+    desk.eventually_shows("STALE on the picture", |screen| {
+        picture(screen) && red(screen)
+    });
+    viewer.terminate();
+    assert!(viewer.finish().status.success());
+}
+
+/// A virtual X server of this test's own.
+struct Desk {
+    display: String,
+    dir: tempfile::TempDir,
+    _server: Running,
+}
+
+impl Desk {
+    fn open() -> Option<Self> {
+        for (tool, ask) in [
+            ("Xvfb", "-help"),
+            ("xdotool", "version"),
+            ("import", "-version"),
+        ] {
+            if !is_here(tool, ask) {
+                testkit::skip(&format!("no {tool} here"));
+                return None;
+            }
+        }
+        // The server itself finds a number that is free, and says it when it is ready.
+        let server = Program::new("Xvfb")
+            .args([
+                "-displayfd",
+                "1",
+                "-screen",
+                "0",
+                "1024x768x24",
+                "-nolisten",
+                "tcp",
+            ])
+            .start();
+        eventually("Xvfb is ready", || !server.stdout().is_empty());
+        Some(Self {
+            display: format!(":{}", server.stdout()[0]),
+            dir: tempfile::tempdir().unwrap(),
+            _server: server,
+        })
+    }
+
+    fn viewer(&self, relay: &Relay) -> Program {
+        viewer(relay.addr, self.dir.path())
+            .env("DISPLAY", &self.display)
+            .env_remove("WAYLAND_DISPLAY")
+            .env_remove("QT_QPA_PLATFORM")
+    }
+
+    /// Where the window is: x, y, width, height. It has the keyboard from now on, as nobody else would give it.
+    fn window(&self, viewer: &Running) -> [i32; 4] {
+        viewer.wait_for_line("frames come", LONG);
+        let search = ["search", "--name", "^Video Stream$"];
+        let geometry = || {
+            let said = self.xdotool(&[&search[..], &["getwindowgeometry", "--shell"]].concat());
+            ["X=", "Y=", "WIDTH=", "HEIGHT="].map(|key| {
+                let value = said.lines().find_map(|line| line.strip_prefix(key));
+                value.and_then(|value| value.parse().ok()).unwrap_or(-1)
+            })
+        };
+        eventually("a window of 640x480", || {
+            matches!(geometry(), [0..=9999, 0..=9999, 640, 480])
+        });
+        self.xdotool(&[&search[..], &["windowfocus"]].concat());
+        geometry()
+    }
+
+    fn key(&self, key: &str) {
+        self.xdotool(&["key", key]);
+    }
+
+    /// What a window manager does at that button; there is none here, so this speaks X11 for once: the connection, the
+    /// two names, and the message `WM_DELETE_WINDOW`.
+    fn press_close_button(&self) {
+        let window = self.xdotool(&["search", "--name", "^Video Stream$"]);
+        let window: u32 = window.trim().parse().unwrap();
+        let path = format!("/tmp/.X11-unix/X{}", &self.display[1..]);
+        let mut x = UnixStream::connect(path).unwrap();
+        x.write_all(&[b'l', 0, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+            .unwrap();
+        let mut head = [0; 8];
+        x.read_exact(&mut head).unwrap();
+        let mut rest = vec![0; 4 * usize::from(u16::from_le_bytes([head[6], head[7]]))];
+        x.read_exact(&mut rest).unwrap();
+
+        let mut atom = |name: &str| {
+            let (length, words) = (name.len() as u16, name.len().div_ceil(4));
+            let mut ask = vec![16, 0];
+            ask.extend((2 + words as u16).to_le_bytes());
+            ask.extend(length.to_le_bytes());
+            ask.extend([0, 0]);
+            ask.extend(name.as_bytes());
+            ask.resize(8 + 4 * words, 0);
+            x.write_all(&ask).unwrap();
+            let mut reply = [0; 32];
+            x.read_exact(&mut reply).unwrap();
+            u32::from_le_bytes([reply[8], reply[9], reply[10], reply[11]])
+        };
+        let (protocols, delete) = (atom("WM_PROTOCOLS"), atom("WM_DELETE_WINDOW"));
+        let mut send = vec![25, 0, 11, 0];
+        send.extend([window, 0].map(u32::to_le_bytes).concat());
+        send.extend([33, 32, 0, 0]);
+        let message = [window, protocols, delete, 0, 0, 0, 0];
+        send.extend(message.map(u32::to_le_bytes).concat());
+        x.write_all(&send).unwrap();
+        // The server hangs up on a client that is gone before it has read the message.
+        x.set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        let _ = x.read(&mut head);
+    }
+
+    fn xdotool(&self, words: &[&str]) -> String {
+        let out = Command::new("xdotool")
+            .args(words)
+            .env("DISPLAY", &self.display)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
+    #[track_caller]
+    fn eventually_shows(&self, what: &str, shows: impl Fn(&Mat) -> bool) {
+        let file = self.dir.path().join("screen.png");
+        eventually(what, || {
+            std::thread::sleep(Duration::from_millis(100));
+            let taken = Command::new("import")
+                .args(["-display", &self.display, "-window", "root"])
+                .arg(&file)
+                .status();
+            taken.unwrap().success() && shows(&imread(&file))
+        });
+        if let Some(keep) = std::env::var_os("SIGHTLINE_SCREENSHOTS") {
+            let name = format!("{}.png", what.replace(' ', "-"));
+            fs::copy(&file, Path::new(&keep).join(name)).unwrap();
+        }
+    }
+}
+
+fn is_here(tool: &str, ask: &str) -> bool {
+    Command::new(tool).arg(ask).output().is_ok()
+}
+
+fn imread(file: &Path) -> Mat {
+    imgcodecs::imread(file, imgcodecs::IMREAD_COLOR).unwrap()
+}
+
+/// Both colours stand in this area, away from its edges and from the mark that moves at its bottom.
+fn is_the_picture(screen: &Mat, [x, y, w, h]: [i32; 4]) -> bool {
+    let half = |x| mean(screen, [x + w / 20, y + h / 10, w * 2 / 5, h * 7 / 10]);
+    near(half(x), LEFT) && near(half(x + w / 2), RIGHT)
+}
+
+fn mean(picture: &Mat, [x, y, w, h]: [i32; 4]) -> [f64; 3] {
+    let area = picture.roi(Rect::new(x, y, w, h)).unwrap();
+    let mean = core::mean_def(&area).unwrap();
+    [mean[0], mean[1], mean[2]]
+}
+
+fn near(a: [f64; 3], b: [f64; 3]) -> bool {
+    a.iter().zip(b).all(|(a, b)| (a - b).abs() < 12.0)
+}
