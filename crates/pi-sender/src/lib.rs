@@ -1,1 +1,20 @@
-//! stub
+//! A camera's newest picture, at an even pace, as labelled JPEG datagrams to a relay.
+//!
+//! ```text
+//! source --> pace --> frame --------------------------> send --> relay
+//! newest     when     pass through, or resize and       one datagram,
+//! picture             encode; then label                or skipped
+//! ```
+//!
+//! The main thread runs this as one loop and never waits for the network. Cameras have a thread of their own ([`source`]);
+//! signals and the relay's name live in a small runtime beside it.
+
+pub mod args;
+mod frame;
+mod pace;
+mod quality;
+mod run;
+mod send;
+pub mod source;
+
+pub use run::run;

@@ -1,2 +1,13 @@
-//! stub
-fn main() {}
+//! Sends a camera's pictures to a relay.
+
+use std::process::ExitCode;
+
+use pi_sender::args::Args;
+use platform::{config, logging, window};
+
+fn main() -> ExitCode {
+    window::answer_probe();
+    let args: Args = config::parse(Args::check);
+    logging::init(args.common.log_format);
+    platform::exit(pi_sender::run(&args))
+}

@@ -1,0 +1,208 @@
+//! The command line.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use clap::Parser;
+use platform::config::{Common, Size, Transport};
+use platform::server::Server;
+use protocol::label::CameraName;
+
+use crate::source::Choice;
+
+/// Sends a camera's pictures to a relay, the newest always first
+#[derive(Debug, Clone, Parser)]
+#[command(name = "pi-sender", version)]
+pub struct Args {
+    /// Flags of all programs.
+    #[command(flatten)]
+    pub common: Common,
+    /// The relay, HOST or HOST:PORT (8081 without one), or a ticket
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub server: Option<Server>,
+    /// Where pictures come from: auto, demo, rpicam, a camera's number or /dev/videoN, a video or MJPEG file, a
+    /// picture, a sequence like img_%03d.jpg, a URL (http, rtsp, ..), or gst:PIPELINE
+    #[arg(long, default_value = "auto")]
+    pub source: Choice,
+    /// Size of the frames; a source of JPEGs within a quarter of it is sent as it is
+    #[arg(long, value_name = "WxH", default_value = "300x200")]
+    pub size: Size,
+    /// Frames a second, above 0 and up to 240
+    #[arg(long, default_value = "10", value_parser = fps)]
+    pub fps: f64,
+    /// JPEG quality, 1 to 100; lowered for as long as frames are too large for a datagram
+    #[arg(long, value_name = "Q", default_value = "80", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub quality: u8,
+    /// The camera's name at the relay; without it, this computer's
+    #[arg(long, value_name = "NAME")]
+    pub camera: Option<CameraName>,
+    /// How frames travel: auto takes the best that the relay offers
+    #[arg(long, default_value = "auto")]
+    pub transport: Transport,
+    /// Keep size, quality and rate whatever the network does
+    #[arg(long)]
+    pub fixed: bool,
+    /// Show what is sent in a window; q or Esc ends the program
+    #[arg(long)]
+    pub preview: bool,
+    /// End after this many frames, sent and skipped ones
+    #[arg(long, value_name = "N")]
+    pub frames: Option<NonZeroU64>,
+    /// Start a file over at its end
+    #[arg(long = "loop")]
+    pub again: bool,
+    /// End with an error when the camera is lost, instead of waiting for it to come back
+    #[arg(long)]
+    pub exit_on_source_error: bool,
+    /// Which scene --source demo shows
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub demo_seed: u64,
+    /// How fast things move in --source demo, in pixels a second
+    #[arg(long, value_name = "PX_PER_S", default_value = "60", value_parser = speed)]
+    pub demo_speed: f64,
+    /// Write the true boxes of --source demo, one line of JSON for each frame
+    #[arg(long, value_name = "FILE")]
+    pub demo_truth: Option<PathBuf>,
+}
+
+impl Args {
+    /// Refuses what cannot work, with a sentence.
+    ///
+    /// # Errors
+    /// The sentence.
+    pub fn check(&self) -> Result<(), String> {
+        let native = "the native door (QUIC) is not built yet";
+        match &self.server {
+            None => {
+                return Err("--server is missing: name the relay, as in --server relay.example (or relay.example:8081), \
+                     or set server = \"..\" in the configuration file"
+                    .to_owned());
+            }
+            Some(Server::Ticket(_)) => {
+                return Err(format!(
+                    "{native}; name the relay as --server HOST:PORT in place of a ticket"
+                ));
+            }
+            Some(Server::Host(_)) => {}
+        }
+        if self.transport == Transport::Quic {
+            return Err(format!(
+                "{native}; leave --transport at auto, or set it to udp"
+            ));
+        }
+        if self.demo_truth.is_some() && self.source != Choice::Demo {
+            return Err(
+                "--demo-truth needs --source demo: no other source knows what it shows".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// The camera's name: the one given, else this computer's, with '-' for what a name may not hold.
+    pub fn camera_name(&self) -> CameraName {
+        let given = self.camera.clone();
+        given.unwrap_or_else(|| sanitised(&gethostname::gethostname().to_string_lossy()))
+    }
+}
+
+fn sanitised(host: &str) -> CameraName {
+    let plain = |c: char| {
+        if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') {
+            c
+        } else {
+            '-'
+        }
+    };
+    let name: String = host.chars().map(plain).collect();
+    let end = name.floor_char_boundary(CameraName::MAX);
+    let fallback = || "camera".parse().expect("'camera' is a valid name");
+    name[..end].parse().unwrap_or_else(|_| fallback())
+}
+
+fn fps(text: &str) -> Result<f64, String> {
+    in_range(
+        text,
+        |fps| fps > 0.0 && fps <= 240.0,
+        "frames a second are above 0 and up to 240, as in 10 or 0.2",
+    )
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    in_range(
+        text,
+        |speed| (0.0..=10_000.0).contains(&speed),
+        "a speed is 0 to 10000 pixels a second",
+    )
+}
+
+fn in_range(text: &str, good: impl Fn(f64) -> bool, sentence: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|x| good(*x))
+        .ok_or_else(|| sentence.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Args, String> {
+        let words = ["pi-sender"].iter().chain(words);
+        let args = Args::try_parse_from(words).map_err(|err| err.to_string())?;
+        args.check().map(|()| args)
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let args = parse(&["--server", "relay"]).unwrap();
+        assert_eq!(
+            (args.size.to_string().as_str(), args.fps, args.quality),
+            ("300x200", 10.0, 80)
+        );
+        assert_eq!(
+            (args.source, args.transport),
+            (Choice::Auto, Transport::Auto)
+        );
+        assert_eq!(args.demo_speed, 60.0);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_its_cure() {
+        for (words, cure) in [
+            (&[][..], "--server relay.example"),
+            (
+                &["--server", "sightline://h:1/c?token=x"],
+                "--server HOST:PORT",
+            ),
+            (
+                &["--server", "relay", "--transport", "quic"],
+                "auto, or set it to udp",
+            ),
+            (&["--server", "relay", "--demo-truth", "x"], "--source demo"),
+            (&["--server", "relay", "--camera", "a/b"], "letters, digits"),
+            (&["--server", "relay", "--fps", "0"], "above 0"),
+            (&["--server", "relay", "--fps", "nan"], "above 0"),
+            (&["--server", "relay", "--quality", "0"], "1..=100"),
+            (&["--server", "relay", "--frames", "0"], "--frames"),
+        ] {
+            let err = parse(words).unwrap_err();
+            assert!(err.contains(cure), "{words:?}: {err}");
+        }
+    }
+
+    #[test]
+    fn a_slow_rate_is_a_fraction() {
+        assert_eq!(
+            parse(&["--server", "relay", "--fps", "0.2"]).unwrap().fps,
+            0.2
+        );
+    }
+
+    #[test]
+    fn any_hostname_gives_a_name() {
+        assert_eq!(sanitised("raspberrypi").as_str(), "raspberrypi");
+        assert_eq!(sanitised("my pi/2").as_str(), "my-pi-2");
+        assert_eq!(sanitised("").as_str(), "camera");
+        assert_eq!(sanitised(&"ü".repeat(60)).as_str().len(), 64);
+    }
+}

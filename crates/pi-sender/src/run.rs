@@ -1,0 +1,205 @@
+//! The loop: a tick, a picture, a frame, a datagram.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use platform::server::{self, Server};
+use platform::window::{Event, Window};
+use platform::{report, signals};
+use protocol::label::{CameraName, Label, StreamId};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use crate::args::Args;
+use crate::frame::Maker;
+use crate::pace::Pace;
+use crate::send::Link;
+use crate::source::{Next, Shot, Source};
+
+/// Longest wait without a look at the signals and the window.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// Sends until the source ends, enough frames are sent, or somebody asks for a stop.
+///
+/// # Errors
+/// What ended the program against its user's will, with the cure.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let sent = {
+        let _inside = runtime.enter();
+        send(args)
+    };
+    // A look-up of a name may hang for longer than a stop may take.
+    runtime.shutdown_background();
+    sent
+}
+
+fn send(args: &Args) -> anyhow::Result<()> {
+    let stop = signals::stop_on_signals()?;
+    platform::jpeg::single_threaded()?;
+    let mut source = Source::open(args)?;
+    let mut sender = Sender::new(args, stop, source.fps(args.fps))?;
+    let sent = sender.run(&mut source);
+    sender.finish(args.common.report);
+    sent
+}
+
+/// The state of a run.
+struct Sender {
+    stop: CancellationToken,
+    fps: f64,
+    /// Frames to offer; no end without it.
+    limit: u64,
+    camera: CameraName,
+    stream: StreamId,
+    maker: Maker,
+    link: Link,
+    preview: Option<Window>,
+    truth: Option<BufWriter<File>>,
+    /// Number of the last frame offered: those sent and those skipped.
+    seq: u64,
+    sent: u64,
+    bytes: u64,
+}
+
+impl Sender {
+    fn new(args: &Args, stop: CancellationToken, fps: f64) -> anyhow::Result<Self> {
+        let Some(Server::Host(host)) = args.server.clone() else {
+            anyhow::bail!("--server is needed");
+        };
+        let preview = args.preview.then(|| Window::open("Sightline sender"));
+        let truth = args.demo_truth.as_ref().map(|path| {
+            File::create(path).with_context(|| format!("creating --demo-truth {}", path.display()))
+        });
+        let camera = args.camera_name();
+        info!(server = %host, %camera, source = %args.source, size = %args.size, fps, "sending");
+        Ok(Self {
+            stop,
+            fps,
+            limit: args.frames.map_or(u64::MAX, Into::into),
+            camera,
+            stream: StreamId(getrandom::u64().context("no random numbers from the system")?),
+            maker: Maker::new(args.size, args.quality, fps),
+            link: Link::new(server::follow(host)),
+            preview: preview
+                .transpose()
+                .context("--preview needs a display; leave it out where there is none")?,
+            truth: truth.transpose()?.map(BufWriter::new),
+            seq: 0,
+            sent: 0,
+            bytes: 0,
+        })
+    }
+
+    fn run(&mut self, source: &mut Source) -> anyhow::Result<()> {
+        let mut pace = Pace::new(self.fps, Instant::now());
+        while self.seq < self.limit {
+            let tick = pace.next(Instant::now());
+            let end = pace.due(tick.index + 1);
+            while Instant::now() < tick.due && self.goes_on()? {
+                self.rest(tick.due);
+            }
+            loop {
+                if !self.goes_on()? {
+                    return Ok(());
+                }
+                let patience = end.saturating_duration_since(Instant::now()).min(SLICE);
+                match source.next(&tick, patience)? {
+                    Next::Shot(shot) => break self.offer(source, &shot)?,
+                    Next::End => return Ok(()),
+                    Next::Nothing if Instant::now() >= end => break,
+                    Next::Nothing => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// False where the user asks for the end, by a signal or at the window.
+    fn goes_on(&mut self) -> anyhow::Result<bool> {
+        if let Some(window) = &self.preview
+            && matches!(window.pump(1)?, Event::Closed | Event::Key('q' | '\x1b'))
+        {
+            self.stop.cancel();
+        }
+        Ok(!self.stop.is_cancelled())
+    }
+
+    fn rest(&self, until: Instant) {
+        thread::sleep(until.saturating_duration_since(Instant::now()).min(SLICE));
+    }
+
+    /// Counts a picture and those missed before it as frames, and sends it.
+    fn offer(&mut self, source: &Source, shot: &Shot) -> anyhow::Result<()> {
+        let before = self.seq;
+        self.seq = self.limit.min(before + shot.missed + 1);
+        self.write_truth(source, before)?;
+        if before + shot.missed >= self.limit {
+            return Ok(());
+        }
+        let label = Label {
+            stream: self.stream,
+            seq: self.seq,
+            captured_us: shot.captured_us,
+            camera: self.camera.clone(),
+        };
+        match self.maker.make(&shot.picture, &label) {
+            Ok(Some(frame)) => self.send(&frame)?,
+            Ok(None) => {}
+            Err(why) => debug!("a picture that cannot be decoded is skipped: {why:#}"),
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, frame: &[u8]) -> anyhow::Result<()> {
+        if let Some(window) = &self.preview {
+            // A camera's JPEG that cannot be decoded is the viewer's to show, or not, as well.
+            if let Ok(picture) = platform::jpeg::decode(frame) {
+                window.show(&picture)?;
+            }
+        }
+        if self.link.send(frame, Instant::now()) {
+            self.sent += 1;
+            self.bytes += frame.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// One line for each frame offered since `before`; a demo's tick n is its frame n + 1, since it misses none.
+    fn write_truth(&mut self, source: &Source, before: u64) -> anyhow::Result<()> {
+        let Some(file) = &mut self.truth else {
+            return Ok(());
+        };
+        for seq in before + 1..=self.seq {
+            let line = json!({ "seq": seq, "boxes": source.truth(seq - 1)? });
+            writeln!(file, "{line}").context("writing --demo-truth")?;
+        }
+        file.flush().context("writing --demo-truth")
+    }
+
+    fn finish(&self, print: bool) {
+        let skipped = self.seq - self.sent;
+        info!(sent = self.sent, skipped, "stopped");
+        if print {
+            report::print(&self.report(skipped));
+        }
+    }
+
+    fn report(&self, skipped: u64) -> Value {
+        json!({
+            "sent": self.sent,
+            "skipped": skipped,
+            "bytes": self.bytes,
+            "encode_ms_p50": self.maker.encode_times().ms(50.0),
+            "transport": "udp",
+        })
+    }
+}

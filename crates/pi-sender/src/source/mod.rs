@@ -1,0 +1,306 @@
+//! Where pictures come from.
+//!
+//! ```text
+//! demo, files:   the loop asks, once a tick ----------------------> Shot
+//! live sources:  camera --> reader thread --> slot of one --------> Shot
+//!                  ^ reopened with backoff      newest wins
+//! ```
+//!
+//! A file and the demo wait for the loop, so that a run can be repeated; a camera waits for nobody, so it has a thread that
+//! always holds its newest picture and nothing else.
+
+mod backoff;
+mod capture;
+mod demo;
+mod live;
+mod recording;
+mod rpicam;
+mod split;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use opencv::core::Mat;
+use platform::config::Size;
+use protocol::detections::Detection;
+use protocol::jpeg::{self, Defect, Limits};
+
+use crate::args::Args;
+use crate::pace::Tick;
+
+pub use demo::{Demo, Kind};
+
+/// `--source`: which source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// The Pi's camera where `rpicam-vid` is installed, else the first V4L2 camera.
+    Auto,
+    /// The generated scene.
+    Demo,
+    /// The Pi's camera.
+    Rpicam,
+    /// A V4L2 camera.
+    Device(PathBuf),
+    /// A stream on the network.
+    Url(String),
+    /// A GStreamer pipeline that ends in an appsink.
+    Gst(String),
+    /// A video, an MJPEG file, a numbered sequence of pictures, or one picture.
+    File(PathBuf),
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        Ok(match s {
+            "" => return Err("a source is missing; 'demo' needs no camera".to_owned()),
+            "auto" => Self::Auto,
+            "demo" => Self::Demo,
+            "rpicam" => Self::Rpicam,
+            _ if s.bytes().all(|b| b.is_ascii_digit()) => {
+                Self::Device(format!("/dev/video{s}").into())
+            }
+            _ if s.starts_with("/dev/") => Self::Device(s.into()),
+            _ if s.contains("://") => Self::Url(s.to_owned()),
+            _ => match s.strip_prefix("gst:") {
+                Some(pipeline) => Self::Gst(pipeline.to_owned()),
+                None => Self::File(s.into()),
+            },
+        })
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Demo => f.write_str("demo"),
+            Self::Rpicam => f.write_str("rpicam"),
+            Self::Device(path) | Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => f.write_str(without_password(url).as_ref()),
+            Self::Gst(pipeline) => write!(f, "gst:{pipeline}"),
+        }
+    }
+}
+
+/// A URL as it may stand in a log: cameras are given as `rtsp://user:password@host` more often than not.
+fn without_password(url: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.into();
+    };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match host.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://..@{host}{path}").into(),
+        None => url.into(),
+    }
+}
+
+/// What a source gives.
+#[derive(Debug)]
+pub(crate) enum Picture {
+    /// A JPEG that passed the header scan.
+    Jpeg(Vec<u8>),
+    /// 8-bit BGR or grey.
+    Raw(Mat),
+}
+
+/// A picture and when it was taken.
+#[derive(Debug)]
+pub(crate) struct Shot {
+    /// It.
+    pub(crate) picture: Picture,
+    /// Wall time right after it was read, in microseconds since the Unix epoch.
+    pub(crate) captured_us: u64,
+    /// Pictures before it that were lost because the sender was busy.
+    pub(crate) missed: u64,
+}
+
+/// The answer to a tick.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// A new picture.
+    Shot(Shot),
+    /// None yet.
+    Nothing,
+    /// There will be none any more.
+    End,
+}
+
+/// An open source.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// The generated scene.
+    Demo(Demo),
+    /// A file.
+    Recording(recording::Recording),
+    /// A camera or a stream.
+    Live(live::Live),
+}
+
+impl Source {
+    /// Opens what the command line asks for.
+    ///
+    /// # Errors
+    /// Where a file does not exist or cannot be read; live sources are opened by their own thread and tried again.
+    pub(crate) fn open(args: &Args) -> anyhow::Result<Self> {
+        let (size, fps) = (args.size, args.fps);
+        let live = |open: live::Open| {
+            Ok(Self::Live(live::Live::start(
+                open,
+                args.exit_on_source_error,
+            )?))
+        };
+        match args.source.clone() {
+            Choice::Demo => Ok(Self::Demo(Demo::new(
+                args.demo_seed,
+                size,
+                fps,
+                args.demo_speed,
+            )?)),
+            Choice::File(path) => {
+                recording::Recording::open(path, args.fps, args.again).map(Self::Recording)
+            }
+            Choice::Device(device) => live(Box::new(move |_| capture::device(&device, size, fps))),
+            Choice::Url(url) => live(Box::new(move |_| capture::url(&url))),
+            Choice::Gst(pipeline) => live(Box::new(move |_| capture::gst(&pipeline))),
+            Choice::Rpicam => {
+                let camera = rpicam::Settings::new(size, fps, args.quality);
+                live(Box::new(move |leash| camera.open(leash)))
+            }
+            Choice::Auto => {
+                let camera = rpicam::Settings::new(size, fps, args.quality);
+                live(Box::new(move |leash| auto(&camera, leash, size, fps)))
+            }
+        }
+    }
+
+    /// Frames a second: `asked`, or a video's own rate where that is lower.
+    pub(crate) fn fps(&self, asked: f64) -> f64 {
+        match self {
+            Self::Recording(recording) => recording.fps(),
+            Self::Demo(_) | Self::Live(_) => asked,
+        }
+    }
+
+    /// The picture for a tick; a live source is waited for, `patience` at most.
+    ///
+    /// # Errors
+    /// Where a file breaks, or a live source under `--exit-on-source-error`.
+    pub(crate) fn next(&mut self, tick: &Tick, patience: Duration) -> anyhow::Result<Next> {
+        let picture = match self {
+            Self::Live(live) => return live.next(tick, patience),
+            Self::Demo(demo) => Some(Picture::Raw(demo.draw(tick.index)?)),
+            Self::Recording(recording) => recording.next(tick)?,
+        };
+        Ok(picture.map_or(Next::End, |picture| {
+            Next::Shot(Shot {
+                picture,
+                captured_us: now_us(),
+                missed: tick.missed,
+            })
+        }))
+    }
+
+    /// The true boxes of a tick's picture, which only the demo knows.
+    ///
+    /// # Errors
+    /// OpenCV's own; never seen.
+    pub(crate) fn truth(&self, index: u64) -> anyhow::Result<Vec<Detection>> {
+        match self {
+            Self::Demo(demo) => demo.truth(index),
+            Self::Recording(_) | Self::Live(_) => Ok(Vec::new()),
+        }
+    }
+}
+
+/// The Pi's camera where it works, else the first V4L2 camera; the error tells why neither did.
+fn auto(
+    camera: &rpicam::Settings,
+    leash: &live::Leash,
+    size: Size,
+    fps: f64,
+) -> anyhow::Result<live::Feed> {
+    let pi = match camera.open(leash) {
+        Ok(feed) => return Ok(feed),
+        Err(why) => why,
+    };
+    let usb = match capture::devices().first() {
+        Some(device) => match capture::device(device, size, fps) {
+            Ok(feed) => return Ok(feed),
+            Err(why) => why,
+        },
+        None => anyhow::anyhow!("there is no /dev/video*: plug in a USB camera"),
+    };
+    anyhow::bail!(
+        "no camera found; rpicam: {pi:#}; V4L2: {usb:#}; or name a source: --source demo needs no camera"
+    )
+}
+
+/// The JPEG that these bytes start with, checked, without what may stand behind it.
+fn checked(mut bytes: Vec<u8>) -> Result<Vec<u8>, Defect> {
+    let end = jpeg::stream_end(&bytes)?.ok_or(Defect::NoEnd)?;
+    bytes.truncate(end);
+    jpeg::scan(&bytes, Limits::default())?;
+    Ok(bytes)
+}
+
+fn is_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xFF, 0xD8, 0xFF])
+}
+
+fn has_extension(path: &Path, known: &[&str]) -> bool {
+    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+    known.iter().any(|known| extension == *known)
+}
+
+fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    // A Pi has no clock of its own; before it hears of the time it may stand anywhere, but not before 1970.
+    since.map_or(0, |since| {
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cameras_password_does_not_get_into_the_log() {
+        let shown = |url: &str| url.parse::<Choice>().unwrap().to_string();
+        assert_eq!(shown("rtsp://me:p@ss@cam:554/1"), "rtsp://..@cam:554/1");
+        assert_eq!(shown("http://cam/a@b"), "http://cam/a@b");
+    }
+
+    #[test]
+    fn every_source_of_the_help_is_understood() {
+        for (text, choice) in [
+            ("auto", Choice::Auto),
+            ("demo", Choice::Demo),
+            ("rpicam", Choice::Rpicam),
+            ("0", Choice::Device("/dev/video0".into())),
+            ("/dev/video2", Choice::Device("/dev/video2".into())),
+            (
+                "http://cam/stream",
+                Choice::Url("http://cam/stream".to_owned()),
+            ),
+            (
+                "rtsp://cam:554/1",
+                Choice::Url("rtsp://cam:554/1".to_owned()),
+            ),
+            (
+                "gst:videotestsrc ! appsink",
+                Choice::Gst("videotestsrc ! appsink".to_owned()),
+            ),
+            ("drive.mp4", Choice::File("drive.mp4".into())),
+            ("img_%03d.jpg", Choice::File("img_%03d.jpg".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(choice), "{text}");
+        }
+        assert!("".parse::<Choice>().is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! The configuration file in `config/` is the one that the program's own flags give.
+
+use pi_sender::args::Args;
+use platform::config;
+
+#[test]
+fn the_configuration_file_is_the_programs_own_template() {
+    let path = testkit::repository().join("config/pi-sender.toml");
+    let wanted = config::template(&config::command::<Args>());
+    if std::env::var_os("UPDATE_CONFIG").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == wanted,
+        "config/pi-sender.toml is not up to date; write it with: UPDATE_CONFIG=1 cargo test -p pi-sender --test config"
+    );
+}
