@@ -34,7 +34,7 @@ impl Percentiles {
     /// A percentile in milliseconds, as `--report` gives it: null where unknown.
     pub fn ms(&self, percentile: f64) -> Value {
         self.at(percentile)
-            .map_or(Value::Null, |d| json!(d.as_secs_f64() * 1e3))
+            .map_or(Value::Null, |d| json!(d.as_micros() as f64 / 1e3))
     }
 
     /// A percentile in microseconds, as `--report` gives it: null where unknown.

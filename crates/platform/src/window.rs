@@ -43,7 +43,9 @@ impl Window {
     /// # Errors
     /// Where there is no display that can be used; the cure is in the message.
     pub fn open(title: &'static str) -> anyhow::Result<Self> {
-        probe().context("no window can be opened here; use --headless, or see to DISPLAY (ssh -X, or run it on the desktop)")?;
+        probe().context(
+            "no window can be opened here; see to DISPLAY (ssh -X, or run it on the desktop)",
+        )?;
         open(title)?;
         Ok(Self { title })
     }

@@ -113,6 +113,11 @@ impl Leases {
         self.held.iter().filter_map(Lease::ends).min()
     }
 
+    /// The viewers that asked once and will not ask again: only the relay's memory leads back to them.
+    pub fn lasting(&self) -> impl Iterator<Item = SocketAddr> {
+        self.held.iter().filter(|l| !l.renews).map(|l| l.viewer)
+    }
+
     /// The viewers that hold a place, in order of arrival.
     pub fn viewers(&self) -> impl ExactSizeIterator<Item = SocketAddr> {
         self.held.iter().map(|l| l.viewer)

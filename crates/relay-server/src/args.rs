@@ -12,7 +12,7 @@ use crate::detect::yolo;
 /// Frames in, frames and boxes out: forwards a camera's frames to its viewers, every Nth through YOLOv5
 #[derive(Debug, Clone, Parser)]
 #[command(name = "relay-server", version)]
-pub struct RelayArgs {
+pub struct Args {
     /// UDP address for senders and viewers
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8081")]
     pub listen: SocketAddr,
@@ -52,7 +52,7 @@ pub struct RelayArgs {
     /// Let in nobody without a ticket
     #[arg(long)]
     pub private: bool,
-    /// Where the certificate and the tokens are kept
+    /// Where the relay keeps what outlives a restart; without this flag ~/.local/state/sightline
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// Host that tickets name, where this machine does not know its own address
@@ -135,7 +135,7 @@ pub enum Overlay {
     None,
 }
 
-impl RelayArgs {
+impl Args {
     /// Refuses what is not built yet.
     ///
     /// # Errors

@@ -9,20 +9,21 @@
 pub mod args;
 pub mod detect;
 pub mod door;
+pub mod places;
 pub mod relay;
 pub mod serve;
 pub mod sink;
 pub mod worker;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use platform::{jpeg, report, signals, udp};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::args::{Overlay, RelayArgs};
+use crate::args::{Args, Overlay};
 use crate::detect::{Detector, Settings, runtime};
 use crate::door::Door;
 use crate::relay::{Relay, Rules};
@@ -39,7 +40,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 ///
 /// # Errors
 /// Whatever keeps it from starting: its message names the cause and the cure.
-pub fn run(args: &RelayArgs) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> anyhow::Result<()> {
     // One thread: forwarding a frame is a few system calls, and the model has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -48,7 +49,7 @@ pub fn run(args: &RelayArgs) -> anyhow::Result<()> {
     runtime.block_on(serve(args))
 }
 
-async fn serve(args: &RelayArgs) -> anyhow::Result<()> {
+async fn serve(args: &Args) -> anyhow::Result<()> {
     let stop = signals::stop_on_signals()?;
     jpeg::single_threaded()?;
     let (tell, events) = mpsc::channel(EVENTS);
@@ -65,12 +66,18 @@ async fn serve(args: &RelayArgs) -> anyhow::Result<()> {
             }
         }
     };
+    let mut relay = Relay::new(rules(args, path.as_deref()), Instant::now());
+    let places = places::file(args.state.as_deref(), args.listen.port());
+    if let Some(file) = &places {
+        relay.restore(places::load(file, SystemTime::now()), Instant::now());
+    }
     let mut server = Server {
-        relay: Relay::new(rules(args, path.as_deref()), Instant::now()),
+        relay,
         overlay: worker::overlay(tell)?,
         door,
         model,
         sink,
+        places: places.map(places::keeper).transpose()?,
         figures: Figures::default(),
     };
     info!(addr = %server.door.local(), model = %name(path.as_deref()), every = %args.every, "listening");
@@ -84,7 +91,7 @@ async fn serve(args: &RelayArgs) -> anyhow::Result<()> {
 }
 
 /// The model's file: the one that was named, else the default one where it is present.
-fn model_file(args: &RelayArgs) -> anyhow::Result<Option<PathBuf>> {
+fn model_file(args: &Args) -> anyhow::Result<Option<PathBuf>> {
     match args.model.as_deref() {
         Some(none) if none.as_os_str() == "none" => Ok(None),
         Some(file) => runtime::model(file)
@@ -95,7 +102,7 @@ fn model_file(args: &RelayArgs) -> anyhow::Result<Option<PathBuf>> {
 }
 
 fn loader(
-    args: &RelayArgs,
+    args: &Args,
     model: PathBuf,
 ) -> impl FnOnce() -> anyhow::Result<Detector> + Send + 'static {
     let settings = Settings {
@@ -114,7 +121,7 @@ fn spare_processors() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1))
 }
 
-fn rules(args: &RelayArgs, model: Option<&Path>) -> Rules {
+fn rules(args: &Args, model: Option<&Path>) -> Rules {
     Rules {
         every: model.map(|_| args.every),
         burn: args.overlay == Overlay::EveryNth,
@@ -133,7 +140,7 @@ fn name(model: Option<&Path>) -> String {
 }
 
 /// What an operator should know at the start.
-fn advise(args: &RelayArgs, door: &Door, model: Option<&Path>) {
+fn advise(args: &Args, door: &Door, model: Option<&Path>) {
     if args.plain_viewers > 0 && !args.listen.ip().is_loopback() {
         warn!(
             "open to all: whoever reaches UDP port {} can watch; a firewall closes it, or --plain-viewers 0",

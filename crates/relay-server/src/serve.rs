@@ -50,6 +50,8 @@ pub struct Server {
     pub overlay: Worker<Burn>,
     /// Where detections are written, where somebody reads them.
     pub sink: Option<Worker<String>>,
+    /// Where the places of viewers that ask only once are kept.
+    pub places: Option<Worker<Vec<SocketAddr>>>,
     /// What has been seen so far.
     pub figures: Figures,
 }
@@ -71,6 +73,7 @@ impl Server {
         summary.set_missed_tick_behavior(MissedTickBehavior::Skip);
         summary.tick().await;
         let mut said = Summary::default();
+        self.act();
         loop {
             let deadline = self.relay.deadline();
             tokio::select! {
@@ -79,7 +82,10 @@ impl Server {
                 (from, bytes) = self.door.receive() => self.datagram(from, bytes),
                 Some(event) = events.recv() => self.event(event),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {}
-                _ = summary.tick() => said = self.summarise(&said),
+                _ = summary.tick() => {
+                    said = self.summarise(&said);
+                    self.keep_places();
+                }
             }
             self.relay.tick(Instant::now());
             self.act();
@@ -96,6 +102,9 @@ impl Server {
         self.overlay.close(deadline);
         if let Some(sink) = self.sink {
             sink.close(deadline);
+        }
+        if let Some(places) = self.places {
+            places.close(deadline);
         }
         report
     }
@@ -155,6 +164,7 @@ impl Server {
                 Action::Join(viewer) => self.join(viewer),
                 Action::Leave(viewer) => {
                     self.door.leave(viewer);
+                    self.keep_places();
                     info!(%viewer, "viewer left");
                 }
                 // The relay asks only a model that is free, so there is always room.
@@ -187,6 +197,13 @@ impl Server {
         }
     }
 
+    /// Written again with each summary too, so that the file's age tells how long the relay was away.
+    fn keep_places(&self) {
+        if let Some(places) = &self.places {
+            places.give(self.relay.lasting_viewers());
+        }
+    }
+
     fn tell(&mut self, message: &Detections) {
         if let Some(sink) = &self.sink {
             let written = sink.give(message.to_json());
@@ -196,7 +213,10 @@ impl Server {
 
     fn join(&mut self, viewer: SocketAddr) {
         match self.door.join(viewer) {
-            Ok(()) => info!(%viewer, "viewer joined"),
+            Ok(()) => {
+                self.keep_places();
+                info!(%viewer, "viewer joined");
+            }
             Err(err) => {
                 warn!(%viewer, %err, "a viewer cannot be reached");
                 self.relay.unreachable(viewer);

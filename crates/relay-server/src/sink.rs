@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context as _;
-use tracing::warn;
 
 use crate::worker::Worker;
 
@@ -18,24 +17,15 @@ const WAITING: usize = 256;
 /// # Errors
 /// Where the file cannot be opened.
 pub fn open(path: &Path) -> anyhow::Result<Worker<String>> {
-    let out: Box<dyn Write + Send> = if path.as_os_str() == "-" {
+    let mut out: Box<dyn Write + Send> = if path.as_os_str() == "-" {
         Box::new(io::stdout())
     } else {
         let file = OpenOptions::new().append(true).create(true).open(path);
         Box::new(file.with_context(|| format!("opening {} for --detections", path.display()))?)
     };
-    Worker::start("detections", WAITING, |lines| write(out, lines))
-}
-
-fn write(mut out: Box<dyn Write + Send>, lines: impl IntoIterator<Item = String>) {
-    let mut failed = false;
-    for line in lines {
-        let result = writeln!(out, "{line}").and_then(|()| out.flush());
-        if let Err(err) = &result
-            && !failed
-        {
-            warn!(%err, "detections cannot be written; trying again with each message");
-        }
-        failed = result.is_err();
-    }
+    let lost = "detections cannot be written";
+    Worker::writer("detections", WAITING, lost, move |line: String| {
+        writeln!(out, "{line}")?;
+        Ok(out.flush()?)
+    })
 }

@@ -13,7 +13,7 @@ use platform::{draw, jpeg};
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::label::Label;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use crate::detect::Detector;
 use crate::relay::{Answer, Burn, Job};
@@ -47,6 +47,31 @@ impl<T: Send + 'static> Worker<T> {
             .spawn(move || work(given))
             .with_context(|| format!("starting the {name} thread"))?;
         Ok(Self { give, thread })
+    }
+
+    /// Starts a thread that writes what it is given. A failure is said once, in the operator's words `lost`, and again
+    /// only after a success.
+    ///
+    /// # Errors
+    /// Where the system has no thread left.
+    pub fn writer(
+        name: &str,
+        waiting: usize,
+        lost: &'static str,
+        mut write: impl FnMut(T) -> anyhow::Result<()> + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        Self::start(name, waiting, move |given| {
+            let mut failed = false;
+            for item in given {
+                let result = write(item);
+                if let Err(err) = &result
+                    && !failed
+                {
+                    warn!("{lost}: {err:#}");
+                }
+                failed = result.is_err();
+            }
+        })
     }
 
     /// Hands over work. Tells whether there was room for it.

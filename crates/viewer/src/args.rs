@@ -1,4 +1,4 @@
-//! The command line: DESIGN's names and defaults, and sentences for what is not built yet.
+//! The command line of `viewer`, and sentences for what is not built yet.
 
 use std::path::PathBuf;
 

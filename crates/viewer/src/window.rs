@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use opencv::core::{CV_8UC3, Mat, Scalar};
 use platform::config::{Size, Switch};
 use platform::window::{Event, Window};
@@ -51,7 +52,7 @@ impl Screen {
     /// Where there is no display.
     pub(crate) fn open(args: &Args) -> anyhow::Result<Self> {
         Ok(Self {
-            window: Window::open(TITLE)?,
+            window: Window::open(TITLE).context("--headless does without a window")?,
             dark: dark(args.size)?,
             hud: args.hud == Switch::On,
             full: false,

@@ -204,6 +204,18 @@ impl Relay {
         }
     }
 
+    /// Gives places to viewers that had one before the relay was started again.
+    pub fn restore(&mut self, viewers: impl IntoIterator<Item = SocketAddr>, now: Instant) {
+        for viewer in viewers {
+            self.ask(viewer, Ask::Request, now);
+        }
+    }
+
+    /// The viewers to [restore](Relay::restore) after a restart.
+    pub fn lasting_viewers(&self) -> Vec<SocketAddr> {
+        self.leases.lasting().collect()
+    }
+
     /// A datagram came, at `wall_us` microseconds since the Unix epoch.
     pub fn datagram(&mut self, from: SocketAddr, bytes: Bytes, wall_us: u64, now: Instant) {
         match datagram::classify(&bytes) {
