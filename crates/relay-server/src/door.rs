@@ -18,7 +18,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::serve::Event;
+use crate::event::Event;
 
 /// The plain door.
 #[derive(Debug)]

@@ -9,6 +9,7 @@
 pub mod args;
 pub mod detect;
 pub mod door;
+pub mod event;
 pub mod places;
 pub mod relay;
 pub mod serve;
@@ -26,8 +27,9 @@ use tracing::{info, warn};
 use crate::args::{Args, Overlay};
 use crate::detect::{Detector, Settings, runtime};
 use crate::door::Door;
+use crate::event::EVENTS;
 use crate::relay::{Relay, Rules};
-use crate::serve::{EVENTS, Figures, Server};
+use crate::serve::{Figures, Server};
 
 /// The model that is used where none is named.
 const MODEL: &str = "models/yolov5n.onnx";

@@ -14,28 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::door::{Door, Sent};
-use crate::relay::{Action, Answer, Burn, Forward, Job, Note, Relay};
+use crate::event::Event;
+use crate::relay::{Action, Burn, Forward, Job, Note, Relay};
 use crate::worker::Worker;
 
 /// How often the summary line comes.
 const SUMMARY: Duration = Duration::from_secs(10);
-/// Events that may wait for the loop.
-pub const EVENTS: usize = 256;
-
-/// What comes from elsewhere than the main socket.
-#[derive(Debug)]
-pub enum Event {
-    /// A datagram on a viewer's socket.
-    Datagram(SocketAddr, Bytes),
-    /// A viewer's host says that nobody listens there.
-    Gone(SocketAddr),
-    /// The model has answered.
-    Answered(Answer),
-    /// Boxes have been drawn, or could not be.
-    Burned(Burn, Option<Bytes>),
-    /// The model's thread is gone.
-    ModelDied,
-}
 
 /// The relay with its hands.
 #[derive(Debug)]

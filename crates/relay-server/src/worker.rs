@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, warn};
 
 use crate::detect::Detector;
+use crate::event::Event;
 use crate::relay::{Answer, Burn, Job};
-use crate::serve::Event;
 
 /// Qualities at which a frame with boxes is tried until it fits a datagram; the first keeps the lines sharp.
 const QUALITIES: [u8; 4] = [90, 75, 50, 25];

@@ -3,6 +3,11 @@
 //! Tolerances are those between sound implementations: of the detections with confidence 0.35 and more at least 97 %
 //! are matched at IoU 0.9 with a confidence within 0.08; those below 0.35 may come and go.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -86,7 +91,7 @@ fn compare(model: &str, golden: &str, net_size: impl Fn(&Value) -> Option<yolo::
             .filter(|d| f64::from(d.score) >= SURE && !known(d))
             .count();
     }
-    println!("{matched} of {sure} matched, {extra} extra");
+    eprintln!("{matched} of {sure} matched, {extra} extra");
     assert!(sure > 100, "the reference has {sure} sure detections");
     assert!(
         matched as f64 >= MATCHED * sure as f64,

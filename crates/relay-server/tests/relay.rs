@@ -1,5 +1,10 @@
 //! The real relay against plain sockets: what a camera, a viewer, a stranger and an operator do to it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -316,7 +321,7 @@ fn odd_and_damaged_jpegs_harm_nothing() {
     }
     assert_eq!(good, odd.len() as u64, "each good frame came through");
     let grown = relay.rss_kb().saturating_sub(warm);
-    println!(
+    eprintln!(
         "resident memory {warm} kB after 100 odd frames, {grown} kB more after {}",
         odd.len()
     );

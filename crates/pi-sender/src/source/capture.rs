@@ -19,8 +19,9 @@ use opencv::videoio::{
 use platform::config::Size;
 use tracing::debug;
 
+use super::choice::without_password;
 use super::live::Feed;
-use super::{Picture, checked, is_jpeg, without_password};
+use super::{Picture, checked, is_jpeg};
 
 /// How long a stream may take to open, and to give the next picture.
 const PATIENCE_MS: i32 = 5000;

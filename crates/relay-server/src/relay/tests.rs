@@ -1,9 +1,14 @@
 //! The relay's rules, each by name, in virtual time.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use protocol::label::{Label, StreamId};
 use testkit::jpeg::Sketch;
+
+use protocol::schedule::Every;
 
 use super::*;
 

@@ -1,6 +1,10 @@
 //! What the tests of whole chains share: the three programs, the tutorial's scripts, and free ports.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,112 @@
+//! `--source`: a word, a number, a path, a URL or a pipeline, told apart by its form.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// `--source`: which source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// The Pi's camera where `rpicam-vid` is installed, else the first V4L2 camera.
+    Auto,
+    /// The generated scene.
+    Demo,
+    /// The Pi's camera.
+    Rpicam,
+    /// A V4L2 camera.
+    Device(PathBuf),
+    /// A stream on the network.
+    Url(String),
+    /// A GStreamer pipeline that ends in an appsink.
+    Gst(String),
+    /// A video, an MJPEG file, a numbered sequence of pictures, or one picture.
+    File(PathBuf),
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        Ok(match s {
+            "" => return Err("a source is missing; 'demo' needs no camera".to_owned()),
+            "auto" => Self::Auto,
+            "demo" => Self::Demo,
+            "rpicam" => Self::Rpicam,
+            _ if s.bytes().all(|b| b.is_ascii_digit()) => {
+                Self::Device(format!("/dev/video{s}").into())
+            }
+            _ if s.starts_with("/dev/") => Self::Device(s.into()),
+            _ if s.contains("://") => Self::Url(s.to_owned()),
+            _ => match s.strip_prefix("gst:") {
+                Some(pipeline) => Self::Gst(pipeline.to_owned()),
+                None => Self::File(s.into()),
+            },
+        })
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Demo => f.write_str("demo"),
+            Self::Rpicam => f.write_str("rpicam"),
+            Self::Device(path) | Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => f.write_str(without_password(url).as_ref()),
+            Self::Gst(pipeline) => write!(f, "gst:{pipeline}"),
+        }
+    }
+}
+
+/// A URL as it may stand in a log: cameras are given as `rtsp://user:password@host` more often than not.
+pub(super) fn without_password(url: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.into();
+    };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match host.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://..@{host}{path}").into(),
+        None => url.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cameras_password_does_not_get_into_the_log() {
+        let shown = |url: &str| url.parse::<Choice>().unwrap().to_string();
+        assert_eq!(shown("rtsp://me:p@ss@cam:554/1"), "rtsp://..@cam:554/1");
+        assert_eq!(shown("http://cam/a@b"), "http://cam/a@b");
+    }
+
+    #[test]
+    fn every_source_of_the_help_is_understood() {
+        for (text, choice) in [
+            ("auto", Choice::Auto),
+            ("demo", Choice::Demo),
+            ("rpicam", Choice::Rpicam),
+            ("0", Choice::Device("/dev/video0".into())),
+            ("/dev/video2", Choice::Device("/dev/video2".into())),
+            (
+                "http://cam/stream",
+                Choice::Url("http://cam/stream".to_owned()),
+            ),
+            (
+                "rtsp://cam:554/1",
+                Choice::Url("rtsp://cam:554/1".to_owned()),
+            ),
+            (
+                "gst:videotestsrc ! appsink",
+                Choice::Gst("videotestsrc ! appsink".to_owned()),
+            ),
+            ("drive.mp4", Choice::File("drive.mp4".into())),
+            ("img_%03d.jpg", Choice::File("img_%03d.jpg".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(choice), "{text}");
+        }
+        assert!("".parse::<Choice>().is_err());
+    }
+}

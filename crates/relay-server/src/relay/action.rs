@@ -1,0 +1,155 @@
+//! What goes into the relay's decisions besides datagrams, and what comes out of them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use protocol::control::Control;
+use protocol::detections::{Detection, Detections};
+use protocol::schedule::Every;
+
+use super::camera::{Arrival, CameraId};
+
+/// What the operator chose.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Which frames go to the model; `None` without a model.
+    pub every: Option<Every>,
+    /// Whether plain viewers see the inferred frames with their boxes burned in.
+    pub burn: bool,
+    /// Whether somebody reads the detections, so that they are made even with no viewer.
+    pub detections_read: bool,
+    /// Name of the model in detections messages.
+    pub model: String,
+    /// Places at the plain door.
+    pub plain_viewers: usize,
+    /// What all plain viewers together may be sent, in bits per second.
+    pub plain_egress: u64,
+}
+
+/// What the shell is to do, in this order.
+#[derive(Debug, PartialEq)]
+pub enum Action {
+    /// Send a frame to viewers.
+    Forward(Forward),
+    /// Send a control message.
+    Reply(SocketAddr, Control),
+    /// Open a socket for a viewer.
+    Join(SocketAddr),
+    /// Close a viewer's socket.
+    Leave(SocketAddr),
+    /// Hand a frame to the model, which is free.
+    Infer(Job),
+    /// Draw boxes on a frame.
+    Burn(Burn),
+    /// Write a detections message.
+    Tell(Detections),
+    /// Tell the operator.
+    Note(Note),
+}
+
+/// A frame on its way out.
+#[derive(Debug, PartialEq)]
+pub struct Forward {
+    /// The JPEG.
+    pub jpeg: Bytes,
+    /// To whom.
+    pub viewers: Vec<SocketAddr>,
+    /// When it came, where it goes on as it came and was not held: its forwarding delay is measured.
+    pub passed_through: Option<Instant>,
+}
+
+/// A frame for the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Whose.
+    pub camera: CameraId,
+    /// Which of the camera's accepted frames, from 1.
+    pub count: u64,
+    /// The JPEG.
+    pub jpeg: Bytes,
+    /// Its number and time, for the message.
+    pub arrival: Arrival,
+}
+
+/// The model's answer to a [`Job`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The job's.
+    pub camera: CameraId,
+    /// The job's.
+    pub count: u64,
+    /// The job's.
+    pub arrival: Arrival,
+    /// What was found; `None` where the picture could not be decoded.
+    pub found: Option<Found>,
+}
+
+/// What the model found on a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Width of the displayed picture.
+    pub width: u16,
+    /// Height of the displayed picture.
+    pub height: u16,
+    /// From taking the JPEG to final boxes.
+    pub took: Duration,
+    /// The boxes.
+    pub detections: Vec<Detection>,
+}
+
+/// A frame to draw boxes on; comes back as [`Relay::burned`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Burn {
+    /// Whose.
+    pub camera: CameraId,
+    /// Which of the camera's accepted frames.
+    pub count: u64,
+    /// The JPEG.
+    pub jpeg: Bytes,
+    /// The boxes.
+    pub detections: Vec<Detection>,
+    /// Whether the boxes are this very frame's, and not those of an older one.
+    pub own: bool,
+}
+
+/// What an operator cares about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// A camera's first frame.
+    CameraAppeared(String, SocketAddr),
+    /// A camera goes on from another port or as another stream.
+    CameraMoved(String, SocketAddr),
+    /// Somebody else sends under the name of a live camera.
+    Stranger(String, SocketAddr),
+    /// The first 1472-byte piece.
+    Pieces(SocketAddr),
+    /// A viewer came when all places were taken.
+    Full(SocketAddr),
+}
+
+/// Figures since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Frames accepted.
+    pub received: u64,
+    /// Frames that the model has answered.
+    pub inferred: u64,
+    /// Frames due for the model that a newer one replaced before it was free.
+    pub not_inferred: u64,
+    /// Frames due for the model that could not be decoded.
+    pub undecodable: u64,
+    /// Datagrams that went no further, by reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Frames not sent to a viewer because the door's rate was used up.
+    pub over_egress: u64,
+    /// Most viewers at one time.
+    pub viewers_peak: usize,
+}
+
+impl Counts {
+    pub(super) fn drop(&mut self, reason: &'static str) {
+        *self.dropped.entry(reason).or_default() += 1;
+    }
+}
