@@ -14,9 +14,6 @@ use crate::source::Choice;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "pi-sender", version)]
 pub struct Args {
-    /// Flags of all programs.
-    #[command(flatten)]
-    pub common: Common,
     /// The relay, HOST or HOST:PORT (8081 without one), or a ticket
     #[arg(long, value_name = "HOST[:PORT]")]
     pub server: Option<Server>,
@@ -63,6 +60,9 @@ pub struct Args {
     /// Write the true boxes of --source demo, one line of JSON for each frame
     #[arg(long, value_name = "FILE")]
     pub demo_truth: Option<PathBuf>,
+    /// What all programs have.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 impl Args {

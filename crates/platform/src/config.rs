@@ -103,20 +103,44 @@ pub fn parse<A: Parser>(check: impl FnOnce(&A) -> Result<(), String>) -> A {
     parsed.unwrap_or_else(|err| err.exit())
 }
 
-/// The command line of `A`, its switches made to take `=true` and `=false` so that a flag can take back what a file says.
+/// The command line of `A`, its switches made to take `=true` and `=false` so that a flag can take back what a file says,
+/// and its help in the short form, which is all there is.
 pub fn command<A: Parser>() -> Command {
-    A::command().mut_args(|arg| match arg.get_action() {
-        ArgAction::SetTrue => arg
-            .action(ArgAction::Set)
-            .num_args(0..=1)
-            .require_equals(true)
-            .value_parser(BoolishValueParser::new())
-            .value_name("BOOL")
-            .hide_possible_values(true)
-            .default_missing_value("true")
-            .default_value("false"),
-        _ => arg,
-    })
+    let command = A::command();
+    let variable = variable(command.get_name(), "log-format");
+    let after = format!(
+        "Each flag is also a key of the configuration file and an environment variable (--log-format: {}).",
+        variable.to_string_lossy()
+    );
+    let help = Arg::new("help")
+        .short('h')
+        .long("help")
+        .action(ArgAction::HelpShort)
+        .help("Print this");
+    let version = Arg::new("version")
+        .short('V')
+        .long("version")
+        .action(ArgAction::Version)
+        .help("Print the version");
+    command
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .args([help, version])
+        .max_term_width(100)
+        .after_help(after)
+        .mut_args(|arg| match arg.get_action() {
+            ArgAction::SetTrue => arg
+                .action(ArgAction::Set)
+                .num_args(0..=1)
+                .require_equals(true)
+                .value_parser(BoolishValueParser::new())
+                .value_name("BOOL")
+                .hide_possible_values(true)
+                .hide_default_value(true)
+                .default_missing_value("true")
+                .default_value("false"),
+            _ => arg,
+        })
 }
 
 /// The text of a configuration file that changes nothing: every key with its help, commented out at its default.
@@ -192,7 +216,7 @@ fn resolve(command: Command, argv: Vec<OsString>) -> Result<clap::ArgMatches, cl
     let command = command.mut_args(|arg| match arg.get_long() {
         Some(long) => {
             let name = variable(&program, long);
-            arg.env(name)
+            arg.env(name).hide_env(true)
         }
         None => arg,
     });

@@ -17,12 +17,12 @@ const COLOURS: [(u8, u8, u8); 8] = [
     (200, 200, 200),
 ];
 
-/// Draws each box with its label and score.
+/// Draws each box with its label and score; they come best first, and the best is drawn last, on top.
 ///
 /// # Errors
 /// OpenCV's own; never seen on an 8-bit BGR picture.
 pub fn boxes(picture: &mut Mat, detections: &[Detection]) -> opencv::Result<()> {
-    for detection in detections {
+    for detection in detections.iter().rev() {
         let (b, g, r) = COLOURS[detection.class % COLOURS.len()];
         let colour = Scalar::new(b.into(), g.into(), r.into(), 0.0);
         let bounds = pixels(detection.bounds, picture.cols(), picture.rows());
@@ -34,18 +34,19 @@ pub fn boxes(picture: &mut Mat, detections: &[Detection]) -> opencv::Result<()> 
     Ok(())
 }
 
-/// White text on a dark bar, its top left corner at `at`.
+/// White text on a dark bar, its top left corner at `at`; 20 pixels high on a picture 640 wide, smaller on smaller ones.
 ///
 /// # Errors
 /// As [`boxes`].
 pub fn text(picture: &mut Mat, text: &str, at: Point) -> opencv::Result<()> {
+    let scale = (f64::from(picture.cols()) / 1280.0).clamp(0.34, 0.5);
     plate(
         picture,
         text,
         at,
         Scalar::all(30.0),
         Scalar::all(255.0),
-        0.5,
+        scale,
     )
 }
 

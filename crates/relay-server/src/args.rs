@@ -19,9 +19,10 @@ pub struct Args {
     /// Which frames go to the model: of each N the last, or as many as the model keeps up with
     #[arg(long, value_name = "N|auto", default_value = "4")]
     pub every: Every,
-    /// YOLOv5 export to run, or none; without this flag models/yolov5n.onnx where present, else none
+    /// What finds objects: a YOLOv5 export, the demo scene's own small model, or nothing; without this flag
+    /// models/yolov5n.onnx where present, else demo
     #[arg(long, value_name = "demo|none|FILE.onnx")]
-    pub model: Option<PathBuf>,
+    pub model: Option<ModelChoice>,
     /// Lowest score of a box
     #[arg(long, value_name = "SCORE", default_value_t = 0.25, value_parser = fraction)]
     pub conf: f32,
@@ -70,6 +71,30 @@ pub struct Args {
     /// What all programs have.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// `--model`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelChoice {
+    /// The embedded one.
+    Demo,
+    /// Forward only.
+    None,
+    /// A YOLOv5 export.
+    File(PathBuf),
+}
+
+impl std::str::FromStr for ModelChoice {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "" => Err("demo, none, or a file".to_owned()),
+            "demo" => Ok(Self::Demo),
+            "none" => Ok(Self::None),
+            file => Ok(Self::File(file.into())),
+        }
+    }
 }
 
 /// `--net-size`; `None` is auto.
@@ -154,16 +179,6 @@ impl Args {
             }
             () if !matches!(self.provider, Provider::Auto | Provider::Cpu) => {
                 unbuilt("this --provider", "use auto or cpu")
-            }
-            () if self
-                .model
-                .as_ref()
-                .is_some_and(|model| model.as_os_str() == "demo") =>
-            {
-                unbuilt(
-                    "the demo model (--model demo)",
-                    "use none or a YOLOv5 FILE.onnx",
-                )
             }
             () => Ok(()),
         }

@@ -16,7 +16,7 @@ pub mod serve;
 pub mod sink;
 pub mod worker;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -24,8 +24,8 @@ use platform::{jpeg, report, signals, udp};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::args::{Args, Overlay};
-use crate::detect::{Detector, Settings, runtime};
+use crate::args::{Args, ModelChoice, Overlay};
+use crate::detect::{Detector, Model, Settings, runtime};
 use crate::door::Door;
 use crate::event::EVENTS;
 use crate::relay::{Relay, Rules};
@@ -57,18 +57,18 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let (tell, events) = mpsc::channel(EVENTS);
     let door = Door::open(args.listen, tell.clone())?;
     let sink = args.detections.as_deref().map(sink::open).transpose()?;
-    let path = model_file(args)?;
-    let model = match path.clone() {
+    let chosen = model(args)?;
+    let model = match chosen.clone() {
         None => None,
-        Some(path) => {
-            let loading = worker::model(loader(args, path), tell.clone());
+        Some(model) => {
+            let loading = worker::model(loader(args, model), tell.clone());
             tokio::select! {
                 model = loading => Some(model?),
                 () = stop.cancelled() => return Ok(()),
             }
         }
     };
-    let mut relay = Relay::new(rules(args, path.as_deref()), Instant::now());
+    let mut relay = Relay::new(rules(args, chosen.as_ref()), Instant::now());
     let places = places::file(args.state.as_deref(), args.listen.port());
     if let Some(file) = &places {
         relay.restore(places::load(file, SystemTime::now()), Instant::now());
@@ -82,8 +82,8 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         places: places.map(places::keeper).transpose()?,
         figures: Figures::default(),
     };
-    info!(addr = %server.door.local(), model = %name(path.as_deref()), every = %args.every, "listening");
-    advise(args, &server.door, path.as_deref());
+    info!(addr = %server.door.local(), model = %name(chosen.as_ref()), every = %args.every, "listening");
+    advise(args, &server.door);
     server.run(events, stop).await;
     let report = server.close(PATIENCE);
     if args.common.report {
@@ -92,21 +92,22 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The model's file: the one that was named, else the default one where it is present.
-fn model_file(args: &Args) -> anyhow::Result<Option<PathBuf>> {
-    match args.model.as_deref() {
-        Some(none) if none.as_os_str() == "none" => Ok(None),
-        Some(file) => runtime::model(file)
-            .map(Some)
-            .with_context(|| format!("--model {}", file.display())),
-        None => Ok(runtime::model(Path::new(MODEL)).ok()),
+/// The model: the one that was named, else the default file where it is present, else the embedded one.
+fn model(args: &Args) -> anyhow::Result<Option<Model>> {
+    match &args.model {
+        Some(ModelChoice::None) => Ok(None),
+        Some(ModelChoice::Demo) => Ok(Some(Model::Demo)),
+        Some(ModelChoice::File(file)) => {
+            let found = runtime::model(file).with_context(|| format!("--model {}", file.display()));
+            Ok(Some(Model::File(found?)))
+        }
+        None => Ok(Some(
+            runtime::model(Path::new(MODEL)).map_or(Model::Demo, Model::File),
+        )),
     }
 }
 
-fn loader(
-    args: &Args,
-    model: PathBuf,
-) -> impl FnOnce() -> anyhow::Result<Detector> + Send + 'static {
+fn loader(args: &Args, model: Model) -> impl FnOnce() -> anyhow::Result<Detector> + Send + 'static {
     let settings = Settings {
         conf: args.conf,
         iou: args.iou,
@@ -123,35 +124,28 @@ fn spare_processors() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1))
 }
 
-fn rules(args: &Args, model: Option<&Path>) -> Rules {
+fn rules(args: &Args, model: Option<&Model>) -> Rules {
     Rules {
         every: model.map(|_| args.every),
         burn: args.overlay == Overlay::EveryNth,
         detections_read: args.detections.is_some(),
         model: name(model),
+        demo: model == Some(&Model::Demo),
         plain_viewers: args.plain_viewers.into(),
         plain_egress: (args.plain_egress * 1e6) as u64,
     }
 }
 
-fn name(model: Option<&Path>) -> String {
-    model.and_then(Path::file_stem).map_or_else(
-        || "none".to_owned(),
-        |stem| stem.to_string_lossy().into_owned(),
-    )
+fn name(model: Option<&Model>) -> String {
+    model.map_or_else(|| "none".to_owned(), ToString::to_string)
 }
 
 /// What an operator should know at the start.
-fn advise(args: &Args, door: &Door, model: Option<&Path>) {
+fn advise(args: &Args, door: &Door) {
     if args.plain_viewers > 0 && !args.listen.ip().is_loopback() {
         warn!(
             "open to all: whoever reaches UDP port {} can watch; a firewall closes it, or --plain-viewers 0",
             door.local().port()
-        );
-    }
-    if args.model.is_none() && model.is_none() {
-        warn!(
-            "no model: frames pass without boxes; put YOLOv5's yolov5n.onnx at {MODEL}, or name one with --model FILE.onnx"
         );
     }
     if door.receive_buffer < SMALL_BUFFER {

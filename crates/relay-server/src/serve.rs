@@ -254,6 +254,10 @@ fn say(note: &Note) {
             %source,
             "{}: ffmpeg cuts its stream at 1472 bytes; add ?pkt_size={MAX_DATAGRAM} to its udp:// address", Reason::Piece
         ),
+        Note::Blind(camera) => warn!(
+            %camera,
+            "the demo model finds nothing here: it knows the demo scene alone; scripts/get-model yolov5n gets a real model"
+        ),
         Note::Full(viewer) => debug!(%viewer, "all places are taken (--plain-viewers)"),
     }
 }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
+use opencv::core::{Mat, Point};
+use opencv::prelude::*;
 use platform::{draw, jpeg};
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::label::Label;
@@ -165,10 +167,25 @@ pub fn overlay(events: mpsc::Sender<Event>) -> anyhow::Result<Worker<Burn>> {
     Worker::start("overlay", DRAWINGS, work)
 }
 
+/// What a viewer should know who wonders where the boxes are.
+fn notice(picture: &mut Mat) -> opencv::Result<()> {
+    let height = picture.rows();
+    for (row, text) in [
+        (2, "demo model: blind to real scenes"),
+        (1, "scripts/get-model yolov5n"),
+    ] {
+        draw::text(picture, text, Point::new(2, height - row * height / 12))?;
+    }
+    Ok(())
+}
+
 /// The frame with its boxes and its label; `None` where it does not fit a datagram at any quality.
 fn draw_on(burn: &Burn) -> anyhow::Result<Option<Bytes>> {
     let mut picture = jpeg::decode(&burn.jpeg)?;
     draw::boxes(&mut picture, &burn.detections)?;
+    if burn.blind {
+        notice(&mut picture)?;
+    }
     let label = Label::read(&burn.jpeg).ok().flatten();
     for quality in QUALITIES {
         let encoded = jpeg::encode(&picture, quality)?;

@@ -9,14 +9,13 @@
 
 mod onnx;
 
-use std::path::Path;
 use std::sync::OnceLock;
 
 use half::f16;
 use opencv::core::{CV_8UC3, Mat, Scalar};
 use ort::environment::Environment;
 use protocol::detections::Detection;
-use relay_server::detect::{Detector, Settings, runtime};
+use relay_server::detect::{Detector, Model as Weights, Settings, runtime};
 
 use self::onnx::{FLOAT, FLOAT16, INT64, Model};
 
@@ -62,7 +61,7 @@ fn load(model: &Model) -> anyhow::Result<Option<Detector>> {
         net_size: None,
         threads: 1,
     };
-    Detector::load(runtime, Path::new(file.path()), settings).map(Some)
+    Detector::load(runtime, &Weights::File(file.path().into()), settings).map(Some)
 }
 
 /// What a model finds on a picture of its input's size.
@@ -130,7 +129,7 @@ fn an_old_export_with_other_names_extra_heads_and_no_metadata_is_understood() {
             &head_of_stride(4, 2),
             &vec![0.0; 3 * 4 * 2 * 7],
         )
-        .output("461", FLOAT, &head_of_stride(2, 1), &vec![0.0; 3 * 2 * 7]);
+        .output("461", FLOAT, &head_of_stride(2, 1), &[0.0; 3 * 2 * 7]);
     is_the_box(&model, "class 1");
 }
 

@@ -14,8 +14,9 @@ use std::sync::OnceLock;
 
 use ort::environment::Environment;
 use protocol::detections::Detection;
-use relay_server::detect::{Detector, Settings, runtime, yolo};
+use relay_server::detect::{Detector, Model, Settings, runtime, yolo};
 use serde_json::Value;
+use testkit::precision::overlap;
 
 const SURE: f64 = 0.35;
 const MATCHED: f64 = 0.97;
@@ -38,7 +39,7 @@ fn settings(net_size: Option<yolo::Size>) -> Settings {
 }
 
 fn detector(model: &Path, net_size: Option<yolo::Size>) -> Detector {
-    Detector::load(runtime(), model, settings(net_size)).unwrap()
+    Detector::load(runtime(), &Model::File(model.into()), settings(net_size)).unwrap()
 }
 
 /// Compares a model's detections on every reference image; `net_size` chooses the input for an image's record.
@@ -129,17 +130,6 @@ impl Reference {
     }
 }
 
-fn overlap(a: [f64; 4], b: [f64; 4]) -> f64 {
-    let area = |[x0, y0, x1, y1]: [f64; 4]| (x1 - x0).max(0.0) * (y1 - y0).max(0.0);
-    let both = area([
-        a[0].max(b[0]),
-        a[1].max(b[1]),
-        a[2].min(b[2]),
-        a[3].min(b[3]),
-    ]);
-    both / (area(a) + area(b) - both)
-}
-
 #[test]
 fn the_export_of_fixed_size_finds_what_upstream_finds() {
     compare(
@@ -200,7 +190,7 @@ fn classes_are_chosen_by_name_or_number() {
             classes: vec![class.to_owned()],
             ..settings(None)
         };
-        let found = Detector::load(runtime(), &model, settings)
+        let found = Detector::load(runtime(), &Model::File(model.clone()), settings)
             .unwrap()
             .detect(&bus)
             .unwrap();
@@ -213,7 +203,7 @@ fn classes_are_chosen_by_name_or_number() {
     };
     let err = format!(
         "{:#}",
-        Detector::load(runtime(), &model, unknown).unwrap_err()
+        Detector::load(runtime(), &Model::File(model), unknown).unwrap_err()
     );
     assert!(
         err.contains("no class 'bsu'") && err.contains("bus"),
@@ -230,7 +220,7 @@ fn a_net_size_that_the_model_cannot_take_is_refused_with_the_cure() {
         let settings = settings(Some(yolo::Size { width, height }));
         format!(
             "{:#}",
-            Detector::load(runtime(), &model, settings).unwrap_err()
+            Detector::load(runtime(), &Model::File(model.clone()), settings).unwrap_err()
         )
     };
     assert!(refused(320, 224).contains("takes 640x640 only"));

@@ -533,7 +533,6 @@ fn usage_errors_exit_with_2_and_say_what_is_wrong() {
         (&["--http", "127.0.0.1:8080"], "not built yet"),
         (&["--overlay", "hold"], "not built yet"),
         (&["--provider", "cuda"], "not built yet"),
-        (&["--model", "demo"], "not built yet"),
     ] {
         let finished = relay(words).finish();
         assert_eq!(

@@ -7,6 +7,7 @@ use std::thread;
 
 pub mod config;
 pub mod jpeg;
+pub mod precision;
 #[cfg(unix)]
 pub mod process;
 pub mod time;

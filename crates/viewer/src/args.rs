@@ -14,9 +14,6 @@ use crate::record::Container;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "viewer", version)]
 pub struct Args {
-    /// Configuration, logs and report.
-    #[command(flatten)]
-    pub common: Common,
     /// The relay, by address or name (port 8081 unless given), or a ticket
     #[arg(
         long,
@@ -54,6 +51,9 @@ pub struct Args {
     /// How frames travel from the relay
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub transport: Transport,
+    /// What all programs have.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 impl Args {

@@ -5,7 +5,8 @@ pub mod onnx;
 pub mod runtime;
 pub mod yolo;
 
-use std::path::Path;
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
@@ -22,6 +23,29 @@ use crate::relay::Found;
 
 /// YOLOv5's letterbox grey, 114 of 255.
 const GREY: f32 = 114.0 / 255.0;
+
+/// The demo scene's own model, embedded so that the whole chain runs anywhere.
+const DEMO: &[u8] = include_bytes!("../../../../models/demo.onnx");
+
+/// Which network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Model {
+    /// The embedded one, which knows the demo scene and nothing else.
+    Demo,
+    /// A YOLOv5 export.
+    File(PathBuf),
+}
+
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Demo => f.write_str("demo"),
+            Self::File(path) => {
+                f.write_str(&path.file_stem().unwrap_or_default().to_string_lossy())
+            }
+        }
+    }
+}
 
 /// What the operator chose.
 #[derive(Debug, Clone)]
@@ -56,11 +80,18 @@ impl Detector {
     /// What is wrong, and the cure.
     pub fn load(
         runtime: &Environment,
-        model: &Path,
+        model: &Model,
         mut settings: Settings,
     ) -> anyhow::Result<Self> {
-        let named = || format!("the model {}", model.display());
-        let mut network = Network::load(runtime, model, settings.threads).with_context(named)?;
+        let named = || match model {
+            Model::Demo => "the demo model".to_owned(),
+            Model::File(path) => format!("the model {}", path.display()),
+        };
+        let mut network = match model {
+            Model::Demo => Network::embedded(runtime, DEMO, settings.threads),
+            Model::File(path) => Network::load(runtime, path, settings.threads),
+        }
+        .with_context(named)?;
         settings.net_size = input_size(network.fixed, settings.net_size).with_context(named)?;
         let trial = settings.net_size.unwrap_or(Size {
             width: 320,

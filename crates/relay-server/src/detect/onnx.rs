@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use half::f16;
 use ort::environment::Environment;
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{TensorElementType, TensorRef, ValueType};
 
 use super::names;
@@ -39,12 +39,32 @@ pub struct Output {
 }
 
 impl Network {
-    /// Loads a model.
+    /// Loads a model from its file.
     ///
     /// # Errors
     /// Where the file is no ONNX model, or no YOLOv5 export: with what was found and what is needed.
     pub fn load(environment: &Environment, path: &Path, threads: usize) -> anyhow::Result<Self> {
-        let session = session(environment, path, threads).map_err(|err| anyhow!("{err}"))?;
+        let session =
+            builder(environment, threads).and_then(|mut builder| builder.commit_from_file(path));
+        Self::new(session.map_err(|err| anyhow!("{err}"))?)
+    }
+
+    /// Loads a model from memory.
+    ///
+    /// # Errors
+    /// As [`Network::load`].
+    pub fn embedded(
+        environment: &Environment,
+        model: &[u8],
+        threads: usize,
+    ) -> anyhow::Result<Self> {
+        let session =
+            builder(environment, threads).and_then(|mut builder| builder.commit_from_memory(model));
+        Self::new(session.map_err(|err| anyhow!("{err}"))?)
+    }
+
+    /// Looks whether a session is that of a YOLOv5 export.
+    fn new(session: Session) -> anyhow::Result<Self> {
         let [input] = session.inputs() else {
             bail!(
                 "a YOLOv5 export has one input, this model has {}",
@@ -148,14 +168,13 @@ impl Network {
     }
 }
 
-fn session(environment: &Environment, path: &Path, threads: usize) -> ort::Result<Session> {
-    Session::builder(environment)?
+fn builder(environment: &Environment, threads: usize) -> ort::Result<SessionBuilder> {
+    Ok(Session::builder(environment)?
         // `Level3` fails on ONNX Runtime 1.22 and older.
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(threads)?
         // Threads that spin while they wait for work would take the processor from forwarding.
-        .with_intra_op_spinning(false)?
-        .commit_from_file(path)
+        .with_intra_op_spinning(false)?)
 }
 
 /// Whether a tensor is of half precision, and its shape.

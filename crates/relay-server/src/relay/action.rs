@@ -22,6 +22,8 @@ pub struct Rules {
     pub detections_read: bool,
     /// Name of the model in detections messages.
     pub model: String,
+    /// Whether it is the demo model, which is blind to anything but the demo scene.
+    pub demo: bool,
     /// Places at the plain door.
     pub plain_viewers: usize,
     /// What all plain viewers together may be sent, in bits per second.
@@ -112,6 +114,8 @@ pub struct Burn {
     pub detections: Vec<Detection>,
     /// Whether the boxes are this very frame's, and not those of an older one.
     pub own: bool,
+    /// Whether to write on it that the demo model is blind to such pictures.
+    pub blind: bool,
 }
 
 /// What an operator cares about.
@@ -125,6 +129,8 @@ pub enum Note {
     Stranger(String, SocketAddr),
     /// The first 1472-byte piece.
     Pieces(SocketAddr),
+    /// The demo model finds nothing on this camera's pictures.
+    Blind(String),
     /// A viewer came when all places were taken.
     Full(SocketAddr),
 }

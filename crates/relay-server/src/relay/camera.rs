@@ -60,6 +60,7 @@ pub(super) struct Camera {
     interval: Option<Duration>,
     last_seq: Option<u64>,
     stranger_noted: bool,
+    pub(super) sight: Sight,
     /// Frames accepted.
     pub(super) accepted: u64,
     /// The frame that waits for its boxes.
@@ -68,6 +69,28 @@ pub(super) struct Camera {
     pub(super) late_boxes: Option<Vec<Detection>>,
     /// The newest frame that the model has not taken yet.
     pub(super) waiting: Option<Job>,
+}
+
+/// On which of the last 16 inferred frames anything was found, the latest in the lowest bit; ones at the start, so that
+/// nobody is called blind before 16 looks.
+#[derive(Debug)]
+pub(super) struct Sight(u16);
+
+impl Default for Sight {
+    fn default() -> Self {
+        Self(u16::MAX)
+    }
+}
+
+impl Sight {
+    pub(super) fn looked(&mut self, found: bool) {
+        self.0 = self.0 << 1 | u16::from(found);
+    }
+
+    /// The demo scene is never empty for long; a real one gives the demo model a false box now and then.
+    pub(super) fn is_blind(&self) -> bool {
+        self.0.count_ones() < 4
+    }
 }
 
 /// A frame that waits for its boxes.
@@ -134,6 +157,7 @@ impl Camera {
             interval: None,
             last_seq: None,
             stranger_noted: false,
+            sight: Sight::default(),
             accepted: 0,
             held: None,
             late_boxes: None,

@@ -109,6 +109,7 @@ impl Relay {
         match found {
             Some(found) => {
                 self.counts.inferred += 1;
+                self.look(camera, !found.detections.is_empty());
                 if self.rules.detections_read {
                     self.tell(camera, &arrival, &found);
                 }
@@ -278,6 +279,7 @@ impl Relay {
     /// Keeps a frame for its boxes. Boxes of an earlier frame that came too late for it are drawn meanwhile, so that
     /// there are some to show when this frame's own come too late as well.
     fn hold(&mut self, id: CameraId, count: u64, jpeg: Bytes, now: Instant) {
+        let blind = self.is_blind(id);
         let camera = self.cameras.get_mut(id);
         camera.held = Some(Held {
             count,
@@ -293,6 +295,7 @@ impl Relay {
                 jpeg,
                 detections,
                 own: false,
+                blind,
             };
             self.actions.push_back(Action::Burn(burn));
         }
@@ -300,8 +303,9 @@ impl Relay {
 
     /// The model's boxes for a frame: to be drawn on it while it is held, else on the next one due.
     fn boxes(&mut self, id: CameraId, count: u64, detections: Vec<Detection>, now: Instant) {
+        let blind = self.is_blind(id);
         let camera = self.cameras.get_mut(id);
-        let nothing = detections.is_empty();
+        let nothing = detections.is_empty() && !blind;
         let Some(held) = camera.held.as_mut().filter(|held| held.count == count) else {
             camera.late_boxes = (!nothing).then_some(detections);
             return;
@@ -318,6 +322,7 @@ impl Relay {
             jpeg,
             detections,
             own: true,
+            blind,
         };
         self.actions.push_back(Action::Burn(burn));
     }
@@ -398,6 +403,20 @@ impl Relay {
             detections: found.detections.clone(),
         };
         self.actions.push_back(Action::Tell(message));
+    }
+
+    /// Follows whether the demo model sees anything, and says when it begins to be blind.
+    fn look(&mut self, id: CameraId, found: bool) {
+        let before = self.is_blind(id);
+        self.cameras.get_mut(id).sight.looked(found);
+        if self.is_blind(id) && !before {
+            let name = self.cameras.get(id).name.clone();
+            self.note(Note::Blind(name));
+        }
+    }
+
+    fn is_blind(&self, id: CameraId) -> bool {
+        self.rules.demo && self.cameras.get(id).sight.is_blind()
     }
 
     fn note(&mut self, note: Note) {

@@ -30,6 +30,7 @@ fn rules() -> Rules {
         burn: true,
         detections_read: false,
         model: "test".to_owned(),
+        demo: false,
         plain_viewers: 4,
         plain_egress: 20_000_000,
     }
@@ -717,6 +718,42 @@ fn control_messages_are_never_counted_as_frames() {
     scene.datagram(address(1, 1), Control::Upgrade.write());
     assert_eq!(scene.relay.counts().received, 0);
     assert!(scene.sent.is_empty());
+}
+
+/// A scene in which the model finds something on each frame of which `sees` says so.
+fn looking(demo: bool, sees: impl Fn(u64) -> bool) -> Scene {
+    let mut scene = Scene::watched(Rules {
+        demo,
+        every: Some("1".parse().unwrap()),
+        ..rules()
+    });
+    for n in 1..=40 {
+        scene.datagram(address(1, 1000), plain(n));
+        let job = scene.jobs.last().unwrap().clone();
+        scene.answer(&job, if sees(n) { person() } else { Vec::new() });
+        scene.pass(100 * MS);
+    }
+    scene
+}
+
+#[test]
+fn a_demo_model_that_sees_nothing_of_a_real_scene_says_so_once_and_on_the_picture() {
+    let blind = |scene: &Scene| {
+        let note = |a: &&Action| matches!(a, Action::Note(Note::Blind(_)));
+        scene.other.iter().filter(note).count()
+    };
+    let real = looking(true, |n| n % 10 == 0);
+    assert_eq!(blind(&real), 1);
+    let first = real.burns.iter().find(|burn| burn.blind).unwrap();
+    assert!(
+        first.count >= 12 && real.burns.last().unwrap().blind,
+        "{}",
+        first.count
+    );
+    let demo = looking(true, |n| n % 3 == 0);
+    assert_eq!(blind(&demo), 0);
+    let yolo = looking(false, |_| false);
+    assert_eq!((blind(&yolo), yolo.burns.len()), (0, 0));
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! The demo model finds the demo scene's objects, through the real programs, on scenes it was not trained on; and finds
+//! none where there are none.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use common::{LONG, alone, directory, free_port, relay, sender, stop, well};
+use serde_json::Value;
+use testkit::precision::{Mark, average_precision};
+
+/// Scenes, and frames of each; training uses numbers from 100 000 on.
+const SEEDS: std::ops::Range<u64> = 1..11;
+const FRAMES: u64 = 40;
+
+/// The figure in models/README.md.
+#[test]
+fn the_demo_model_finds_the_objects_of_unseen_scenes() {
+    let (_alone, port, work) = (alone(), free_port(), directory());
+    let found = work.path().join("found");
+    // All candidates are wanted: average precision weighs them by their score.
+    let words = [
+        "--model",
+        "demo",
+        "--every",
+        "1",
+        "--conf",
+        "0.001",
+        "--detections",
+        found.to_str().unwrap(),
+    ];
+    let relay = relay(port, work.path(), &words);
+    let mut truth = Vec::new();
+    for seed in SEEDS {
+        let file = work.path().join(format!("truth-{seed}"));
+        let (camera, number, frames) =
+            (format!("seed{seed}"), seed.to_string(), FRAMES.to_string());
+        let demo = [
+            "--source",
+            "demo",
+            "--fps",
+            "20",
+            "--camera",
+            &camera,
+            "--demo-seed",
+            &number,
+        ];
+        let ends = [
+            "--demo-speed",
+            "120",
+            "--demo-truth",
+            file.to_str().unwrap(),
+            "--frames",
+            &frames,
+        ];
+        well(sender(port, &[&demo[..], &ends].concat()));
+        truth.extend(marks(&file, "boxes", |_| Some(seed)));
+    }
+    relay.wait_for_line("camera=seed10", LONG);
+    stop(relay);
+    let found = marks(&found, "detections", |line| {
+        line["camera"].as_str()?.strip_prefix("seed")?.parse().ok()
+    });
+    let looked: BTreeSet<u64> = found.iter().map(|mark| mark.picture).collect();
+    truth.retain(|mark| looked.contains(&mark.picture));
+    let precision = average_precision(&truth, &found, 0.5);
+    eprintln!(
+        "AP50 {precision:.3} on {} frames, {} objects",
+        looked.len(),
+        truth.len()
+    );
+    assert!(
+        looked.len() as u64 > 10 * FRAMES / 2,
+        "{} frames were inferred",
+        looked.len()
+    );
+    assert!(truth.len() > 500, "{} objects", truth.len());
+    assert!(precision >= 0.95, "AP50 is {precision:.3}");
+}
+
+/// The boxes of a file of JSON lines; `seed` tells the scene of a line.
+fn marks(file: &Path, key: &str, seed: impl Fn(&Value) -> Option<u64>) -> Vec<Mark> {
+    let text = fs::read_to_string(file).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines
+        .flat_map(|line| {
+            let picture = 1000 * seed(&line).unwrap() + line["seq"].as_u64().unwrap();
+            let boxes = line[key].as_array().unwrap().clone();
+            boxes.into_iter().map(move |found| Mark {
+                picture,
+                class: usize::try_from(found["class"].as_u64().unwrap()).unwrap(),
+                bounds: [0, 1, 2, 3].map(|i| found["box"][i].as_f64().unwrap()),
+                score: found["score"].as_f64().unwrap(),
+            })
+        })
+        .collect()
+}
