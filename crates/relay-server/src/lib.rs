@@ -43,6 +43,9 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 /// # Errors
 /// Whatever keeps it from starting: its message names the cause and the cure.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    if args.model != Some(ModelChoice::None) {
+        runtime::silence_telemetry();
+    }
     // One thread: forwarding a frame is a few system calls, and the model has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,9 +1,15 @@
 //! `scripts/demo` with the programs of the tests: what it shows, when it says that all is well, and what it leaves behind.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
 mod common;
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::{LONG, alone, directory};
@@ -12,10 +18,9 @@ use testkit::process::{Program, binary};
 #[test]
 fn the_demo_ends_well_with_true_boxes_and_a_picture_of_them() {
     let (_alone, work) = (alone(), directory());
-    let picture = work.path().join("pictures/demo.jpg");
+    let picture = picture_of(work.path());
     let done = demo(work.path())
-        .args(["--headless", "--seconds", "5", "--picture"])
-        .args([&picture])
+        .args(["--headless", "--seconds", "5"])
         .start()
         .finish();
     assert_eq!(done.status.code(), Some(0), "{done:?}");
@@ -74,6 +79,40 @@ fn the_demo_fails_with_a_model_that_sees_other_things() {
     ] {
         assert!(done.stderr.contains(words), "{words}: {done:?}");
     }
+}
+
+/// Draws one scene, and writes the truth of another.
+const LIAR: &str = r#"#!/usr/bin/env bash
+trap 'kill $(jobs -p); wait; exit 0' TERM
+"$SENDER" "${@:1:$#-2}" &
+"$SENDER" --server 127.0.0.1:9 --source demo --demo-seed 2 --fps 30 --demo-truth "${@: -1}" &
+wait
+"#;
+
+#[test]
+fn the_demo_fails_where_the_boxes_are_elsewhere() {
+    let (_alone, work) = (alone(), directory());
+    let programs = work.path().join("programs");
+    fs::create_dir(&programs).unwrap();
+    for name in ["relay-server", "viewer"] {
+        symlink(binary(name), programs.join(name)).unwrap();
+    }
+    let liar = programs.join("pi-sender");
+    fs::write(&liar, LIAR).unwrap();
+    fs::set_permissions(&liar, Permissions::from_mode(0o755)).unwrap();
+    let done = demo(work.path())
+        .args(["--headless", "--seconds", "5"])
+        .env("SENDER", binary("pi-sender"))
+        .env("SIGHTLINE_DEMO_BIN", programs)
+        .start()
+        .finish();
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    assert!(
+        done.stderr.contains("of the true boxes were found")
+            && !done.stderr.contains("went through the model"),
+        "{done:?}"
+    );
+    assert_nothing_left(work.path());
 }
 
 #[test]
@@ -157,19 +196,24 @@ fn demo(work: &Path) -> Program {
     let temporary = work.join("temporary");
     fs::create_dir_all(&temporary).unwrap();
     Program::new(testkit::repository().join("scripts/demo"))
+        .args([Path::new("--picture"), &picture_of(work)])
         .env("SIGHTLINE_DEMO_BIN", directory)
         .env("TMPDIR", temporary)
-        .env("XDG_RUNTIME_DIR", work)
         .env_remove("DISPLAY")
         .env_remove("WAYLAND_DISPLAY")
         // A setting of the user's, for a relay of theirs.
         .env("VIEWER_SERVER", "192.0.2.1")
 }
 
+/// In a directory that is not there yet.
+fn picture_of(work: &Path) -> PathBuf {
+    work.join("pictures/demo.jpg")
+}
+
 fn assert_nothing_left(work: &Path) {
     assert_eq!(processes_of(work), 0);
-    let mut left = fs::read_dir(work.join("temporary")).unwrap();
-    assert!(left.next().is_none());
+    let left: Vec<_> = fs::read_dir(work.join("temporary")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// How many processes know of `work` by their environment, as all that the script starts do.

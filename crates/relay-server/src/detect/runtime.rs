@@ -4,12 +4,34 @@
 //! not need to set.
 
 use std::env;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, bail};
+use tracing::warn;
 
 /// The library's name, as `scripts/setup` and packages install it.
 const LIBRARY: &str = "libonnxruntime.so";
+
+/// Starts this program anew in the same process, with ONNX Runtime's telemetry off.
+///
+/// Its official builds look up a host of Microsoft's as soon as they are loaded, before `with_telemetry(false)` can be
+/// said (seen with 1.32.0); only this variable keeps them from it, and a program cannot set one for itself safely.
+/// Does nothing where the variable is set, and goes on where the start fails.
+pub fn silence_telemetry() {
+    const OFF: &str = "ORT_DISABLE_TELEMETRY";
+    let Ok(program) = env::current_exe() else {
+        return;
+    };
+    if env::var_os(OFF).is_none() {
+        let err = Command::new(program)
+            .args(env::args_os().skip(1))
+            .env(OFF, "1")
+            .exec();
+        warn!(%err, "ONNX Runtime's telemetry could not be turned off");
+    }
+}
 
 /// Loads ONNX Runtime, from `flag` or else from the first place that has it. Once in a process, as it demands.
 ///
