@@ -1,15 +1,17 @@
 //! Command line, environment and configuration file, in that order of precedence, over the built-in defaults.
 //!
-//! The file's values become clap's *defaults*. So one parser validates all of them, `--help` shows the values in force,
+//! The file's and the environment's values become clap's *defaults*. So one parser validates all of them, `--help` shows the values in force,
 //! and the order "flag, environment, file, built-in" is clap's own.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs};
 
 use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Args, Command, Parser, ValueEnum};
+
+use crate::directories;
 
 /// The flags that all programs have.
 #[derive(Debug, Clone, Args)]
@@ -139,6 +141,8 @@ pub fn command<A: Parser>() -> Command {
                 .hide_default_value(true)
                 .default_missing_value("true")
                 .default_value("false"),
+            // `-1` is a bad value, which the flag explains, and no unknown flag.
+            ArgAction::Set | ArgAction::Append => arg.allow_negative_numbers(true),
             _ => arg,
         })
 }
@@ -203,7 +207,7 @@ fn variable(program: &str, key: &str) -> OsString {
 fn resolve(command: Command, argv: Vec<OsString>) -> Result<clap::ArgMatches, clap::Error> {
     let program = command.get_name().to_owned();
     let named = flag_value(&argv, "--config")
-        .or_else(|| env::var_os(variable(&program, "config")))
+        .or_else(|| set_variable(&program, "config"))
         .map(PathBuf::from);
     let file = match named {
         Some(path) => Some(path),
@@ -213,24 +217,14 @@ fn resolve(command: Command, argv: Vec<OsString>) -> Result<clap::ArgMatches, cl
         Some(path) => with_file(command, &path)?,
         None => command,
     };
-    let command = command.mut_args(|arg| match arg.get_long() {
-        Some(long) => {
-            let name = variable(&program, long);
-            arg.env(name).hide_env(true)
-        }
-        None => arg,
-    });
-    command.try_get_matches_from(argv)
+    with_environment(command)?.try_get_matches_from(argv)
 }
 
 /// Where a configuration file is looked for, the user's own first.
 fn places(program: &str) -> Vec<PathBuf> {
-    let file = format!("sightline/{program}.toml");
-    let home = env::var_os("HOME").map(|home| Path::new(&home).join(".config"));
-    let user = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or(home);
-    user.into_iter()
-        .chain([PathBuf::from("/etc")])
-        .map(|dir| dir.join(&file))
+    let user = directories::user("XDG_CONFIG_HOME", ".config");
+    let all = user.into_iter().chain([PathBuf::from("/etc")]);
+    all.map(|dir| dir.join(format!("sightline/{program}.toml")))
         .collect()
 }
 
@@ -253,33 +247,56 @@ fn flag_value(argv: &[OsString], flag: &str) -> Option<OsString> {
 
 /// The command with a file's values as its defaults.
 fn with_file(mut command: Command, path: &Path) -> Result<Command, clap::Error> {
-    let values = read_file(&command, path).map_err(|why| {
-        command.error(
-            ErrorKind::ValueValidation,
-            format!("{}: {why}", path.display()),
-        )
-    })?;
-    // A default that does not parse would only be found when clap gets that far, and not as the file's fault.
-    let flags = values.iter().map(|(key, value)| format!("--{key}={value}"));
-    let alone = std::iter::once(command.get_name().to_owned()).chain(flags);
-    if let Err(mut err) = command.clone().try_get_matches_from(alone) {
-        let key = match err.get(ContextKind::InvalidArg) {
-            Some(ContextValue::String(arg)) => format!("{} (from {})", arg, path.display()),
-            _ => path.display().to_string(),
-        };
-        err.insert(ContextKind::InvalidArg, ContextValue::String(key));
-        return Err(err);
-    }
+    let origin = path.display().to_string();
+    let values = read_file(&command, path)
+        .map_err(|why| command.error(ErrorKind::ValueValidation, format!("{origin}: {why}")))?;
     for (key, value) in values {
-        let id = command
-            .get_arguments()
-            .find(|arg| arg.get_long() == Some(key.as_str()))
-            .map(|arg| arg.get_id().clone());
-        if let Some(id) = id {
-            command = command.mut_arg(id, |arg| arg.default_value(OsStr::new(&value).to_owned()));
+        command = with_default(command, &key, &value, &origin)?;
+    }
+    Ok(command)
+}
+
+/// The command with the environment's values as its defaults. An empty variable counts as unset.
+fn with_environment(mut command: Command) -> Result<Command, clap::Error> {
+    let program = command.get_name().to_owned();
+    let keys: Vec<String> = settings(&command)
+        .filter_map(|arg| arg.get_long().map(str::to_owned))
+        .collect();
+    for key in keys {
+        if let Some(value) = set_variable(&program, &key) {
+            let origin = variable(&program, &key).to_string_lossy().into_owned();
+            command = with_default(command, &key, &value.to_string_lossy(), &origin)?;
         }
     }
     Ok(command)
+}
+
+fn set_variable(program: &str, key: &str) -> Option<OsString> {
+    env::var_os(variable(program, key)).filter(|value| !value.is_empty())
+}
+
+/// The command with another default for one flag. A default that does not parse would only be found when clap gets that
+/// far, and not as its origin's fault, so the value is tried as a flag first.
+fn with_default(
+    command: Command,
+    key: &str,
+    value: &str,
+    origin: &str,
+) -> Result<Command, clap::Error> {
+    let alone = [command.get_name().to_owned(), format!("--{key}={value}")];
+    if let Err(mut err) = command.clone().try_get_matches_from(alone) {
+        let named = format!("--{key} (from {origin})");
+        err.insert(ContextKind::InvalidArg, ContextValue::String(named));
+        return Err(err);
+    }
+    let id = settings(&command)
+        .find(|arg| arg.get_long() == Some(key))
+        .map(|arg| arg.get_id().clone());
+    let value = value.to_owned();
+    Ok(match id {
+        Some(id) => command.mut_arg(id, |arg| arg.default_value(value)),
+        None => command,
+    })
 }
 
 /// A file's keys and values; the error is the rest of a sentence that begins with the file's name.
@@ -369,6 +386,12 @@ mod tests {
                 .unwrap()
                 .preview
         );
+    }
+
+    #[test]
+    fn a_negative_number_is_a_bad_value_and_no_unknown_flag() {
+        let err = parse("", &["--every", "-1"]).unwrap_err();
+        assert!(err.contains("invalid value '-1' for '--every"), "{err}");
     }
 
     #[test]

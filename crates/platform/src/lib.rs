@@ -3,6 +3,7 @@
 //! A thing enters here only when a second program needs it. Nothing here knows who uses it.
 
 pub mod config;
+pub mod directories;
 pub mod draw;
 pub mod jpeg;
 pub mod latest;

@@ -1,10 +1,11 @@
 //! The command line of `relay-server`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use platform::config::{Common, Size};
+use protocol::RELAY_PORT;
 use protocol::schedule::Every;
 
 use crate::detect::yolo;
@@ -14,7 +15,7 @@ use crate::detect::yolo;
 #[command(name = "relay-server", version)]
 pub struct Args {
     /// UDP address for senders and viewers
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8081")]
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8081", value_parser = listen)]
     pub listen: SocketAddr,
     /// Which frames go to the model: of each N the last, or as many as the model keeps up with
     #[arg(long, value_name = "N|auto", default_value = "4")]
@@ -173,6 +174,10 @@ impl Args {
                 "--private",
                 "a firewall or --plain-viewers 0 closes the door",
             ),
+            () if self.advertise.is_some() => unbuilt(
+                "--advertise",
+                "tickets, which would name that host, are to come",
+            ),
             () if self.http.0.is_some() => unbuilt("the web door (--http)", "use --http off"),
             () if self.overlay == Overlay::Hold => {
                 unbuilt("--overlay hold", "use every-nth or none")
@@ -183,6 +188,13 @@ impl Args {
             () => Ok(()),
         }
     }
+}
+
+fn listen(s: &str) -> Result<SocketAddr, String> {
+    let alone = |ip: IpAddr| SocketAddr::new(ip, RELAY_PORT);
+    s.parse().or_else(|_| s.parse().map(alone)).map_err(|_| {
+        "an IP address of this machine and a port, as in 0.0.0.0:8081 or [::]:8081".to_owned()
+    })
 }
 
 fn fraction(s: &str) -> Result<f32, String> {

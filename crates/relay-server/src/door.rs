@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use bytes::Bytes;
 use platform::udp;
 use protocol::datagram::MAX_DATAGRAM;
@@ -64,10 +64,8 @@ impl Door {
     /// # Errors
     /// Where the address is not this machine's or the port is taken.
     pub fn open(listen: SocketAddr, events: mpsc::Sender<Event>) -> anyhow::Result<Self> {
-        let (main, receive_buffer) = bind(listen).with_context(|| match listen.port() {
-            0 => format!("binding {listen}"),
-            port => format!("binding {listen} (where it is in use, another relay or the tutorial's server runs: stop it, or use --listen with another port than {port})"),
-        })?;
+        let (main, receive_buffer) =
+            bind(listen).map_err(|err| anyhow!("{}", cure(listen, &err)))?;
         Ok(Self {
             local: main.local_addr()?,
             main,
@@ -143,6 +141,23 @@ async fn read(socket: Arc<UdpSocket>, viewer: SocketAddr, events: mpsc::Sender<E
             return;
         }
     }
+}
+
+/// Why a port cannot be had, and what helps.
+fn cure(listen: SocketAddr, err: &io::Error) -> String {
+    let cure = match err.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another relay or the tutorial's server runs here: stop it, or use another port with --listen"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "--listen takes an address of this machine; 0.0.0.0 is all of them"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 are the system's: use another with --listen"
+        }
+        _ => "use another address with --listen",
+    };
+    format!("binding {listen}: {err}; {cure}")
 }
 
 /// Bound without SO_REUSEADDR, so that a second relay gets "address in use"; set afterwards, so that the viewers' sockets

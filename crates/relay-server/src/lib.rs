@@ -151,6 +151,9 @@ fn advise(args: &Args, door: &Door) {
             door.local().port()
         );
     }
+    if args.model == Some(ModelChoice::None) && args.detections.is_some() {
+        warn!("--model none finds nothing, so nothing will be written for --detections");
+    }
     if door.receive_buffer < SMALL_BUFFER {
         warn!(
             granted = door.receive_buffer,

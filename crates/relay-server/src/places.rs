@@ -4,9 +4,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use std::{env, fs, io};
+use std::{fs, io};
 
 use anyhow::Context as _;
+use platform::directories;
 
 use crate::worker::Worker;
 
@@ -16,15 +17,8 @@ const REMEMBERED: Duration = Duration::from_secs(120);
 /// The file for a relay on `port`, below `state` or else the user's state directory; `None` where neither is known, or
 /// the port is any, since then no viewer could find this relay again either.
 pub fn file(state: Option<&Path>, port: u16) -> Option<PathBuf> {
-    let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
-    let user = || {
-        env::var_os("XDG_STATE_HOME")
-            .map(PathBuf::from)
-            .or_else(home)
-    };
-    let directory = state
-        .map(Path::to_owned)
-        .or_else(|| Some(user()?.join("sightline")));
+    let user = || Some(directories::user("XDG_STATE_HOME", ".local/state")?.join("sightline"));
+    let directory = state.map(Path::to_owned).or_else(user);
     directory
         .filter(|_| port != 0)
         .map(|directory| directory.join(format!("viewers-{port}")))

@@ -61,7 +61,6 @@ impl Server {
         loop {
             let deadline = self.relay.deadline();
             tokio::select! {
-                biased;
                 () = stop.cancelled() => return,
                 (from, bytes) = self.door.receive() => self.datagram(from, bytes),
                 Some(event) = events.recv() => self.event(event),
@@ -215,6 +214,7 @@ impl Server {
             received: counts.received,
             forwarded: self.figures.forwarded,
             inferred: counts.inferred,
+            unsent: counts.over_egress + self.figures.not_forwarded,
             dropped: counts.dropped.values().sum(),
         };
         if now != *last || self.relay.viewers() > 0 {
@@ -222,6 +222,7 @@ impl Server {
                 received = now.received - last.received,
                 forwarded = now.forwarded - last.forwarded,
                 inferred = now.inferred - last.inferred,
+                unsent = now.unsent - last.unsent,
                 dropped = now.dropped - last.dropped,
                 dropped_in_all = ?counts.dropped,
                 viewers = self.relay.viewers(),
@@ -239,6 +240,7 @@ struct Summary {
     received: u64,
     forwarded: u64,
     inferred: u64,
+    unsent: u64,
     dropped: u64,
 }
 
@@ -253,6 +255,9 @@ fn say(note: &Note) {
         Note::Pieces(source) => warn!(
             %source,
             "{}: ffmpeg cuts its stream at 1472 bytes; add ?pkt_size={MAX_DATAGRAM} to its udp:// address", Reason::Piece
+        ),
+        Note::OverEgress => warn!(
+            "viewers miss frames: all together may be sent no more (--plain-egress); the 10 s lines count them as unsent"
         ),
         Note::Blind(camera) => warn!(
             %camera,

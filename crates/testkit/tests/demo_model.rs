@@ -1,6 +1,11 @@
 //! The demo model finds the demo scene's objects, through the real programs, on scenes it was not trained on; and finds
 //! none where there are none.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
 mod common;
 
 use std::collections::BTreeSet;

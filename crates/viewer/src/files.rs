@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -55,7 +55,7 @@ impl Files {
 
     fn write(&mut self, frame: &Frame, age: Option<Duration>) -> io::Result<()> {
         let saved = match &self.save {
-            Some(dir) => fs::write(dir.join(format!("{:08}.jpg", frame.seq)), &frame.jpeg),
+            Some(dir) => write_whole(&dir.join(format!("{:08}.jpg", frame.seq)), &frame.jpeg),
             None => Ok(()),
         };
         if let Some(file) = &mut self.shown {
@@ -64,6 +64,13 @@ impl Files {
         }
         saved
     }
+}
+
+/// A file that a full disk cut short is worse than none.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::write(path, bytes).inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })
 }
 
 fn line(seq: u64, age: Option<Duration>) -> String {

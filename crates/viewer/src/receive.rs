@@ -50,6 +50,8 @@ pub(crate) struct Status {
     pub(crate) counts: Counts,
     /// Datagrams that are no frame and nothing that we asked for.
     pub(crate) dropped: u64,
+    /// Frames that a newer one overtook before they could be shown.
+    pub(crate) overtaken: u64,
 }
 
 /// Starts to receive from the relay at `address`, wherever that moves. Call it inside a tokio runtime.
@@ -63,6 +65,7 @@ pub(crate) fn start(
         since: Instant::now(),
         counts: Counts::default(),
         dropped: 0,
+        overtaken: 0,
     });
     let receiver = Receiver {
         frames,
@@ -175,11 +178,13 @@ impl Receiver {
         self.status
             .send_modify(|status| status.counts = self.order.counts());
         if let Some(seq) = number {
-            self.frames.put(Frame {
+            let displaced = self.frames.put(Frame {
                 jpeg: Bytes::copy_from_slice(bytes),
                 seq,
                 captured_us: frame.label.as_ref().map(|label| label.captured_us),
             });
+            let count = u64::from(displaced.is_some());
+            self.status.send_modify(|status| status.overtaken += count);
         }
     }
 

@@ -116,6 +116,13 @@ impl Recorder {
             warn!(file = %self.path.display(), "nothing to record came");
             return fs::remove_file(&self.path).context("removing the empty recording");
         }
+        // OpenCV says nothing of a disk that is full; the smallest picture takes more than this.
+        let length = fs::metadata(&self.path).map_or(0, |file| file.len());
+        ensure!(
+            length > u64::from(self.grid.written) * 16,
+            "the recording {} is not whole ({length} bytes were written): is the disk full?",
+            self.path.display()
+        );
         let seconds = f64::from(self.grid.written) / f64::from(RATE);
         info!(file = %self.path.display(), seconds, "recorded");
         Ok(())

@@ -267,6 +267,7 @@ impl Show {
             "shown": self.shown,
             "lost": status.counts.lost,
             "dropped": status.dropped,
+            "overtaken": status.overtaken,
             "decode_errors": self.decode_errors,
             "age_ms_p50": self.ages.ms(50.0),
             "age_ms_p99": self.ages.ms(99.0),

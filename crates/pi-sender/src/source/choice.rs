@@ -37,6 +37,7 @@ impl FromStr for Choice {
                 Self::Device(format!("/dev/video{s}").into())
             }
             _ if s.starts_with("/dev/") => Self::Device(s.into()),
+            _ if s.starts_with("file://") => Self::File(s["file://".len()..].into()),
             _ if s.contains("://") => Self::Url(s.to_owned()),
             _ => match s.strip_prefix("gst:") {
                 Some(pipeline) => Self::Gst(pipeline.to_owned()),
@@ -103,6 +104,10 @@ mod tests {
                 Choice::Gst("videotestsrc ! appsink".to_owned()),
             ),
             ("drive.mp4", Choice::File("drive.mp4".into())),
+            (
+                "file:///tmp/drive.mp4",
+                Choice::File("/tmp/drive.mp4".into()),
+            ),
             ("img_%03d.jpg", Choice::File("img_%03d.jpg".into())),
         ] {
             assert_eq!(text.parse(), Ok(choice), "{text}");

@@ -170,7 +170,7 @@ fn input_size(fixed: Option<Size>, asked: Option<Size>) -> anyhow::Result<Option
 /// Which classes are reported.
 fn wanted(classes: &[String], names: &[String]) -> anyhow::Result<Vec<bool>> {
     let mut wanted = vec![classes.is_empty(); names.len()];
-    for class in classes {
+    for class in classes.iter().map(|class| class.trim()) {
         let by_number = class
             .parse()
             .ok()

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
+use platform::directories;
 use tracing::warn;
 
 /// The library's name, as `scripts/setup` and packages install it.
@@ -61,7 +62,12 @@ pub fn load(flag: Option<&Path>) -> anyhow::Result<ort::environment::Environment
 /// # Errors
 /// Where no place has it; the message lists them.
 pub fn model(name: &Path) -> anyhow::Result<PathBuf> {
-    let below = own_directories().into_iter().map(|dir| dir.join(name));
+    let own = if name.is_absolute() {
+        Vec::new()
+    } else {
+        own_directories()
+    };
+    let below = own.into_iter().map(|dir| dir.join(name));
     let places: Vec<PathBuf> = std::iter::once(name.to_owned()).chain(below).collect();
     first(&places)
 }
@@ -78,7 +84,7 @@ fn first(places: &[PathBuf]) -> anyhow::Result<PathBuf> {
                 .iter()
                 .map(|path| path.display().to_string())
                 .collect();
-            bail!("no such file; looked at {}", list.join(", "))
+            bail!("no such file (looked at {})", list.join(", "))
         }
     }
 }
@@ -103,22 +109,28 @@ fn library_places() -> Vec<PathBuf> {
 
 /// Beside the executable, the checkout it was built in, the user's data directory and the system's.
 fn own_directories() -> Vec<PathBuf> {
-    let executable = env::current_exe().ok();
-    let beside = executable
-        .iter()
-        .filter_map(|path| path.parent().map(Path::to_owned));
-    // target/release/relay-server -> the checkout
-    let checkout = executable
-        .iter()
-        .filter_map(|path| path.ancestors().nth(3).map(Path::to_owned));
-    let home = env::var_os("HOME").map(|home| Path::new(&home).join(".local/share"));
-    let user = env::var_os("XDG_DATA_HOME").map(PathBuf::from).or(home);
+    let mut directories = Vec::new();
+    if let Ok(program) = env::current_exe() {
+        directories.extend(program.parent().map(Path::to_owned));
+        // CHECKOUT/target/release/relay-server
+        let checkout = program
+            .ancestors()
+            .nth(3)
+            .filter(|dir| dir.join("Cargo.toml").is_file());
+        directories.extend(
+            checkout
+                .into_iter()
+                .flat_map(|dir| [dir.join("target"), dir.to_owned()]),
+        );
+    }
+    let user = directories::user("XDG_DATA_HOME", ".local/share");
     let system = ["/usr/local/share", "/usr/share"].map(PathBuf::from);
-    let shared = user
-        .into_iter()
-        .chain(system)
-        .map(|dir| dir.join("sightline"));
-    beside.chain(checkout).chain(shared).collect()
+    directories.extend(
+        user.into_iter()
+            .chain(system)
+            .map(|dir| dir.join("sightline")),
+    );
+    directories
 }
 
 #[cfg(test)]

@@ -129,6 +129,8 @@ pub enum Note {
     Stranger(String, SocketAddr),
     /// The first 1472-byte piece.
     Pieces(SocketAddr),
+    /// The door's rate was used up for the first time.
+    OverEgress,
     /// The demo model finds nothing on this camera's pictures.
     Blind(String),
     /// A viewer came when all places were taken.

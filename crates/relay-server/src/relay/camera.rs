@@ -99,6 +99,8 @@ pub(super) struct Held {
     pub(super) count: u64,
     pub(super) jpeg: Bytes,
     pub(super) until: Instant,
+    /// For its own boxes, and not only until older ones are drawn on it.
+    pub(super) waits: bool,
     /// Its own boxes, on their way onto it.
     pub(super) own_boxes: Option<Vec<Detection>>,
     /// It with boxes drawn on.
@@ -169,8 +171,14 @@ impl Camera {
         now.saturating_duration_since(self.last) < LIVE
     }
 
+    /// How long a frame may be held: most of the interval, and not all of it, since a viewer shows the newest frame only
+    /// and would never show one that leaves right before its successor.
+    pub(super) fn patience(&self) -> Duration {
+        self.interval() * 3 / 4
+    }
+
     /// The usual time between two frames.
-    pub(super) fn interval(&self) -> Duration {
+    fn interval(&self) -> Duration {
         self.interval.unwrap_or(INTERVAL)
     }
 
@@ -183,7 +191,7 @@ impl Camera {
     }
 
     /// How long the place's source must have been silent before `source` may go on in it.
-    fn patience(&self, source: Source) -> Duration {
+    fn reserved(&self, source: Source) -> Duration {
         match self.source {
             own if own == source => Duration::ZERO,
             own if own.address.ip() == source.address.ip() => {
@@ -201,7 +209,7 @@ impl Camera {
         now: Instant,
     ) -> Result<Admission, Refusal> {
         let silence = now.saturating_duration_since(self.last);
-        if silence < self.patience(source) {
+        if silence < self.reserved(source) {
             let first = !std::mem::replace(&mut self.stranger_noted, true);
             let note = first.then(|| Note::Stranger(self.name.clone(), source.address));
             return Err(Refusal::Stranger(note));

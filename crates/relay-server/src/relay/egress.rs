@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// Rate times this may go out at once.
+use protocol::datagram::MAX_DATAGRAM;
+
+/// Rate times this may go out at once, and always the largest frame.
 const BURST: Duration = Duration::from_millis(500);
 
 /// A token bucket in bits.
@@ -10,6 +12,8 @@ const BURST: Duration = Duration::from_millis(500);
 pub(super) struct Egress {
     /// Bits per second.
     rate: f64,
+    /// What the bucket holds, in bits.
+    depth: f64,
     tokens: f64,
     filled: Instant,
     turn: usize,
@@ -19,9 +23,16 @@ impl Egress {
     /// A full bucket for `rate` bits per second.
     pub(super) fn new(rate: u64, now: Instant) -> Self {
         let rate = rate as f64;
+        let largest = if rate > 0.0 {
+            8.0 * MAX_DATAGRAM as f64
+        } else {
+            0.0
+        };
+        let depth = largest.max(rate * BURST.as_secs_f64());
         Self {
             rate,
-            tokens: rate * BURST.as_secs_f64(),
+            depth,
+            tokens: depth,
             filled: now,
             turn: 0,
         }
@@ -31,7 +42,7 @@ impl Egress {
     pub(super) fn take(&mut self, bytes: usize, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
-        self.tokens = (self.tokens + passed * self.rate).min(self.rate * BURST.as_secs_f64());
+        self.tokens = (self.tokens + passed * self.rate).min(self.depth);
         let bits = bytes as f64 * 8.0;
         let enough = self.tokens >= bits;
         if enough {
@@ -62,6 +73,15 @@ mod tests {
         let bits = sent as f64 * 60_000.0 * 8.0;
         assert!(bits <= 20e6 * 10.5, "{bits} bits");
         assert!(bits >= 20e6 * 9.9, "{bits} bits");
+    }
+
+    #[test]
+    fn a_rate_far_below_one_frame_lets_a_frame_through_now_and_then() {
+        let start = testkit::time::start();
+        let mut egress = Egress::new(50_000, start);
+        let seconds = (0..100).map(|s| start + Duration::from_secs(s));
+        let sent = seconds.filter(|&now| egress.take(60_000, now)).count();
+        assert_eq!(sent, 11, "one from the full bucket, then one each 9.6 s");
     }
 
     #[test]

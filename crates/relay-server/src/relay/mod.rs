@@ -8,9 +8,10 @@
 //!                                                      +---------------------------------> Forward as it came
 //! ```
 //!
-//! A frame is held only while it could still be the newest: as soon as the camera's next one is here, or one frame
-//! interval has passed, it leaves without its boxes, and they are drawn on the next frame due. So the model costs boxes,
-//! never frames, and order never goes backwards.
+//! A frame is held only while it could still be the newest, and for three quarters of the frame interval at most, so that
+//! it is seen before its successor replaces it. When the camera's next one is here, or that time has passed, it leaves
+//! without its boxes, and they are drawn on the next frame due. Where the model is busy, or has lately been slower than
+//! that, no frame waits for it at all. So the model costs boxes, never frames, and order never goes backwards.
 
 mod action;
 mod camera;
@@ -18,7 +19,7 @@ mod egress;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use protocol::control::{Control, Verdict};
@@ -39,6 +40,11 @@ pub struct Relay {
     leases: Leases,
     egress: Egress,
     model_is_free: bool,
+    /// When the model was handed the frame it works on.
+    asked: Instant,
+    /// Smoothed time from there to its answer.
+    answer_time: Option<Duration>,
+    over_egress_noted: bool,
     /// Whose frame the model takes next, so that a busy camera never starves another.
     turn: usize,
     pieces_noted: bool,
@@ -54,6 +60,9 @@ impl Relay {
             leases: Leases::new(rules.plain_viewers),
             egress: Egress::new(rules.plain_egress, now),
             model_is_free: true,
+            asked: now,
+            answer_time: None,
+            over_egress_noted: false,
             turn: 0,
             pieces_noted: false,
             actions: VecDeque::new(),
@@ -100,6 +109,8 @@ impl Relay {
     /// The model has answered, and is free.
     pub fn answered(&mut self, answer: Answer, now: Instant) {
         self.model_is_free = true;
+        let took = now.saturating_duration_since(self.asked);
+        self.answer_time = Some((3 * self.answer_time.unwrap_or(took) + took) / 4);
         let Answer {
             camera,
             count,
@@ -120,7 +131,7 @@ impl Relay {
                 self.boxes(camera, count, Vec::new(), now);
             }
         }
-        self.feed_model();
+        self.feed_model(now);
     }
 
     /// The model is gone for good: frames go on without boxes.
@@ -139,10 +150,12 @@ impl Relay {
         };
         if burn.own {
             held.own_boxes = None;
-            held.ready = jpeg;
+        } else if held.ready.is_some() {
+            return;
+        }
+        held.ready = jpeg;
+        if burn.own || !held.waits {
             self.release(burn.camera, now);
-        } else if held.ready.is_none() {
-            held.ready = jpeg;
         }
     }
 
@@ -250,16 +263,23 @@ impl Relay {
                 self.forward(id, jpeg, Some(now), now);
             }
             Purpose::Burn => {
+                let waits = self.is_worth_waiting(id);
                 self.enqueue(Job {
                     camera: id,
                     count,
                     jpeg: jpeg.clone(),
                     arrival,
                 });
-                self.hold(id, count, jpeg, now);
+                self.hold(id, count, jpeg, waits, now);
             }
         }
-        self.feed_model();
+        self.feed_model(now);
+    }
+
+    /// Whether the model's answer to a frame that comes now will be there while the frame may be held.
+    fn is_worth_waiting(&self, id: CameraId) -> bool {
+        let patience = self.cameras.get(id).patience();
+        self.model_is_free && self.answer_time.is_none_or(|usual| usual < patience)
     }
 
     /// What the model would look at this frame for. Nobody watching and nobody reading: nothing.
@@ -276,19 +296,24 @@ impl Relay {
         }
     }
 
-    /// Keeps a frame for its boxes. Boxes of an earlier frame that came too late for it are drawn meanwhile, so that
-    /// there are some to show when this frame's own come too late as well.
-    fn hold(&mut self, id: CameraId, count: u64, jpeg: Bytes, now: Instant) {
+    /// Keeps a frame for boxes: its own where they are `waits`ed for, else those of an earlier frame that came too late for
+    /// it. With both, the older ones are drawn meanwhile, so that there are some to show when its own come too late as well.
+    fn hold(&mut self, id: CameraId, count: u64, jpeg: Bytes, waits: bool, now: Instant) {
         let blind = self.is_blind(id);
         let camera = self.cameras.get_mut(id);
+        let late = camera.late_boxes.take();
+        if !waits && late.is_none() {
+            return self.forward(id, jpeg, Some(now), now);
+        }
         camera.held = Some(Held {
             count,
             jpeg: jpeg.clone(),
-            until: now + camera.interval(),
+            until: now + camera.patience(),
+            waits,
             own_boxes: None,
             ready: None,
         });
-        if let Some(detections) = camera.late_boxes.take() {
+        if let Some(detections) = late {
             let burn = Burn {
                 camera: id,
                 count,
@@ -352,7 +377,12 @@ impl Relay {
         let wanted = viewers.len();
         viewers.rotate_left(self.egress.first(wanted));
         viewers.retain(|_| self.egress.take(jpeg.len(), now));
-        self.counts.over_egress += (wanted - viewers.len()) as u64;
+        if viewers.len() < wanted {
+            self.counts.over_egress += (wanted - viewers.len()) as u64;
+            if !std::mem::replace(&mut self.over_egress_noted, true) {
+                self.note(Note::OverEgress);
+            }
+        }
         if !viewers.is_empty() {
             let forward = Forward {
                 jpeg,
@@ -372,7 +402,7 @@ impl Relay {
     }
 
     /// Hands the free model the newest frame of the camera whose turn it is.
-    fn feed_model(&mut self) {
+    fn feed_model(&mut self, now: Instant) {
         if !self.model_is_free || self.rules.every.is_none() {
             return;
         }
@@ -385,6 +415,7 @@ impl Relay {
         });
         if let Some(job) = job {
             self.model_is_free = false;
+            self.asked = now;
             self.actions.push_back(Action::Infer(job));
         }
     }

@@ -1,7 +1,6 @@
 //! The relay's rules, each by name, in virtual time.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -242,11 +241,11 @@ fn a_held_frame_leaves_as_it_came_when_the_next_one_arrives_and_before_it() {
 }
 
 #[test]
-fn a_held_frame_leaves_after_one_frame_interval_where_no_other_comes() {
+fn a_held_frame_leaves_after_three_quarters_of_the_interval_so_that_it_is_seen() {
     let mut scene = Scene::watched(rules());
     scene.frames(1..=3);
     scene.datagram(address(1, 1000), plain(4));
-    scene.pass(99 * MS);
+    scene.pass(74 * MS);
     assert_eq!(scene.sent.len(), 3);
     scene.pass(2 * MS);
     assert_eq!(scene.sent[3], plain(4));
@@ -269,7 +268,7 @@ fn a_slow_model_costs_boxes_and_not_frames() {
 }
 
 #[test]
-fn boxes_that_come_too_late_are_drawn_on_the_next_frame_due() {
+fn boxes_that_come_too_late_are_drawn_on_the_next_frame_due_which_does_not_wait_any_more() {
     let mut scene = Scene::watched(rules());
     scene.frames(1..=6);
     scene.answer_last();
@@ -277,23 +276,72 @@ fn boxes_that_come_too_late_are_drawn_on_the_next_frame_due() {
     assert!(scene.burns.is_empty());
     scene.datagram(address(1, 1000), plain(8));
     assert_eq!((scene.burns[0].count, scene.burns[0].own), (8, false));
+    assert_eq!(scene.jobs.len(), 2, "the model looks at it all the same");
+    scene.pass(3 * MS);
     scene.burn_last();
-    assert_eq!(scene.sent.len(), 7, "its own may still come");
-    scene.pass(101 * MS);
     assert_eq!(scene.sent[7], with_boxes(8, false));
 }
 
 #[test]
-fn a_frames_own_boxes_go_before_older_ones() {
+fn a_model_that_is_late_once_is_waited_for_again_and_own_boxes_go_before_older_ones() {
     let mut scene = Scene::watched(rules());
-    scene.frames(1..=6);
+    for n in 1..=12 {
+        scene.datagram(address(1, 1000), plain(n));
+        if n % 4 == 0 {
+            scene.answer_last();
+            scene.burn_last();
+        }
+        scene.pass(100 * MS);
+    }
+    scene.frames(13..=17);
     scene.answer_last();
-    scene.frames(7..=7);
-    scene.datagram(address(1, 1000), plain(8));
+    scene.frames(18..=19);
+    scene.datagram(address(1, 1000), plain(20));
     scene.burn_last();
+    assert_eq!(
+        scene.sent.len(),
+        19,
+        "older boxes are drawn, and its own may still come"
+    );
     scene.answer_last();
     scene.burn_last();
-    assert_eq!(scene.sent[7], with_boxes(8, true));
+    assert_eq!(scene.sent[19], with_boxes(20, true));
+}
+
+#[test]
+fn a_model_slower_than_the_camera_delays_no_frame_and_boxes_are_still_seen() {
+    for every in ["1", "4", "auto"] {
+        let mut scene = Scene::watched(Rules {
+            every: Some(every.parse().unwrap()),
+            ..rules()
+        });
+        for n in 1..=100 {
+            scene.datagram(address(1, 1000), plain(n));
+            // The drawing takes 2 ms, the model 150 ms.
+            scene.pass(2 * MS);
+            while let Some(burn) = scene.burns.pop() {
+                scene.burn(&burn);
+            }
+            if n > 4 {
+                assert_eq!(
+                    scene.sent.len() as u64,
+                    n,
+                    "frame {n} at --every {every} has left"
+                );
+            }
+            scene.pass(48 * MS);
+            if n % 2 == 1 && !scene.jobs.is_empty() && !scene.relay.model_is_free {
+                scene.answer_last();
+            }
+            scene.pass(50 * MS);
+        }
+        let boxes = scene
+            .sent
+            .iter()
+            .filter(|jpeg| jpeg.starts_with(b"frame"))
+            .count();
+        assert!(boxes >= 20, "--every {every}: {boxes} frames with boxes");
+    }
 }
 
 #[test]
