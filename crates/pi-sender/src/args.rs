@@ -8,7 +8,7 @@ use platform::config::{Common, Size, Transport};
 use platform::server::Server;
 use protocol::label::CameraName;
 
-use crate::source::Choice;
+use crate::source::choice::Choice;
 
 /// Sends a camera's pictures to a relay, the newest always first
 #[derive(Debug, Clone, Parser)]

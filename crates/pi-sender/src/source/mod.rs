@@ -11,7 +11,7 @@
 
 mod backoff;
 mod capture;
-mod choice;
+pub mod choice;
 mod demo;
 mod live;
 mod recording;
@@ -29,7 +29,7 @@ use protocol::jpeg::{self, Defect, Limits};
 use crate::args::Args;
 use crate::pace::Tick;
 
-pub use choice::Choice;
+use choice::Choice;
 pub use demo::{Demo, Kind};
 
 /// What a source gives.
