@@ -1,4 +1,5 @@
-//! What Sightline's tests share: JPEG fixtures and a harness for the real binaries. Never part of a release.
+//! What Sightline's tests and benchmarks share: JPEG fixtures, a harness for the real binaries, and how figures are
+//! counted and printed. Never part of a release.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -6,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 pub mod config;
+#[cfg(target_os = "linux")]
+pub mod cpu;
+pub mod figures;
 pub mod jpeg;
 pub mod precision;
 #[cfg(unix)]

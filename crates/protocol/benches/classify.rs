@@ -1,0 +1,58 @@
+//! What the header scan costs, which every datagram passes: a frame of 15 kB, labelled and not, and what is no frame.
+
+#![allow(
+    missing_docs,
+    reason = "criterion's macros write functions without any"
+)]
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use protocol::datagram::{REQUEST, classify};
+use protocol::label::{Label, StreamId};
+use testkit::jpeg::Sketch;
+
+fn classes(criterion: &mut Criterion) {
+    let plain = frame();
+    let labelled = label().write(&plain);
+    let torn = plain[..plain.len() / 2].to_vec();
+    let mut group = criterion.benchmark_group("classify");
+    for (name, bytes) in [
+        ("15 kB frame", &plain[..]),
+        ("15 kB frame with label", &labelled),
+        ("torn frame", &torn),
+        ("Request", REQUEST),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| classify(black_box(bytes)).is_ok())
+        });
+    }
+    group.bench_function("writing a label", |bencher| {
+        let label = label();
+        bencher.iter(|| label.write(black_box(&plain)));
+    });
+}
+
+/// As large as a camera's, with a stuffed zero about every 250 bytes as in real entropy-coded data.
+fn frame() -> Vec<u8> {
+    let mut bytes = Sketch::new(300, 200).bytes();
+    let end = bytes.split_off(bytes.len() - 2);
+    while bytes.len() < 15_000 {
+        bytes.extend([0x5A; 248]);
+        bytes.extend([0xFF, 0x00]);
+    }
+    bytes.extend(end);
+    bytes
+}
+
+fn label() -> Label {
+    Label {
+        stream: StreamId(1),
+        seq: 2,
+        captured_us: 3,
+        camera: "yard".parse().expect("'yard' is a name"),
+    }
+}
+
+criterion_group!(benches, classes);
+criterion_main!(benches);

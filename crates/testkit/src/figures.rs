@@ -1,0 +1,205 @@
+//! The one table that a benchmark prints: each figure against a floor or a peer that was measured in the same run.
+//!
+//! A ratio travels from machine to machine, a time does not; so a goal is a ratio wherever there is something to divide by.
+
+use std::fmt;
+
+/// What a figure is counted in; chooses how it is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Microseconds.
+    Us,
+    /// Milliseconds.
+    Ms,
+    /// Megabytes.
+    Mb,
+    /// A number of things.
+    Count,
+    /// Frames a second.
+    Fps,
+    /// Average precision, 0 to 1.
+    Precision,
+}
+
+/// What is promised.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Goal {
+    /// The value is at most so many times the floor's or peer's.
+    Times(f64),
+    /// The value is at most this, whatever the floor.
+    Most(f64),
+    /// Value and floor differ by at most this share.
+    Within(f64),
+    /// Nothing: it is shown so that one sees it.
+    None,
+}
+
+/// One row.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// What was measured.
+    pub name: String,
+    /// What came out.
+    pub value: f64,
+    /// In what both are counted.
+    pub unit: Unit,
+    /// What it is held against, and what that gave.
+    pub against: Option<(String, f64)>,
+    /// What is promised.
+    pub goal: Goal,
+}
+
+/// All rows, and what is missing.
+#[derive(Debug, Default)]
+pub struct Table {
+    rows: Vec<[String; 6]>,
+    left_out: Vec<String>,
+}
+
+impl Unit {
+    fn write(self, value: f64) -> String {
+        match self {
+            Self::Us if value < 100.0 => format!("{value:.1} us"),
+            Self::Us => format!("{value:.0} us"),
+            Self::Ms => format!("{value:.2} ms"),
+            Self::Mb => format!("{value:.0} MB"),
+            Self::Count => format!("{value:.0}"),
+            Self::Fps => format!("{value:.2} fps"),
+            Self::Precision => format!("{value:.3}"),
+        }
+    }
+}
+
+impl Figure {
+    /// Value by floor; `None` where there is nothing to divide by.
+    pub fn ratio(&self) -> Option<f64> {
+        let (_, floor) = self.against.as_ref()?;
+        (*floor != 0.0).then(|| self.value / floor)
+    }
+
+    /// Whether the promise is kept; `None` where there is none. What could not be measured keeps none.
+    pub fn met(&self) -> Option<bool> {
+        let ratio = self.ratio().unwrap_or(f64::NAN);
+        match self.goal {
+            Goal::Times(most) => Some(ratio <= most),
+            Goal::Most(most) => Some(self.value <= most),
+            Goal::Within(share) => Some((ratio - 1.0).abs() <= share),
+            Goal::None => None,
+        }
+    }
+
+    fn row(&self) -> [String; 6] {
+        let against = self
+            .against
+            .as_ref()
+            .map_or_else(String::new, |(name, value)| {
+                format!("{name} ({})", self.unit.write(*value))
+            });
+        let goal = match self.goal {
+            Goal::Times(most) => format!("<= {most:.2} x"),
+            Goal::Most(most) => format!("<= {}", self.unit.write(most)),
+            Goal::Within(share) => format!("within {:.0} %", 100.0 * share),
+            Goal::None => "-".to_owned(),
+        };
+        let met = match self.met() {
+            Some(true) => "MET",
+            Some(false) => "MISSED",
+            None => "-",
+        };
+        let ratio = self.ratio().map_or_else(String::new, |ratio| match ratio {
+            small if small < 0.1 => format!("{small:.4} x"),
+            ratio => format!("{ratio:.2} x"),
+        });
+        [
+            self.name.clone(),
+            self.unit.write(self.value),
+            against,
+            ratio,
+            goal,
+            met.to_owned(),
+        ]
+    }
+}
+
+impl Table {
+    /// Adds a row.
+    pub fn add(&mut self, figure: &Figure) {
+        self.rows.push(figure.row());
+    }
+
+    /// Says that rows are left out, and why.
+    pub fn leave_out(&mut self, what: &str, why: &str) {
+        self.left_out.push(format!("left out: {what}: {why}"));
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = ["figure", "value", "floor or peer", "ratio", "goal", ""].map(str::to_owned);
+        let width = |column: usize| {
+            let cells = self.rows.iter().chain([&head]).map(|row| row[column].len());
+            cells.max().unwrap_or(0)
+        };
+        let line = |f: &mut fmt::Formatter<'_>, row: &[String; 6]| {
+            for (column, cell) in row.iter().enumerate() {
+                write!(f, "| {cell:0$} ", width(column))?;
+            }
+            writeln!(f, "|")
+        };
+        line(f, &head)?;
+        for column in 0..head.len() {
+            write!(f, "|{}", "-".repeat(width(column) + 2))?;
+        }
+        writeln!(f, "|")?;
+        for row in &self.rows {
+            line(f, row)?;
+        }
+        self.left_out
+            .iter()
+            .try_for_each(|what| writeln!(f, "{what}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figure(value: f64, floor: f64, goal: Goal) -> Figure {
+        Figure {
+            name: "cost".to_owned(),
+            value,
+            unit: Unit::Us,
+            against: Some(("bare".to_owned(), floor)),
+            goal,
+        }
+    }
+
+    #[test]
+    fn a_promise_is_kept_up_to_its_limit() {
+        assert_eq!(figure(12.0, 10.0, Goal::Times(1.2)).met(), Some(true));
+        assert_eq!(figure(12.1, 10.0, Goal::Times(1.2)).met(), Some(false));
+        assert_eq!(figure(60.0, 1.0, Goal::Most(60.0)).met(), Some(true));
+        assert_eq!(figure(9.8, 10.0, Goal::Within(0.01)).met(), Some(false));
+        assert_eq!(figure(9.0, 10.0, Goal::None).met(), None);
+    }
+
+    #[test]
+    fn a_floor_of_nothing_or_a_value_that_is_none_keeps_no_promise() {
+        assert_eq!(figure(1.0, 0.0, Goal::Times(9.0)).met(), Some(false));
+        assert_eq!(figure(f64::NAN, 1.0, Goal::Most(9.0)).met(), Some(false));
+    }
+
+    #[test]
+    fn the_table_is_aligned_and_names_what_is_missing() {
+        let mut table = Table::default();
+        table.add(&figure(12.0, 10.0, Goal::Times(1.5)));
+        table.leave_out("the model's rows", "no ../shared");
+        assert_eq!(
+            table.to_string(),
+            "| figure | value   | floor or peer  | ratio  | goal      |     |\n\
+             |--------|---------|----------------|--------|-----------|-----|\n\
+             | cost   | 12.0 us | bare (10.0 us) | 1.20 x | <= 1.50 x | MET |\n\
+             left out: the model's rows: no ../shared\n"
+        );
+    }
+}
