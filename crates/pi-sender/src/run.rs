@@ -20,8 +20,10 @@ use crate::pace::Pace;
 use crate::send::Link;
 use crate::source::{Next, Shot, Source};
 
-/// Longest wait without a look at the signals and the window.
-const SLICE: Duration = Duration::from_millis(20);
+/// Longest wait without a look at the window.
+const WINDOWS_SLICE: Duration = Duration::from_millis(20);
+/// Longest wait without a look at the signals: a stop may take this long, and each look costs a few microseconds.
+const SIGNALS_SLICE: Duration = Duration::from_millis(200);
 
 /// Sends until the source ends, enough frames are sent, or somebody asks for a stop.
 ///
@@ -111,7 +113,9 @@ impl Sender {
                 if !self.goes_on()? {
                     return Ok(());
                 }
-                let patience = end.saturating_duration_since(Instant::now()).min(SLICE);
+                let patience = end
+                    .saturating_duration_since(Instant::now())
+                    .min(self.slice());
                 match source.next(&tick, patience)? {
                     Next::Shot(shot) => break self.offer(source, &shot)?,
                     Next::End => return Ok(()),
@@ -133,8 +137,18 @@ impl Sender {
         Ok(!self.stop.is_cancelled())
     }
 
+    fn slice(&self) -> Duration {
+        self.preview
+            .as_ref()
+            .map_or(SIGNALS_SLICE, |_| WINDOWS_SLICE)
+    }
+
     fn rest(&self, until: Instant) {
-        thread::sleep(until.saturating_duration_since(Instant::now()).min(SLICE));
+        thread::sleep(
+            until
+                .saturating_duration_since(Instant::now())
+                .min(self.slice()),
+        );
     }
 
     /// Counts a picture and those missed before it as frames, and sends it.

@@ -3,18 +3,22 @@
 //! A connected socket has a send buffer of its own, so one slow path fills nobody else's; it learns from ICMP that its
 //! viewer is gone; and its datagrams are cut into fragments for its own path. The kernel then delivers what that viewer
 //! says there and no longer on the main socket, so each has a task that reads it.
+//!
+//! Tokio waits for datagrams only; sending goes past it, without waiting. Its own UDP socket would wake its task each time
+//! a sent datagram leaves the buffer (a third of the cost of a frame), and refuse to send on a new socket until the
+//! reactor has heard that it is writable: the frame right behind a viewer's hello would be lost.
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use anyhow::anyhow;
 use bytes::Bytes;
 use platform::udp;
 use protocol::datagram::MAX_DATAGRAM;
-use socket2::SockRef;
-use tokio::net::UdpSocket;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -23,7 +27,7 @@ use crate::event::Event;
 /// The plain door.
 #[derive(Debug)]
 pub struct Door {
-    main: UdpSocket,
+    main: Heard,
     local: SocketAddr,
     seats: HashMap<SocketAddr, Seat>,
     events: mpsc::Sender<Event>,
@@ -32,10 +36,13 @@ pub struct Door {
     pub receive_buffer: usize,
 }
 
+/// See [`heard`].
+type Heard = AsyncFd<UdpSocket>;
+
 /// A viewer's socket.
 #[derive(Debug)]
 struct Seat {
-    socket: Arc<UdpSocket>,
+    socket: Arc<Heard>,
     reader: JoinHandle<()>,
 }
 
@@ -67,7 +74,7 @@ impl Door {
         let (main, receive_buffer) =
             bind(listen).map_err(|err| anyhow!("{}", cure(listen, &err)))?;
         Ok(Self {
-            local: main.local_addr()?,
+            local: main.get_ref().local_addr()?,
             main,
             seats: HashMap::new(),
             events,
@@ -84,7 +91,7 @@ impl Door {
     /// The next datagram. Errors of the main socket belong to somebody's path and are weather.
     pub async fn receive(&mut self) -> (SocketAddr, Bytes) {
         loop {
-            if let Ok((length, from)) = self.main.recv_from(&mut self.buffer).await {
+            if let Ok((length, from)) = hear(&self.main, &mut self.buffer).await {
                 return (from, Bytes::copy_from_slice(&self.buffer[..length]));
             }
         }
@@ -107,14 +114,11 @@ impl Door {
     }
 
     /// Sends a frame to a viewer, without waiting.
-    ///
-    /// Past tokio, here and in `reply`: its `try_send` refuses until the reactor has heard that a new socket is
-    /// writable, and the frame right behind a viewer's hello would be lost.
     pub fn send(&self, viewer: SocketAddr, jpeg: &[u8]) -> Sent {
         let Some(seat) = self.seats.get(&viewer) else {
             return Sent::No;
         };
-        match SockRef::from(&*seat.socket).send(jpeg) {
+        match seat.socket.get_ref().send(jpeg) {
             Ok(_) => Sent::Yes,
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => Sent::Full,
             Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => Sent::Gone,
@@ -124,15 +128,30 @@ impl Door {
 
     /// Answers a stranger from the main socket, without waiting; if that fails the stranger asks again.
     pub fn reply(&self, to: SocketAddr, bytes: &[u8]) {
-        let _ = SockRef::from(&self.main).send_to(bytes, &to.into());
+        let _ = self.main.get_ref().send_to(bytes, to);
     }
 }
 
+/// A socket of which tokio is told to wait for datagrams.
+#[expect(
+    deprecated,
+    reason = "the unsafe successor guards against types that change their descriptor, which a UdpSocket never does"
+)]
+fn heard(socket: UdpSocket) -> io::Result<Heard> {
+    AsyncFd::with_interest(socket, Interest::READABLE)
+}
+
+/// The next datagram of a socket.
+async fn hear(socket: &Heard, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    let read = |socket: &UdpSocket| socket.recv_from(buffer);
+    socket.async_io(Interest::READABLE, read).await
+}
+
 /// Reads what a viewer says; what others said between `bind` and `connect` waits there too, and has its own source.
-async fn read(socket: Arc<UdpSocket>, viewer: SocketAddr, events: mpsc::Sender<Event>) {
+async fn read(socket: Arc<Heard>, viewer: SocketAddr, events: mpsc::Sender<Event>) {
     let mut buffer = vec![0; MAX_DATAGRAM + 1];
     loop {
-        let event = match socket.recv_from(&mut buffer).await {
+        let event = match hear(&socket, &mut buffer).await {
             Ok((length, from)) => Event::Datagram(from, Bytes::copy_from_slice(&buffer[..length])),
             Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => Event::Gone(viewer),
             Err(_) => continue,
@@ -162,18 +181,18 @@ fn cure(listen: SocketAddr, err: &io::Error) -> String {
 
 /// Bound without SO_REUSEADDR, so that a second relay gets "address in use"; set afterwards, so that the viewers' sockets
 /// may bind beside it.
-fn bind(listen: SocketAddr) -> io::Result<(UdpSocket, usize)> {
+fn bind(listen: SocketAddr) -> io::Result<(Heard, usize)> {
     let socket = udp::socket(listen)?;
     socket.bind(&listen.into())?;
     socket.set_reuse_address(true)?;
     let granted = udp::grow_receive_buffer(&socket);
-    Ok((UdpSocket::from_std(socket.into())?, granted))
+    Ok((heard(socket.into())?, granted))
 }
 
-fn connect_beside(local: SocketAddr, viewer: SocketAddr) -> io::Result<UdpSocket> {
+fn connect_beside(local: SocketAddr, viewer: SocketAddr) -> io::Result<Heard> {
     let socket = udp::socket(local)?;
     socket.set_reuse_address(true)?;
     socket.bind(&local.into())?;
     socket.connect(&viewer.into())?;
-    UdpSocket::from_std(socket.into())
+    heard(socket.into())
 }
