@@ -101,7 +101,7 @@ pub struct Found {
     pub detections: Vec<Detection>,
 }
 
-/// A frame to draw boxes on; comes back as [`Relay::burned`].
+/// A frame to draw boxes on; comes back as [`super::Relay::burned`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Burn {
     /// Whose.
