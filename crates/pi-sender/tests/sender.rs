@@ -385,7 +385,7 @@ fn the_truth_of_the_demo_is_one_line_a_frame() {
 
 #[test]
 fn a_relay_that_comes_later_gets_the_frames() {
-    let addr = Relay::start().addr();
+    let addr = SocketAddr::from(([127, 0, 0, 1], testkit::port::free()));
     let running = to(addr, "demo", &["--fps", "30"]).start();
     running.wait_for_line("no relay listens there", PATIENCE);
     let relay = Relay::at(addr);

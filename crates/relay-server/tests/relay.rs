@@ -627,9 +627,9 @@ fn the_first_info_line_is_listening_in_both_forms_of_the_log() {
 
 #[test]
 fn a_closed_standard_error_stops_nothing() {
-    let words = format!("exec {RELAY} --listen 127.0.0.1:18471 --model none 2>&-");
+    let address = SocketAddr::from(([127, 0, 0, 1], testkit::port::free()));
+    let words = format!("exec {RELAY} --listen {address} --model none 2>&-");
     let running = Program::new("/bin/sh").args(["-c", &words]).start();
-    let address: SocketAddr = "127.0.0.1:18471".parse().unwrap();
     let viewer = socket("127.0.0.1", address);
     let deadline = Instant::now() + SOON;
     viewer

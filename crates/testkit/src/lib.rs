@@ -11,6 +11,7 @@ pub mod config;
 pub mod cpu;
 pub mod figures;
 pub mod jpeg;
+pub mod port;
 pub mod precision;
 #[cfg(unix)]
 pub mod process;

@@ -6,12 +6,13 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{LONG, alone, directory, figure, free_port, relay, sender, stop, viewer, well};
+use common::{LONG, alone, directory, figure, relay, sender, stop, viewer, well};
+use testkit::port;
 use testkit::process::{Program, binary};
 
 #[test]
 fn a_demo_runs_through_the_whole_chain_and_nothing_is_lost() {
-    let (_alone, port, state) = (alone(), free_port(), directory());
+    let (_alone, port, state) = (alone(), port::free(), directory());
     let relay = relay(port, state.path(), &["--model", "none"]);
     let viewer = viewer(port, &["--frames", "60"]);
     relay.wait_for_line("viewer joined", LONG);
@@ -29,7 +30,7 @@ fn a_demo_runs_through_the_whole_chain_and_nothing_is_lost() {
 
 #[test]
 fn the_programs_find_each_other_in_any_order_and_after_the_relay_was_killed() {
-    let (_alone, port, state) = (alone(), free_port(), directory());
+    let (_alone, port, state) = (alone(), port::free(), directory());
     let viewer = viewer(port, &[]);
     let sender = sender(port, &["--source", "demo", "--camera", "yard"]);
     viewer.wait_for_line("No relay found", LONG);
@@ -60,7 +61,7 @@ fn the_programs_find_each_other_in_any_order_and_after_the_relay_was_killed() {
 
 #[test]
 fn a_sender_that_is_killed_and_started_again_goes_on_in_the_same_window() {
-    let (_alone, port, state) = (alone(), free_port(), directory());
+    let (_alone, port, state) = (alone(), port::free(), directory());
     let relay = relay(port, state.path(), &["--model", "none"]);
     let viewer = viewer(port, &["--frames", "60"]);
     relay.wait_for_line("viewer joined", LONG);
@@ -79,7 +80,7 @@ fn a_sender_that_is_killed_and_started_again_goes_on_in_the_same_window() {
 
 #[test]
 fn two_cameras_share_a_relay_and_each_keeps_its_name() {
-    let (_alone, port, state) = (alone(), free_port(), directory());
+    let (_alone, port, state) = (alone(), port::free(), directory());
     let relay = relay(port, state.path(), &["--model", "none"]);
     let yard = sender(
         port,
@@ -109,7 +110,7 @@ fn a_real_video_is_seen_with_boxes_in_the_window() {
     let Some(screen) = Screen::start() else {
         return;
     };
-    let (port, state) = (free_port(), directory());
+    let (port, state) = (port::free(), directory());
     let detections = state.path().join("detections.jsonl");
     let words = [
         "--every",

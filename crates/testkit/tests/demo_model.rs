@@ -12,8 +12,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use common::{LONG, alone, directory, free_port, relay, sender, stop, well};
+use common::{LONG, alone, directory, relay, sender, stop, well};
 use serde_json::Value;
+use testkit::port;
 use testkit::precision::{Mark, average_precision};
 
 /// Scenes, and frames of each; training uses numbers from 100 000 on.
@@ -23,7 +24,7 @@ const FRAMES: u64 = 40;
 /// The figure in models/README.md.
 #[test]
 fn the_demo_model_finds_the_objects_of_unseen_scenes() {
-    let (_alone, port, work) = (alone(), free_port(), directory());
+    let (_alone, port, work) = (alone(), port::free(), directory());
     let found = work.path().join("found");
     // All candidates are wanted: average precision weighs them by their score.
     let words = [

@@ -6,9 +6,8 @@ mod common;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use common::{
-    LONG, Tutorial, alone, directory, figure, free_port, relay, sender, stop, viewer, well,
-};
+use common::{LONG, Tutorial, alone, directory, figure, relay, sender, stop, viewer, well};
+use testkit::port;
 use testkit::process::Running;
 
 /// Still running, and nothing said of an exception.
@@ -26,7 +25,7 @@ fn tutorial_sender_and_viewer_with_our_relay_between_which_is_restarted() {
     let Some(tutorial) = Tutorial::find() else {
         return;
     };
-    let (_alone, port, state) = (alone(), free_port(), directory());
+    let (_alone, port, state) = (alone(), port::free(), directory());
     let words = ["--every", "4", "--model", tutorial.model.to_str().unwrap()];
     let first = relay(port, state.path(), &words);
     let app = tutorial.app(port, 250);
@@ -54,7 +53,7 @@ fn our_sender_to_the_tutorials_relay_and_viewer_and_started_again() {
     let Some(tutorial) = Tutorial::find() else {
         return;
     };
-    let (_alone, port) = (alone(), free_port());
+    let (_alone, port) = (alone(), port::free());
     let server = tutorial.server(port);
     let app = tutorial.app(port, 230);
     server.wait_for_line("Received request", LONG);
@@ -72,7 +71,7 @@ fn tutorial_sender_and_relay_to_our_viewer_which_is_started_again() {
     let Some(tutorial) = Tutorial::find() else {
         return;
     };
-    let (_alone, port) = (alone(), free_port());
+    let (_alone, port) = (alone(), port::free());
     let server = tutorial.server(port);
     let sender = tutorial.sender(port);
     let first = well(viewer(port, &["--frames", "120"]));
@@ -97,7 +96,7 @@ fn what_passes_our_relay_reaches_the_viewer_byte_for_byte() {
     let Some(tutorial) = Tutorial::find() else {
         return;
     };
-    let (_alone, port, state) = (alone(), free_port(), directory());
+    let (_alone, port, state) = (alone(), port::free(), directory());
     let saved = state.path().join("saved");
     let model = ["--every", "4", "--model", tutorial.model.to_str().unwrap()];
     let relay = relay(port, state.path(), &model);

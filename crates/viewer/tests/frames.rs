@@ -165,16 +165,16 @@ fn garbage_between_frames_is_dropped_and_a_broken_picture_is_counted() {
 #[test]
 fn a_restarted_relay_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
-    let relay = Relay::start(Kind::Ours, ANY, |n| vec![labelled(1, n)]);
+    let port = format!("127.0.0.1:{}", testkit::port::free());
+    let relay = Relay::start(Kind::Ours, &port, |n| vec![labelled(1, n)]);
     let viewer = viewer(relay.addr, dir.path())
         .args(["--headless", "--shown", "shown.jsonl"])
         .start();
     let shown = || fs::read_to_string(dir.path().join("shown.jsonl")).unwrap_or_default();
     eventually("the first frames", || shown().lines().count() > 3);
-    let addr = relay.addr.to_string();
     drop(relay);
     viewer.wait_for_line("No frames from the relay", LONG);
-    let _relay = Relay::start(Kind::Ours, &addr, |n| vec![labelled(2, 1_000_000 + n)]);
+    let _relay = Relay::start(Kind::Ours, &port, |n| vec![labelled(2, 1_000_000 + n)]);
     eventually("frames of the second relay", || {
         shown().contains("\"seq\":100000")
     });
@@ -216,10 +216,7 @@ fn a_relay_that_is_not_there_is_named_once_with_the_cure() {
 #[test]
 fn a_refusing_port_is_no_reason_to_end_or_to_spin() {
     let dir = tempfile::tempdir().unwrap();
-    let addr = std::net::UdpSocket::bind(ANY)
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let addr = std::net::SocketAddr::from(([127, 0, 0, 1], testkit::port::free()));
     let viewer = viewer(addr, dir.path()).args(["--headless"]).start();
     viewer.wait_for_line("No relay found", LONG);
     let relay = Relay::start(Kind::Ours, &addr.to_string(), |n| vec![labelled(1, n)]);

@@ -54,6 +54,8 @@ struct Side {
     viewers: Vec<Viewer>,
     relay: SocketAddr,
     account: Account,
+    /// What it stood at after the last frame.
+    book: Duration,
     /// Time and copies since the last `cost`.
     spent: Duration,
     copies: usize,
@@ -67,6 +69,7 @@ impl Side {
             viewers: Vec::new(),
             relay,
             account: account.clone(),
+            book: Duration::ZERO,
             spent: Duration::ZERO,
             copies: 0,
         }
@@ -77,16 +80,18 @@ impl Side {
             .resize_with(viewers, || Viewer::join(self.relay));
     }
 
-    /// Sends a frame, sleeps until `then`, and sees what it cost.
+    /// Sends a frame, sleeps until `then`, and sees what was spent since the last one: also on what a viewer's reading
+    /// wakes up.
     fn frame(&mut self, then: Instant, counts: bool) {
-        let before = self.account.spent();
         self.camera.send();
         thread::sleep(then.saturating_duration_since(Instant::now()));
         let copies: usize = self.viewers.iter().map(Viewer::drain).sum();
+        let spent = self.account.spent();
         if counts {
-            self.spent += self.account.spent() - before;
+            self.spent += spent - self.book;
             self.copies += copies;
         }
+        self.book = spent;
     }
 
     /// Microseconds a copy.

@@ -22,12 +22,6 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A UDP port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
-}
-
 /// A directory for a run's files; the relay keeps its places there.
 pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
