@@ -211,6 +211,8 @@ mod tests {
         assert_eq!((tall.inner, tall.left, tall.top), (size(480, 640), 80, 0));
         let wide = Letterbox::new(size(300, 200), size(640, 640));
         assert_eq!((wide.inner, wide.left, wide.top), (size(640, 427), 0, 106));
+        let line = Letterbox::new(size(4096, 1), size(640, 640));
+        assert_eq!(line.inner, size(640, 1), "a line stays visible");
     }
 
     #[test]

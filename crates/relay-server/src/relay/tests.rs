@@ -437,8 +437,13 @@ fn a_model_that_dies_lets_its_frame_go() {
     scene.datagram(address(1, 1000), plain(4));
     scene.relay.model_died(scene.now);
     scene.act();
-    scene.frames(5..=8);
-    assert_eq!(scene.sent, (1..=8).map(plain).collect::<Vec<_>>());
+    scene.frames(5..=16);
+    assert_eq!(scene.sent, (1..=16).map(plain).collect::<Vec<_>>());
+    assert_eq!(
+        (scene.jobs.len(), scene.relay.counts().not_inferred),
+        (1, 0),
+        "nobody asks it any more"
+    );
 }
 
 #[test]
