@@ -239,9 +239,11 @@ work=$1 relay=$2 sender=$3 viewer=$4
 ip link set lo up
 ip link add near type veth peer name far
 unshare --net sleep 120 &
-host=$!
+host=$! server=
 trap 'kill $host $server 2>/dev/null || true' EXIT
-until ip link set far netns $host 2>/dev/null && nsenter --target $host --net true; do sleep 0.05; done
+# The other host is there once its namespace is another one.
+until [ "$(readlink /proc/$host/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.02; done
+ip link set far netns $host
 ip addr add 10.77.0.1/24 dev near
 ip link set near mtu 1500 up
 nsenter --target $host --net ip addr add 10.77.0.2/24 dev far
