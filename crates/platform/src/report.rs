@@ -43,6 +43,11 @@ impl Percentiles {
             .map_or(Value::Null, |d| json!(d.as_micros()))
     }
 
+    /// Counts those of another too.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("all have the same bounds");
+    }
+
     /// Forgets all durations.
     pub fn clear(&mut self) {
         self.0.clear();

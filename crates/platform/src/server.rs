@@ -1,11 +1,11 @@
 //! `--server`: which relay, and at which address its name stands now.
 
 use std::fmt;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use protocol::RELAY_PORT;
+use protocol::ticket::{Host, SCHEME, Ticket};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -13,48 +13,49 @@ use tracing::{info, warn};
 const AGAIN: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(2);
 
-/// A relay, by name or address.
+/// A relay, and what opens it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Server {
-    /// `host:port`.
-    Host(String),
-    /// `sightline://..`: where, what, the right to it, and whom to trust.
-    Ticket(String),
+    /// By name or address.
+    Host(Host),
+    /// By ticket: only that very relay is talked to, and only by QUIC.
+    Ticket(Box<Ticket>),
+}
+
+impl Server {
+    /// Where it is.
+    pub fn host(&self) -> &Host {
+        match self {
+            Self::Host(host) => host,
+            Self::Ticket(ticket) => &ticket.host,
+        }
+    }
+
+    /// The ticket, where there is one.
+    pub fn ticket(&self) -> Option<&Ticket> {
+        match self {
+            Self::Host(_) => None,
+            Self::Ticket(ticket) => Some(ticket),
+        }
+    }
 }
 
 impl FromStr for Server {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        if s.starts_with("sightline://") {
-            return Ok(Self::Ticket(s.to_owned()));
+        if s.starts_with(SCHEME) {
+            let ticket = s.parse().map_err(|why| format!("{why}"))?;
+            return Ok(Self::Ticket(Box::new(ticket)));
         }
-        let bad = || {
-            format!(
-                "'{s}' is no HOST[:PORT]; examples: relay.example, 192.0.2.7:8081, [2001:db8::7]:8081"
-            )
-        };
-        // The colons of a bare IPv6 address are no port's.
-        let (host, port) = match s.rsplit_once(':') {
-            _ if s.parse::<Ipv6Addr>().is_ok() => (format!("[{s}]"), None),
-            Some((host, port)) if !s.ends_with(']') => (host.to_owned(), Some(port)),
-            _ => (s.to_owned(), None),
-        };
-        let port: u16 = port.map_or(Ok(RELAY_PORT), str::parse).map_err(|_| bad())?;
-        let plain =
-            |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '[' | ']' | '%');
-        let good = !host.is_empty() && port != 0 && host.chars().all(plain);
-        good.then(|| Self::Host(format!("{host}:{port}")))
-            .ok_or_else(bad)
+        s.parse().map(Self::Host).map_err(|why| why.to_string())
     }
 }
 
+/// Without what a ticket keeps secret.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Host(host) => f.write_str(host),
-            Self::Ticket(_) => f.write_str("sightline://.."),
-        }
+        self.host().fmt(f)
     }
 }
 
@@ -118,39 +119,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_port_may_be_left_out() {
-        for (text, host) in [
-            ("relay.example", "relay.example:8081"),
-            ("relay.example:9000", "relay.example:9000"),
-            ("192.0.2.7", "192.0.2.7:8081"),
-            ("2001:db8::7", "[2001:db8::7]:8081"),
-            ("[2001:db8::7]", "[2001:db8::7]:8081"),
-            ("[2001:db8::7]:9000", "[2001:db8::7]:9000"),
-        ] {
-            assert_eq!(text.parse(), Ok(Server::Host(host.to_owned())), "{text}");
-        }
-        assert!(matches!(
-            "sightline://h:1/c?token=x".parse(),
-            Ok(Server::Ticket(_))
-        ));
-    }
-
-    #[test]
-    fn what_is_no_address_is_refused_with_examples() {
-        for bad in [
-            "",
-            ":8081",
-            "host:",
-            "host:0",
-            "host:99999",
-            "ho st",
-            "http://host",
-        ] {
-            assert!(
-                bad.parse::<Server>().unwrap_err().contains("examples"),
-                "{bad}"
-            );
-        }
+    fn a_server_is_a_host_or_a_ticket_and_shows_no_secret() {
+        let host: Server = "relay.example".parse().unwrap();
+        assert_eq!(
+            (host.to_string().as_str(), host.ticket()),
+            ("relay.example:8081", None)
+        );
+        let digits = "ab".repeat(32);
+        let text = format!("sightline://relay.example/yard?token={digits}#sha256={digits}");
+        let ticket: Server = text.parse().unwrap();
+        assert_eq!(ticket.to_string(), "relay.example:8081");
+        assert!(ticket.ticket().is_some());
+        assert!(
+            "sightline://h:1/c?token=x"
+                .parse::<Server>()
+                .unwrap_err()
+                .contains("single quotes")
+        );
+        assert!(
+            "http://host"
+                .parse::<Server>()
+                .unwrap_err()
+                .contains("examples")
+        );
     }
 
     #[tokio::test]

@@ -28,20 +28,35 @@ pub fn socket(family_of: SocketAddr) -> io::Result<Socket> {
 /// # Errors
 /// Where there is no route to the peer (yet).
 pub fn connected(peer: SocketAddr, port: Option<u16>) -> io::Result<UdpSocket> {
-    let any = |port| match peer {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
-    };
     let socket = socket(peer)?;
     let preferred = port.map_or(Ok(false), |port| {
-        socket.bind(&any(port).into()).map(|()| true)
+        socket.bind(&any(peer, port).into()).map(|()| true)
     });
     if !preferred.unwrap_or(false) {
-        socket.bind(&any(0).into())?;
+        socket.bind(&any(peer, 0).into())?;
     }
     socket.connect(&peer.into())?;
     grow_receive_buffer(&socket);
     Ok(socket.into())
+}
+
+/// A non-blocking socket on any port, for peers in the address family of this one. It follows this machine from network
+/// to network, since each datagram takes the route and the address of its moment.
+///
+/// # Errors
+/// Where the system has no socket of that family left.
+pub fn unconnected(peer: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket(peer)?;
+    socket.bind(&any(peer, 0).into())?;
+    grow_receive_buffer(&socket);
+    Ok(socket.into())
+}
+
+fn any(family_of: SocketAddr, port: u16) -> SocketAddr {
+    match family_of {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, port).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, port).into(),
+    }
 }
 
 /// Asks for [`RECEIVE_BUFFER`] and returns what was granted, in bytes of payload (the kernel counts twice).

@@ -4,7 +4,7 @@
 //! decodes all it gets; both die of anything else. So what Sightline's programs say to each other there is a picture of
 //! one pixel that OpenCV and Pillow decode (three components, since the tutorial's relay converts RGB to BGR).
 //!
-//! `hello` (viewer to relay) is padded, so that the answer is never larger than the question and the door multiplies
+//! `hello` and `probe` (viewer to relay) are padded, so that the answer is never larger than the question and the door multiplies
 //! nothing for a spoofed address.
 
 use crate::jpeg::{EOI, SOI};
@@ -18,7 +18,12 @@ pub enum Control {
         /// Random for each run of a viewer. A tutorial relay echoes the hello, and so shows what it is.
         nonce: u64,
     },
-    /// Our relay's answer to a hello.
+    /// Viewer to relay: who are you? Send me no frames here, or no more.
+    Probe {
+        /// As in a hello.
+        nonce: u64,
+    },
+    /// Our relay's answer to a hello or a probe.
     Accept {
         /// The hello's.
         nonce: u64,
@@ -36,6 +41,8 @@ pub enum Verdict {
     Welcome,
     /// Every place is taken.
     Full,
+    /// The door is shut: a ticket opens the native one.
+    Private,
 }
 
 /// Bytes of padding in a hello.
@@ -50,7 +57,8 @@ impl Control {
     /// The datagram: a whole JPEG of about 200 bytes.
     pub fn write(self) -> Vec<u8> {
         let (kind, body) = match self {
-            Self::Hello { nonce } => (b'H', format!("{nonce:016x}{}", ".".repeat(PADDING))),
+            Self::Hello { nonce } => (b'H', padded(nonce)),
+            Self::Probe { nonce } => (b'P', padded(nonce)),
             Self::Accept { nonce, verdict } => (b'A', format!("{nonce:016x}{}", verdict.letter())),
             Self::Upgrade => (b'U', String::new()),
         };
@@ -63,10 +71,12 @@ impl Control {
     /// Reads kind and body of a label segment that is not a frame's.
     pub(crate) fn parse(kind: u8, body: &[u8]) -> Result<Self, BadControl> {
         match (kind, body) {
-            (b'H', [nonce @ .., _]) if body.len() == 16 + PADDING => {
-                let nonce = hex(&nonce[..16]).ok_or(BadControl)?;
-                Ok(Self::Hello { nonce })
-            }
+            (b'H', _) => Ok(Self::Hello {
+                nonce: unpadded(body)?,
+            }),
+            (b'P', _) => Ok(Self::Probe {
+                nonce: unpadded(body)?,
+            }),
             (b'A', [nonce @ .., letter]) => Ok(Self::Accept {
                 nonce: hex(nonce).ok_or(BadControl)?,
                 verdict: Verdict::from_letter(*letter).ok_or(BadControl)?,
@@ -77,16 +87,27 @@ impl Control {
     }
 }
 
+fn padded(nonce: u64) -> String {
+    format!("{nonce:016x}{}", ".".repeat(PADDING))
+}
+
+fn unpadded(body: &[u8]) -> Result<u64, BadControl> {
+    let (nonce, padding) = body.split_at_checked(16).ok_or(BadControl)?;
+    let whole = padding.len() == PADDING;
+    hex(nonce).filter(|_| whole).ok_or(BadControl)
+}
+
 impl Verdict {
     fn letter(self) -> char {
         match self {
             Self::Welcome => 'w',
             Self::Full => 'f',
+            Self::Private => 'p',
         }
     }
 
     fn from_letter(letter: u8) -> Option<Self> {
-        [Self::Welcome, Self::Full]
+        [Self::Welcome, Self::Full, Self::Private]
             .into_iter()
             .find(|verdict| verdict.letter() == char::from(letter))
     }
@@ -122,8 +143,13 @@ mod tests {
     use super::*;
     use crate::datagram::{Datagram, classify};
 
-    const ALL: [Control; 4] = [
+    const ALL: [Control; 6] = [
         Control::Hello { nonce: 7 },
+        Control::Probe { nonce: 8 },
+        Control::Accept {
+            nonce: 1,
+            verdict: Verdict::Private,
+        },
         Control::Accept {
             nonce: u64::MAX,
             verdict: Verdict::Welcome,

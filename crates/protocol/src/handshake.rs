@@ -9,8 +9,12 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::control::Verdict;
+
 /// How often our viewer renews its place.
 pub const RENEW: Duration = Duration::from_secs(2);
+/// How often it asks while nothing answers: a relay that is back is found within this.
+pub const SEEK: Duration = Duration::from_secs(1);
 /// How long our viewer waits for an answer before it takes the address for a tutorial relay that waits.
 pub const ANSWER: Duration = Duration::from_millis(300);
 /// A second `Request` is due only after this long without any frame.
@@ -30,6 +34,8 @@ pub enum Ask {
     Request,
     /// Ours: to be renewed.
     Hello,
+    /// Ours: who are you? No frames here, or no more, since they shall come another way.
+    Probe,
 }
 
 /// The relay's answer to an [`Ask`].
@@ -43,6 +49,10 @@ pub enum Grant {
     Renewed,
     /// All places are taken.
     Full,
+    /// The place is given up.
+    Left,
+    /// There was none to give up.
+    Nothing,
 }
 
 /// The plain door's places.
@@ -71,6 +81,13 @@ impl Leases {
 
     /// A viewer asks.
     pub fn ask(&mut self, viewer: SocketAddr, ask: Ask, now: Instant) -> Grant {
+        if ask == Ask::Probe {
+            return if self.release(viewer) {
+                Grant::Left
+            } else {
+                Grant::Nothing
+            };
+        }
         let renews = ask == Ask::Hello;
         if let Some(lease) = self.held.iter_mut().find(|l| l.viewer == viewer) {
             lease.renewed = now;
@@ -139,6 +156,8 @@ pub enum Peer {
     Relay,
     /// Our relay, and all places are taken.
     FullRelay,
+    /// Our relay, which lets in nobody without a ticket.
+    PrivateRelay,
     /// A tutorial relay that streams to us.
     Tutorial,
 }
@@ -146,15 +165,32 @@ pub enum Peer {
 /// The viewer's side: when to say what.
 #[derive(Debug, Default)]
 pub struct Renewal {
+    /// Frames come, or may come, another way: hellos become probes.
+    elsewhere: bool,
     hello: Option<Instant>,
     request: Option<Instant>,
     answer: Option<Instant>,
-    full: bool,
+    verdict: Option<Verdict>,
     echo: Option<Instant>,
     frame: Option<Instant>,
 }
 
 impl Renewal {
+    /// A viewer that would rather get its frames `elsewhere`, at the native door of what answers, or here.
+    pub fn new(elsewhere: bool) -> Self {
+        Self {
+            elsewhere,
+            ..Self::default()
+        }
+    }
+
+    /// Frames come `elsewhere`, or shall come here again; to be told to the relay at once.
+    pub fn turn(&mut self, elsewhere: bool) {
+        if std::mem::replace(&mut self.elsewhere, elsewhere) != elsewhere {
+            self.hello = None;
+        }
+    }
+
     /// What to send now, if anything. Call again until it returns `None`, then at [`Renewal::deadline`].
     pub fn poll(&mut self, now: Instant) -> Option<Ask> {
         if self.request_due().is_some_and(|due| due <= now) {
@@ -163,7 +199,11 @@ impl Renewal {
         }
         if self.hello_due(now).is_none_or(|due| due <= now) {
             self.hello = Some(now);
-            return Some(Ask::Hello);
+            return Some(if self.elsewhere {
+                Ask::Probe
+            } else {
+                Ask::Hello
+            });
         }
         None
     }
@@ -178,9 +218,9 @@ impl Renewal {
     }
 
     /// Our relay answered.
-    pub fn answered(&mut self, full: bool, now: Instant) {
+    pub fn answered(&mut self, verdict: Verdict, now: Instant) {
         self.answer = Some(now);
-        self.full = full;
+        self.verdict = Some(verdict);
     }
 
     /// Our own hello came back.
@@ -198,16 +238,24 @@ impl Renewal {
         let lately =
             |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) < QUIET);
         match () {
-            () if lately(self.answer) && self.full => Peer::FullRelay,
-            () if lately(self.answer) => Peer::Relay,
+            () if lately(self.answer) => match self.verdict {
+                Some(Verdict::Full) => Peer::FullRelay,
+                Some(Verdict::Private) => Peer::PrivateRelay,
+                Some(Verdict::Welcome) | None => Peer::Relay,
+            },
             () if lately(self.echo) || lately(self.frame) => Peer::Tutorial,
             () => Peer::Silent,
         }
     }
 
     fn hello_due(&self, now: Instant) -> Option<Instant> {
-        let streams = self.peer(now) == Peer::Tutorial && self.frame >= self.hello;
-        Some(self.hello? + if streams { KEEP_ALIVE } else { RENEW })
+        let peer = self.peer(now);
+        let interval = match peer {
+            Peer::Tutorial if self.frame >= self.hello => KEEP_ALIVE,
+            _ if self.answer < self.hello => SEEK,
+            _ => RENEW,
+        };
+        Some(self.hello? + interval)
     }
 
     /// `Request` follows a hello that neither an answer, an echo nor a frame has met, [`QUIET`] after the last of each.
@@ -277,12 +325,41 @@ mod tests {
         let said = run(&mut renewal, start, secs(120), |ask, renewal, now| {
             if let Some(ask) = ask {
                 assert_ne!(leases.ask(viewer(1), ask, now), Grant::Full);
-                renewal.answered(false, now);
+                renewal.answered(Verdict::Welcome, now);
             }
             assert!(leases.expire(now).is_empty());
         });
         assert_eq!(requests(&said), []);
         assert_eq!(said.len(), 60, "one hello every 2 s");
+    }
+
+    #[test]
+    fn a_viewer_that_gets_its_frames_elsewhere_probes_and_gives_its_place_up_at_once() {
+        let (start, mut leases) = (testkit::time::start(), Leases::new(1));
+        let mut renewal = Renewal::new(true);
+        assert_eq!(renewal.poll(start), Some(Ask::Probe));
+        assert_eq!(leases.ask(viewer(1), Ask::Probe, start), Grant::Nothing);
+        renewal.answered(Verdict::Welcome, start);
+        renewal.turn(false);
+        assert_eq!(renewal.poll(start), Some(Ask::Hello), "at once");
+        assert_eq!(leases.ask(viewer(1), Ask::Hello, start), Grant::Joined);
+        renewal.turn(true);
+        renewal.turn(true);
+        assert_eq!(renewal.poll(start), Some(Ask::Probe));
+        assert_eq!(renewal.poll(start), None);
+        assert_eq!(leases.ask(viewer(1), Ask::Probe, start), Grant::Left);
+        assert_eq!(leases.viewers().len(), 0);
+    }
+
+    #[test]
+    fn a_probe_that_meets_silence_is_followed_by_a_request_too() {
+        let said = run(
+            &mut Renewal::new(true),
+            testkit::time::start(),
+            secs(1),
+            |_, _, _| {},
+        );
+        assert_eq!(said, [(0, Ask::Probe), (300, Ask::Request)]);
     }
 
     #[test]
@@ -349,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_address_is_asked_every_2_s_and_sent_a_request_every_10_s_at_most() {
+    fn a_silent_address_is_asked_every_second_and_sent_a_request_every_10_s_at_most() {
         let said = run(
             &mut Renewal::default(),
             testkit::time::start(),
@@ -361,7 +438,7 @@ mod tests {
             requests.len() >= 5 && requests.windows(2).all(|w| w[1] - w[0] >= 10_000),
             "{requests:?}"
         );
-        assert_eq!(said.len() - requests.len(), 30);
+        assert_eq!(said.len() - requests.len(), 60);
     }
 
     #[test]
@@ -392,7 +469,7 @@ mod tests {
             }
             if let Some(ask) = ask {
                 leases.ask(viewer(1), ask, now);
-                renewal.answered(false, now);
+                renewal.answered(Verdict::Welcome, now);
             }
             if now >= restart && back.is_none() && leases.viewers().len() == 1 {
                 back = Some(now - restart);
@@ -458,9 +535,9 @@ mod tests {
         assert_eq!(renewal.peer(start), Peer::Silent);
         renewal.frame(start);
         assert_eq!(renewal.peer(start), Peer::Tutorial);
-        renewal.answered(true, start);
+        renewal.answered(Verdict::Full, start);
         assert_eq!(renewal.peer(start), Peer::FullRelay);
-        renewal.answered(false, start);
+        renewal.answered(Verdict::Welcome, start);
         assert_eq!(renewal.peer(start), Peer::Relay);
         assert_eq!(renewal.peer(start + QUIET), Peer::Silent);
     }

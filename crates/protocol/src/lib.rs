@@ -25,6 +25,9 @@
 //! **Local port.** A tutorial relay streams to the address of the first `Request` for ever. So our viewer asks from port
 //! 8082 where that is free: started again, it is the same viewer to such a relay, and to a router.
 //!
+//! **Native door.** QUIC on the same port ([`native`]), opened by a [`ticket`], or without one after the relay has
+//! answered on the plain door that it is ours: no byte of QUIC goes to a peer that may be a tutorial's.
+//!
 //! **Detections.** One line of JSON for each inferred frame ([`detections`]).
 
 pub mod control;
@@ -33,7 +36,10 @@ pub mod detections;
 pub mod handshake;
 pub mod jpeg;
 pub mod label;
+pub mod native;
+pub mod order;
 pub mod schedule;
+pub mod ticket;
 
 /// The relay's port: UDP, for senders and viewers.
 pub const RELAY_PORT: u16 = 8081;

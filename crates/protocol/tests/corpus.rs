@@ -7,6 +7,7 @@ use protocol::control::{Control, Verdict};
 use protocol::datagram::REQUEST;
 use protocol::detections::{Detection, Detections, Kind};
 use protocol::label::{Label, StreamId};
+use protocol::native::{self, Camera, Facts, Ping, Pong, Said, Told};
 use testkit::jpeg::Sketch;
 
 #[path = "../fuzz/src/lib.rs"]
@@ -36,6 +37,16 @@ fn every_sequence_of_the_corpus_leaves_the_door_in_order() {
     replay("sequence", |bytes| {
         rules::sequence(bytes, testkit::time::start());
     });
+}
+
+#[test]
+fn every_word_of_the_corpus_is_understood_or_not() {
+    replay("words", rules::words);
+}
+
+#[test]
+fn every_text_of_the_corpus_is_a_ticket_or_none() {
+    replay("ticket", rules::ticket);
 }
 
 fn replay(target: &str, rule: impl Fn(&[u8])) {
@@ -71,6 +82,12 @@ fn seeds() {
     for (name, line) in lines() {
         write("detections", &name, line.as_bytes());
     }
+    for (name, line) in words() {
+        write("words", name, &line);
+    }
+    for (name, text) in tickets() {
+        write("ticket", name, text.as_bytes());
+    }
     for (name, steps) in sequences() {
         write("sequence", &name, &steps);
     }
@@ -96,10 +113,65 @@ fn labelled(seq: u64, jpeg: &[u8]) -> Vec<u8> {
     label.write(jpeg)
 }
 
-fn controls() -> [(&'static str, Control); 4] {
+fn words() -> Vec<(&'static str, Vec<u8>)> {
+    let facts = Facts {
+        offset_us: Some(-3_600_000_000),
+        error_us: Some(900),
+        quality: Some(70),
+    };
+    let camera = Camera {
+        name: "front door".to_owned(),
+        facts,
+    };
+    let hello = r#"{"role":"send","camera":"yard","token":"00","stream":"0123456789abcdef"}"#;
+    let pong = Pong {
+        t1: 1,
+        t2: u64::MAX,
+        t3: 3,
+    };
+    vec![
+        ("hello", hello.as_bytes().to_vec()),
+        ("bad-name", br#"{"role":"view","camera":"a/b"}"#.to_vec()),
+        ("refused", br#"{"ok":false,"refusal":"token"}"#.to_vec()),
+        ("welcome", br#"{"ok":true,"cameras":["yard"]}"#.to_vec()),
+        ("ping", native::write(&Said::Ping(Ping { t1: 7 }))),
+        ("facts", native::write(&Said::Facts(facts))),
+        ("pong", native::write(&Told::Pong(pong))),
+        ("camera", native::write(&Told::Camera(camera))),
+        (
+            "cameras",
+            native::write(&Told::Cameras(vec!["yard".to_owned()])),
+        ),
+        ("later", br#"{"dance":{"t1":1}}"#.to_vec()),
+    ]
+}
+
+fn tickets() -> Vec<(&'static str, String)> {
+    let digits = "0123456789abcdef".repeat(4);
+    let end = format!("?token={digits}#sha256={digits}");
+    vec![
+        ("whole", format!("sightline://relay.example:8081/yard{end}")),
+        ("any-camera", format!("sightline://[2001:db8::7]:9000{end}")),
+        ("space", format!("sightline://192.0.2.7/front%20door{end}")),
+        (
+            "cut-at-the-comment",
+            format!("sightline://relay?token={digits}"),
+        ),
+        (
+            "short-token",
+            format!("sightline://relay?token=12#sha256={digits}"),
+        ),
+        ("host", "relay.example:9000".to_owned()),
+        ("bare-ipv6", "2001:db8::7".to_owned()),
+    ]
+}
+
+fn controls() -> [(&'static str, Control); 6] {
     let accept = |verdict| Control::Accept { nonce: 7, verdict };
     [
         ("hello", Control::Hello { nonce: 7 }),
+        ("probe", Control::Probe { nonce: 7 }),
+        ("private", accept(Verdict::Private)),
         ("welcome", accept(Verdict::Welcome)),
         ("full", accept(Verdict::Full)),
         ("upgrade", Control::Upgrade),
@@ -207,7 +279,7 @@ fn lines() -> Vec<(String, String)> {
 
 /// What the target `sequence` reads, each step a sender, a pause (its square in ms) and a datagram.
 fn sequences() -> Vec<(String, Vec<u8>)> {
-    let [hello, welcome, full, _] = controls().map(|(_, control)| control.write());
+    let [hello, probe, _, welcome, full, _] = controls().map(|(_, control)| control.write());
     let frame = labelled(1, &sketch());
     let steps = |places: u8, steps: &[(u8, u8, &[u8])]| {
         let mut bytes = vec![places];
@@ -230,6 +302,18 @@ fn sequences() -> Vec<(String, Vec<u8>)> {
                     (1, 5, &welcome),
                     (1, 10, &frame),
                     (1, 45, &hello),
+                ],
+            ),
+        ),
+        (
+            "seed-native-viewer".to_owned(),
+            steps(
+                1,
+                &[
+                    (1, 0, &probe),
+                    (1, 5, &welcome),
+                    (1, 10, &hello),
+                    (1, 45, &probe),
                 ],
             ),
         ),

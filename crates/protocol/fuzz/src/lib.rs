@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use protocol::control::{Control, Verdict};
+use protocol::control::Control;
 use protocol::datagram::{Datagram, classify as verdict};
 use protocol::detections::Detections;
 use protocol::handshake::{Ask, Grant, Leases, QUIET, Renewal};
 use protocol::jpeg::{self, EOI, Limits, SOI};
-use protocol::label::{Label, StreamId};
+use protocol::label::{CameraName, Label, StreamId};
+use protocol::native::{self, Answer, Hello, Said, Told};
+use protocol::ticket::{Host, Ticket};
 
 /// One datagram: what it is taken for agrees with every other reading of the same bytes.
 pub fn classify(bytes: &[u8]) {
@@ -29,6 +31,37 @@ pub fn classify(bytes: &[u8]) {
         }
         Ok(Datagram::Request) => assert_eq!(bytes, b"Request"),
         Err(reason) => assert!(!reason.name().is_empty()),
+    }
+}
+
+/// A line of the native door: what it is taken for is written and read again, whoever said it.
+pub fn words(line: &[u8]) {
+    fn same<T: PartialEq + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned>(
+        line: &[u8],
+    ) {
+        if let Some(read) = native::read::<T>(line) {
+            assert_eq!(native::read(&native::write(&read)), Some(read));
+        }
+    }
+    same::<Hello>(line);
+    same::<Answer>(line);
+    same::<Said>(line);
+    same::<Told>(line);
+    if let Some(Ok(Some(camera))) = native::read::<Hello>(line).map(|hello| hello.camera()) {
+        assert!(camera.as_str().len() <= CameraName::MAX);
+    }
+}
+
+/// A text that somebody pasted: a ticket is written as it can be read again, and a host too.
+pub fn ticket(text: &[u8]) {
+    let Ok(text) = str::from_utf8(text) else {
+        return;
+    };
+    if let Ok(ticket) = text.parse::<Ticket>() {
+        assert_eq!(ticket.to_string().parse(), Ok(ticket));
+    }
+    if let Ok(host) = text.parse::<Host>() {
+        assert_eq!(host.to_string().parse(), Ok(host));
     }
 }
 
@@ -134,8 +167,12 @@ impl Door {
                 self.ask(sender, Ask::Hello);
                 self.renewal.echoed(now);
             }
+            Ok(Datagram::Control(Control::Probe { .. })) => {
+                self.ask(sender, Ask::Probe);
+                self.renewal.echoed(now);
+            }
             Ok(Datagram::Control(Control::Accept { verdict, .. })) => {
-                self.renewal.answered(verdict == Verdict::Full, now);
+                self.renewal.answered(verdict, now);
             }
             Ok(Datagram::Frame(_)) => {
                 self.last_frame = Some(now);
@@ -154,7 +191,8 @@ impl Door {
     fn ask(&mut self, viewer: SocketAddr, ask: Ask) {
         let grant = self.leases.ask(viewer, ask, self.now);
         let holds = |leases: &Leases, who| leases.viewers().any(|viewer| viewer == who);
-        assert_eq!(holds(&self.leases, viewer), grant != Grant::Full);
+        let without = matches!(grant, Grant::Full | Grant::Left | Grant::Nothing);
+        assert_eq!(holds(&self.leases, viewer), !without);
         if let Grant::Replaced(old) = grant {
             assert!(!holds(&self.leases, old));
         }
