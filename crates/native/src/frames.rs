@@ -1,0 +1,328 @@
+//! Frames over a connection: each on a unidirectional stream of its own, the newest first, and none that is old.
+
+use std::collections::VecDeque;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::{AbortHandle, BoxFuture, abortable};
+use futures_util::stream::FuturesUnordered;
+use protocol::datagram::MAX_DATAGRAM;
+use quinn::{Connection, ConnectionError, RecvStream, VarInt};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep, sleep_until};
+
+use crate::gate::{End, Gate, Landing, OLDEST};
+use crate::path;
+
+/// A stream that is given up because its frame is too old.
+const EXPIRED: VarInt = VarInt::from_u32(1);
+/// Probes behind a frame, and the time between them.
+const PROBES: usize = 3;
+const PROBE: Duration = Duration::from_millis(8);
+/// A path that has lost no packet for so long needs none.
+const LATELY: Duration = Duration::from_secs(10);
+/// The priority of clocks and the like: above all.
+pub const TALK: i32 = i32::MAX;
+/// The priority of detections: above that of every frame.
+pub const DETECTIONS: i32 = TALK - 1;
+
+/// A frame to send.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Counted without gaps by whoever offers frames, from 1: a gap here is a frame that the gate kept back.
+    pub number: u64,
+    /// The JPEG.
+    pub jpeg: Bytes,
+    /// Since when it could have been sent.
+    pub since: Instant,
+}
+
+/// What became of the frames of a path, in sum.
+#[derive(Debug, Default)]
+pub struct Flow {
+    sent: AtomicU64,
+    skipped: AtomicU64,
+    expired: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// A look at a [`Flow`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Frames that left.
+    pub sent: u64,
+    /// Frames that a newer one replaced while the gate was shut.
+    pub skipped: u64,
+    /// Of those that left, the ones that were given up on the way.
+    pub expired: u64,
+    /// Bytes of those that left.
+    pub bytes: u64,
+}
+
+impl Flow {
+    fn count(&self, bytes: usize, skipped: u64) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.skipped.fetch_add(skipped, Ordering::Relaxed);
+    }
+
+    /// The figures now.
+    pub fn figures(&self) -> Figures {
+        Figures {
+            sent: self.sent.load(Ordering::Relaxed),
+            skipped: self.skipped.load(Ordering::Relaxed),
+            expired: self.expired.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Where frames come from: a slot of one.
+pub trait Newest: Send {
+    /// Waits for the newest frame that was not taken yet, and takes it; `None` where no more will come. Nothing is lost
+    /// where this is cancelled.
+    fn next(&mut self) -> impl Future<Output = Option<Outgoing>> + Send;
+}
+
+/// A slot of one.
+impl Newest for watch::Receiver<Option<Outgoing>> {
+    async fn next(&mut self) -> Option<Outgoing> {
+        loop {
+            self.changed().await.ok()?;
+            if let Some(frame) = self.borrow_and_update().clone() {
+                return Some(frame);
+            }
+        }
+    }
+}
+
+/// Sends what is newest whenever the gate is open, until there is no more; returns when the last one has arrived or is
+/// given up.
+///
+/// # Errors
+/// The connection's end.
+pub async fn send(
+    connection: &Connection,
+    flow: &Flow,
+    newest: &mut impl Newest,
+) -> Result<(), ConnectionError> {
+    let mut gate = Gate::default();
+    let mut loss = Loss::default();
+    let mut flights = Flights::default();
+    let mut closed = pin!(connection.closed());
+    let mut last = None;
+    let mut more = true;
+    while more || !flights.is_empty() {
+        tokio::select! {
+            reason = &mut closed => return Err(reason),
+            landing = flights.next(), if !flights.is_empty() => {
+                let expired = u64::from(landing.end == End::Expired);
+                flow.expired.fetch_add(expired, Ordering::Relaxed);
+                gate.landed(landing, Instant::now());
+            }
+            frame = newest.next(), if more && gate.is_open() => {
+                let Some(frame) = frame else {
+                    more = false;
+                    continue;
+                };
+                let now = Instant::now();
+                let skipped = last.map_or(0, |last| frame.number.saturating_sub(last + 1));
+                last = last.max(Some(frame.number));
+                flow.count(frame.jpeg.len(), skipped);
+                if skipped > 0 {
+                    gate.skipped(now);
+                }
+                gate.sent(now);
+                flights.take_off(connection, frame, loss.is_seen(connection));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Frames on their way, in the order in which they become too old.
+///
+/// One timer for all, set again only when it has run off: a timer a frame costs as much as a tenth of the frame, since it
+/// wakes the runtime's driver each time.
+#[derive(Default)]
+struct Flights<'a> {
+    under_way: FuturesUnordered<BoxFuture<'a, Landing>>,
+    deadlines: VecDeque<(Instant, AbortHandle)>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<'a> Flights<'a> {
+    fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    fn take_off(&mut self, connection: &'a Connection, frame: Outgoing, probes: bool) {
+        let deadline = frame.since + OLDEST;
+        let (flight, abort) = abortable(fly(connection, frame, probes));
+        let sent = Instant::now();
+        self.under_way.push(Box::pin(async move {
+            let arrived = flight.await.unwrap_or(false);
+            let end = if arrived {
+                End::Acknowledged
+            } else {
+                End::Expired
+            };
+            let met = path::met(connection, sent);
+            Landing { sent, end, met }
+        }));
+        self.deadlines.push_back((deadline, abort));
+    }
+
+    /// The next one that lands. May be cancelled.
+    async fn next(&mut self) -> Landing {
+        loop {
+            let first = self
+                .deadlines
+                .front()
+                .map_or_else(Instant::now, |(at, _)| *at);
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(sleep_until(first.into())));
+            tokio::select! {
+                Some(landing) = self.under_way.next() => return landing,
+                () = timer => {
+                    self.timer = None;
+                    self.give_up(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Gives up what is too old; what has landed is past that.
+    fn give_up(&mut self, now: Instant) {
+        while let Some((_, flight)) = self.deadlines.pop_front_if(|(at, _)| *at <= now) {
+            flight.abort();
+        }
+    }
+}
+
+/// Sends one frame; tells whether all of it arrived. On a path that loses packets, with probes behind it.
+async fn fly(connection: &Connection, frame: Outgoing, probes: bool) -> bool {
+    let arrived = async {
+        let stream = connection.open_uni().await.ok()?;
+        // Priorities are 31 bits and frames of one run far fewer.
+        let priority = i32::try_from(frame.number).unwrap_or(DETECTIONS - 1);
+        stream.set_priority(priority).ok()?;
+        let mut stream = Expiring(stream);
+        stream.0.write_chunk(frame.jpeg).await.ok()?;
+        stream.0.finish().ok()?;
+        tokio::select! {
+            stopped = stream.0.stopped() => matches!(stopped, Ok(None)).then_some(()),
+            () = probe(connection), if probes => None,
+        }
+    };
+    arrived.await.is_some()
+}
+
+/// Small packets behind a frame, as TCP's tail loss probe (RFC 8985, section 7): a loss among the last packets of a frame
+/// shows by the acknowledgement of those behind it, of which there are none until the next frame, so that it would take a
+/// timeout to make it good, and two where that one is lost as well. They are datagrams that nobody reads.
+async fn probe(connection: &Connection) {
+    for _ in 0..PROBES {
+        sleep(PROBE).await;
+        let _ = connection.send_datagram(Bytes::new());
+    }
+    std::future::pending().await
+}
+
+/// Whether a path has lately lost packets.
+#[derive(Debug, Default)]
+struct Loss {
+    packets: u64,
+    seen: Option<Instant>,
+}
+
+impl Loss {
+    fn is_seen(&mut self, connection: &Connection) -> bool {
+        let packets = connection.stats().path.lost_packets;
+        if packets > self.packets {
+            (self.packets, self.seen) = (packets, Some(Instant::now()));
+        }
+        self.seen.is_some_and(|seen| seen.elapsed() < LATELY)
+    }
+}
+
+/// A stream that is reset when it is dropped before all of it has arrived; quinn alone would go on to send it.
+struct Expiring(quinn::SendStream);
+
+impl Drop for Expiring {
+    fn drop(&mut self) {
+        // An error means that it has ended: nothing is left to give up.
+        let _ = self.0.reset(EXPIRED);
+    }
+}
+
+/// What comes on unidirectional streams.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// A frame, not scanned yet.
+    Frame(Bytes),
+    /// A line of JSON, without its end.
+    Line(Bytes),
+}
+
+/// Hands on all that comes until the connection ends or nobody takes it any more. A peer that sends what may not be is cut
+/// off.
+///
+/// # Errors
+/// The connection's end.
+pub async fn receive(
+    connection: &Connection,
+    out: mpsc::Sender<Arrival>,
+) -> Result<(), ConnectionError> {
+    let mut readers = JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = connection.accept_uni() => {
+                readers.spawn(read(stream?, out.clone()));
+            }
+            Some(_) = readers.join_next(), if !readers.is_empty() => {}
+            () = out.closed() => return Ok(()),
+        }
+    }
+}
+
+/// One stream: a frame, or lines where it starts like one. A stream that is reset or too long ends without a trace.
+async fn read(mut stream: RecvStream, out: mpsc::Sender<Arrival>) -> Option<()> {
+    let first = stream.read_chunk(MAX_DATAGRAM, true).await.ok()??.bytes;
+    if first.first() == Some(&b'{') {
+        return lines(first, stream, &out).await;
+    }
+    let mut frame = Vec::with_capacity(first.len());
+    frame.extend_from_slice(&first);
+    while let Some(chunk) = stream.read_chunk(MAX_DATAGRAM + 1, true).await.ok()? {
+        if frame.len() + chunk.bytes.len() > MAX_DATAGRAM {
+            return None;
+        }
+        frame.extend_from_slice(&chunk.bytes);
+    }
+    out.send(Arrival::Frame(frame.into())).await.ok()
+}
+
+/// Longest detections message: 1000 boxes of about 130 bytes.
+const MAX_MESSAGE: usize = 256 << 10;
+
+async fn lines(first: Bytes, mut stream: RecvStream, out: &mpsc::Sender<Arrival>) -> Option<()> {
+    let mut buffer = first.to_vec();
+    loop {
+        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+            let line = Bytes::copy_from_slice(&buffer[..end]);
+            buffer.drain(..=end);
+            out.send(Arrival::Line(line)).await.ok()?;
+        }
+        if buffer.len() > MAX_MESSAGE {
+            return None;
+        }
+        let chunk = stream.read_chunk(MAX_DATAGRAM, true).await.ok()??;
+        buffer.extend_from_slice(&chunk.bytes);
+    }
+}

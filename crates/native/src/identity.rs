@@ -1,0 +1,196 @@
+//! Who a relay is: a self-signed certificate with its key, made once; and whom its peers trust: the certificate's SHA-256,
+//! or anybody.
+//!
+//! The secrets that have to outlive a restart too are derived from the key: with them the relay knows the packets of a
+//! connection from before its restart for such, and tells the peer at once that it is gone (a stateless reset), in place
+//! of leaving it to wait for its timeout.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use protocol::ticket::Key;
+use ring::digest::{SHA256, digest};
+use ring::{hkdf, hmac};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
+
+/// The name in the certificate and in the handshake. Nobody checks it: a relay is known by its fingerprint, whatever the
+/// name or address it is found at.
+pub(crate) const NAME: &str = "sightline";
+
+/// A relay's certificate and key, both in DER.
+#[derive(Clone)]
+pub struct Identity {
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+}
+
+/// Why a stored identity cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("certificate and key do not make a pair that TLS can use: {0}")]
+pub struct BadIdentity(#[from] pub(crate) rustls::Error);
+
+impl Identity {
+    /// A new one.
+    ///
+    /// # Errors
+    /// Where the system gives no random numbers.
+    pub fn generate() -> Result<Self, rcgen::Error> {
+        let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
+        Ok(Self {
+            certificate: made.cert.der().clone(),
+            key: made.signing_key.serialize_der(),
+        })
+    }
+
+    /// One that was kept, certificate and key (PKCS #8) in DER. It is looked at when an endpoint is made of it.
+    pub fn restore(certificate: Vec<u8>, key: Vec<u8>) -> Self {
+        Self {
+            certificate: certificate.into(),
+            key,
+        }
+    }
+
+    /// The certificate in DER.
+    pub fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// The key in DER (PKCS #8). Whoever has it is this relay.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The certificate's SHA-256, as tickets tell it.
+    pub fn fingerprint(&self) -> Key {
+        fingerprint(&self.certificate)
+    }
+
+    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
+        vec![self.certificate.clone()]
+    }
+
+    pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.key.clone()).into()
+    }
+
+    /// A secret for one purpose.
+    pub(crate) fn secret(&self, purpose: &str) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.key);
+        let mut secret = [0; 32];
+        secret.copy_from_slice(hmac::sign(&key, purpose.as_bytes()).as_ref());
+        secret
+    }
+
+    /// The key of the tokens with which peers prove their address.
+    pub(crate) fn token_key(&self) -> hkdf::Prk {
+        hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&self.secret("address tokens"))
+    }
+}
+
+/// The key stays unseen.
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Identity")
+            .field(&self.fingerprint())
+            .finish()
+    }
+}
+
+fn fingerprint(certificate: &[u8]) -> Key {
+    let mut key = Key([0; 32]);
+    key.0.copy_from_slice(digest(&SHA256, certificate).as_ref());
+    key
+}
+
+/// Lets through the one certificate that a ticket names, or any where there is no ticket: then the connection is
+/// encrypted, and with whom is not known.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    pinned: Option<Key>,
+    provider: Arc<CryptoProvider>,
+    /// A relay has shown another certificate.
+    pub(crate) betrayed: AtomicBool,
+}
+
+impl Trust {
+    pub(crate) fn new(pinned: Option<Key>, provider: Arc<CryptoProvider>) -> Self {
+        Self {
+            pinned,
+            provider,
+            betrayed: AtomicBool::new(false),
+        }
+    }
+}
+
+impl ServerCertVerifier for Trust {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self
+            .pinned
+            .is_none_or(|pinned| pinned == fingerprint(certificate))
+        {
+            return Ok(ServerCertVerified::assertion());
+        }
+        self.betrayed.store(true, Ordering::Relaxed);
+        Err(CertificateError::ApplicationVerificationFailure.into())
+    }
+
+    // The certificate is public: only this signature shows that its owner speaks.
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_that_was_kept_is_the_same_and_another_is_another() {
+        let made = Identity::generate().unwrap();
+        let kept = Identity::restore(made.certificate().to_vec(), made.key().to_vec());
+        assert_eq!(kept.fingerprint(), made.fingerprint());
+        assert_eq!(kept.secret("x"), made.secret("x"));
+        assert_ne!(made.secret("x"), made.secret("y"));
+        let other = Identity::generate().unwrap();
+        assert_ne!(other.fingerprint(), made.fingerprint());
+        assert_ne!(other.secret("x"), made.secret("x"));
+    }
+
+    #[test]
+    fn a_debug_print_shows_no_key() {
+        let made = Identity::generate().unwrap();
+        assert!(format!("{made:?}").len() < 40);
+    }
+}
