@@ -19,6 +19,8 @@ pub enum Unit {
     Fps,
     /// Average precision, 0 to 1.
     Precision,
+    /// Hundredths.
+    Percent,
 }
 
 /// What is promised.
@@ -28,6 +30,8 @@ pub enum Goal {
     Times(f64),
     /// The value is at most this, whatever the floor.
     Most(f64),
+    /// The value is at least this, whatever the floor.
+    Least(f64),
     /// Value and floor differ by at most this share.
     Within(f64),
     /// Nothing: it is shown so that one sees it.
@@ -66,6 +70,7 @@ impl Unit {
             Self::Count => format!("{value:.0}"),
             Self::Fps => format!("{value:.2} fps"),
             Self::Precision => format!("{value:.3}"),
+            Self::Percent => format!("{value:.2} %"),
         }
     }
 }
@@ -83,6 +88,7 @@ impl Figure {
         match self.goal {
             Goal::Times(most) => Some(ratio <= most),
             Goal::Most(most) => Some(self.value <= most),
+            Goal::Least(least) => Some(self.value >= least),
             Goal::Within(share) => Some((ratio - 1.0).abs() <= share),
             Goal::None => None,
         }
@@ -98,6 +104,7 @@ impl Figure {
         let goal = match self.goal {
             Goal::Times(most) => format!("<= {most:.2} x"),
             Goal::Most(most) => format!("<= {}", self.unit.write(most)),
+            Goal::Least(least) => format!(">= {}", self.unit.write(least)),
             Goal::Within(share) => format!("within {:.0} %", 100.0 * share),
             Goal::None => "-".to_owned(),
         };
@@ -136,28 +143,27 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = ["figure", "value", "floor or peer", "ratio", "goal", ""].map(str::to_owned);
-        let width = |column: usize| {
-            let cells = self.rows.iter().chain([&head]).map(|row| row[column].len());
-            cells.max().unwrap_or(0)
-        };
-        let line = |f: &mut fmt::Formatter<'_>, row: &[String; 6]| {
-            for (column, cell) in row.iter().enumerate() {
-                write!(f, "| {cell:0$} ", width(column))?;
-            }
-            writeln!(f, "|")
-        };
-        line(f, &head)?;
-        for column in 0..head.len() {
-            write!(f, "|{}", "-".repeat(width(column) + 2))?;
-        }
-        writeln!(f, "|")?;
-        for row in &self.rows {
-            line(f, row)?;
-        }
+        f.write_str(&aligned(&head, &self.rows))?;
         self.left_out
             .iter()
             .try_for_each(|what| writeln!(f, "{what}"))
     }
+}
+
+/// A table in which the columns stand under each other; Markdown shows it as one.
+pub fn aligned<const N: usize>(head: &[String; N], rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().chain([head]).map(|row| row[column].len());
+        cells.max().unwrap_or(0)
+    };
+    let line = |row: &[String; N]| {
+        let cells = row.iter().enumerate();
+        let cells = cells.map(|(column, cell)| format!("| {cell:0$} ", width(column)));
+        cells.collect::<String>() + "|\n"
+    };
+    let rule = (0..N).map(|column| format!("|{}", "-".repeat(width(column) + 2)));
+    let rule = rule.collect::<String>() + "|\n";
+    line(head) + &rule + &rows.iter().map(line).collect::<String>()
 }
 
 #[cfg(test)]
@@ -179,6 +185,8 @@ mod tests {
         assert_eq!(figure(12.0, 10.0, Goal::Times(1.2)).met(), Some(true));
         assert_eq!(figure(12.1, 10.0, Goal::Times(1.2)).met(), Some(false));
         assert_eq!(figure(60.0, 1.0, Goal::Most(60.0)).met(), Some(true));
+        assert_eq!(figure(60.0, 1.0, Goal::Least(60.0)).met(), Some(true));
+        assert_eq!(figure(59.9, 1.0, Goal::Least(60.0)).met(), Some(false));
         assert_eq!(figure(9.8, 10.0, Goal::Within(0.01)).met(), Some(false));
         assert_eq!(figure(9.0, 10.0, Goal::None).met(), None);
     }

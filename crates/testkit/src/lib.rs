@@ -1,5 +1,5 @@
-//! What Sightline's tests and benchmarks share: JPEG fixtures, a harness for the real binaries, and how figures are
-//! counted and printed. Never part of a release.
+//! What Sightline's tests and benchmarks share: JPEG fixtures, a harness for the real binaries, a bad network between
+//! them, and how figures are counted and printed. Never part of a release.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -11,11 +11,16 @@ pub mod config;
 pub mod cpu;
 pub mod figures;
 pub mod jpeg;
+#[cfg(target_os = "linux")]
+pub mod link;
 pub mod port;
 pub mod precision;
 #[cfg(unix)]
 pub mod process;
 pub mod time;
+pub mod trend;
+#[cfg(unix)]
+pub mod wrong_clock;
 
 /// Says that the running test leaves something out, and why: `skipped: reason` on standard error, and a line
 /// `test name: reason` in the file that the environment's `SIGHTLINE_SKIPS` names, where `scripts/check` counts it.

@@ -43,10 +43,13 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub struct Program(Command);
 
 impl Program {
-    /// The program at this path, with the environment of the test and no standard input.
+    /// The program at this path, with the environment of the test and no standard input. What it keeps for its next start
+    /// it keeps for this test alone.
     pub fn new(path: impl AsRef<Path>) -> Self {
         let mut command = Command::new(path.as_ref());
+        let state = format!("target/test-state/{}", std::process::id());
         command.stdin(Stdio::null());
+        command.env("XDG_STATE_HOME", crate::repository().join(state));
         Self(command)
     }
 

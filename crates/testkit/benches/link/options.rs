@@ -1,0 +1,121 @@
+//! The command line; `scripts/bench --help` explains it.
+
+use std::time::Duration;
+
+use crate::cell::{Cell, Door};
+
+/// A cell with a goal of its own takes so many times as long.
+const STRETCH: u32 = 6;
+const LONG: Duration = Duration::from_secs(600);
+
+/// Where the link is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Between sender and relay.
+    Sender,
+    /// Between relay and viewer.
+    Viewer,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    all: bool,
+    only: Vec<String>,
+    doors: Vec<Door>,
+    pub(crate) side: Side,
+    seconds: Duration,
+    long: bool,
+    pub(crate) jobs: usize,
+    pub(crate) seed: u64,
+}
+
+impl Options {
+    /// # Errors
+    /// A sentence on what is wrong with them.
+    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self {
+            all: false,
+            only: Vec::new(),
+            doors: vec![Door::Quic, Door::Udp],
+            side: Side::Sender,
+            seconds: Duration::from_secs(20),
+            long: false,
+            jobs: 6,
+            seed: 1,
+        };
+        while let Some(flag) = words.next() {
+            let mut value = || words.next().ok_or(format!("{flag} needs a value"));
+            match flag.as_str() {
+                "--all" => options.all = true,
+                "--long" => options.long = true,
+                "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
+                "--transport" => {
+                    options.doors = vec![match value()?.as_str() {
+                        "quic" => Door::Quic,
+                        "udp" => Door::Udp,
+                        other => return Err(format!("--transport is quic or udp, not {other}")),
+                    }]
+                }
+                "--side" => {
+                    options.side = match value()?.as_str() {
+                        "sender" => Side::Sender,
+                        "viewer" => Side::Viewer,
+                        other => return Err(format!("--side is sender or viewer, not {other}")),
+                    }
+                }
+                "--seconds" => options.seconds = Duration::from_secs(number(&flag, &value()?)?),
+                "--jobs" => options.jobs = number(&flag, &value()?)? as usize,
+                "--seed" => options.seed = number(&flag, &value()?)?,
+                _ => return Err(format!("{flag} is not known")),
+            }
+        }
+        if options.cells().is_empty() {
+            return Err("no cell of this run has all of --only in its name".to_owned());
+        }
+        Ok(options)
+    }
+
+    /// The cells to measure, those on the same link beside each other.
+    pub(crate) fn cells(&self) -> Vec<Cell> {
+        let wanted = |cell: &Cell| {
+            let name = cell.name();
+            (self.all || cell.is_standard())
+                && self.doors.contains(&cell.door)
+                && self.only.iter().all(|text| name.contains(text))
+        };
+        Cell::all().into_iter().filter(wanted).collect()
+    }
+
+    /// How long frames are sent in this cell.
+    pub(crate) fn length(&self, cell: &Cell) -> Duration {
+        if self.long {
+            LONG
+        } else if cell.promises().is_empty() {
+            self.seconds
+        } else {
+            STRETCH * self.seconds
+        }
+    }
+
+    /// What has to be known to repeat the run.
+    pub(crate) fn describe(&self) -> String {
+        let side = match self.side {
+            Side::Sender => "between sender and relay",
+            Side::Viewer => "between relay and viewer",
+        };
+        let length = if self.long { LONG } else { self.seconds };
+        format!(
+            "link {side}; {} s a cell (with a goal of its own {}), {} at a time, seed {}",
+            length.as_secs(),
+            if self.long { length } else { STRETCH * length }.as_secs(),
+            self.jobs,
+            self.seed
+        )
+    }
+}
+
+fn number(flag: &str, text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|n| *n > 0);
+    number.ok_or(format!("{flag} is a number above 0, not {text}"))
+}

@@ -1,0 +1,99 @@
+//! The rows: one line while they are measured, a table at the end.
+
+use testkit::figures::aligned;
+
+use crate::cell::Cell;
+use crate::measure::{Measured, Outcome};
+
+const HEAD: [&str; 10] = [
+    "link",
+    "frames",
+    "door",
+    "delivered",
+    "shown",
+    "age p50",
+    "p95",
+    "age, ms/min",
+    "overhead",
+    "link used",
+];
+
+/// All rows; the doors on the same link stand under each other.
+pub(crate) fn of(results: &[(Cell, Outcome)]) -> String {
+    let rows: Vec<[String; 10]> = results.iter().map(|(cell, o)| row(cell, o)).collect();
+    aligned(&HEAD.map(str::to_owned), &rows)
+}
+
+/// One row by itself.
+pub(crate) fn line(cell: &Cell, outcome: &Outcome) -> String {
+    let figures = match outcome {
+        Outcome::Failed(why) => format!("FAILED: {why}"),
+        Outcome::NotBuilt => "not built".to_owned(),
+        Outcome::Measured(measured) => {
+            let said = HEAD[3..].iter().zip(figures(measured));
+            let said = said.filter(|(_, value)| !value.is_empty());
+            let said: Vec<String> = said
+                .map(|(what, value)| format!("{what} {value}"))
+                .collect();
+            said.join(", ")
+        }
+    };
+    format!("{}: {figures}", cell.name())
+}
+
+fn row(cell: &Cell, outcome: &Outcome) -> [String; 10] {
+    let [a, b, c, d, e, f, g] = match outcome {
+        Outcome::Measured(measured) => figures(measured),
+        other => {
+            let why = if matches!(other, Outcome::NotBuilt) {
+                "not built"
+            } else {
+                "FAILED"
+            };
+            [why, "", "", "", "", "", ""].map(str::to_owned)
+        }
+    };
+    let door = cell.door.name().to_owned();
+    [
+        cell.link_name(),
+        cell.frames_name(),
+        door,
+        a,
+        b,
+        c,
+        d,
+        e,
+        f,
+        g,
+    ]
+}
+
+fn figures(measured: &Measured) -> [String; 7] {
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let known = |value: f64, text: String| {
+        if value.is_finite() {
+            text
+        } else {
+            "-".to_owned()
+        }
+    };
+    let age = |share| {
+        known(
+            measured.age(share),
+            format!("{:.0} ms", measured.age(share)),
+        )
+    };
+    let trend = measured.trend.map(|trend| {
+        let mark = if measured.grows() { " !" } else { "" };
+        format!("{:+.1} +- {:.1}{mark}", trend.slope, trend.error)
+    });
+    [
+        percent(measured.delivered()),
+        percent(measured.shown()),
+        age(0.5),
+        age(0.95),
+        trend.unwrap_or("-".to_owned()),
+        known(measured.overhead, format!("{:.2} x", measured.overhead)),
+        measured.link_used.map(percent).unwrap_or_default(),
+    ]
+}

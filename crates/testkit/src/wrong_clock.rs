@@ -1,0 +1,61 @@
+//! Programs whose clock is wrong: a small library that is loaded before the C library and tells another time.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The variable that says by how many seconds a program's clock is ahead; its program runs with the library as
+/// `LD_PRELOAD`.
+pub const AHEAD: &str = "CLOCK_AHEAD";
+
+/// What such a program sees of the time, in place of the C library's own.
+const SHIM: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+
+static long long ahead(void) {
+    const char *seconds = getenv("CLOCK_AHEAD");
+    return seconds ? atoll(seconds) : 0;
+}
+
+int clock_gettime(clockid_t id, struct timespec *now) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int failed = real(id, now);
+    if (!failed && id == CLOCK_REALTIME) now->tv_sec += ahead();
+    return failed;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+    (void)zone;
+    struct timespec precise;
+    int failed = clock_gettime(CLOCK_REALTIME, &precise);
+    now->tv_sec = precise.tv_sec;
+    now->tv_usec = precise.tv_nsec / 1000;
+    return failed;
+}
+
+time_t time(time_t *out) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (out) *out = now.tv_sec;
+    return now.tv_sec;
+}
+"#;
+
+/// The library, made in this directory; `None` where nothing compiles it.
+pub fn library(dir: &Path) -> Option<PathBuf> {
+    let (source, library) = (dir.join("clock.c"), dir.join("clock.so"));
+    fs::write(&source, SHIM).ok()?;
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .arg("-ldl")
+        .status();
+    compiled
+        .is_ok_and(|status| status.success())
+        .then_some(library)
+}
