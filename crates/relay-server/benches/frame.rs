@@ -70,6 +70,8 @@ fn relay(viewers: u16) -> Relay {
         model: "none".to_owned(),
         demo: false,
         plain_viewers: viewers.into(),
+        private: false,
+        stream: protocol::label::StreamId(1),
         plain_egress: u64::MAX,
     };
     let mut relay = Relay::new(rules, Instant::now());

@@ -7,6 +7,7 @@ use clap::{Parser, ValueEnum};
 use platform::config::{Common, Size};
 use protocol::RELAY_PORT;
 use protocol::schedule::Every;
+use protocol::ticket::{BadHost, Host};
 
 use crate::detect::yolo;
 
@@ -57,9 +58,12 @@ pub struct Args {
     /// Where the relay keeps what outlives a restart; without this flag ~/.local/state/sightline
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// Host that tickets name, where this machine does not know its own address
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub advertise: Option<String>,
+    /// Make new tokens and a new certificate: all tickets given away before are void; with --private
+    #[arg(long)]
+    pub rotate: bool,
+    /// Host that tickets name, where this machine does not know its own address; with --private
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = advertise)]
+    pub advertise: Option<Advertise>,
     /// Places for plain viewers; 0 closes the door
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=10_000))]
     pub plain_viewers: u16,
@@ -117,6 +121,15 @@ impl std::str::FromStr for NetSize {
     }
 }
 
+/// `--advertise`: a host, and its port where that is another than the one listened on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advertise {
+    /// The host, at [`RELAY_PORT`] where no port was given.
+    pub host: Host,
+    /// Whether one was.
+    pub port_given: bool,
+}
+
 /// `--http`; `None` is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Http(pub Option<SocketAddr>);
@@ -170,14 +183,9 @@ impl Args {
         let unbuilt =
             |what: &str, instead: &str| Err(format!("{what} is not built yet; {instead}"));
         match () {
-            () if self.private => unbuilt(
-                "--private",
-                "a firewall or --plain-viewers 0 closes the door",
-            ),
-            () if self.advertise.is_some() => unbuilt(
-                "--advertise",
-                "tickets, which would name that host, are to come",
-            ),
+            () if self.rotate && !self.private => {
+                Err("--rotate makes new tickets, so it needs --private".to_owned())
+            }
             () if self.http.0.is_some() => unbuilt("the web door (--http)", "use --http off"),
             () if self.overlay == Overlay::Hold => {
                 unbuilt("--overlay hold", "use every-nth or none")
@@ -194,6 +202,15 @@ fn listen(s: &str) -> Result<SocketAddr, String> {
     let alone = |ip: IpAddr| SocketAddr::new(ip, RELAY_PORT);
     s.parse().or_else(|_| s.parse().map(alone)).map_err(|_| {
         "an IP address of this machine and a port, as in 0.0.0.0:8081 or [::]:8081".to_owned()
+    })
+}
+
+fn advertise(s: &str) -> Result<Advertise, String> {
+    let host: Host = s.parse().map_err(|why: BadHost| why.to_string())?;
+    let bare = host.name() == s || host.name() == format!("[{s}]");
+    Ok(Advertise {
+        host,
+        port_given: !bare,
     })
 }
 

@@ -1,25 +1,54 @@
-//! What the loop hears from its threads and from the viewers' sockets.
+//! What the loop hears: from the port, the doors and its threads.
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use protocol::label::{CameraName, StreamId};
+use protocol::native::{Facts, Refusal};
+use tokio::sync::oneshot;
 
-use crate::relay::{Answer, Burn};
+use crate::feeds::Subscription;
+use crate::relay::{Answer, Burn, ScreenId};
 
 /// Events that may wait for the loop.
 pub const EVENTS: usize = 256;
 
-/// What comes from elsewhere than the main socket.
+/// What happened.
 #[derive(Debug)]
 pub enum Event {
-    /// A datagram on a viewer's socket.
+    /// A datagram at the plain door.
     Datagram(SocketAddr, Bytes),
-    /// A viewer's host says that nobody listens there.
+    /// A plain viewer's host says that nobody listens there.
     Gone(SocketAddr),
+    /// Somebody at the native door wants to send.
+    Sender(Knock),
+    /// It sent what should be a frame of its camera.
+    Sent(SocketAddr, CameraName, Bytes),
+    /// It says something of itself.
+    Facts(SocketAddr, Facts),
+    /// It has gone.
+    SenderLeft(SocketAddr),
+    /// Somebody wants to watch a camera, or the first that is live.
+    Screen(ScreenId, Option<CameraName>, oneshot::Sender<Subscription>),
+    /// It watches no more.
+    ScreenLeft(ScreenId),
     /// The model has answered.
     Answered(Answer),
     /// Boxes have been drawn, or could not be.
     Burned(Burn, Option<Bytes>),
     /// The model's thread is gone.
     ModelDied,
+}
+
+/// A sender that wants to come in.
+#[derive(Debug)]
+pub struct Knock {
+    /// Where its connection began: what it is known by.
+    pub from: SocketAddr,
+    /// The camera that it is.
+    pub camera: CameraName,
+    /// The stream in its labels.
+    pub stream: Option<StreamId>,
+    /// The cameras that are live, or why not.
+    pub reply: oneshot::Sender<Result<Vec<String>, Refusal>>,
 }

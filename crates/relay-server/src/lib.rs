@@ -1,33 +1,46 @@
 //! Sightline's relay: frames in, frames and boxes out, now.
 //!
 //! ```text
-//!            +------ serve: one loop, moves bytes ------+        model thread: JPEG -> boxes
-//!  UDP 8081  |  door --> relay (PURE: decides) --> door | <---->
-//!            +------------------------------------------+        overlay thread: JPEG + boxes -> JPEG
+//!            +------- serve: one loop, moves bytes -------+        model thread: JPEG -> boxes
+//!  UDP 8081  |  doors --> relay (PURE: decides) --> doors | <---->
+//!            +----------------------------|---------------+        overlay thread: JPEG + boxes -> JPEG
+//!                                         +--> feeds: each camera's newest frame --> a task a native viewer
 //! ```
 
+pub mod access;
 pub mod args;
 pub mod detect;
 pub mod door;
 pub mod event;
+pub mod feeds;
 pub mod places;
 pub mod relay;
 pub mod serve;
 pub mod sink;
 pub mod worker;
 
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use ::native::client::DONE;
+use ::native::endpoint::{self, Recognition};
 use anyhow::Context as _;
-use platform::{jpeg, report, signals, udp};
+use platform::{directories, jpeg, report, signals, udp};
+use protocol::label::StreamId;
+use protocol::ticket::Host;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::args::{Args, ModelChoice, Overlay};
+use crate::access::Access;
+use crate::args::{Advertise, Args, ModelChoice, Overlay};
 use crate::detect::{Detector, Model, Settings, runtime};
-use crate::door::Door;
+use crate::door::port::Port;
+use crate::door::{native, plain};
 use crate::event::EVENTS;
+use crate::feeds::Feeds;
 use crate::relay::{Relay, Rules};
 use crate::serve::{Figures, Server};
 
@@ -36,7 +49,9 @@ const MODEL: &str = "models/yolov5n.onnx";
 /// A receive buffer below this holds less than half a second of a camera's largest frames.
 const SMALL_BUFFER: usize = 1 << 20;
 /// How long a stop waits for the inference that runs and for detections to reach their file.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const PATIENCE: Duration = Duration::from_millis(1200);
+/// How long a stop waits for peers to hear of it.
+const LAST_WORD: Duration = Duration::from_millis(200);
 
 /// Runs the relay until it is told to stop.
 ///
@@ -58,7 +73,10 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let stop = signals::stop_on_signals()?;
     jpeg::single_threaded()?;
     let (tell, events) = mpsc::channel(EVENTS);
-    let door = Door::open(args.listen, tell.clone())?;
+    let state = directories::state(args.state.as_deref());
+    let access = Access::open(state.as_deref(), args.private, args.rotate)?;
+    let port = Port::open(args.listen, Recognition::of(&access.identity), tell.clone())?;
+    let port = Arc::new(port);
     let sink = args.detections.as_deref().map(sink::open).transpose()?;
     let chosen = model(args)?;
     let model = match chosen.clone() {
@@ -72,22 +90,38 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         }
     };
     let mut relay = Relay::new(rules(args, chosen.as_ref()), Instant::now());
-    let places = places::file(args.state.as_deref(), args.listen.port());
+    let places = places::file(state.as_deref(), args.listen.port());
     if let Some(file) = &places {
         relay.restore(places::load(file, SystemTime::now()), Instant::now());
     }
+    let quic =
+        endpoint::server(port.clone(), &access.identity).context("opening the native door")?;
+    let native = Arc::new(native::Door::new(access, tell.clone()));
     let mut server = Server {
         relay,
-        overlay: worker::overlay(tell)?,
-        door,
+        overlay: worker::overlay(tell.clone())?,
+        plain: plain::Door::new(port, tell),
+        native: native.clone(),
+        feeds: Feeds::default(),
         model,
         sink,
         places: places.map(places::keeper).transpose()?,
         figures: Figures::default(),
     };
-    info!(addr = %server.door.local(), model = %name(chosen.as_ref()), every = %args.every, "listening");
-    advise(args, &server.door);
-    server.run(events, stop).await;
+    let local = server.plain.port().local();
+    info!(addr = %local, model = %name(chosen.as_ref()), every = %args.every, "listening");
+    advise(args, server.plain.port());
+    tickets(args, native.access(), local);
+    tokio::spawn(native.serve(quic.clone()));
+    // As a task like the doors': what runs outside of all tasks is woken by a system call each time.
+    let running = tokio::spawn(async move {
+        server.run(events, stop).await;
+        server
+    });
+    let server = running.await.context("the loop panicked")?;
+    // Peers that hear it look for another way at once, and do not wait for a timeout.
+    quic.close(DONE, b"the relay stops");
+    let _ = timeout(LAST_WORD, quic.wait_idle()).await;
     let report = server.close(PATIENCE);
     if args.common.report {
         report::print(&report);
@@ -136,6 +170,9 @@ fn rules(args: &Args, model: Option<&Model>) -> Rules {
         demo: model == Some(&Model::Demo),
         plain_viewers: args.plain_viewers.into(),
         plain_egress: (args.plain_egress * 1e6) as u64,
+        private: args.private,
+        // Without random numbers two runs of this relay look like one to a viewer, and nothing worse.
+        stream: StreamId(getrandom::u64().unwrap_or_default()),
     }
 }
 
@@ -144,21 +181,63 @@ fn name(model: Option<&Model>) -> String {
 }
 
 /// What an operator should know at the start.
-fn advise(args: &Args, door: &Door) {
-    if args.plain_viewers > 0 && !args.listen.ip().is_loopback() {
+fn advise(args: &Args, port: &Port) {
+    if !args.private && !args.listen.ip().is_loopback() {
         warn!(
-            "open to all: whoever reaches UDP port {} can watch; a firewall closes it, or --plain-viewers 0",
-            door.local().port()
+            "open to all: whoever reaches UDP port {} can watch, and send; --private lets in nobody without a ticket",
+            port.local().port()
         );
     }
     if args.model == Some(ModelChoice::None) && args.detections.is_some() {
         warn!("--model none finds nothing, so nothing will be written for --detections");
     }
-    if door.receive_buffer < SMALL_BUFFER {
+    if port.receive_buffer < SMALL_BUFFER {
         warn!(
-            granted = door.receive_buffer,
+            granted = port.receive_buffer,
             "the kernel grants a small receive buffer, so bursts of large frames may be lost; sysctl -w net.core.rmem_max={} cures it",
             udp::RECEIVE_BUFFER
         );
     }
+}
+
+/// Two lines ready to paste.
+fn tickets(args: &Args, access: &Access, local: SocketAddr) {
+    let host = match &args.advertise {
+        Some(Advertise {
+            host,
+            port_given: true,
+        }) => host.clone(),
+        Some(Advertise {
+            host,
+            port_given: false,
+        }) => host.clone().at(local.port()),
+        None => own_host(local),
+    };
+    let Some((send, view)) = access.tickets(&host) else {
+        return;
+    };
+    info!("private; the two tickets, to be kept like passwords:");
+    info!("pi-sender --server '{send}'");
+    info!("viewer --server '{view}'");
+    if args.advertise.is_none() {
+        info!(
+            "the host in them is this machine's own address; --advertise HOST names another, as a machine behind NAT needs"
+        );
+    }
+}
+
+/// Where this machine may be found: the address that was asked for, else the one from which it speaks to the world.
+fn own_host(local: SocketAddr) -> Host {
+    let route = || -> std::io::Result<SocketAddr> {
+        let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        // Documentation's address (RFC 5737): connecting a UDP socket chooses a route and sends nothing.
+        probe.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        probe.local_addr()
+    };
+    let ip = match local.ip() {
+        ip if !ip.is_unspecified() => ip,
+        _ => route().map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip()),
+    };
+    let address = SocketAddr::new(ip, local.port()).to_string();
+    address.parse().expect("an address is a host")
 }

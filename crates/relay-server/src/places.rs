@@ -7,21 +7,17 @@ use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
 use anyhow::Context as _;
-use platform::directories;
 
 use crate::worker::Worker;
 
 /// A relay that was away for longer has nobody to come back to: routers forget a silent mapping after 30 to 120 s.
 const REMEMBERED: Duration = Duration::from_secs(120);
 
-/// The file for a relay on `port`, below `state` or else the user's state directory; `None` where neither is known, or
-/// the port is any, since then no viewer could find this relay again either.
+/// The file below `state` for a relay on `port`; `None` where there is no such directory, or the port is any, since then
+/// no viewer could find this relay again either.
 pub fn file(state: Option<&Path>, port: u16) -> Option<PathBuf> {
-    let user = || Some(directories::user("XDG_STATE_HOME", ".local/state")?.join("sightline"));
-    let directory = state.map(Path::to_owned).or_else(user);
-    directory
-        .filter(|_| port != 0)
-        .map(|directory| directory.join(format!("viewers-{port}")))
+    let state = state.filter(|_| port != 0)?;
+    Some(state.join(format!("viewers-{port}")))
 }
 
 /// Who had a place when the file was last written, if that is not too long ago.

@@ -1,20 +1,26 @@
 //! The loop that moves bytes and decides nothing: datagrams, answers and time into the [`Relay`], its actions out.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
+use ::native::client::wall_us;
 use bytes::Bytes;
 use platform::report::Percentiles;
 use protocol::datagram::{MAX_DATAGRAM, Reason};
 use protocol::detections::Detections;
+use protocol::label::CameraName;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::door::{Door, Sent};
-use crate::event::Event;
+use crate::door::native;
+use crate::door::plain::{self, Sent};
+use crate::event::{Event, Knock};
+use crate::feeds::Feeds;
 use crate::relay::{Action, Burn, Forward, Job, Note, Relay};
 use crate::worker::Worker;
 
@@ -26,8 +32,12 @@ const SUMMARY: Duration = Duration::from_secs(10);
 pub struct Server {
     /// Decides.
     pub relay: Relay,
-    /// Sends and receives.
-    pub door: Door,
+    /// The plain viewers.
+    pub plain: plain::Door,
+    /// The native door, of which only figures are needed here: it serves itself.
+    pub native: Arc<native::Door>,
+    /// What screens see.
+    pub feeds: Feeds,
     /// The model's thread, where there is a model.
     pub model: Option<Worker<Job>>,
     /// The drawing thread.
@@ -58,25 +68,37 @@ impl Server {
         summary.tick().await;
         let mut said = Summary::default();
         self.act();
+        // Set again only when the next thing is due before it rings: to set a timer may cost a system call.
+        let mut alarm = pin!(sleep(SUMMARY));
         loop {
-            let deadline = self.relay.deadline();
+            if let Some(deadline) = self.relay.deadline()
+                && deadline < alarm.deadline().into_std()
+            {
+                alarm.as_mut().reset(deadline.into());
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
-                (from, bytes) = self.door.receive() => self.datagram(from, bytes),
                 Some(event) = events.recv() => self.event(event),
-                () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {}
+                () = &mut alarm => alarm.as_mut().reset(tokio::time::Instant::now() + SUMMARY),
                 _ = summary.tick() => {
                     said = self.summarise(&said);
                     self.keep_places();
                 }
             }
-            self.relay.tick(Instant::now());
+            let now = Instant::now();
+            if self
+                .relay
+                .deadline()
+                .is_some_and(|deadline| deadline <= now)
+            {
+                self.relay.tick(now);
+            }
             self.act();
         }
     }
 
     /// Lets the threads finish, and gives the object of `--report`.
-    pub fn close(self, patience: Duration) -> Value {
+    pub fn close(mut self, patience: Duration) -> Value {
         let report = self.report();
         let deadline = Instant::now() + patience;
         if let Some(model) = self.model {
@@ -92,12 +114,21 @@ impl Server {
         report
     }
 
-    fn report(&self) -> Value {
+    fn report(&mut self) -> Value {
+        let waited = self
+            .native
+            .traffic
+            .forward
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.figures.forward.merge(&waited);
+        drop(waited);
         let counts = self.relay.counts();
         json!({
             "received": counts.received,
-            "forwarded": self.figures.forwarded,
+            "forwarded": self.forwarded(),
             "dropped": counts.dropped,
+            "overrun": self.plain.port().overrun(),
             "inferred": counts.inferred,
             "inference_ms_p50": self.figures.inference.ms(50.0),
             "inference_ms_p99": self.figures.inference.ms(99.0),
@@ -107,24 +138,40 @@ impl Server {
             "not_inferred": counts.not_inferred,
             "undecodable": counts.undecodable,
             "over_egress": counts.over_egress,
-            "not_forwarded": self.figures.not_forwarded,
+            "not_forwarded": self.not_forwarded(),
             "detections_lost": self.figures.detections_lost,
         })
     }
 
-    fn datagram(&mut self, from: SocketAddr, bytes: Bytes) {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let wall_us = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
-        self.relay.datagram(from, bytes, wall_us, Instant::now());
+    /// Frames that left for a viewer, at either door.
+    fn forwarded(&self) -> u64 {
+        self.figures.forwarded + self.native.traffic.flow.figures().sent
+    }
+
+    /// Frames that a viewer's path or host did not take in time.
+    fn not_forwarded(&self) -> u64 {
+        let native = self.native.traffic.flow.figures();
+        self.figures.not_forwarded + native.skipped + native.expired
     }
 
     fn event(&mut self, event: Event) {
         let now = Instant::now();
         match event {
-            Event::Datagram(from, bytes) => self.datagram(from, bytes),
+            Event::Datagram(from, bytes) => self.relay.datagram(from, bytes, wall_us(), now),
             Event::Gone(viewer) => self.relay.unreachable(viewer),
+            Event::Sender(knock) => self.knock(knock, now),
+            Event::Sent(from, camera, bytes) => {
+                self.relay.sent(from, &camera, bytes, wall_us(), now);
+            }
+            Event::Facts(from, facts) => self.relay.facts(from, facts),
+            Event::SenderLeft(from) => self.relay.sender_left(from),
+            Event::Screen(screen, camera, reply) => {
+                let camera = camera.as_ref().map(CameraName::as_str);
+                // Who has gone meanwhile says so next.
+                let _ = reply.send(self.feeds.subscribe(camera));
+                self.relay.screen_joined(screen, camera.map(str::to_owned));
+            }
+            Event::ScreenLeft(screen) => self.relay.screen_left(screen),
             Event::Answered(answer) => {
                 if let Some(found) = &answer.found {
                     self.figures.inference.add(found.took);
@@ -139,14 +186,28 @@ impl Server {
         }
     }
 
+    fn knock(
+        &self,
+        Knock {
+            from,
+            camera,
+            stream,
+            reply,
+        }: Knock,
+        now: Instant,
+    ) {
+        let verdict = self.relay.sender(from, &camera, stream, now);
+        let _ = reply.send(verdict.map(|()| self.feeds.live()));
+    }
+
     fn act(&mut self) {
         while let Some(action) = self.relay.next_action() {
             match action {
                 Action::Forward(forward) => self.forward(&forward),
-                Action::Reply(to, control) => self.door.reply(to, &control.write()),
+                Action::Reply(to, control) => self.plain.port().reply(to, &control.write()),
                 Action::Join(viewer) => self.join(viewer),
                 Action::Leave(viewer) => {
-                    self.door.leave(viewer);
+                    self.plain.leave(viewer);
                     self.keep_places();
                     info!(%viewer, "viewer left");
                 }
@@ -158,6 +219,9 @@ impl Server {
                 Action::Burn(burn) => {
                     self.overlay.give(burn);
                 }
+                Action::Publish(frame) => self.feeds.publish(frame),
+                Action::Facts(camera, facts) => self.feeds.facts(&camera, facts),
+                Action::Cameras(cameras) => self.feeds.set_live(cameras),
                 Action::Tell(message) => self.tell(&message),
                 Action::Note(note) => say(&note),
             }
@@ -166,7 +230,7 @@ impl Server {
 
     fn forward(&mut self, forward: &Forward) {
         for &viewer in &forward.viewers {
-            match self.door.send(viewer, &forward.jpeg) {
+            match self.plain.send(viewer, &forward.jpeg) {
                 Sent::Yes => self.figures.forwarded += 1,
                 Sent::Full | Sent::No => self.figures.not_forwarded += 1,
                 Sent::Gone => {
@@ -188,14 +252,17 @@ impl Server {
     }
 
     fn tell(&mut self, message: &Detections) {
+        let mut line = message.to_json();
+        self.feeds
+            .tell(&message.camera, &Bytes::from(format!("{line}\n")));
         if let Some(sink) = &self.sink {
-            let written = sink.give(message.to_json());
+            let written = sink.give(std::mem::take(&mut line));
             self.figures.detections_lost += u64::from(!written);
         }
     }
 
     fn join(&mut self, viewer: SocketAddr) {
-        match self.door.join(viewer) {
+        match self.plain.join(viewer) {
             Ok(()) => {
                 self.keep_places();
                 info!(%viewer, "viewer joined");
@@ -212,12 +279,18 @@ impl Server {
         let counts = self.relay.counts();
         let now = Summary {
             received: counts.received,
-            forwarded: self.figures.forwarded,
+            forwarded: self.forwarded(),
             inferred: counts.inferred,
-            unsent: counts.over_egress + self.figures.not_forwarded,
+            unsent: counts.over_egress + self.not_forwarded(),
             dropped: counts.dropped.values().sum(),
         };
-        if now != *last || self.relay.viewers() > 0 {
+        let (plain, native) = self.relay.viewers();
+        let cameras = self.relay.live_cameras(Instant::now());
+        let cameras: Vec<_> = cameras
+            .into_iter()
+            .map(|name| self.feeds.describe(name))
+            .collect();
+        if now != *last || plain + native > 0 {
             info!(
                 received = now.received - last.received,
                 forwarded = now.forwarded - last.forwarded,
@@ -225,8 +298,9 @@ impl Server {
                 unsent = now.unsent - last.unsent,
                 dropped = now.dropped - last.dropped,
                 dropped_in_all = ?counts.dropped,
-                viewers = self.relay.viewers(),
-                cameras = ?self.relay.live_cameras(Instant::now()),
+                viewers = plain + native,
+                native,
+                ?cameras,
                 "last 10 s"
             );
         }

@@ -18,6 +18,7 @@ mod forwarding;
 mod machine;
 mod media;
 mod memory;
+mod native;
 mod peer;
 mod programs;
 mod sender;
@@ -79,9 +80,10 @@ impl Run {
 
 type Part = (&'static str, fn(&mut Run));
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("forwarding", forwarding::measure),
     ("fanout", fanout::measure),
+    ("native", native::measure),
     ("detector", detector::measure),
     ("accuracy", accuracy::measure),
     ("sender", sender::measure),

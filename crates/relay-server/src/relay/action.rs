@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use protocol::control::Control;
 use protocol::detections::{Detection, Detections};
+use protocol::label::{Label, StreamId};
+use protocol::native::Facts;
 use protocol::schedule::Every;
 
 use super::camera::{Arrival, CameraId};
@@ -28,6 +30,10 @@ pub struct Rules {
     pub plain_viewers: usize,
     /// What all plain viewers together may be sent, in bits per second.
     pub plain_egress: u64,
+    /// Whether the plain door is shut.
+    pub private: bool,
+    /// The stream in the labels of frames that came without one.
+    pub stream: StreamId,
 }
 
 /// What the shell is to do, in this order.
@@ -45,8 +51,14 @@ pub enum Action {
     Infer(Job),
     /// Draw boxes on a frame.
     Burn(Burn),
-    /// Write a detections message.
+    /// Hand a frame to the screens.
+    Publish(Publish),
+    /// Write a detections message, and hand it to the screens.
     Tell(Detections),
+    /// What a camera's sender says of itself.
+    Facts(String, Facts),
+    /// These cameras are live now.
+    Cameras(Vec<String>),
     /// Tell the operator.
     Note(Note),
 }
@@ -60,6 +72,23 @@ pub struct Forward {
     pub viewers: Vec<SocketAddr>,
     /// When it came, where it goes on as it came and was not held: its forwarding delay is measured.
     pub passed_through: Option<Instant>,
+}
+
+/// A frame for whoever watches at the native door or in a browser: untouched, and at once.
+#[derive(Debug, PartialEq)]
+pub struct Publish {
+    /// Whose.
+    pub camera: String,
+    /// Whether it is the camera of those who named none.
+    pub shown: bool,
+    /// Whether newer ones have been published before.
+    pub late: bool,
+    /// The JPEG.
+    pub jpeg: Bytes,
+    /// The label to write into it, where it came without one.
+    pub label: Option<Label>,
+    /// When it came.
+    pub arrived: Instant,
 }
 
 /// A frame for the model.

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use protocol::datagram::Frame;
 use protocol::detections::Detection;
-use protocol::label::{Label, StreamId};
+use protocol::label::{CameraName, StreamId};
+use protocol::order::{Order, Place};
 
 use super::{Job, Note};
 
@@ -21,6 +22,8 @@ const LIVE: Duration = Duration::from_secs(3);
 const RESTART: Duration = Duration::from_millis(300);
 /// Taken for the frame interval until there are two frames: the tutorial's.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// Between two words to a sender that the native door is open.
+const UPGRADE: Duration = Duration::from_secs(5);
 /// Most cameras remembered; a spoofed flood of sources reaches this and no further.
 const CAMERAS: usize = 64;
 
@@ -50,15 +53,18 @@ impl Arrival {
 /// One camera.
 #[derive(Debug)]
 pub(super) struct Camera {
-    pub(super) name: String,
+    pub(super) name: CameraName,
     /// Where its frames come from now.
     source: Source,
+    /// That source has said good-bye.
+    left: bool,
+    upgraded: Option<Instant>,
     /// Its name is its label's, and not one that the relay gave to an address.
     named: bool,
     last: Instant,
     /// Smoothed time between frames.
     interval: Option<Duration>,
-    last_seq: Option<u64>,
+    order: Order,
     stranger_noted: bool,
     pub(super) sight: Sight,
     /// Frames accepted.
@@ -107,10 +113,20 @@ pub(super) struct Held {
     pub(super) ready: Option<Bytes>,
 }
 
+/// Where a camera's frames come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Source {
-    address: SocketAddr,
-    stream: Option<StreamId>,
+pub(super) struct Source {
+    /// At the native door the one with which the connection began, which stands for it whatever routers do later.
+    pub(super) address: SocketAddr,
+    pub(super) stream: Option<StreamId>,
+    pub(super) door: Door,
+}
+
+/// How a camera's frames come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    Plain,
+    Native,
 }
 
 /// How a frame was let in.
@@ -119,6 +135,8 @@ pub(super) enum Admission {
     Known,
     Appeared,
     Moved,
+    /// Good, but its successors came first: for those who can still use it.
+    Late,
 }
 
 /// Why a good frame is nobody's.
@@ -128,6 +146,8 @@ pub(super) enum Refusal {
     Stranger(Option<Note>),
     /// Not newer than the last one: reordered or doubled on the way.
     Late,
+    /// Its label names another camera than its sender's hello.
+    Misnamed,
     /// There are too many cameras.
     TooMany,
 }
@@ -137,6 +157,7 @@ impl Refusal {
         match self {
             Self::Stranger(_) => "stranger",
             Self::Late => "late",
+            Self::Misnamed => "misnamed",
             Self::TooMany => "too_many_cameras",
         }
     }
@@ -144,20 +165,22 @@ impl Refusal {
     pub(super) fn into_note(self) -> Option<Note> {
         match self {
             Self::Stranger(note) => note,
-            Self::Late | Self::TooMany => None,
+            Self::Late | Self::Misnamed | Self::TooMany => None,
         }
     }
 }
 
 impl Camera {
-    fn new(name: String, named: bool, source: Source, now: Instant) -> Self {
+    fn new(name: CameraName, named: bool, source: Source, now: Instant) -> Self {
         Self {
             name,
             source,
+            left: false,
+            upgraded: None,
             named,
             last: now,
             interval: None,
-            last_seq: None,
+            order: Order::default(),
             stranger_noted: false,
             sight: Sight::default(),
             accepted: 0,
@@ -168,7 +191,35 @@ impl Camera {
     }
 
     pub(super) fn is_live(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.last) < LIVE
+        now < self.ends()
+    }
+
+    /// When it will not be live any more, unless another frame comes.
+    pub(super) fn ends(&self) -> Instant {
+        self.last + LIVE
+    }
+
+    /// Whether its frames come from here.
+    pub(super) fn is_from(&self, address: SocketAddr, door: Door) -> bool {
+        (self.source.address, self.source.door) == (address, door)
+    }
+
+    /// Its sender has gone.
+    pub(super) fn leave(&mut self) {
+        self.left = true;
+    }
+
+    /// Whether its sender is to be told now that the native door is open: where it is one of ours and uses the plain one.
+    pub(super) fn upgrade(&mut self, now: Instant) -> bool {
+        let due = self.named
+            && self.source.door == Door::Plain
+            && self
+                .upgraded
+                .is_none_or(|at| now.saturating_duration_since(at) >= UPGRADE);
+        if due {
+            self.upgraded = Some(now);
+        }
+        due
     }
 
     /// How long a frame may be held: most of the interval, and not all of it, since a viewer shows the newest frame only
@@ -185,7 +236,7 @@ impl Camera {
     /// Whether this is the camera of such a frame, whoever holds its place.
     fn is_of(&self, name: Option<&str>, host: IpAddr) -> bool {
         match name {
-            Some(name) => self.name == name,
+            Some(name) => self.name.as_str() == name,
             None => !self.named && self.source.address.ip() == host,
         }
     }
@@ -194,11 +245,19 @@ impl Camera {
     fn reserved(&self, source: Source) -> Duration {
         match self.source {
             own if own == source => Duration::ZERO,
+            // Nobody else on that host knows the number of the stream: it comes through the other door now.
+            own if own.is_stream_of(source) && own.door != source.door => Duration::ZERO,
+            own if own.address.ip() == source.address.ip() && self.left => Duration::ZERO,
             own if own.address.ip() == source.address.ip() => {
                 RESTART.max(3 * self.interval()).min(LIVE)
             }
             _ => LIVE,
         }
+    }
+
+    /// Whether frames of `source` would be let into the place now.
+    pub(super) fn is_open_to(&self, source: Source, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) >= self.reserved(source)
     }
 
     /// Lets a frame into the place, or says why not.
@@ -208,36 +267,41 @@ impl Camera {
         seq: Option<u64>,
         now: Instant,
     ) -> Result<Admission, Refusal> {
-        let silence = now.saturating_duration_since(self.last);
-        if silence < self.reserved(source) {
+        if !self.is_open_to(source, now) {
             let first = !std::mem::replace(&mut self.stranger_noted, true);
-            let note = first.then(|| Note::Stranger(self.name.clone(), source.address));
+            let note = first.then(|| Note::Stranger(self.name.to_string(), source.address));
             return Err(Refusal::Stranger(note));
         }
+        let silence = now.saturating_duration_since(self.last);
         let moved = source != self.source;
+        // The same stream goes on by another way: its numbers do too.
+        let mut order = if !moved || self.source.is_stream_of(source) {
+            self.order
+        } else {
+            Order::default()
+        };
+        let place = seq.map_or(Place::Newest(0), |seq| order.note(seq));
+        match place {
+            Place::Newest(_) => {}
+            Place::Late if source.door == Door::Native && !moved => {}
+            Place::Late | Place::Over => return Err(Refusal::Late),
+        }
+        let newest = matches!(place, Place::Newest(_));
         if moved {
-            let name = std::mem::take(&mut self.name);
-            let accepted = self.accepted;
-            let interval = self.interval;
-            *self = Self::new(name, self.named, source, now);
-            (self.accepted, self.interval) = (accepted, interval);
-        } else if self.accepted > 0 {
-            if self
-                .last_seq
-                .zip(seq)
-                .is_some_and(|(last, seq)| seq <= last)
-            {
-                return Err(Refusal::Late);
-            }
+            let next = Self::new(self.name.clone(), self.named, source, now);
+            let old = std::mem::replace(self, next);
+            (self.accepted, self.interval) = (old.accepted, old.interval);
+        } else if self.accepted > 0 && newest {
             self.smooth(silence);
         }
         self.last = now;
-        self.last_seq = seq.or(self.last_seq);
-        self.accepted += 1;
-        Ok(if moved {
-            Admission::Moved
-        } else {
-            Admission::Known
+        self.left = false;
+        self.order = order;
+        self.accepted += u64::from(newest);
+        Ok(match place {
+            _ if moved => Admission::Moved,
+            Place::Newest(_) => Admission::Known,
+            _ => Admission::Late,
         })
     }
 
@@ -250,6 +314,13 @@ impl Camera {
     }
 }
 
+impl Source {
+    fn is_stream_of(self, other: Self) -> bool {
+        self.stream.is_some()
+            && (self.stream, self.address.ip()) == (other.stream, other.address.ip())
+    }
+}
+
 /// All cameras, in order of appearance.
 #[derive(Debug, Default)]
 pub(super) struct Cameras(Vec<Camera>);
@@ -258,26 +329,18 @@ impl Cameras {
     /// Finds or makes the camera of a frame, and counts the frame.
     pub(super) fn admit(
         &mut self,
-        from: SocketAddr,
-        label: Option<&Label>,
+        source: Source,
+        name: Option<&CameraName>,
+        seq: Option<u64>,
         now: Instant,
     ) -> Result<(CameraId, Admission), Refusal> {
-        let source = Source {
-            address: from,
-            stream: label.map(|label| label.stream),
-        };
-        let name = label.map(|label| label.camera.as_str());
-        let seq = label.map(|label| label.seq);
-        if let Some(index) = self
-            .0
-            .iter()
-            .position(|camera| camera.is_of(name, from.ip()))
-        {
+        if let Some(CameraId(index)) = self.find(name, source.address.ip()) {
             let admission = self.0[index].admit(source, seq, now)?;
             return Ok((CameraId(index), admission));
         }
-        let name = name.map_or_else(|| self.free_name(), str::to_owned);
-        let mut camera = Camera::new(name, label.is_some(), source, now);
+        let named = name.is_some();
+        let name = name.cloned().unwrap_or_else(|| self.free_name());
+        let mut camera = Camera::new(name, named, source, now);
         camera.admit(source, seq, now)?;
         let index = self.place(now)?;
         if index == self.0.len() {
@@ -286,6 +349,13 @@ impl Cameras {
             self.0[index] = camera;
         }
         Ok((CameraId(index), Admission::Appeared))
+    }
+
+    /// The camera of such a frame.
+    pub(super) fn find(&self, name: Option<&CameraName>, host: IpAddr) -> Option<CameraId> {
+        let name = name.map(CameraName::as_str);
+        let found = self.0.iter().position(|camera| camera.is_of(name, host));
+        found.map(CameraId)
     }
 
     /// The camera that plain viewers see: the first one that is live.
@@ -333,10 +403,10 @@ impl Cameras {
     }
 
     /// The first of `cam1`, `cam2`, ... that no camera has.
-    fn free_name(&self) -> String {
-        let taken = |name: &String| self.0.iter().any(|camera| camera.name == *name);
+    fn free_name(&self) -> CameraName {
+        let taken = |name: &CameraName| self.0.iter().any(|camera| camera.name == *name);
         (1..)
-            .map(|n| format!("cam{n}"))
+            .filter_map(|n| format!("cam{n}").parse().ok())
             .find(|name| !taken(name))
             .expect("fewer than 64 names are taken")
     }

@@ -6,6 +6,7 @@
 //!                                                    held --> Infer --> boxes --> Burn --> Forward
 //!                                                      |next frame, or one interval
 //!                                                      +---------------------------------> Forward as it came
+//!  stream of the native door --> the same scan, place and count;  and every frame --------> Publish to the screens
 //! ```
 //!
 //! A frame is held only while it could still be the newest, and for three quarters of the frame interval at most, so that
@@ -16,6 +17,9 @@
 mod action;
 mod camera;
 mod egress;
+mod hold;
+mod native;
+mod screens;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -24,13 +28,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{self, Datagram, Frame, Reason};
-use protocol::detections::{Detection, Detections, Kind};
+use protocol::detections::{Detections, Kind};
 use protocol::handshake::{Ask, Grant, Leases};
+use protocol::label::{CameraName, Label};
 
-pub use self::action::{Action, Answer, Burn, Counts, Forward, Found, Job, Note, Rules};
-use self::camera::{Admission, Cameras, Held};
+pub use self::action::{Action, Answer, Burn, Counts, Forward, Found, Job, Note, Publish, Rules};
+use self::camera::{Admission, Cameras, Door, Source};
 pub use self::camera::{Arrival, CameraId};
 use self::egress::Egress;
+pub use self::screens::ScreenId;
+use self::screens::Screens;
+
+/// Between two words to senders that knock at a plain door that is shut.
+const PRIVATE_UPGRADE: Duration = Duration::from_millis(200);
 
 /// The relay's state.
 #[derive(Debug)]
@@ -39,6 +49,11 @@ pub struct Relay {
     cameras: Cameras,
     leases: Leases,
     egress: Egress,
+    screens: Screens,
+    /// The cameras that were live when it was last looked.
+    live: Vec<CameraId>,
+    /// When a sender was last told that only the native door is open.
+    upgraded: Option<Instant>,
     model_is_free: bool,
     /// When the model was handed the frame it works on.
     asked: Instant,
@@ -59,6 +74,9 @@ impl Relay {
             cameras: Cameras::default(),
             leases: Leases::new(rules.plain_viewers),
             egress: Egress::new(rules.plain_egress, now),
+            screens: Screens::default(),
+            live: Vec::new(),
+            upgraded: None,
             model_is_free: true,
             asked: now,
             answer_time: None,
@@ -86,14 +104,25 @@ impl Relay {
     /// A datagram came, at `wall_us` microseconds since the Unix epoch.
     pub fn datagram(&mut self, from: SocketAddr, bytes: Bytes, wall_us: u64, now: Instant) {
         match datagram::classify(&bytes) {
-            Ok(Datagram::Frame(frame)) => self.frame(from, bytes, &frame, wall_us, now),
+            Ok(Datagram::Frame(frame)) if self.rules.private => self.shut(from, &frame, now),
+            Ok(Datagram::Frame(frame)) => {
+                let source = Source {
+                    address: from,
+                    stream: frame.label.as_ref().map(|label| label.stream),
+                    door: Door::Plain,
+                };
+                let name = frame.label.as_ref().map(|label| label.camera.clone());
+                self.frame(source, name.as_ref(), bytes, &frame, wall_us, now);
+            }
+            Ok(Datagram::Request) if self.rules.private => self.counts.drop("private"),
             Ok(Datagram::Request) => {
                 self.ask(from, Ask::Request, now);
             }
             Ok(Datagram::Control(Control::Hello { nonce })) => {
-                let verdict = self.ask(from, Ask::Hello, now);
-                let answer = Control::Accept { nonce, verdict };
-                self.actions.push_back(Action::Reply(from, answer));
+                self.answer(from, Ask::Hello, nonce, now);
+            }
+            Ok(Datagram::Control(Control::Probe { nonce })) => {
+                self.answer(from, Ask::Probe, nonce, now);
             }
             // The relay's own words, come back.
             Ok(Datagram::Control(_)) => self.counts.drop("control"),
@@ -121,7 +150,7 @@ impl Relay {
             Some(found) => {
                 self.counts.inferred += 1;
                 self.look(camera, !found.detections.is_empty());
-                if self.rules.detections_read {
+                if self.are_boxes_read(camera, now) {
                     self.tell(camera, &arrival, &found);
                 }
                 self.boxes(camera, count, found.detections, now);
@@ -142,23 +171,6 @@ impl Relay {
         }
     }
 
-    /// Boxes have been drawn; `jpeg` is `None` where that failed.
-    pub fn burned(&mut self, burn: &Burn, jpeg: Option<Bytes>, now: Instant) {
-        let camera = self.cameras.get_mut(burn.camera);
-        let Some(held) = camera.held.as_mut().filter(|held| held.count == burn.count) else {
-            return;
-        };
-        if burn.own {
-            held.own_boxes = None;
-        } else if held.ready.is_some() {
-            return;
-        }
-        held.ready = jpeg;
-        if burn.own || !held.waits {
-            self.release(burn.camera, now);
-        }
-    }
-
     /// A viewer's host says that nobody listens there.
     pub fn unreachable(&mut self, viewer: SocketAddr) {
         if self.leases.release(viewer) {
@@ -168,6 +180,7 @@ impl Relay {
 
     /// Time has passed; to be called at [`Relay::deadline`].
     pub fn tick(&mut self, now: Instant) {
+        self.look_who_is_live(now);
         for viewer in self.leases.expire(now) {
             self.actions.push_back(Action::Leave(viewer));
         }
@@ -190,7 +203,8 @@ impl Relay {
             .cameras
             .iter()
             .filter_map(|camera| Some(camera.held.as_ref()?.until));
-        held.chain(self.leases.deadline()).min()
+        let live = self.live.iter().map(|id| self.cameras.get(*id).ends());
+        held.chain(live).chain(self.leases.deadline()).min()
     }
 
     /// The next thing to do.
@@ -203,9 +217,9 @@ impl Relay {
         &self.counts
     }
 
-    /// Viewers that hold a place now.
-    pub fn viewers(&self) -> usize {
-        self.leases.viewers().len()
+    /// Viewers at the plain door, and screens, now.
+    pub fn viewers(&self) -> (usize, usize) {
+        (self.leases.viewers().len(), self.screens.len())
     }
 
     /// Name of each camera that is live, and what its frames measure.
@@ -216,7 +230,8 @@ impl Relay {
 
     fn ask(&mut self, viewer: SocketAddr, ask: Ask, now: Instant) -> Verdict {
         match self.leases.ask(viewer, ask, now) {
-            Grant::Renewed => {}
+            Grant::Renewed | Grant::Nothing => {}
+            Grant::Left => self.actions.push_back(Action::Leave(viewer)),
             Grant::Joined => self.actions.push_back(Action::Join(viewer)),
             Grant::Replaced(gone) => {
                 self.actions
@@ -227,29 +242,137 @@ impl Relay {
                 return Verdict::Full;
             }
         }
-        self.counts.viewers_peak = self.counts.viewers_peak.max(self.leases.viewers().len());
+        self.count_viewers();
         Verdict::Welcome
     }
 
-    fn frame(&mut self, from: SocketAddr, jpeg: Bytes, frame: &Frame, wall_us: u64, now: Instant) {
-        let (id, admission) = match self.cameras.admit(from, frame.label.as_ref(), now) {
+    fn count_viewers(&mut self) {
+        let (plain, screens) = self.viewers();
+        self.counts.viewers_peak = self.counts.viewers_peak.max(plain + screens);
+    }
+
+    /// Answers one of our viewers.
+    fn answer(&mut self, viewer: SocketAddr, ask: Ask, nonce: u64, now: Instant) {
+        let verdict = match self.rules.private {
+            true => Verdict::Private,
+            false => self.ask(viewer, ask, now),
+        };
+        let answer = Control::Accept { nonce, verdict };
+        self.actions.push_back(Action::Reply(viewer, answer));
+    }
+
+    /// A frame at a plain door that is shut. A sender of ours learns at the native one that it needs a ticket.
+    fn shut(&mut self, from: SocketAddr, frame: &Frame, now: Instant) {
+        self.counts.drop("private");
+        let quiet = |at: Instant| now.saturating_duration_since(at) >= PRIVATE_UPGRADE;
+        if frame.label.is_some() && self.upgraded.is_none_or(quiet) {
+            self.upgraded = Some(now);
+            self.actions
+                .push_back(Action::Reply(from, Control::Upgrade));
+        }
+    }
+
+    fn frame(
+        &mut self,
+        source: Source,
+        name: Option<&CameraName>,
+        jpeg: Bytes,
+        frame: &Frame,
+        wall_us: u64,
+        now: Instant,
+    ) {
+        let seq = frame.label.as_ref().map(|label| label.seq);
+        let Some((id, admission)) = self.admit(source, name, seq, now) else {
+            return;
+        };
+        let count = self.cameras.get(id).accepted;
+        let arrival = Arrival::of(frame, count, wall_us);
+        let late = admission == Admission::Late;
+        self.publish(id, &jpeg, frame.label.is_none(), late, &arrival, now);
+        if !late {
+            self.look_who_is_live(now);
+            self.pass_on(id, count, jpeg, arrival, now);
+        }
+    }
+
+    /// Finds a frame's camera and counts the frame, or the reason why it is nobody's.
+    fn admit(
+        &mut self,
+        source: Source,
+        name: Option<&CameraName>,
+        seq: Option<u64>,
+        now: Instant,
+    ) -> Option<(CameraId, Admission)> {
+        let from = source.address;
+        let admitted = self.cameras.admit(source, name, seq, now);
+        let (id, admission) = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 self.counts.drop(refusal.reason());
                 self.actions.extend(refusal.into_note().map(Action::Note));
-                return;
+                return None;
             }
         };
         self.counts.received += 1;
         let camera = self.cameras.get_mut(id);
-        let count = camera.accepted;
-        let arrival = Arrival::of(frame, count, wall_us);
-        let name = camera.name.clone();
-        match admission {
-            Admission::Known => {}
-            Admission::Appeared => self.note(Note::CameraAppeared(name, from)),
-            Admission::Moved => self.note(Note::CameraMoved(name, from)),
+        let upgrade = camera.upgrade(now);
+        let name = || camera.name.to_string();
+        let note = match admission {
+            Admission::Known | Admission::Late => None,
+            Admission::Appeared => Some(Note::CameraAppeared(name(), from)),
+            Admission::Moved => Some(Note::CameraMoved(name(), from)),
+        };
+        self.actions.extend(note.map(Action::Note));
+        if upgrade {
+            self.actions
+                .push_back(Action::Reply(from, Control::Upgrade));
         }
+        Some((id, admission))
+    }
+
+    /// Hands a frame to the screens, with the label for one that came without.
+    fn publish(
+        &mut self,
+        id: CameraId,
+        jpeg: &Bytes,
+        bare: bool,
+        late: bool,
+        arrival: &Arrival,
+        now: Instant,
+    ) {
+        let camera = &self.cameras.get(id).name;
+        let label = bare.then(|| Label {
+            stream: self.rules.stream,
+            seq: arrival.seq,
+            captured_us: arrival.captured_us,
+            camera: camera.clone(),
+        });
+        let publish = Publish {
+            camera: camera.to_string(),
+            shown: self.cameras.shown(now) == Some(id),
+            late,
+            jpeg: jpeg.clone(),
+            label,
+            arrived: now,
+        };
+        self.actions.push_back(Action::Publish(publish));
+    }
+
+    /// Tells when a camera begins or ceases to be live.
+    fn look_who_is_live(&mut self, now: Instant) {
+        let cameras = &self.cameras;
+        let live = || cameras.ids().filter(|id| cameras.get(*id).is_live(now));
+        if live().eq(self.live.iter().copied()) {
+            return;
+        }
+        self.live = live().collect();
+        let names = self.live_cameras(now).into_iter().map(str::to_owned);
+        let names = Action::Cameras(names.collect());
+        self.actions.push_back(names);
+    }
+
+    /// Lets a frame go on to the plain viewers, and to the model where it is due.
+    fn pass_on(&mut self, id: CameraId, count: u64, jpeg: Bytes, arrival: Arrival, now: Instant) {
         self.release(id, now);
         match self.purpose(id, count, now) {
             Purpose::None => self.forward(id, jpeg, Some(now), now),
@@ -291,76 +414,16 @@ impl Relay {
         let watched = self.leases.viewers().len() > 0 && self.cameras.shown(now) == Some(id);
         match () {
             () if due && watched && self.rules.burn => Purpose::Burn,
-            () if due && self.rules.detections_read => Purpose::Data,
+            () if due && self.are_boxes_read(id, now) => Purpose::Data,
             () => Purpose::None,
         }
     }
 
-    /// Keeps a frame for boxes: its own where they are `waits`ed for, else those of an earlier frame that came too late for
-    /// it. With both, the older ones are drawn meanwhile, so that there are some to show when its own come too late as well.
-    fn hold(&mut self, id: CameraId, count: u64, jpeg: Bytes, waits: bool, now: Instant) {
-        let blind = self.is_blind(id);
-        let camera = self.cameras.get_mut(id);
-        let late = camera.late_boxes.take();
-        if !waits && late.is_none() {
-            return self.forward(id, jpeg, Some(now), now);
-        }
-        camera.held = Some(Held {
-            count,
-            jpeg: jpeg.clone(),
-            until: now + camera.patience(),
-            waits,
-            own_boxes: None,
-            ready: None,
-        });
-        if let Some(detections) = late {
-            let burn = Burn {
-                camera: id,
-                count,
-                jpeg,
-                detections,
-                own: false,
-                blind,
-            };
-            self.actions.push_back(Action::Burn(burn));
-        }
-    }
-
-    /// The model's boxes for a frame: to be drawn on it while it is held, else on the next one due.
-    fn boxes(&mut self, id: CameraId, count: u64, detections: Vec<Detection>, now: Instant) {
-        let blind = self.is_blind(id);
-        let camera = self.cameras.get_mut(id);
-        let nothing = detections.is_empty() && !blind;
-        let Some(held) = camera.held.as_mut().filter(|held| held.count == count) else {
-            camera.late_boxes = (!nothing).then_some(detections);
-            return;
-        };
-        if nothing {
-            held.ready = None;
-            return self.release(id, now);
-        }
-        held.own_boxes = Some(detections.clone());
-        let jpeg = held.jpeg.clone();
-        let burn = Burn {
-            camera: id,
-            count,
-            jpeg,
-            detections,
-            own: true,
-            blind,
-        };
-        self.actions.push_back(Action::Burn(burn));
-    }
-
-    /// Lets a camera's held frame go, with boxes if they are drawn.
-    fn release(&mut self, id: CameraId, now: Instant) {
-        let camera = self.cameras.get_mut(id);
-        if let Some(held) = camera.held.take() {
-            if held.own_boxes.is_some() {
-                camera.late_boxes = held.own_boxes;
-            }
-            self.forward(id, held.ready.unwrap_or(held.jpeg), None, now);
-        }
+    /// Whether anybody reads this camera's boxes as data.
+    fn are_boxes_read(&self, id: CameraId, now: Instant) -> bool {
+        let name = self.cameras.get(id).name.as_str();
+        let shown = self.cameras.shown(now) == Some(id);
+        self.rules.detections_read || self.screens.watch(name, shown)
     }
 
     fn forward(
@@ -423,7 +486,7 @@ impl Relay {
     fn tell(&mut self, id: CameraId, arrival: &Arrival, found: &Found) {
         let message = Detections {
             v: Detections::VERSION,
-            camera: self.cameras.get(id).name.clone(),
+            camera: self.cameras.get(id).name.to_string(),
             seq: arrival.seq,
             t: arrival.captured_us as f64 / 1e6,
             w: found.width,
@@ -441,7 +504,7 @@ impl Relay {
         let before = self.is_blind(id);
         self.cameras.get_mut(id).sight.looked(found);
         if self.is_blind(id) && !before {
-            let name = self.cameras.get(id).name.clone();
+            let name = self.cameras.get(id).name.to_string();
             self.note(Note::Blind(name));
         }
     }

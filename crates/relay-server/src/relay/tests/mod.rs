@@ -1,9 +1,12 @@
 //! The relay's rules, each by name, in virtual time.
 
+mod native;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use protocol::detections::Detection;
 use protocol::label::{Label, StreamId};
 use testkit::jpeg::Sketch;
 
@@ -32,6 +35,8 @@ fn rules() -> Rules {
         demo: false,
         plain_viewers: 4,
         plain_egress: 20_000_000,
+        private: false,
+        stream: StreamId(0xBEE),
     }
 }
 
@@ -70,6 +75,8 @@ struct Scene {
     sent: Vec<Bytes>,
     jobs: Vec<Job>,
     burns: Vec<Burn>,
+    published: Vec<Publish>,
+    live: Vec<Vec<String>>,
     other: Vec<Action>,
 }
 
@@ -82,6 +89,8 @@ impl Scene {
             sent: Vec::new(),
             jobs: Vec::new(),
             burns: Vec::new(),
+            published: Vec::new(),
+            live: Vec::new(),
             other: Vec::new(),
         }
     }
@@ -172,6 +181,8 @@ impl Scene {
                 Action::Forward(forward) => self.sent.push(forward.jpeg),
                 Action::Infer(job) => self.jobs.push(job),
                 Action::Burn(burn) => self.burns.push(burn),
+                Action::Publish(frame) => self.published.push(frame),
+                Action::Cameras(live) => self.live.push(live),
                 other => self.other.push(other),
             }
         }
@@ -676,7 +687,7 @@ fn a_fifth_viewer_finds_the_door_full_and_is_told() {
         verdict: Verdict::Full,
     };
     assert_eq!(*scene.other.last().unwrap(), Action::Reply(viewer(5), full));
-    assert_eq!(scene.relay.viewers(), 4);
+    assert_eq!(scene.relay.viewers().0, 4);
     scene.relay.unreachable(viewer(2));
     scene.hello(viewer(5));
     let welcome = Control::Accept {
@@ -761,7 +772,7 @@ fn a_viewer_that_falls_silent_is_let_go() {
     scene.hello(viewer(1));
     scene.pass(Duration::from_secs(11));
     assert_eq!(*scene.other.last().unwrap(), Action::Leave(viewer(1)));
-    assert_eq!(scene.relay.viewers(), 0);
+    assert_eq!(scene.relay.viewers().0, 0);
 }
 
 #[test]

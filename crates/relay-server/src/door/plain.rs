@@ -1,4 +1,4 @@
-//! The plain door's sockets: the one on which everybody is heard, and a connected one for each viewer on the same port.
+//! The plain door: a connected socket for each viewer, on the relay's own port.
 //!
 //! A connected socket has a send buffer of its own, so one slow path fills nobody else's; it learns from ICMP that its
 //! viewer is gone; and its datagrams are cut into fragments for its own path. The kernel then delivers what that viewer
@@ -13,7 +13,6 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use anyhow::anyhow;
 use bytes::Bytes;
 use platform::udp;
 use protocol::datagram::MAX_DATAGRAM;
@@ -22,27 +21,21 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::port::{Port, readable};
 use crate::event::Event;
 
 /// The plain door.
 #[derive(Debug)]
 pub struct Door {
-    main: Heard,
-    local: SocketAddr,
+    port: Arc<Port>,
     seats: HashMap<SocketAddr, Seat>,
     events: mpsc::Sender<Event>,
-    buffer: Vec<u8>,
-    /// What the kernel granted for datagrams that wait to be read, in bytes.
-    pub receive_buffer: usize,
 }
-
-/// See [`heard`].
-type Heard = AsyncFd<UdpSocket>;
 
 /// A viewer's socket.
 #[derive(Debug)]
 struct Seat {
-    socket: Arc<Heard>,
+    socket: Arc<AsyncFd<UdpSocket>>,
     reader: JoinHandle<()>,
 }
 
@@ -66,35 +59,18 @@ pub enum Sent {
 }
 
 impl Door {
-    /// Binds the port for this relay alone.
-    ///
-    /// # Errors
-    /// Where the address is not this machine's or the port is taken.
-    pub fn open(listen: SocketAddr, events: mpsc::Sender<Event>) -> anyhow::Result<Self> {
-        let (main, receive_buffer) =
-            bind(listen).map_err(|err| anyhow!("{}", cure(listen, &err)))?;
-        Ok(Self {
-            local: main.get_ref().local_addr()?,
-            main,
+    /// A door without viewers.
+    pub fn new(port: Arc<Port>, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            port,
             seats: HashMap::new(),
             events,
-            buffer: vec![0; MAX_DATAGRAM + 1],
-            receive_buffer,
-        })
-    }
-
-    /// The address in force.
-    pub fn local(&self) -> SocketAddr {
-        self.local
-    }
-
-    /// The next datagram. Errors of the main socket belong to somebody's path and are weather.
-    pub async fn receive(&mut self) -> (SocketAddr, Bytes) {
-        loop {
-            if let Ok((length, from)) = hear(&self.main, &mut self.buffer).await {
-                return (from, Bytes::copy_from_slice(&self.buffer[..length]));
-            }
         }
+    }
+
+    /// The port.
+    pub fn port(&self) -> &Port {
+        &self.port
     }
 
     /// Opens a socket for a viewer.
@@ -102,7 +78,7 @@ impl Door {
     /// # Errors
     /// Where there is no route to it, or no socket left.
     pub fn join(&mut self, viewer: SocketAddr) -> io::Result<()> {
-        let socket = Arc::new(connect_beside(self.local, viewer)?);
+        let socket = Arc::new(connect_beside(self.port.local(), viewer)?);
         let reader = tokio::spawn(read(Arc::clone(&socket), viewer, self.events.clone()));
         self.seats.insert(viewer, Seat { socket, reader });
         Ok(())
@@ -125,30 +101,16 @@ impl Door {
             Err(_) => Sent::No,
         }
     }
-
-    /// Answers a stranger from the main socket, without waiting; if that fails the stranger asks again.
-    pub fn reply(&self, to: SocketAddr, bytes: &[u8]) {
-        let _ = self.main.get_ref().send_to(bytes, to);
-    }
-}
-
-/// A socket of which tokio is told to wait for datagrams.
-#[expect(
-    deprecated,
-    reason = "the unsafe successor guards against types that change their descriptor, which a UdpSocket never does"
-)]
-fn heard(socket: UdpSocket) -> io::Result<Heard> {
-    AsyncFd::with_interest(socket, Interest::READABLE)
 }
 
 /// The next datagram of a socket.
-async fn hear(socket: &Heard, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+async fn hear(socket: &AsyncFd<UdpSocket>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
     let read = |socket: &UdpSocket| socket.recv_from(buffer);
     socket.async_io(Interest::READABLE, read).await
 }
 
 /// Reads what a viewer says; what others said between `bind` and `connect` waits there too, and has its own source.
-async fn read(socket: Arc<Heard>, viewer: SocketAddr, events: mpsc::Sender<Event>) {
+async fn read(socket: Arc<AsyncFd<UdpSocket>>, viewer: SocketAddr, events: mpsc::Sender<Event>) {
     let mut buffer = vec![0; MAX_DATAGRAM + 1];
     loop {
         let event = match hear(&socket, &mut buffer).await {
@@ -162,37 +124,10 @@ async fn read(socket: Arc<Heard>, viewer: SocketAddr, events: mpsc::Sender<Event
     }
 }
 
-/// Why a port cannot be had, and what helps.
-fn cure(listen: SocketAddr, err: &io::Error) -> String {
-    let cure = match err.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another relay or the tutorial's server runs here: stop it, or use another port with --listen"
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "--listen takes an address of this machine; 0.0.0.0 is all of them"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 are the system's: use another with --listen"
-        }
-        _ => "use another address with --listen",
-    };
-    format!("binding {listen}: {err}; {cure}")
-}
-
-/// Bound without SO_REUSEADDR, so that a second relay gets "address in use"; set afterwards, so that the viewers' sockets
-/// may bind beside it.
-fn bind(listen: SocketAddr) -> io::Result<(Heard, usize)> {
-    let socket = udp::socket(listen)?;
-    socket.bind(&listen.into())?;
-    socket.set_reuse_address(true)?;
-    let granted = udp::grow_receive_buffer(&socket);
-    Ok((heard(socket.into())?, granted))
-}
-
-fn connect_beside(local: SocketAddr, viewer: SocketAddr) -> io::Result<Heard> {
+fn connect_beside(local: SocketAddr, viewer: SocketAddr) -> io::Result<AsyncFd<UdpSocket>> {
     let socket = udp::socket(local)?;
     socket.set_reuse_address(true)?;
     socket.bind(&local.into())?;
     socket.connect(&viewer.into())?;
-    heard(socket.into())
+    readable(socket.into())
 }

@@ -1,0 +1,305 @@
+//! Who may come in: tokens for the two roles, and the certificate by which the relay is known. Made once, and kept.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use native::identity::Identity;
+use protocol::native::{Hello, Refusal, Role};
+use protocol::ticket::{Host, Key, Ticket};
+use subtle::ConstantTimeEq as _;
+use tracing::warn;
+
+/// The right to come in.
+#[derive(Debug)]
+pub struct Access {
+    /// Who the relay is.
+    pub identity: Identity,
+    /// Without tokens the door is open to all.
+    tokens: Option<Tokens>,
+}
+
+#[derive(Debug)]
+struct Tokens {
+    send: Key,
+    view: Key,
+}
+
+impl Access {
+    /// Reads what is kept below `state`, and makes what is missing, or all of it anew where it is to `rotate`. A relay that
+    /// is open to all can do without a place to keep it; a private one cannot.
+    ///
+    /// # Errors
+    /// Where tokens cannot be kept.
+    pub fn open(state: Option<&Path>, private: bool, rotate: bool) -> anyhow::Result<Self> {
+        let kept = state
+            .context("neither --state nor a home directory says where to keep it")
+            .and_then(|state| Self::keep(state, private, rotate));
+        match kept {
+            Err(err) if private => Err(err
+                .context("--private needs a directory for its tokens: name one with --state DIR")),
+            Err(err) => {
+                warn!("the certificate is made anew at each start: {err:#}");
+                let identity = Identity::generate().context("making a certificate")?;
+                Ok(Self {
+                    identity,
+                    tokens: None,
+                })
+            }
+            kept => kept,
+        }
+    }
+
+    fn keep(state: &Path, private: bool, rotate: bool) -> anyhow::Result<Self> {
+        let file = |name: &str| Secret {
+            path: state.join(name),
+            rotate,
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(state)
+            .with_context(|| format!("making {}", state.display()))?;
+        let made = || {
+            let made = Identity::generate().context("making a certificate")?;
+            Ok(pack(&made))
+        };
+        let path = file("identity");
+        let identity = unpack(&path.keep(made)?).with_context(|| {
+            format!(
+                "{} is damaged; remove it, and all tickets are void",
+                path.path.display()
+            )
+        })?;
+        let tokens = private.then(|| -> anyhow::Result<_> {
+            let send = file("sender.token").token()?;
+            let view = file("viewer.token").token()?;
+            Ok(Tokens { send, view })
+        });
+        Ok(Self {
+            identity,
+            tokens: tokens.transpose()?,
+        })
+    }
+
+    /// Whether the relay lets in nobody without a ticket.
+    pub fn is_private(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// Whether this peer may come in. Takes the same time for any wrong token.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, hello: &Hello) -> Result<(), Refusal> {
+        let Some(Tokens { send, view }) = &self.tokens else {
+            return Ok(());
+        };
+        let token = hello.token.as_deref().ok_or(Refusal::Private)?;
+        let token = Key::parse(token).ok_or(Refusal::Token)?;
+        let [own, other] = match hello.role {
+            Role::Send => [send, view],
+            Role::View => [view, send],
+        };
+        let is = |key: &Key| bool::from(key.0.ct_eq(&token.0));
+        match (is(own), is(other)) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Refusal::Role),
+            (false, false) => Err(Refusal::Token),
+        }
+    }
+
+    /// The sender's and the viewer's ticket for a relay that is found at `host`.
+    pub fn tickets(&self, host: &Host) -> Option<(Ticket, Ticket)> {
+        let ticket = |token: &Key| Ticket {
+            host: host.clone(),
+            camera: None,
+            token: *token,
+            fingerprint: self.identity.fingerprint(),
+        };
+        let Tokens { send, view } = self.tokens.as_ref()?;
+        Some((ticket(send), ticket(view)))
+    }
+}
+
+/// Certificate and key in one file, so that no crash and no second relay ever leaves one without the other: the
+/// certificate's length in two bytes, the certificate, the key.
+fn pack(identity: &Identity) -> Vec<u8> {
+    let certificate = identity.certificate();
+    let length =
+        u16::try_from(certificate.len()).expect("a certificate of ours has half a kilobyte");
+    [&length.to_be_bytes()[..], certificate, identity.key()].concat()
+}
+
+fn unpack(kept: &[u8]) -> Option<Identity> {
+    let (length, rest) = kept.split_first_chunk::<2>()?;
+    let (certificate, key) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+    (!key.is_empty()).then(|| Identity::restore(certificate.to_vec(), key.to_vec()))
+}
+
+/// A file that nobody else may read.
+struct Secret {
+    path: PathBuf,
+    /// It is to be made anew.
+    rotate: bool,
+}
+
+impl Secret {
+    fn token(&self) -> anyhow::Result<Key> {
+        let kept = self.keep(|| {
+            let mut key = Key([0; 32]);
+            getrandom::fill(&mut key.0).context("no random numbers from the system")?;
+            Ok(format!("{key}\n").into_bytes())
+        })?;
+        let text = String::from_utf8(kept).ok();
+        let key = text.and_then(|text| Key::parse(text.trim_end()));
+        let path = self.path.display();
+        key.with_context(|| format!("{path} holds no token; --rotate makes a new one"))
+    }
+
+    /// What the file holds, made if it is not there yet. Of two relays that make it at the same time one is second, and
+    /// takes what the first made.
+    fn keep(&self, make: impl FnOnce() -> anyhow::Result<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
+        let path = self.path.display();
+        let read = || fs::read(&self.path).with_context(|| format!("reading {path}"));
+        if !self.rotate && self.path.exists() {
+            return read();
+        }
+        let made = make()?;
+        self.write(&made)
+            .with_context(|| format!("writing {path}"))?;
+        read()
+    }
+
+    /// Written beside and put there whole, so that a power cut leaves the old file or the new one.
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let unique = getrandom::u64().map_err(io::Error::other)?;
+        let beside = self.path.with_extension(format!("{unique:016x}.new"));
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        if self.rotate {
+            return fs::rename(&beside, &self.path);
+        }
+        let linked = fs::hard_link(&beside, &self.path);
+        fs::remove_file(&beside)?;
+        match linked {
+            Err(err) if err.kind() == ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn private(state: &Path, rotate: bool) -> Access {
+        Access::open(Some(state), true, rotate).unwrap()
+    }
+
+    fn tickets(access: &Access) -> [Ticket; 2] {
+        access.tickets(&"relay".parse().unwrap()).unwrap().into()
+    }
+
+    fn hello(role: Role, token: Option<&str>) -> Hello {
+        Hello {
+            role,
+            camera: None,
+            token: token.map(str::to_owned),
+            stream: None,
+        }
+    }
+
+    #[test]
+    fn tokens_and_certificate_outlive_a_restart_and_not_a_rotation() {
+        let state = tempfile::tempdir().unwrap();
+        let state = state.path().join("deep/in");
+        let first = tickets(&private(&state, false));
+        assert_eq!(tickets(&private(&state, false)), first);
+        let rotated = tickets(&private(&state, true));
+        for (old, new) in first.iter().zip(&rotated) {
+            assert!(old.token != new.token && old.fingerprint != new.fingerprint);
+        }
+        assert_eq!(tickets(&private(&state, false)), rotated);
+    }
+
+    #[test]
+    fn nobody_else_can_read_them() {
+        let state = tempfile::tempdir().unwrap();
+        let state = state.path().join("state");
+        private(&state, false);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&state), 0o700);
+        let files: Vec<_> = fs::read_dir(&state)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .collect();
+        assert_eq!(files.len(), 3);
+        assert!(files.iter().all(|file| mode(file) == 0o600));
+    }
+
+    #[test]
+    fn each_refusal_says_which() {
+        let state = tempfile::tempdir().unwrap();
+        let access = private(state.path(), false);
+        let [send, view] = tickets(&access).map(|ticket| ticket.token.to_string());
+        let check = |role, token| access.check(&hello(role, token));
+        assert_eq!(check(Role::Send, Some(&send)), Ok(()));
+        assert_eq!(check(Role::View, Some(&view)), Ok(()));
+        assert_eq!(check(Role::Send, None), Err(Refusal::Private));
+        assert_eq!(check(Role::Send, Some(&view)), Err(Refusal::Role));
+        assert_eq!(check(Role::View, Some(&send)), Err(Refusal::Role));
+        for wrong in [&send[1..], "", &"0".repeat(64)] {
+            assert_eq!(check(Role::View, Some(wrong)), Err(Refusal::Token));
+        }
+    }
+
+    #[test]
+    fn an_open_relay_lets_in_all_and_needs_no_place_to_keep_anything() {
+        let access = Access::open(None, false, false).unwrap();
+        assert_eq!(access.check(&hello(Role::View, Some("x"))), Ok(()));
+        assert!(!access.is_private() && access.tickets(&"relay".parse().unwrap()).is_none());
+        let why = Access::open(None, true, false).unwrap_err();
+        assert!(format!("{why:#}").contains("--state DIR"));
+    }
+
+    #[test]
+    fn a_damaged_token_is_an_error_with_its_cure() {
+        let state = tempfile::tempdir().unwrap();
+        private(state.path(), false);
+        fs::write(state.path().join("viewer.token"), "12").unwrap();
+        let why = format!(
+            "{:#}",
+            Access::open(Some(state.path()), true, false).unwrap_err()
+        );
+        assert!(
+            why.contains("viewer.token") && why.contains("--rotate"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn relays_that_start_together_agree() {
+        let state = tempfile::tempdir().unwrap();
+        let start = || {
+            std::thread::scope(|scope| {
+                let relays: Vec<_> = (0..8)
+                    .map(|_| scope.spawn(|| tickets(&private(state.path(), false))))
+                    .collect();
+                relays
+                    .into_iter()
+                    .map(|relay| relay.join().unwrap())
+                    .collect::<Vec<_>>()
+            })
+        };
+        let first = start();
+        assert!(first.iter().all(|tickets| *tickets == first[0]));
+    }
+}

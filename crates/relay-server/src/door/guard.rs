@@ -1,0 +1,137 @@
+//! Who may knock at the native door: so many connections in all and from one host, and for a while nobody who guesses
+//! tokens. Pure.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+/// Connections in all. One that is idle costs about 60 kB, one that is blocked the frames that are in flight on it.
+const IN_ALL: usize = 1024;
+/// Connections from one host: a class behind one router.
+const FROM_ONE: usize = 256;
+/// So many wrong tokens from one host ..
+const GUESSES: u32 = 5;
+/// .. close the door to it for this long.
+const PENALTY: Duration = Duration::from_secs(10);
+/// Hosts whose guesses are remembered; the ones that guessed longest ago go first.
+const REMEMBERED: usize = 1024;
+
+/// Counts connections and wrong tokens.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    inside: usize,
+    hosts: HashMap<IpAddr, usize>,
+    guesses: HashMap<IpAddr, (u32, Instant)>,
+}
+
+impl Guard {
+    /// Lets a connection in, if there is room.
+    pub(super) fn enter(&mut self, from: IpAddr, now: Instant) -> bool {
+        let host = host(from);
+        let barred = self.guesses.get(&host).is_some_and(|(count, last)| {
+            *count >= GUESSES && now.saturating_duration_since(*last) < PENALTY
+        });
+        let here = self.hosts.get(&host).copied().unwrap_or(0);
+        if barred || self.inside >= IN_ALL || here >= FROM_ONE {
+            return false;
+        }
+        self.inside += 1;
+        self.hosts.insert(host, here + 1);
+        true
+    }
+
+    /// A connection that was let in has ended.
+    pub(super) fn leave(&mut self, from: IpAddr) {
+        let host = host(from);
+        self.inside = self.inside.saturating_sub(1);
+        let left = self
+            .hosts
+            .get(&host)
+            .copied()
+            .unwrap_or(0)
+            .saturating_sub(1);
+        if left == 0 {
+            self.hosts.remove(&host);
+        } else {
+            self.hosts.insert(host, left);
+        }
+    }
+
+    /// A host had a wrong token.
+    pub(super) fn guessed(&mut self, from: IpAddr, now: Instant) {
+        let forgiven = |last: Instant| now.saturating_duration_since(last) >= PENALTY;
+        self.guesses.retain(|_, (_, last)| !forgiven(*last));
+        if self.guesses.len() >= REMEMBERED {
+            let oldest = self.guesses.iter().min_by_key(|(_, (_, last))| *last);
+            let oldest = oldest.map(|(host, _)| *host);
+            oldest.map(|host| self.guesses.remove(&host));
+        }
+        let (count, last) = self.guesses.entry(host(from)).or_insert((0, now));
+        (*count, *last) = (*count + 1, now);
+    }
+}
+
+/// A host: an IPv4 address, or the 64 bits of an IPv6 address that are one household's.
+fn host(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let household = v6.to_bits() & !u128::from(u64::MAX);
+            Ipv6Addr::from_bits(household).into()
+        }
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(n: u32) -> IpAddr {
+        std::net::Ipv4Addr::from_bits(0x0A00_0000 + n).into()
+    }
+
+    #[test]
+    fn one_host_gets_so_many_connections_and_all_together_so_many() {
+        let (mut guard, now) = (Guard::default(), testkit::time::start());
+        let entered = (0..FROM_ONE + 5)
+            .filter(|_| guard.enter(from(1), now))
+            .count();
+        assert_eq!(entered, FROM_ONE);
+        guard.leave(from(1));
+        assert!(guard.enter(from(1), now));
+        let others = (2..5000).filter(|n| guard.enter(from(*n), now)).count();
+        assert_eq!(entered + others, IN_ALL);
+        (0..FROM_ONE).for_each(|_| guard.leave(from(1)));
+        assert!(guard.enter(from(6000), now));
+    }
+
+    #[test]
+    fn who_guesses_tokens_is_barred_for_a_while_and_nobody_else() {
+        let (mut guard, now) = (Guard::default(), testkit::time::start());
+        for _ in 0..GUESSES {
+            assert!(guard.enter(from(1), now));
+            guard.leave(from(1));
+            guard.guessed(from(1), now);
+        }
+        assert!(!guard.enter(from(1), now + PENALTY / 2));
+        assert!(guard.enter(from(2), now));
+        assert!(guard.enter(from(1), now + PENALTY));
+    }
+
+    #[test]
+    fn an_ipv6_household_is_one_host() {
+        let (mut guard, now) = (Guard::default(), testkit::time::start());
+        let address = |n: u128| IpAddr::from(Ipv6Addr::from_bits((0x2001_0db8 << 96) + n));
+        let entered = (0..5000).filter(|n| guard.enter(address(*n), now)).count();
+        assert_eq!(entered, FROM_ONE);
+    }
+
+    #[test]
+    fn what_is_remembered_of_guesses_is_bounded() {
+        let (mut guard, now) = (Guard::default(), testkit::time::start());
+        for n in 0..10_000 {
+            guard.guessed(from(n), now + Duration::from_micros(n.into()));
+        }
+        assert!(guard.guesses.len() <= REMEMBERED);
+    }
+}

@@ -1,0 +1,222 @@
+//! A peer at the native door: frames one way, clocks and facts beside them.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+
+use ::native::client::{DONE, wall_us};
+use ::native::frames::{self, Arrival, DETECTIONS, Flow, Newest, Outgoing};
+use ::native::lines::Lines;
+use bytes::Bytes;
+use platform::report::Percentiles;
+use protocol::label::CameraName;
+use protocol::native::{self as words, Answer, Camera, Ping, Pong, Said, Told};
+use quinn::{Connection, SendStream};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::event::Event;
+use crate::feeds::{Frames, Subscription};
+
+/// Frames of one sender that may wait for the loop.
+const WAITING: usize = 4;
+
+/// Somebody who has said hello.
+#[derive(Debug)]
+pub(super) struct Visit {
+    pub(super) connection: Connection,
+    /// Where the connection began.
+    pub(super) from: SocketAddr,
+    pub(super) say: SendStream,
+    pub(super) lines: Lines,
+}
+
+/// Figures of the frames to all viewers.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// What became of them.
+    pub flow: Flow,
+    /// How long they waited from their arrival to their turn.
+    pub forward: Mutex<Percentiles>,
+}
+
+impl Visit {
+    pub(super) async fn welcome(&mut self, cameras: Vec<String>) -> Option<()> {
+        let answer = Answer {
+            ok: true,
+            refusal: None,
+            cameras,
+        };
+        self.say(&answer).await
+    }
+
+    pub(super) async fn say(&mut self, answer: &Answer) -> Option<()> {
+        self.say.write_all(&words::write(answer)).await.ok()
+    }
+}
+
+/// A sender that was let in.
+pub(super) struct Sender {
+    pub(super) visit: Visit,
+    pub(super) camera: CameraName,
+}
+
+impl Sender {
+    /// Passes its frames and facts on until it leaves.
+    pub(super) async fn run(self, events: &mpsc::Sender<Event>) {
+        let Visit {
+            connection,
+            from,
+            mut say,
+            mut lines,
+        } = self.visit;
+        let (out, mut arrivals) = mpsc::channel(WAITING);
+        let pass_on = async {
+            while let Some(arrival) = arrivals.recv().await {
+                let Arrival::Frame(jpeg) = arrival else {
+                    return;
+                };
+                let sent = Event::Sent(from, self.camera.clone(), jpeg);
+                if events.send(sent).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let talk = async {
+            while let Some(said) = hear(&mut lines, &mut say).await {
+                if let Said::Facts(facts) = said
+                    && events.send(Event::Facts(from, facts)).await.is_err()
+                {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            _ = frames::receive(&connection, out) => {}
+            () = pass_on => {}
+            () = talk => {}
+        }
+        connection.close(DONE, b"");
+    }
+}
+
+/// A viewer that was let in.
+pub(super) struct Viewer {
+    pub(super) visit: Visit,
+    pub(super) seat: Subscription,
+}
+
+impl Viewer {
+    /// Shows it its camera until it leaves.
+    pub(super) async fn run(self, traffic: &Traffic) {
+        let Visit {
+            connection,
+            say,
+            lines,
+            ..
+        } = self.visit;
+        let Subscription {
+            frames,
+            messages,
+            camera,
+            live,
+        } = self.seat;
+        let mut frames = Clocked {
+            frames,
+            forward: &traffic.forward,
+        };
+        // Tasks of their own, so that a frame's turn is not a look at everything else as well.
+        let mut beside = JoinSet::new();
+        beside.spawn(tell(connection.clone(), messages));
+        beside.spawn(talk(lines, say, camera, live));
+        tokio::select! {
+            _ = frames::send(&connection, &traffic.flow, &mut frames) => {}
+            _ = beside.join_next() => {}
+        }
+        connection.close(DONE, b"");
+    }
+}
+
+/// Frames whose wait for their turn is measured.
+struct Clocked<'a> {
+    frames: Frames,
+    forward: &'a Mutex<Percentiles>,
+}
+
+impl Newest for Clocked<'_> {
+    async fn next(&mut self) -> Option<Outgoing> {
+        let frame = self.frames.next().await?;
+        let mut waited = self.forward.lock().unwrap_or_else(PoisonError::into_inner);
+        waited.add(frame.since.elapsed());
+        Some(frame)
+    }
+}
+
+/// Detections on a stream of their own, ahead of frames. A viewer that does not read them misses the oldest.
+async fn tell(connection: Connection, mut messages: broadcast::Receiver<Bytes>) -> Option<()> {
+    let mut stream = connection.open_uni().await.ok()?;
+    stream.set_priority(DETECTIONS).ok()?;
+    loop {
+        match messages.recv().await {
+            Ok(line) => stream.write_chunk(line).await.ok()?,
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
+        }
+    }
+}
+
+/// Clocks, whose frames these are, and which cameras there are.
+async fn talk(
+    mut lines: Lines,
+    mut say: SendStream,
+    mut camera: watch::Receiver<Camera>,
+    mut live: watch::Receiver<Vec<String>>,
+) -> Option<()> {
+    camera.mark_changed();
+    live.mark_unchanged();
+    let mut last = None;
+    loop {
+        let told = tokio::select! {
+            // What it says is answered on the way.
+            line = lines.next() => {
+                if let Some(Said::Ping(ping)) = words::read(&line.ok()?) {
+                    answer(&mut say, ping).await?;
+                }
+                continue;
+            }
+            changed = camera.changed() => {
+                changed.ok()?;
+                Told::Camera(camera.borrow_and_update().clone())
+            }
+            changed = live.changed() => {
+                changed.ok()?;
+                Told::Cameras(live.borrow_and_update().clone())
+            }
+        };
+        if last.as_ref() != Some(&told) {
+            say.write_all(&words::write(&told)).await.ok()?;
+            last = Some(told);
+        }
+    }
+}
+
+/// The next thing that a peer says, questions for the clock answered.
+async fn hear(lines: &mut Lines, say: &mut SendStream) -> Option<Said> {
+    loop {
+        match words::read(&lines.next().await.ok()?) {
+            Some(Said::Ping(ping)) => answer(say, ping).await?,
+            Some(said) => return Some(said),
+            None => {}
+        }
+    }
+}
+
+async fn answer(say: &mut SendStream, Ping { t1 }: Ping) -> Option<()> {
+    let now = wall_us();
+    let pong = Pong {
+        t1,
+        t2: now,
+        t3: now,
+    };
+    say.write_all(&words::write(&Told::Pong(pong))).await.ok()
+}
