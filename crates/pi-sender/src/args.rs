@@ -15,7 +15,7 @@ use crate::source::choice::Choice;
 #[command(name = "pi-sender", version)]
 pub struct Args {
     /// The relay, HOST or HOST:PORT (8081 without one), or a ticket
-    #[arg(long, value_name = "HOST[:PORT]")]
+    #[arg(long, value_name = "HOST[:PORT]|TICKET")]
     pub server: Option<Server>,
     /// Where pictures come from: auto, demo, rpicam, a camera's number or /dev/videoN, a video or MJPEG file, a
     /// picture, a sequence like img_%03d.jpg, a URL (http, rtsp, ..), or gst:PIPELINE
@@ -27,7 +27,8 @@ pub struct Args {
     /// Frames a second, above 0 and up to 240
     #[arg(long, default_value = "10", value_parser = fps)]
     pub fps: f64,
-    /// JPEG quality, 1 to 100; lowered for as long as frames are too large for a datagram
+    /// JPEG quality, 1 to 100; lowered, and after it the size, for as long as frames are too large for the network or
+    /// a datagram
     #[arg(long, value_name = "Q", default_value = "80", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub quality: u8,
     /// The camera's name at the relay; without it, this computer's
@@ -36,7 +37,7 @@ pub struct Args {
     /// How frames travel: auto takes the best that the relay offers
     #[arg(long, default_value = "auto")]
     pub transport: Transport,
-    /// Keep size, quality and rate whatever the network does
+    /// Keep size, quality and rate whatever the network does; a frame too large for a datagram still lowers them
     #[arg(long)]
     pub fixed: bool,
     /// Show what is sent in a window; q or Esc ends the program
@@ -71,24 +72,18 @@ impl Args {
     /// # Errors
     /// The sentence.
     pub fn check(&self) -> Result<(), String> {
-        let native = "the native door (QUIC) is not built yet";
         match &self.server {
             None => {
                 return Err("--server is missing: name the relay, as in --server relay.example (or relay.example:8081), \
                      or set server = \"..\" in the configuration file"
                     .to_owned());
             }
-            Some(Server::Ticket(_)) => {
-                return Err(format!(
-                    "{native}; name the relay as --server HOST:PORT in place of a ticket"
-                ));
+            Some(Server::Ticket(_)) if self.transport == Transport::Udp => {
+                return Err(
+                    "a ticket opens the native door, so --transport is auto or quic".to_owned(),
+                );
             }
-            Some(Server::Host(_)) => {}
-        }
-        if self.transport == Transport::Quic {
-            return Err(format!(
-                "{native}; leave --transport at auto, or set it to udp"
-            ));
+            Some(_) => {}
         }
         if self.demo_truth.is_some() && self.source != Choice::Demo {
             return Err(
@@ -98,9 +93,11 @@ impl Args {
         Ok(())
     }
 
-    /// The camera's name: the one given, else this computer's, with '-' for what a name may not hold.
+    /// The camera's name: the one given, else its ticket's, else this computer's, with '-' for what a name may not hold.
     pub fn camera_name(&self) -> CameraName {
+        let ticket = self.server.as_ref().and_then(Server::ticket);
         let given = self.camera.clone();
+        let given = given.or_else(|| ticket.and_then(|ticket| ticket.camera.clone()));
         given.unwrap_or_else(|| sanitised(&gethostname::gethostname().to_string_lossy()))
     }
 }
@@ -170,14 +167,7 @@ mod tests {
     fn what_cannot_work_is_refused_with_its_cure() {
         for (words, cure) in [
             (&[][..], "--server relay.example"),
-            (
-                &["--server", "sightline://h:1/c?token=x"],
-                "--server HOST:PORT",
-            ),
-            (
-                &["--server", "relay", "--transport", "quic"],
-                "auto, or set it to udp",
-            ),
+            (&["--server", "sightline://h:1/c?token=x"], "single quotes"),
             (&["--server", "relay", "--demo-truth", "x"], "--source demo"),
             (&["--server", "relay", "--camera", "a/b"], "letters, digits"),
             (&["--server", "relay", "--fps", "0"], "above 0"),

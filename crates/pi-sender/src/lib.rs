@@ -11,8 +11,8 @@
 
 pub mod args;
 mod frame;
+mod ladder;
 mod pace;
-mod quality;
 mod run;
 mod send;
 pub mod source;

@@ -6,18 +6,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use platform::server::{self, Server};
+use platform::server;
 use platform::window::{Event, Window};
 use platform::{report, signals};
 use protocol::label::{CameraName, Label, StreamId};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::args::Args;
-use crate::frame::Maker;
+use crate::frame::{Form, Maker};
+use crate::ladder::Rung;
 use crate::pace::Pace;
-use crate::send::Link;
+use crate::send::{Load, Uplink};
 use crate::source::{Next, Shot, Source};
 
 /// Longest wait without a look at the window.
@@ -63,41 +64,49 @@ struct Sender {
     camera: CameraName,
     stream: StreamId,
     maker: Maker,
-    link: Link,
+    /// Frames are never made smaller for the network's sake.
+    fixed: bool,
+    uplink: Uplink,
     preview: Option<Window>,
     truth: Option<BufWriter<File>>,
     /// Number of the last frame offered: those sent and those skipped.
     seq: u64,
-    sent: u64,
-    bytes: u64,
 }
 
 impl Sender {
     fn new(args: &Args, stop: CancellationToken, fps: f64) -> anyhow::Result<Self> {
-        let Some(Server::Host(host)) = args.server.clone() else {
-            anyhow::bail!("--server is needed");
-        };
+        let server = args.server.as_ref().context("--server is needed")?;
+        let stream = StreamId(getrandom::u64().context("no random numbers from the system")?);
         let preview = args.preview.then(|| Window::open("Sightline sender"));
         let truth = args.demo_truth.as_ref().map(|path| {
             File::create(path).with_context(|| format!("creating --demo-truth {}", path.display()))
         });
         let camera = args.camera_name();
-        info!(server = %host, %camera, source = %args.source, size = %args.size, fps, "sending");
+        let top = Rung {
+            quality: args.quality,
+            size: args.size,
+        };
+        info!(%server, %camera, source = %args.source, size = %args.size, fps, "sending");
         Ok(Self {
             stop,
             fps,
             limit: args.frames.map_or(u64::MAX, Into::into),
+            stream,
+            maker: Maker::new(top, args.fixed),
+            fixed: args.fixed,
+            uplink: Uplink::new(
+                server,
+                server::follow(server.to_string()),
+                args.transport,
+                &camera,
+                stream,
+            ),
             camera,
-            stream: StreamId(getrandom::u64().context("no random numbers from the system")?),
-            maker: Maker::new(args.size, args.quality, fps),
-            link: Link::new(server::follow(host)),
             preview: preview
                 .transpose()
                 .context("--preview needs a display; leave it out where there is none")?,
             truth: truth.transpose()?.map(BufWriter::new),
             seq: 0,
-            sent: 0,
-            bytes: 0,
         })
     }
 
@@ -165,25 +174,34 @@ impl Sender {
             captured_us: shot.captured_us,
             camera: self.camera.clone(),
         };
-        match self.maker.make(&shot.picture, &label) {
-            Ok(Some(frame)) => self.send(&frame)?,
+        match self.maker.make(&shot.picture, &label, Instant::now()) {
+            Ok(Some(frame)) if !self.fixed && self.uplink.seeks(frame.len(), Instant::now()) => {
+                // A frame that cannot be made small goes as it is.
+                let small = self.maker.small(&shot.picture, &label);
+                self.send(small.unwrap_or(frame))?;
+            }
+            Ok(Some(frame)) => self.send(frame)?,
             Ok(None) => {}
             Err(why) => debug!("a picture that cannot be decoded is skipped: {why:#}"),
         }
         Ok(())
     }
 
-    fn send(&mut self, frame: &[u8]) -> anyhow::Result<()> {
+    fn send(&mut self, frame: Vec<u8>) -> anyhow::Result<()> {
         if let Some(window) = &self.preview {
             // A camera's JPEG that cannot be decoded is the viewer's to show, or not, as well.
-            if let Ok(picture) = platform::jpeg::decode(frame) {
+            if let Ok(picture) = platform::jpeg::decode(&frame) {
                 window.show(&picture)?;
             }
         }
-        if self.link.send(frame, Instant::now()) {
-            self.sent += 1;
-            self.bytes += frame.len() as u64;
+        let now = Instant::now();
+        self.uplink.send(frame, now)?;
+        match self.uplink.load() {
+            Load::Native { offered, skipped } => self.maker.network(offered, skipped, now),
+            Load::Plain => self.maker.plain(),
+            Load::Lost => self.maker.pause(),
         }
+        self.uplink.set_quality(self.maker.form().quality);
         Ok(())
     }
 
@@ -199,21 +217,21 @@ impl Sender {
         file.flush().context("writing --demo-truth")
     }
 
-    fn finish(&self, print: bool) {
-        let skipped = self.seq - self.sent;
-        info!(sent = self.sent, skipped, "stopped");
+    fn finish(self, print: bool) {
+        let encode = self.maker.encode_times().ms(50.0);
+        let Form { quality, size } = self.maker.form();
+        let totals = self.uplink.close();
+        let skipped = self.seq - totals.sent;
+        info!(sent = totals.sent, skipped, quality, %size, "stopped");
         if print {
-            report::print(&self.report(skipped));
+            report::print(&json!({
+                "sent": totals.sent,
+                "skipped": skipped,
+                "expired": totals.expired,
+                "bytes": totals.bytes,
+                "encode_ms_p50": encode,
+                "transport": totals.transport,
+            }));
         }
-    }
-
-    fn report(&self, skipped: u64) -> Value {
-        json!({
-            "sent": self.sent,
-            "skipped": skipped,
-            "bytes": self.bytes,
-            "encode_ms_p50": self.maker.encode_times().ms(50.0),
-            "transport": "udp",
-        })
     }
 }

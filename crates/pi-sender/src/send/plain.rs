@@ -1,4 +1,4 @@
-//! The plain link: one datagram a frame to wherever the relay's name points now.
+//! The plain way: one datagram a frame to wherever the relay's name points now.
 //!
 //! The network is weather. No error here ends anything; what changes is said once, and a frame that cannot leave now is
 //! skipped, never kept for later.
@@ -8,12 +8,19 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use platform::udp;
+use protocol::control::Control;
+use protocol::datagram::{Datagram, classify};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
+
+use super::LARGE;
 
 /// Refusals come as ICMP messages, of which a host sends about one a second: so long without one means that somebody
 /// listens.
 const HEARD: Duration = Duration::from_secs(3);
+
+/// A relay of ours has opened its native door, which has no such trouble, long before so many frames have left.
+const LONG: u32 = 30;
 
 /// The way to the relay.
 #[derive(Debug)]
@@ -21,6 +28,9 @@ pub(crate) struct Link {
     address: watch::Receiver<Option<SocketAddr>>,
     socket: Option<(SocketAddr, UdpSocket)>,
     trouble: Option<Trouble>,
+    upgrade: bool,
+    /// Large frames that left.
+    large: u32,
 }
 
 /// What keeps frames from the relay, as it was logged, and when it last showed.
@@ -37,7 +47,14 @@ impl Link {
             address,
             socket: None,
             trouble: None,
+            upgrade: false,
+            large: 0,
         }
+    }
+
+    /// Whether the relay has said since the last time that its native door is open to us.
+    pub(crate) fn take_upgrade(&mut self) -> bool {
+        std::mem::take(&mut self.upgrade)
     }
 
     /// Sends a frame; false where it could not leave.
@@ -45,9 +62,13 @@ impl Link {
         let Some(peer) = *self.address.borrow() else {
             return false;
         };
+        self.count_large(frame.len());
         let sent = self.connect(peer).and_then(|()| self.send_to_peer(frame));
         match sent {
-            Ok(Heard::Nothing) => self.well(peer, now),
+            Ok(heard @ (Heard::Nothing | Heard::Upgrade)) => {
+                self.upgrade |= heard == Heard::Upgrade;
+                self.well(peer, now);
+            }
             Ok(Heard::Refusal) => self.ill(peer, &ErrorKind::ConnectionRefused.into(), now),
             // The send buffer is full: this network is slow, not broken.
             Err(ref err) if err.kind() == ErrorKind::WouldBlock => {
@@ -60,6 +81,16 @@ impl Link {
             }
         }
         sent.is_ok()
+    }
+
+    fn count_large(&mut self, bytes: usize) {
+        self.large = self.large.saturating_add(u32::from(bytes > LARGE));
+        if bytes > LARGE && self.large == LONG {
+            warn!(
+                bytes,
+                "frames above 15 kB in single datagrams often get lost on a lossy path such as Wi-Fi; a lower --quality or --size helps"
+            );
+        }
     }
 
     /// Makes sure that the socket is connected to `peer`; from the same port if it can be, which keeps a router's mapping.
@@ -124,14 +155,20 @@ impl Link {
 enum Heard {
     Nothing,
     Refusal,
+    Upgrade,
 }
 
-/// Reads and drops what the relay sends, so that it does not pile up.
+/// Reads what the relay sends, so that it does not pile up. A tutorial relay sends nothing to its sender.
 fn drain(socket: &UdpSocket) -> Heard {
     let mut heard = Heard::Nothing;
+    let mut buffer = [0; 512];
     for _ in 0..64 {
-        match socket.recv(&mut [0; 16]) {
-            Ok(_) => {}
+        match socket.recv(&mut buffer) {
+            Ok(length) => {
+                if classify(&buffer[..length]) == Ok(Datagram::Control(Control::Upgrade)) {
+                    heard = Heard::Upgrade;
+                }
+            }
             Err(err) if err.kind() == ErrorKind::ConnectionRefused => heard = Heard::Refusal,
             Err(_) => break,
         }
@@ -206,10 +243,26 @@ mod tests {
             relay.send_to(b"upgrade", from).unwrap();
         }
         assert!(link.send(b"frame", Instant::now()));
+        assert!(!link.take_upgrade(), "whatever that was");
         let (_, socket) = link.socket.as_ref().unwrap();
         assert_eq!(
             socket.recv(&mut [0; 16]).unwrap_err().kind(),
             ErrorKind::WouldBlock
         );
+    }
+
+    #[test]
+    fn an_upgrade_is_heard_once() {
+        let (relay, at) = relay();
+        let (_tell, address) = watch::channel(Some(at));
+        let mut link = Link::new(address);
+        link.send(b"frame", Instant::now());
+        let (_, from) = received(&relay);
+        relay.send_to(&Control::Upgrade.write(), from).unwrap();
+        let heard = (0..100).any(|_| {
+            link.send(b"frame", Instant::now());
+            link.take_upgrade()
+        });
+        assert!(heard && !link.take_upgrade());
     }
 }
