@@ -1,10 +1,11 @@
-//! The command line of `viewer`, and sentences for what is not built yet.
+//! The command line of `viewer`, and sentences for what does not go together.
 
 use std::path::PathBuf;
 
 use clap::Parser;
 use platform::config::{Common, Size, Switch, Transport};
 use platform::server::Server;
+use protocol::label::CameraName;
 
 use crate::record::Container;
 
@@ -21,9 +22,9 @@ pub struct Args {
         default_value = "127.0.0.1:8081"
     )]
     pub server: Server,
-    /// The camera to show; without this flag the first that is live
+    /// The camera to show; without this flag the ticket's, or the first that is live
     #[arg(long, value_name = "NAME")]
-    pub camera: Option<String>,
+    pub camera: Option<CameraName>,
     /// Size of the picture in the window and in the recording
     #[arg(long, value_name = "WxH", default_value = "640x480")]
     pub size: Size,
@@ -48,7 +49,7 @@ pub struct Args {
     /// Show frame rate, age, loss and transport on the picture; key h
     #[arg(long, value_name = "SWITCH", default_value = "on")]
     pub hud: Switch,
-    /// How frames travel from the relay
+    /// How frames travel from the relay: auto takes the best that it offers
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub transport: Transport,
     /// What all programs have.
@@ -62,17 +63,16 @@ impl Args {
     /// # Errors
     /// A sentence for the user.
     pub fn check(&self) -> Result<(), String> {
-        if matches!(self.server, Server::Ticket(_)) || self.transport == Transport::Quic {
+        if self.transport == Transport::Udp && self.server.ticket().is_some() {
             return Err(
-                "the native door (QUIC) is not built yet: name the relay as --server HOST[:PORT], \
-                 with --transport auto or udp"
+                "a ticket opens the native door (QUIC) and no other: leave out --transport udp"
                     .to_owned(),
             );
         }
-        if self.camera.is_some() {
+        if self.transport == Transport::Udp && self.camera.is_some() {
             return Err(
-                "choosing a camera needs the native door (QUIC), which is not built yet; \
-                 without --camera the first camera that is live is shown"
+                "--camera needs the native door (QUIC): leave out --transport udp, with which \
+                 the first camera that is live is shown"
                     .to_owned(),
             );
         }
@@ -82,9 +82,10 @@ impl Args {
         }
     }
 
-    /// The relay as `host:port`.
-    pub(crate) fn host(&self) -> String {
-        self.server.to_string()
+    /// The camera that is wanted; `None` for the first that is live.
+    pub(crate) fn camera(&self) -> Option<&CameraName> {
+        let tickets = self.server.ticket().and_then(|t| t.camera.as_ref());
+        self.camera.as_ref().or(tickets)
     }
 }
 
@@ -107,25 +108,43 @@ mod tests {
     #[test]
     fn no_flag_at_all_is_the_viewer_of_this_machine() {
         let args = parse(&[]).unwrap();
-        assert_eq!(args.host(), "127.0.0.1:8081");
+        assert_eq!(args.server.to_string(), "127.0.0.1:8081");
         assert_eq!((args.size.width, args.size.height), (640, 480));
         assert_eq!((args.boxes, args.hud), (Switch::On, Switch::On));
         assert!(!args.headless && args.frames.is_none() && args.transport == Transport::Auto);
     }
 
     #[test]
-    fn what_needs_the_native_door_says_so() {
-        for words in [
-            ["--transport", "quic"],
-            ["--server", "sightline://h:8081/c?token=t#sha256=0"],
-            ["--camera", "yard"],
-        ] {
+    fn what_needs_the_native_door_does_not_go_with_udp() {
+        let ticket = ticket("yard");
+        for words in [["--camera", "yard"], ["--server", &ticket]] {
+            assert!(parse(&words).is_ok(), "{words:?}");
+            let udp = [&words[..], &["--transport", "udp"]].concat();
+            let why = parse(&udp).unwrap_err();
             assert!(
-                parse(&words).unwrap_err().contains("native door"),
-                "{words:?}"
+                why.contains("native door") && why.contains("--transport udp"),
+                "{why}"
             );
         }
-        assert!(parse(&["--transport", "udp"]).is_ok());
+        for transport in ["auto", "quic", "udp"] {
+            assert!(parse(&["--transport", transport]).is_ok(), "{transport}");
+        }
+    }
+
+    #[test]
+    fn a_flag_chooses_the_camera_before_the_ticket_does() {
+        let camera = |words: &[&str]| parse(words).unwrap().camera().map(ToString::to_string);
+        let ticket = ticket("yard");
+        assert_eq!(camera(&[]), None);
+        assert_eq!(camera(&["--server", &ticket]).as_deref(), Some("yard"));
+        let both = ["--server", &ticket, "--camera", "door"];
+        assert_eq!(camera(&both).as_deref(), Some("door"));
+        assert!(parse(&["--camera", "a/b"]).is_err());
+    }
+
+    fn ticket(camera: &str) -> String {
+        let digits = "1f".repeat(32);
+        format!("sightline://relay.example/{camera}?token={digits}#sha256={digits}")
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde_json::{Value, json};
+use protocol::detections::Detection;
+use serde::Serialize;
 use tracing::warn;
 
 use crate::args::Args;
@@ -43,9 +44,9 @@ impl Files {
         })
     }
 
-    /// Notes a frame that has just been shown.
-    pub(crate) fn shown(&mut self, frame: &Frame, age: Option<Duration>) {
-        if let Err(err) = self.write(frame, age)
+    /// Notes a frame that has just been shown with these boxes drawn on it.
+    pub(crate) fn shown(&mut self, frame: &Frame, boxes: &[Detection], age: Option<Duration>) {
+        if let Err(err) = self.write(frame, boxes, age)
             && !self.complained
         {
             self.complained = true;
@@ -53,14 +54,19 @@ impl Files {
         }
     }
 
-    fn write(&mut self, frame: &Frame, age: Option<Duration>) -> io::Result<()> {
+    fn write(
+        &mut self,
+        frame: &Frame,
+        boxes: &[Detection],
+        age: Option<Duration>,
+    ) -> io::Result<()> {
         let saved = match &self.save {
             Some(dir) => write_whole(&dir.join(format!("{:08}.jpg", frame.seq)), &frame.jpeg),
             None => Ok(()),
         };
         if let Some(file) = &mut self.shown {
             // One write a line, so that a reader who follows the file never sees half of one.
-            file.write_all(line(frame.seq, age).as_bytes())?;
+            file.write_all(line(frame.seq, boxes, age).as_bytes())?;
         }
         saved
     }
@@ -73,13 +79,28 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     })
 }
 
-fn line(seq: u64, age: Option<Duration>) -> String {
-    let age_ms = age.map_or(Value::Null, |age| json!(age.as_secs_f64() * 1e3));
-    format!("{}\n", json!({ "seq": seq, "age_ms": age_ms, "boxes": [] }))
+/// A line of `--shown`.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    seq: u64,
+    age_ms: Option<f64>,
+    boxes: &'a [Detection],
+}
+
+fn line(seq: u64, boxes: &[Detection], age: Option<Duration>) -> String {
+    let line = Line {
+        seq,
+        age_ms: age.map(|age| age.as_secs_f64() * 1e3),
+        boxes,
+    };
+    let json = serde_json::to_string(&line).expect("numbers, strings and lists have a JSON form");
+    json + "\n"
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -88,9 +109,17 @@ mod tests {
             (Some(Duration::from_micros(35_500)), json!(35.5)),
             (None, Value::Null),
         ] {
-            let line = line(7, age);
+            let line = line(7, &[], age);
             let value: Value = serde_json::from_str(line.strip_suffix('\n').unwrap()).unwrap();
             assert_eq!(value, json!({ "seq": 7, "age_ms": want, "boxes": [] }));
         }
+    }
+
+    #[test]
+    fn boxes_are_written_as_in_the_detections_message() {
+        let message = r#"{"id":3,"class":0,"label":"person","score":0.87,"box":[0.1,0.2,0.3,0.4]}"#;
+        let boxes = [serde_json::from_str(message).unwrap()];
+        let want = format!(r#"{{"seq":7,"age_ms":null,"boxes":[{message}]}}"#);
+        assert_eq!(line(7, &boxes, None), want + "\n");
     }
 }

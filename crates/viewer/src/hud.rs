@@ -13,12 +13,14 @@ use platform::draw;
 pub(crate) struct Hud {
     /// Frames per second.
     pub(crate) fps: Option<f64>,
-    /// Median age at display.
-    pub(crate) age: Option<Duration>,
+    /// Age at display, median and 99th percentile.
+    pub(crate) ages: Option<(Duration, Duration)>,
     /// Share of frames lost, 0 to 1.
     pub(crate) loss: f64,
     /// How frames travel.
     pub(crate) transport: &'static str,
+    /// Width, height and JPEG quality, where the sender tells how it encodes.
+    pub(crate) encoding: Option<(u16, u16, u8)>,
     /// Whether a recording runs.
     pub(crate) recording: bool,
 }
@@ -28,13 +30,16 @@ impl Hud {
     pub(crate) fn line(&self) -> String {
         let unknown = || "?".to_owned();
         let fps = self.fps.map_or_else(unknown, |fps| format!("{fps:.1}"));
-        let age = self
-            .age
-            .map_or_else(unknown, |age| format!("{:.0} ms", age.as_secs_f64() * 1e3));
+        let ms = |age: Duration| age.as_secs_f64() * 1e3;
+        let ages = self.ages.map_or_else(unknown, |(p50, p99)| {
+            format!("{:.0}/{:.0} ms", ms(p50), ms(p99))
+        });
+        let encoding = self.encoding.map(|(w, h, q)| format!("  {w}x{h} q{q}"));
         format!(
-            "{fps} fps  age {age}  loss {:.1} %  {}{}",
+            "{fps} fps  age {ages}  loss {:.1} %  {}{}{}",
             self.loss * 100.0,
             self.transport,
+            encoding.unwrap_or_default(),
             if self.recording { "  REC" } else { "" },
         )
     }
@@ -122,12 +127,19 @@ mod tests {
     fn the_line_tells_rate_age_loss_and_transport() {
         let hud = Hud {
             fps: Some(10.04),
-            age: Some(Duration::from_micros(35_200)),
+            ages: Some((Duration::from_micros(35_200), Duration::from_micros(60_400))),
             loss: 0.0123,
             transport: "udp",
+            encoding: None,
             recording: false,
         };
-        assert_eq!(hud.line(), "10.0 fps  age 35 ms  loss 1.2 %  udp");
+        assert_eq!(hud.line(), "10.0 fps  age 35/60 ms  loss 1.2 %  udp");
+        let adapting = Hud {
+            transport: "quic",
+            encoding: Some((300, 200, 60)),
+            ..hud
+        };
+        assert!(adapting.line().ends_with("quic  300x200 q60"));
         let recording = Hud {
             recording: true,
             ..hud

@@ -2,16 +2,21 @@
 //!
 //! ```text
 //!   background (tokio, one thread)                     main thread, since windows must live there
-//!   relay's name -> address                             newest frame -> decode -> resize -> window
-//!   socket, hello, Request -> every frame -> [slot of one, newest wins] ->      --save, --shown, --record
-//!                             Status ------> [watch] --------------------->  HUD, log, --report
+//!   relay's name -> address                             newest frame -> decode -> resize -> boxes -> window
+//!   plain or native door --> every frame -> [slot of one, newest wins] ->      --save, --shown, --record
+//!                            boxes ------> [the last few] ------------------>  on the picture
+//!                            Status -----> [watch] ------------------------->  HUD, log, --report
 //! ```
 //!
-//! `stream`, `situation` and the text of `hud` are pure and decide; `receive`, `show` and `window` act.
+//! `age`, `overlay`, `stream`, `situation`, `receive::hunt` and the text of `hud` are pure and decide; the rest of
+//! `receive`, `show` and `window` act.
 
+mod age;
 pub mod args;
 mod files;
 mod hud;
+mod overlay;
+mod picture;
 mod receive;
 mod record;
 mod show;
@@ -19,25 +24,30 @@ mod situation;
 mod stream;
 mod window;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use platform::latest::latest;
 use platform::server::follow;
 use platform::{jpeg, report, signals};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
 use crate::files::Files;
-use crate::show::Show;
+use crate::overlay::Overlay;
+use crate::receive::Plan;
+use crate::show::{Show, Sources};
 use crate::window::Screen;
 
-/// How long a lookup of the relay's name may hold up the end of the program.
-const LINGER: Duration = Duration::from_millis(100);
+/// How long a lookup of the relay's name, or a relay that does not hear our good-bye, may hold up the end of the program.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// Runs the viewer until its window is closed, `--frames` are shown or a signal comes.
 ///
 /// # Errors
-/// Where no window or file can be opened.
+/// Where no window or file can be opened, and where the relay lets us not in.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     jpeg::single_threaded()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -50,9 +60,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let files = Files::open(args)?;
     let screen = (!args.headless).then(|| Screen::open(args)).transpose()?;
     let (putter, frames) = latest();
-    let status = receive::start(follow(args.host()), putter);
-    let outcome = Show::new(args, frames, status, files, screen).run(&stop);
+    let overlay = Arc::new(Mutex::new(Overlay::default()));
+    let leave = CancellationToken::new();
+    let plan = Plan::of(args);
+    let address = follow(plan.host.clone());
+    let (status, receiving) = receive::start(plan, address, putter, overlay.clone(), leave.clone());
+    let sources = Sources {
+        frames,
+        overlay,
+        status,
+    };
+    let outcome = Show::new(args, sources, files, screen).run(&stop);
     drop(inside);
+    leave.cancel();
+    let _ = runtime.block_on(async { timeout(LINGER, receiving).await });
     runtime.shutdown_timeout(LINGER);
     let totals = outcome?;
     if args.common.report {

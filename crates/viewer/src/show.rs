@@ -5,10 +5,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use opencv::core::Mat;
+use native::client::wall_us;
 use platform::config::{Size, Switch};
 use platform::jpeg;
 use platform::latest::{Taken, Taker};
@@ -18,39 +19,49 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::age::{Clocks, age};
 use crate::args::Args;
 use crate::files::Files;
 use crate::hud::Hud;
-use crate::receive::{Frame, Status};
+use crate::overlay::Overlay;
+use crate::picture::Picture;
+use crate::receive::{Door, Frame, Plan, Status};
 use crate::record::Recorder;
 use crate::situation::Situation;
-use crate::stream::{self, Pace};
+use crate::stream::Pace;
 use crate::window::{Screen, View, Wish};
 
 /// How long a frame is waited for before the window has its turn, and without a window before signals have theirs.
 const WINDOWS_TURN: Duration = Duration::from_millis(10);
 const SIGNALS_TURN: Duration = Duration::from_millis(50);
-/// Plain frames, whoever the relay is.
-const TRANSPORT: &str = "udp";
 /// Quality of a snapshot: nobody will see that it is a JPEG.
 const SNAPSHOT_QUALITY: u8 = 95;
 
+/// Where what is shown comes from.
+pub(crate) struct Sources {
+    pub(crate) frames: Taker<Frame>,
+    pub(crate) overlay: Arc<Mutex<Overlay>>,
+    pub(crate) status: watch::Receiver<Status>,
+}
+
 /// The loop's state.
 pub(crate) struct Show {
-    host: String,
+    plan: Plan,
     size: Size,
     limit: u64,
     snapshots: PathBuf,
     /// `--record`, until it has been used.
     record: Option<PathBuf>,
+    boxes: bool,
 
-    frames: Taker<Frame>,
-    status: watch::Receiver<Status>,
+    sources: Sources,
+    /// The status as it was at the start of this round.
+    status: Status,
     files: Files,
     screen: Option<Screen>,
     recorder: Option<Recorder>,
 
-    picture: Option<Mat>,
+    picture: Option<Picture>,
     situation: Option<Situation>,
     pace: Pace,
     ages: Percentiles,
@@ -59,26 +70,17 @@ pub(crate) struct Show {
 }
 
 impl Show {
-    /// Shows `frames` in `screen`, where there is one.
-    pub(crate) fn new(
-        args: &Args,
-        frames: Taker<Frame>,
-        status: watch::Receiver<Status>,
-        files: Files,
-        screen: Option<Screen>,
-    ) -> Self {
-        if args.boxes == Switch::Off {
-            info!(
-                "the relay draws the boxes into the picture; relay-server --overlay none leaves them out"
-            );
-        }
+    /// Shows what comes from `sources` in `screen`, where there is one.
+    pub(crate) fn new(args: &Args, sources: Sources, files: Files, screen: Option<Screen>) -> Self {
+        let status = sources.status.borrow().clone();
         Self {
-            host: args.host(),
+            plan: Plan::of(args),
             size: args.size,
             limit: args.frames.unwrap_or(u64::MAX),
             snapshots: args.save.clone().unwrap_or_default(),
             record: args.record.clone(),
-            frames,
+            boxes: args.boxes == Switch::On,
+            sources,
             status,
             files,
             screen,
@@ -106,20 +108,23 @@ impl Show {
             SIGNALS_TURN
         };
         while !stop.is_cancelled() && self.shown < self.limit {
-            let frame = match self.frames.take(patience) {
+            let taken = self.sources.frames.take(patience);
+            self.status = self.sources.status.borrow().clone();
+            let fresh = match taken {
                 Taken::Value(frame) => self.decode(frame),
-                Taken::Nothing => None,
-                Taken::Closed => bail!("the receiving task has ended"),
+                Taken::Nothing => false,
+                Taken::Closed => bail!(self.end()),
             };
-            let wish = self.display(frame.is_some())?;
-            if let Some(frame) = frame {
-                self.displayed(&frame);
+            let wish = self.display(fresh)?;
+            if fresh {
+                self.displayed();
             }
             self.film();
             match wish {
                 Some(Wish::Quit) => break,
                 Some(Wish::Snapshot) => self.snapshot(),
                 Some(Wish::Record) => self.toggle_recording(),
+                Some(Wish::Boxes) => self.toggle_boxes(),
                 None => {}
             }
         }
@@ -127,77 +132,119 @@ impl Show {
         Ok(self.report())
     }
 
-    /// Makes the frame's picture the current one, and gives the frame back where that went well.
-    fn decode(&mut self, frame: Frame) -> Option<Frame> {
-        let picture =
-            jpeg::decode(&frame.jpeg).and_then(|picture| jpeg::resize(&picture, self.size));
-        let Ok(picture) = picture else {
-            self.decode_errors += 1;
-            return None;
-        };
-        self.picture = Some(picture);
-        Some(frame)
+    /// Makes the frame's picture the current one; tells whether that went well.
+    fn decode(&mut self, frame: Frame) -> bool {
+        let picture = Picture::of(frame, self.size);
+        self.decode_errors += u64::from(picture.is_err());
+        let fresh = picture.is_ok();
+        self.picture = picture.ok().or(self.picture.take());
+        fresh
     }
 
     /// Brings window and log up to date.
     fn display(&mut self, fresh: bool) -> anyhow::Result<Option<Wish>> {
         let now = Instant::now();
-        let status = *self.status.borrow();
-        let live = if fresh {
-            Some(true)
-        } else {
-            self.pace.live(now)
+        let stale = self.pace.stale(now).filter(|_| !fresh);
+        let redrawn = self.draw_boxes(stale.is_some())?;
+        let live = match fresh {
+            true => Some(true),
+            false => self.pace.live(now),
         };
-        let elapsed = now.saturating_duration_since(status.since);
-        let situation = Situation::of(status.resolved, status.peer, live, elapsed);
-        if self.situation.replace(situation) != Some(situation) {
-            situation.log(&self.host);
+        let situation = Situation::of(&self.plan, &self.status, live, now);
+        let notice = situation.lines(&self.plan);
+        if self.situation.as_ref() != Some(&situation) {
+            situation.log(&self.plan);
+            self.situation = Some(situation);
         }
+        let hud = self.hud(now);
         let Some(screen) = &mut self.screen else {
             return Ok(None);
         };
         let view = View {
-            picture: self.picture.as_ref(),
-            fresh,
-            hud: Hud {
-                fps: self.pace.fps(now),
-                age: self.pace.age(),
-                loss: self.pace.loss(),
-                transport: TRANSPORT,
-                recording: self.recorder.is_some(),
-            },
-            stale: self.pace.stale(now).filter(|_| !fresh),
-            notice: situation.lines(&self.host),
+            picture: self.picture.as_ref().map(Picture::mat),
+            fresh: fresh || redrawn,
+            hud,
+            stale,
+            notice,
         };
         screen.show(&view, now)
     }
 
-    /// Counts and notes a frame whose picture is on the screen now.
-    fn displayed(&mut self, frame: &Frame) {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let wall = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
-        let age = frame
-            .captured_us
-            .and_then(|captured| stream::age(captured, wall));
+    /// Puts the boxes that belong there onto the picture; none onto one that is stale. Tells whether it looks different.
+    fn draw_boxes(&mut self, stale: bool) -> opencv::Result<bool> {
+        let Some(picture) = &mut self.picture else {
+            return Ok(false);
+        };
+        let overlay = self.sources.overlay.lock();
+        let overlay = overlay.unwrap_or_else(PoisonError::into_inner);
+        // In a plain frame boxes are pixels already.
+        let native = picture.frame.door == Door::Native;
+        let label = picture.frame.label.as_ref();
+        let label = label.filter(|_| native && self.boxes && !stale);
+        let boxes = label.map_or_else(Vec::new, |label| overlay.boxes(label).to_vec());
+        drop(overlay);
+        picture.put_on(boxes)
+    }
+
+    fn hud(&self, now: Instant) -> Hud {
+        Hud {
+            fps: self.pace.fps(now),
+            ages: self.pace.ages(),
+            loss: self.pace.loss(),
+            transport: self.status.door.transport(),
+            encoding: self.encoding(),
+            recording: self.recorder.is_some(),
+        }
+    }
+
+    /// Width, height and quality of the frame that is shown, where its sender tells.
+    fn encoding(&self) -> Option<(u16, u16, u8)> {
+        let Frame { label, size, .. } = &self.picture.as_ref()?.frame;
+        let (label, told) = label.as_ref().zip(self.status.told.as_ref())?;
+        let quality = told.facts.quality?;
+        (told.name == label.camera.as_str()).then_some((size.0, size.1, quality))
+    }
+
+    /// Counts and notes the frame whose picture is on the screen now.
+    fn displayed(&mut self) {
+        let Some(picture) = &self.picture else {
+            return;
+        };
+        let frame = &picture.frame;
+        let age = frame.label.as_ref().and_then(|label| {
+            let clocks = match frame.door {
+                Door::Plain => Clocks::Believed,
+                Door::Native => Clocks::of(label, self.status.told.as_ref(), self.status.clock),
+            };
+            age(label.captured_us, clocks, wall_us())
+        });
         self.shown += 1;
-        self.pace
-            .shown(age, self.status.borrow().counts, Instant::now());
+        self.pace.shown(age, self.status.counts, Instant::now());
         if let Some(age) = age {
             self.ages.add(age);
         }
-        self.files.shown(frame, age);
+        self.files.shown(frame, picture.boxes(), age);
     }
 
     /// Gives the recording the current picture for the time since the last one.
     fn film(&mut self) {
         if let (Some(recorder), Some(picture)) = (&mut self.recorder, &self.picture)
-            && let Err(err) = recorder.picture(picture, Instant::now())
+            && let Err(err) = recorder.picture(picture.mat(), Instant::now())
         {
             warn!("recording: {err:#}");
             self.finish_recording();
         }
+    }
+
+    fn toggle_boxes(&mut self) {
+        let plain = |picture: &Picture| picture.frame.door == Door::Plain;
+        if self.picture.as_ref().is_some_and(plain) {
+            self.note("boxes are in the picture (relay-server --overlay)".to_owned());
+            return;
+        }
+        self.boxes = !self.boxes;
+        let state = if self.boxes { "on" } else { "off" };
+        self.note(format!("boxes {state}"));
     }
 
     fn toggle_recording(&mut self) {
@@ -249,7 +296,7 @@ impl Show {
         let path = self
             .snapshots
             .join(format!("sightline-{}.jpg", now_as_name()));
-        fs::write(&path, jpeg::encode(picture, SNAPSHOT_QUALITY)?)
+        fs::write(&path, jpeg::encode(picture.mat(), SNAPSHOT_QUALITY)?)
             .with_context(|| format!("writing the snapshot {}", path.display()))?;
         Ok(path)
     }
@@ -260,8 +307,14 @@ impl Show {
         }
     }
 
+    /// Why no frame will come any more.
+    fn end(&self) -> String {
+        let failure = self.status.failure.clone();
+        failure.unwrap_or_else(|| "the receiving task has ended".to_owned())
+    }
+
     fn report(&self) -> Value {
-        let status = *self.status.borrow();
+        let status = self.sources.status.borrow();
         json!({
             "received": status.counts.received,
             "shown": self.shown,
@@ -271,9 +324,8 @@ impl Show {
             "decode_errors": self.decode_errors,
             "age_ms_p50": self.ages.ms(50.0),
             "age_ms_p99": self.ages.ms(99.0),
-            "transport": TRANSPORT,
-            // Boxes come as data only through the native door.
-            "detections": 0,
+            "transport": status.door.transport(),
+            "detections": status.detections,
         })
     }
 }

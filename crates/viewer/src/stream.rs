@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use protocol::label::{CameraName, Label, StreamId};
+use protocol::order::{self, Place};
 
 /// So many frames in a row without a label are another camera. A tutorial relay strips the label of each Nth frame only,
 /// so two in a row there already mean that one between them was lost.
@@ -18,42 +19,38 @@ const STALE: Duration = Duration::from_secs(1);
 /// A camera that is silent for this long has lost its place at the relay: it is not live any more.
 const GONE: Duration = Duration::from_secs(3);
 
-/// A capture time so far in the future is still the tick of two clocks; beyond it the clocks disagree.
-const AHEAD_US: u64 = 50_000;
-/// An age beyond this is more likely a wrong clock than an old picture.
-const OLDEST_US: u64 = 60_000_000;
-
 /// How many frames came and how many did not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
     /// Valid frames.
     pub(crate) received: u64,
-    /// Gaps in the frame numbers.
+    /// Gaps in the frame numbers that no late frame has filled.
     pub(crate) lost: u64,
 }
 
 /// The order of frames as they come in.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
-    source: Option<Source>,
+    run: Option<Run>,
+    /// Frames so far of a camera without labels; none during a run.
+    unlabelled: u64,
     counts: Counts,
 }
 
+/// A stream of our sender.
 #[derive(Debug)]
-enum Source {
-    /// A stream of our sender; `bare` frames came without a label since the labelled number `seq`.
-    Labelled {
-        stream: StreamId,
-        camera: CameraName,
-        seq: u64,
-        bare: u64,
-    },
-    /// Frames of a camera without labels, counted from 1.
-    Bare(u64),
+struct Run {
+    stream: StreamId,
+    camera: CameraName,
+    order: order::Order,
+    newest: u64,
+    /// Frames that came without a label since the newest.
+    bare: u64,
 }
 
 impl Order {
-    /// Counts a frame and gives its number, or `None` where it comes too late to be shown.
+    /// Counts a frame and gives its number, or `None` where it comes too late to be shown; one that was overtaken and
+    /// comes after all is not lost.
     pub(crate) fn admit(&mut self, label: Option<&Label>) -> Option<u64> {
         self.counts.received += 1;
         match label {
@@ -68,57 +65,53 @@ impl Order {
     }
 
     fn labelled(&mut self, label: &Label) -> Option<u64> {
-        if let Some(Source::Labelled {
-            stream,
-            camera,
-            seq,
-            bare,
-        }) = &self.source
-            && (stream, camera) == (&label.stream, &label.camera)
-        {
-            if label.seq <= *seq {
-                return None;
+        self.unlabelled = 0;
+        let run = match &mut self.run {
+            Some(run) if run.is_of(label) => run,
+            run => run.insert(Run::of(label)),
+        };
+        match run.order.note(label.seq) {
+            Place::Newest(missing) => {
+                run.newest = label.seq;
+                let missing = missing.saturating_sub(std::mem::take(&mut run.bare));
+                self.counts.lost = self.counts.lost.saturating_add(missing);
+                Some(label.seq)
             }
-            let missing = (label.seq - seq - 1).saturating_sub(*bare);
-            self.counts.lost = self.counts.lost.saturating_add(missing);
+            Place::Late => {
+                self.counts.lost = self.counts.lost.saturating_sub(1);
+                None
+            }
+            Place::Over => None,
         }
-        self.source = Some(Source::Labelled {
-            stream: label.stream,
-            camera: label.camera.clone(),
-            seq: label.seq,
-            bare: 0,
-        });
-        Some(label.seq)
     }
 
     /// A frame without a label amid labelled ones is the next of these: a tutorial relay drew boxes on it. It fills a
     /// gap in the numbers, whichever of the missing ones it was.
     fn bare(&mut self) -> u64 {
-        match &mut self.source {
-            Some(Source::Labelled { seq, bare, .. }) if *bare < STRAYS => {
-                *bare += 1;
-                seq.saturating_add(*bare)
-            }
-            Some(Source::Bare(count)) => {
-                *count += 1;
-                *count
-            }
-            _ => {
-                self.source = Some(Source::Bare(1));
-                1
-            }
+        if let Some(run) = self.run.as_mut().filter(|run| run.bare < STRAYS) {
+            run.bare += 1;
+            return run.newest.saturating_add(run.bare);
         }
+        self.run = None;
+        self.unlabelled += 1;
+        self.unlabelled
     }
 }
 
-/// The age of a frame captured at `captured_us` when it is displayed at `now_us`, both since the Unix epoch and by two
-/// clocks that nobody compared; `None` where they cannot both be right.
-pub(crate) fn age(captured_us: u64, now_us: u64) -> Option<Duration> {
-    if captured_us > now_us.saturating_add(AHEAD_US) {
-        return None;
+impl Run {
+    fn of(label: &Label) -> Self {
+        Self {
+            stream: label.stream,
+            camera: label.camera.clone(),
+            order: order::Order::default(),
+            newest: label.seq,
+            bare: 0,
+        }
     }
-    let age = now_us.saturating_sub(captured_us);
-    (age <= OLDEST_US).then(|| Duration::from_micros(age))
+
+    fn is_of(&self, label: &Label) -> bool {
+        (self.stream, &self.camera) == (label.stream, &label.camera)
+    }
 }
 
 /// The shown frames in time.
@@ -158,9 +151,10 @@ impl Pace {
         (!span.is_zero()).then(|| (self.0.len() - 1) as f64 / span.as_secs_f64())
     }
 
-    /// Median age.
-    pub(crate) fn age(&self) -> Option<Duration> {
-        median(self.0.iter().filter_map(|s| s.age))
+    /// Median age, and the one that all but one in a hundred are below.
+    pub(crate) fn ages(&self) -> Option<(Duration, Duration)> {
+        let ages = || self.0.iter().filter_map(|s| s.age);
+        Some((share(0.5, ages())?, share(0.99, ages())?))
     }
 
     /// Share of frames lost, 0 to 1.
@@ -168,7 +162,8 @@ impl Pace {
         let (Some(first), Some(last)) = (self.0.front(), self.0.back()) else {
             return 0.0;
         };
-        let lost = last.counts.lost - first.counts.lost;
+        // Late frames may have filled more gaps than there are new ones.
+        let lost = last.counts.lost.saturating_sub(first.counts.lost);
         let all = lost + (last.counts.received - first.counts.received);
         lost as f64 / all.max(1) as f64
     }
@@ -186,15 +181,17 @@ impl Pace {
     fn silent_for(&self, least: Duration, now: Instant) -> Option<Duration> {
         let silence = now.saturating_duration_since(self.0.back()?.at);
         let intervals = self.0.iter().zip(self.0.iter().skip(1));
-        let usual = median(intervals.map(|(a, b)| b.at - a.at)).unwrap_or_default();
+        let usual = share(0.5, intervals.map(|(a, b)| b.at - a.at)).unwrap_or_default();
         (silence >= least.max(3 * usual)).then_some(silence)
     }
 }
 
-fn median(values: impl Iterator<Item = Duration>) -> Option<Duration> {
+/// The value below which this share of all lies, 0 to 1.
+fn share(share: f64, values: impl Iterator<Item = Duration>) -> Option<Duration> {
     let mut values: Vec<Duration> = values.collect();
     values.sort_unstable();
-    values.get(values.len() / 2).copied()
+    let at = (values.len() as f64 * share) as usize;
+    values.get(at).copied()
 }
 
 #[cfg(test)]
@@ -234,6 +231,18 @@ mod tests {
     fn late_and_doubled_frames_are_not_shown() {
         let frames = [1, 3, 2, 3, 4].map(|seq| label(1, seq));
         assert_eq!(shown(&frames).0, [Some(1), Some(3), None, None, Some(4)]);
+    }
+
+    #[test]
+    fn a_late_frame_is_not_lost_and_one_that_comes_twice_fills_no_gap() {
+        let lost = |numbers: &[u64]| {
+            let frames: Vec<_> = numbers.iter().map(|seq| label(1, *seq)).collect();
+            shown(&frames).1
+        };
+        assert_eq!(lost(&[1, 5, 3]), 2);
+        assert_eq!(lost(&[1, 5, 3, 3, 5, 1]), 2);
+        assert_eq!(lost(&[1, 5, 3, 2, 4]), 0);
+        assert_eq!(lost(&[1, 100, 2]), 98, "too late to know");
     }
 
     #[test]
@@ -304,21 +313,6 @@ mod tests {
         assert_eq!(shown(&frames).1, u64::MAX);
     }
 
-    #[test]
-    fn an_age_that_the_clocks_cannot_both_mean_is_unknown() {
-        let second = 1_000_000;
-        let now = 1_763_820_000 * second;
-        assert_eq!(age(now - 35_000, now), Some(35 * MS));
-        assert_eq!(age(now + 50_000, now), Some(Duration::ZERO));
-        assert_eq!(age(now + 50_001, now), None);
-        assert_eq!(age(now - 60 * second, now), Some(Duration::from_secs(60)));
-        assert_eq!(age(now - 60 * second - 1, now), None);
-        assert_eq!(
-            (age(0, now), age(u64::MAX, now), age(u64::MAX, u64::MAX)),
-            (None, None, Some(Duration::ZERO))
-        );
-    }
-
     /// Ten frames a second for 6 s with ages of 30 to 40 ms and each tenth frame lost.
     fn steady(start: Instant) -> (Pace, Instant) {
         let (mut pace, mut counts, mut now) = (Pace::default(), Counts::default(), start);
@@ -335,7 +329,7 @@ mod tests {
     fn a_steady_camera_has_its_figures() {
         let (pace, now) = steady(Instant::now());
         assert!((pace.fps(now).unwrap() - 10.0).abs() < 0.01);
-        assert_eq!(pace.age(), Some(35 * MS));
+        assert_eq!(pace.ages(), Some((35 * MS, 40 * MS)));
         assert!((pace.loss() - 5.0 / 55.0).abs() < 0.01, "{}", pace.loss());
     }
 
@@ -360,9 +354,25 @@ mod tests {
         let (mut pace, now) = steady(Instant::now());
         let back = now + 60_000 * MS;
         pace.shown(None, Counts::default(), back);
-        assert_eq!((pace.fps(back), pace.age(), pace.loss()), (None, None, 0.0));
+        assert_eq!(
+            (pace.fps(back), pace.ages(), pace.loss()),
+            (None, None, 0.0)
+        );
         pace.shown(None, Counts::default(), back + 100 * MS);
         assert!((pace.fps(back + 100 * MS).unwrap() - 10.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn frames_that_come_late_make_no_loss_below_zero() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        for (n, lost) in [(1, 5), (2, 3)] {
+            let counts = Counts {
+                received: n.into(),
+                lost,
+            };
+            pace.shown(None, counts, start + n * 100 * MS);
+        }
+        assert_eq!(pace.loss(), 0.0);
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) enum Wish {
     Quit,
     Snapshot,
     Record,
+    Boxes,
 }
 
 /// The window and its switches.
@@ -38,7 +39,7 @@ pub(crate) struct Screen {
 pub(crate) struct View<'a> {
     /// None before the first frame.
     pub(crate) picture: Option<&'a Mat>,
-    /// Whether it is another one than last time.
+    /// Whether it looks different from last time.
     pub(crate) fresh: bool,
     pub(crate) hud: Hud,
     pub(crate) stale: Option<Duration>,
@@ -82,7 +83,7 @@ impl Screen {
         match self.window.pump(1)? {
             Event::None => Ok(None),
             Event::Closed => Ok(Some(Wish::Quit)),
-            Event::Key(key) => self.key(key, now),
+            Event::Key(key) => self.key(key),
         }
     }
 
@@ -96,17 +97,13 @@ impl Screen {
             .collect()
     }
 
-    fn key(&mut self, key: char, now: Instant) -> anyhow::Result<Option<Wish>> {
+    fn key(&mut self, key: char) -> anyhow::Result<Option<Wish>> {
         match key {
             'q' | '\x1b' => return Ok(Some(Wish::Quit)),
             's' => return Ok(Some(Wish::Snapshot)),
             'r' => return Ok(Some(Wish::Record)),
+            'b' => return Ok(Some(Wish::Boxes)),
             'h' => self.hud = !self.hud,
-            // On the plain door boxes are pixels, and only the relay can leave them out.
-            'b' => self.note(
-                "boxes are in the picture (relay-server --overlay)".to_owned(),
-                now,
-            ),
             'f' => {
                 self.full = !self.full;
                 self.window.full_screen(self.full)?;

@@ -67,7 +67,7 @@ fn our_relays_frames_are_shown_saved_and_reported() {
     );
     assert!(
         relay.requests().is_empty(),
-        "our relay is asked by hello alone"
+        "our relay is asked by hello and probe alone"
     );
 }
 
@@ -108,6 +108,7 @@ fn a_waiting_tutorial_relay_gets_one_request_and_never_a_second() {
     let numbers: Vec<u64> = numbers.map(|l| l["seq"].as_u64().unwrap()).collect();
     assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
     assert!(numbers.iter().any(|n| n % 4 == 0), "{numbers:?}");
+    assert!(relay.is_unharmed());
 }
 
 #[test]
@@ -129,6 +130,7 @@ fn a_streaming_tutorial_relay_never_hears_a_request() {
         (&Value::Null, &0.into())
     );
     assert!(relay.requests().is_empty(), "it would die of it");
+    assert!(relay.is_unharmed());
 }
 
 #[test]
@@ -264,9 +266,8 @@ fn a_name_that_does_not_resolve_is_tried_again_until_the_end() {
 fn usage_errors_exit_with_2_and_failures_with_1() {
     let dir = tempfile::tempdir().unwrap();
     for (words, code, say) in [
-        (["--transport", "quic"], 2, "not built yet"),
-        (["--camera", "yard"], 2, "native door"),
-        (["--server", "sightline://h/c"], 2, "not built yet"),
+        (["--camera", "a/b"], 2, "a camera's name"),
+        (["--server", "sightline://h/c"], 2, "single quotes"),
         (["--record", "film.gif"], 2, ".mp4, .avi or .mkv"),
         (["--server", "http://h"], 2, "examples"),
         (["--no-such", "flag"], 2, "--no-such"),

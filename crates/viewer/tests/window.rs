@@ -6,11 +6,13 @@ mod common;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use common::native::{NativeRelay, Script};
 use common::{Kind, LEFT, LONG, RIGHT, Relay, eventually, labelled, viewer};
 use opencv::core::{self, Mat, Rect};
 use opencv::imgcodecs;
@@ -158,6 +160,28 @@ fn a_picture_that_stands_still_says_stale_and_no_relay_says_where() {
     assert!(viewer.finish().status.success());
 }
 
+#[test]
+fn boxes_are_seen_until_key_b_and_never_on_a_stale_picture() {
+    let Some(desk) = Desk::open() else { return };
+    let identity = native::identity::Identity::generate().unwrap();
+    let relay = NativeRelay::start(ANY, &identity, Script::boxes(1));
+    let viewer = desk.viewer_of(relay.addr).start();
+    let [x, y, ..] = desk.window(&viewer);
+    // The left edge of the box, and what is there without it.
+    let edge = |screen: &Mat| mean(screen, [x + 160, y + 200, 1, 100]);
+    let boxed = |screen: &Mat| near(edge(screen), [80.0, 220.0, 80.0]);
+    let bare = |screen: &Mat| near(edge(screen), LEFT);
+    desk.eventually_shows("a box", boxed);
+    desk.key("b");
+    desk.eventually_shows("no box", bare);
+    desk.key("b");
+    desk.eventually_shows("the box again", boxed);
+    drop(relay);
+    desk.eventually_shows("a stale picture without a box", bare);
+    viewer.terminate();
+    assert!(viewer.finish().status.success());
+}
+
 /// A virtual X server of this test's own.
 struct Desk {
     display: String,
@@ -198,7 +222,11 @@ impl Desk {
     }
 
     fn viewer(&self, relay: &Relay) -> Program {
-        viewer(relay.addr, self.dir.path())
+        self.viewer_of(relay.addr)
+    }
+
+    fn viewer_of(&self, relay: SocketAddr) -> Program {
+        viewer(relay, self.dir.path())
             .env("DISPLAY", &self.display)
             .env_remove("WAYLAND_DISPLAY")
             .env_remove("QT_QPA_PLATFORM")

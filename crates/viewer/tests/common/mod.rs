@@ -2,12 +2,15 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod native;
+pub(crate) mod router;
+
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use opencv::core::{CV_8UC3, Mat, Rect, Scalar};
 use opencv::imgproc;
@@ -28,7 +31,7 @@ pub(crate) const RIGHT: [f64; 3] = [30.0, 180.0, 90.0];
 /// Whom the viewer meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Our relay.
+    /// Our relay, whose native door does not open.
     Ours,
     /// Our relay without a free place.
     Full,
@@ -39,7 +42,7 @@ pub(crate) enum Kind {
 }
 
 /// What a viewer said, and when.
-type Heard = Vec<(Instant, Vec<u8>)>;
+pub(crate) type Heard = Vec<(Instant, Vec<u8>)>;
 
 /// A relay played by a thread, until dropped.
 pub(crate) struct Relay {
@@ -84,6 +87,12 @@ impl Relay {
         self.sent.lock().unwrap().clone()
     }
 
+    /// That nothing but `Request` and whole JPEGs came: of anything else a tutorial relay would die.
+    pub(crate) fn is_unharmed(&self) -> bool {
+        let harmless = |said: &[u8]| said == REQUEST || classify(said).is_ok();
+        self.heard().iter().all(|(_, said)| harmless(said))
+    }
+
     /// When it said `Request`.
     pub(crate) fn requests(&self) -> Vec<Instant> {
         let heard = self.heard();
@@ -120,12 +129,13 @@ fn play(
             if let Some(answer) = answer(kind, viewer.is_some(), &said) {
                 let _ = socket.send_to(&answer, from);
             }
-            let joins = match kind {
-                Kind::Ours | Kind::Streaming => true,
-                Kind::Waiting => said == REQUEST,
-                Kind::Full => false,
-            };
-            viewer = if joins { Some(from) } else { viewer };
+            match (kind, classify(&said)) {
+                (Kind::Ours, Ok(Datagram::Control(Control::Probe { .. }))) => viewer = None,
+                (Kind::Ours, Ok(Datagram::Control(Control::Hello { .. })))
+                | (Kind::Waiting, Ok(Datagram::Request))
+                | (Kind::Streaming, _) => viewer = Some(from),
+                _ => {}
+            }
             heard.lock().unwrap().push((Instant::now(), said));
         }
         if let Some(viewer) = viewer.filter(|_| due <= Instant::now()) {
@@ -147,7 +157,7 @@ fn answer(kind: Kind, streaming: bool, said: &[u8]) -> Option<Vec<u8>> {
         Kind::Streaming => return Some(said.to_vec()),
     };
     match classify(said) {
-        Ok(Datagram::Control(Control::Hello { nonce })) => {
+        Ok(Datagram::Control(Control::Hello { nonce } | Control::Probe { nonce })) => {
             Some(Control::Accept { nonce, verdict }.write())
         }
         _ => None,
@@ -177,13 +187,15 @@ pub(crate) fn picture(number: u64) -> Vec<u8> {
 
 /// The picture with our label, captured now.
 pub(crate) fn labelled(stream: u64, seq: u64) -> Vec<u8> {
+    captured(stream, seq, ::native::client::wall_us())
+}
+
+/// The picture with our label, captured at this time in microseconds since the Unix epoch.
+pub(crate) fn captured(stream: u64, seq: u64, captured_us: u64) -> Vec<u8> {
     let label = Label {
         stream: StreamId(stream),
         seq,
-        captured_us: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_micros() as u64,
+        captured_us,
         camera: "yard".parse().unwrap(),
     };
     label.write(&picture(seq))

@@ -1,0 +1,181 @@
+//! How old a picture is when it is seen: true where the clocks between camera and screen have been compared, a guess where
+//! nobody did. Pure.
+
+use std::time::Duration;
+
+use native::clock::{Offset, age_us};
+use protocol::label::Label;
+use protocol::native::Camera;
+
+/// A capture time so far in the future is still the tick of two clocks that somebody set; beyond it they disagree.
+const AHEAD_US: u64 = 50_000;
+/// An age beyond this is more likely a wrong clock than an old picture.
+const OLDEST_US: u64 = 60_000_000;
+/// What compared clocks have drifted apart at most before they are compared again (50 ppm over 16 s).
+const DRIFT_US: u64 = 800;
+
+/// What is known of the camera's clock and ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clocks {
+    /// Nobody compares them: both are believed.
+    Believed,
+    /// They are being compared.
+    Pending,
+    /// The relay's clock less the camera's, and less ours.
+    Compared {
+        /// The camera's.
+        camera: Offset,
+        /// Ours.
+        ours: Offset,
+    },
+}
+
+impl Clocks {
+    /// For a frame with this label that came through the native door: what the relay has `told` of its sender, and what
+    /// we know of the relay's clock.
+    pub(crate) fn of(label: &Label, told: Option<&Camera>, ours: Option<Offset>) -> Self {
+        let Some(told) = told.filter(|told| told.name == label.camera.as_str()) else {
+            return Self::Pending;
+        };
+        // A sender at the plain door tells nobody.
+        let Some(us) = told.facts.offset_us else {
+            return Self::Believed;
+        };
+        let error_us = told.facts.error_us.unwrap_or(0);
+        let camera = Offset { us, error_us };
+        ours.map_or(Self::Pending, |ours| Self::Compared { camera, ours })
+    }
+}
+
+/// The age of a frame captured at `captured_us` that is displayed at `now_us`, each since the Unix epoch by its own clock;
+/// `None` where it cannot be known.
+pub(crate) fn age(captured_us: u64, clocks: Clocks, now_us: u64) -> Option<Duration> {
+    match clocks {
+        Clocks::Pending => None,
+        Clocks::Believed => believed(captured_us, now_us),
+        Clocks::Compared { camera, ours } => {
+            let error = camera.error_us.saturating_add(ours.error_us);
+            let age = age_us(captured_us, camera.us, now_us, ours.us);
+            match u64::try_from(age) {
+                Ok(age) => Some(Duration::from_micros(age)),
+                Err(_) => {
+                    let within = age.unsigned_abs() <= error.saturating_add(DRIFT_US);
+                    within.then_some(Duration::ZERO)
+                }
+            }
+        }
+    }
+}
+
+/// By two clocks that nobody compared; `None` where they cannot both be right.
+fn believed(captured_us: u64, now_us: u64) -> Option<Duration> {
+    if captured_us > now_us.saturating_add(AHEAD_US) {
+        return None;
+    }
+    let age = now_us.saturating_sub(captured_us);
+    (age <= OLDEST_US).then(|| Duration::from_micros(age))
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::label::StreamId;
+    use protocol::native::Facts;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const SECOND: u64 = 1_000_000;
+    const HOUR: i64 = 3_600_000_000;
+    const NOW: u64 = 1_763_820_000 * SECOND;
+
+    fn offset(us: i64) -> Offset {
+        Offset { us, error_us: 5000 }
+    }
+
+    fn compared(camera: i64, ours: i64) -> Clocks {
+        Clocks::Compared {
+            camera: offset(camera),
+            ours: offset(ours),
+        }
+    }
+
+    #[test]
+    fn the_age_is_right_whoever_is_an_hour_off() {
+        for (camera, ours) in [(0, 0), (HOUR, 0), (0, HOUR), (-HOUR, HOUR)] {
+            let captured = NOW.checked_add_signed(-camera).unwrap();
+            let now = (NOW + 60_000).checked_add_signed(-ours).unwrap();
+            assert_eq!(age(captured, compared(camera, ours), now), Some(60 * MS));
+        }
+    }
+
+    #[test]
+    fn below_zero_within_the_clocks_error_is_zero_and_beyond_it_unknown() {
+        let clocks = compared(0, 0);
+        assert_eq!(age(NOW + 10_000, clocks, NOW), Some(Duration::ZERO));
+        assert_eq!(age(NOW + 10_801, clocks, NOW), None);
+    }
+
+    #[test]
+    fn compared_clocks_are_believed_whatever_age_they_say() {
+        let clocks = compared(0, 0);
+        let day = 86_400 * SECOND;
+        let age = age(NOW - day, clocks, NOW);
+        assert_eq!(age, Some(Duration::from_micros(day)));
+    }
+
+    #[test]
+    fn an_age_that_clocks_nobody_compared_cannot_both_mean_is_unknown() {
+        let age = |captured, now| age(captured, Clocks::Believed, now);
+        assert_eq!(age(NOW - 35_000, NOW), Some(35 * MS));
+        assert_eq!(age(NOW + 50_000, NOW), Some(Duration::ZERO));
+        assert_eq!(age(NOW + 50_001, NOW), None);
+        assert_eq!(age(NOW - 60 * SECOND, NOW), Some(Duration::from_secs(60)));
+        assert_eq!(age(NOW - 60 * SECOND - 1, NOW), None);
+        assert_eq!(
+            (age(0, NOW), age(u64::MAX, NOW), age(u64::MAX, u64::MAX)),
+            (None, None, Some(Duration::ZERO))
+        );
+    }
+
+    #[test]
+    fn absurd_offsets_overflow_nothing() {
+        let worst = |us| Offset {
+            us,
+            error_us: u64::MAX,
+        };
+        for (camera, ours) in [(i64::MIN, i64::MAX), (i64::MAX, i64::MIN)] {
+            let clocks = Clocks::Compared {
+                camera: worst(camera),
+                ours: worst(ours),
+            };
+            assert!(age(u64::MAX, clocks, 0).is_some());
+            assert!(age(0, clocks, u64::MAX).is_some());
+        }
+    }
+
+    #[test]
+    fn until_both_offsets_are_known_the_age_is_not_guessed_and_without_one_it_is() {
+        let label = Label {
+            stream: StreamId(1),
+            seq: 1,
+            captured_us: NOW,
+            camera: "yard".parse().unwrap(),
+        };
+        let told = |name: &str, offset_us| Camera {
+            name: name.to_owned(),
+            facts: Facts {
+                offset_us,
+                error_us: Some(5000),
+                quality: None,
+            },
+        };
+        let of = |told: Option<Camera>, ours| Clocks::of(&label, told.as_ref(), ours);
+        let ours = Some(offset(1));
+        assert_eq!(of(None, ours), Clocks::Pending);
+        assert_eq!(of(Some(told("door", Some(2))), ours), Clocks::Pending);
+        assert_eq!(of(Some(told("yard", Some(2))), None), Clocks::Pending);
+        assert_eq!(of(Some(told("yard", None)), ours), Clocks::Believed);
+        assert_eq!(of(Some(told("yard", Some(2))), ours), compared(2, 1));
+        assert_eq!(age(NOW, Clocks::Pending, NOW), None);
+    }
+}

@@ -1,0 +1,68 @@
+//! The native door: knocks there, and stays for as long as the connection stands.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+
+use native::client::{Client, DONE, Failure, Session};
+use native::frames;
+use protocol::native::{Hello, Role};
+use protocol::ticket::Key;
+use tokio::sync::mpsc;
+
+use super::Plan;
+use super::intake::Intake;
+
+/// What may wait for its turn to be scanned; frames then wait in a slot of one.
+const WAITING: usize = 8;
+
+/// The first line that is said there.
+pub(super) fn hello(plan: &Plan) -> Hello {
+    Hello {
+        role: Role::View,
+        camera: plan.camera.as_ref().map(ToString::to_string),
+        token: plan.token.map(|token| token.to_string()),
+        stream: None,
+    }
+}
+
+/// Tries once to open the door. The client comes back for the next time, unless its socket has failed.
+pub(super) async fn knock(
+    client: Option<Client>,
+    pinned: Option<Key>,
+    relay: SocketAddr,
+    hello: Hello,
+) -> (Option<Client>, Result<Session, Failure>) {
+    let client = client.map_or_else(|| Client::new(relay, pinned), Ok);
+    let mut client = match client {
+        Ok(client) => client,
+        Err(err) => return (None, Err(err.into())),
+    };
+    match client.open(relay, &hello).await {
+        Err(failure @ Failure::Host(_)) => (None, Err(failure)),
+        opened => (Some(client), opened),
+    }
+}
+
+/// Takes all that comes until the connection ends.
+pub(super) async fn stay(session: Session, intake: &mut Intake) {
+    let Session {
+        connection,
+        answer,
+        mut talk,
+    } = session;
+    intake.opened(answer.cameras);
+    let (out, mut arrivals) = mpsc::channel(WAITING);
+    let mut receiving = pin!(frames::receive(&connection, out));
+    loop {
+        tokio::select! {
+            _ = &mut receiving => break,
+            Some(arrival) = arrivals.recv() => intake.arrival(arrival),
+            heard = talk.next() => match heard {
+                Ok(heard) => intake.heard(heard),
+                Err(_) => break,
+            },
+        }
+    }
+    connection.close(DONE, b"");
+    intake.ended();
+}
