@@ -1,5 +1,10 @@
 //! The three programs together, as a user runs them: started in any order, with any plug pulled.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
 mod common;
 
 use std::fs;
@@ -206,9 +211,19 @@ impl Drop for Screen {
     }
 }
 
-/// Frames of 60 kB are cut into 41 fragments on a path of 1500 bytes, as everywhere but on loopback.
+/// Frames of 60 kB are cut into 41 fragments on a path of 1500 bytes, as everywhere but on loopback. The relay's port itself
+/// forbids fragments, for QUIC's sake.
 #[test]
-fn large_frames_cross_a_path_of_1500_bytes_whole() {
+fn large_frames_cross_a_path_of_1500_bytes_whole_at_the_plain_door() {
+    large_frames_cross_a_path_of_1500_bytes("udp");
+}
+
+#[test]
+fn large_frames_cross_a_path_of_1500_bytes_whole_at_the_native_door() {
+    large_frames_cross_a_path_of_1500_bytes("quic");
+}
+
+fn large_frames_cross_a_path_of_1500_bytes(transport: &str) {
     let (_alone, work) = (alone(), directory());
     let programs = ["relay-server", "pi-sender", "viewer"].map(binary);
     let script = work.path().join("run");
@@ -218,6 +233,7 @@ fn large_frames_cross_a_path_of_1500_bytes_whole() {
         .args([&script])
         .args([work.path()])
         .args(&programs)
+        .args([transport])
         .start()
         .finish();
     if run.stderr.contains("unshare: ") {
@@ -235,7 +251,7 @@ fn large_frames_cross_a_path_of_1500_bytes_whole() {
 /// Two hosts and a cable: the relay on one, the sender and the viewer on the other.
 const NAMESPACES: &str = r#"
 set -eu
-work=$1 relay=$2 sender=$3 viewer=$4
+work=$1 relay=$2 sender=$3 viewer=$4 transport=$5
 ip link set lo up
 ip link add near type veth peer name far
 unshare --net sleep 120 &
@@ -251,9 +267,9 @@ nsenter --target $host --net ip link set far mtu 1500 up
 nsenter --target $host --net "$relay" --listen 10.77.0.2:8081 --model none --state "$work" 2>"$work/relay" &
 server=$!
 until grep -q listening "$work/relay"; do sleep 0.05; done
-"$viewer" --server 10.77.0.2 --headless --frames 30 --save "$work/saved" 2>"$work/viewer" &
+"$viewer" --server 10.77.0.2 --transport $transport --headless --frames 30 --save "$work/saved" 2>"$work/viewer" &
 watching=$!
 until grep -q 'viewer joined' "$work/relay"; do sleep 0.05; done
-"$sender" --server 10.77.0.2 --source demo --size 1280x960 --quality 70 --frames 60 || cat "$work"/relay "$work"/viewer >&2
+"$sender" --server 10.77.0.2 --transport $transport --source demo --size 1280x960 --quality 70 --frames 60 || cat "$work"/relay "$work"/viewer >&2
 wait $watching
 "#;

@@ -1,6 +1,11 @@
 //! The tutorial's scripts and Sightline's programs in one chain, on every edge, with our end started again in mid-stream.
 //! A script that gets what it does not expect dies, so each must be alive at the end.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
 mod common;
 
 use std::fs;
@@ -92,17 +97,40 @@ fn tutorial_sender_and_relay_to_our_viewer_which_is_started_again() {
 }
 
 #[test]
-fn what_passes_our_relay_reaches_the_viewer_byte_for_byte() {
-    let Some(tutorial) = Tutorial::find() else {
+fn what_passes_our_relay_reaches_a_plain_viewer_byte_for_byte_or_with_boxes() {
+    let Some((same, drawn)) = passed_through("udp") else {
         return;
     };
+    assert!(
+        same >= 150 && same + drawn == 200 && drawn >= 10,
+        "{same} as they came, {drawn} with boxes"
+    );
+}
+
+#[test]
+fn what_passes_our_relay_reaches_a_native_viewer_byte_for_byte() {
+    if let Some(passed) = passed_through("quic") {
+        assert_eq!(passed, (200, 0));
+    }
+}
+
+/// How many frames come as they were sent, and how many with boxes; `None` where the tutorial is not here.
+fn passed_through(transport: &str) -> Option<(usize, usize)> {
+    let tutorial = Tutorial::find()?;
     let (_alone, port, state) = (alone(), port::free(), directory());
     let saved = state.path().join("saved");
     let model = ["--every", "4", "--model", tutorial.model.to_str().unwrap()];
     let relay = relay(port, state.path(), &model);
     let viewer = viewer(
         port,
-        &["--frames", "200", "--save", saved.to_str().unwrap()],
+        &[
+            "--transport",
+            transport,
+            "--frames",
+            "200",
+            "--save",
+            saved.to_str().unwrap(),
+        ],
     );
     relay.wait_for_line("viewer joined", LONG);
     let video = tutorial.video.to_str().unwrap();
@@ -139,10 +167,7 @@ fn what_passes_our_relay_reaches_the_viewer_byte_for_byte() {
             drawn += 1;
         }
     }
-    assert!(
-        same >= 150 && same + drawn == 200 && drawn >= 10,
-        "{same} as they came, {drawn} with boxes"
-    );
+    Some((same, drawn))
 }
 
 fn frames(mut stream: &[u8]) -> Vec<&[u8]> {
