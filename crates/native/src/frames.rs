@@ -23,6 +23,8 @@ const EXPIRED: VarInt = VarInt::from_u32(1);
 /// Probes behind a frame, and the time between them.
 const PROBES: usize = 3;
 const PROBE: Duration = Duration::from_millis(8);
+/// How often it is looked whether the path loses packets.
+const LOOK: Duration = Duration::from_millis(500);
 /// A path that has lost no packet for so long needs none.
 const LATELY: Duration = Duration::from_secs(10);
 /// The priority of clocks and the like: above all.
@@ -137,7 +139,7 @@ pub async fn send(
                     gate.skipped(now);
                 }
                 gate.sent(now);
-                flights.take_off(connection, frame, loss.is_seen(connection));
+                flights.take_off(connection, frame, loss.is_seen(connection, now));
             }
         }
     }
@@ -234,20 +236,24 @@ async fn probe(connection: &Connection) {
     std::future::pending().await
 }
 
-/// Whether a path has lately lost packets.
+/// Whether a path has lately lost packets; looked at now and then, since quinn copies all its figures for it.
 #[derive(Debug, Default)]
 struct Loss {
     packets: u64,
     seen: Option<Instant>,
+    looked: Option<Instant>,
 }
 
 impl Loss {
-    fn is_seen(&mut self, connection: &Connection) -> bool {
-        let packets = connection.stats().path.lost_packets;
-        if packets > self.packets {
-            (self.packets, self.seen) = (packets, Some(Instant::now()));
+    fn is_seen(&mut self, connection: &Connection, now: Instant) -> bool {
+        if self.looked.is_none_or(|looked| now - looked >= LOOK) {
+            self.looked = Some(now);
+            let packets = connection.stats().path.lost_packets;
+            if packets > self.packets {
+                (self.packets, self.seen) = (packets, Some(now));
+            }
         }
-        self.seen.is_some_and(|seen| seen.elapsed() < LATELY)
+        self.seen.is_some_and(|seen| now - seen < LATELY)
     }
 }
 

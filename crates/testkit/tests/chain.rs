@@ -97,9 +97,13 @@ fn two_cameras_share_a_relay_and_each_keeps_its_name() {
     );
     relay.wait_for_line("camera=yard", LONG);
     relay.wait_for_line("camera=porch", LONG);
-    well(yard);
-    well(porch);
-    assert_eq!(figure(&stop(relay), "received"), 60.0);
+    // A frame that goes plainly may be overtaken by the next one, which goes natively: then it comes too late.
+    let sent = [well(yard), well(porch)].map(|sender| figure(&sender, "sent"));
+    let relayed = stop(relay);
+    let late = relayed.report.as_ref().unwrap()["dropped"]["late"].as_f64();
+    let came = figure(&relayed, "received") + late.unwrap_or(0.0);
+    assert_eq!(came, sent.iter().sum::<f64>(), "{:?}", relayed.report);
+    assert!(came >= 56.0, "{:?}", relayed.report);
 }
 
 /// A real video, the real model, the real window: boxes are seen in it.

@@ -142,6 +142,11 @@ impl Intake {
     /// Takes a frame whose bytes have been scanned.
     pub(super) fn frame(&mut self, jpeg: Bytes, frame: datagram::Frame, door: Door) {
         let number = self.order.admit(frame.label.as_ref());
+        // A frame is counted before it can be shown, so that no report tells of more shown than received.
+        self.status.send_modify(|status| {
+            status.door = door;
+            status.counts = self.order.counts();
+        });
         let displaced = number.and_then(|seq| {
             self.frames.put(Frame {
                 jpeg,
@@ -151,11 +156,9 @@ impl Intake {
                 door,
             })
         });
-        self.status.send_modify(|status| {
-            status.door = door;
-            status.counts = self.order.counts();
-            status.overtaken += u64::from(displaced.is_some());
-        });
+        if displaced.is_some() {
+            self.status.send_modify(|status| status.overtaken += 1);
+        }
     }
 
     /// The native door is open.
