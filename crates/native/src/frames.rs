@@ -276,8 +276,8 @@ pub enum Arrival {
     Line(Bytes),
 }
 
-/// Hands on all that comes until the connection ends or nobody takes it any more. A peer that sends what may not be is cut
-/// off.
+/// Hands on all that comes until the connection ends or nobody takes it any more; what has wholly arrived by then was
+/// acknowledged, so it is handed on as well. A peer that sends what may not be is cut off.
 ///
 /// # Errors
 /// The connection's end.
@@ -286,15 +286,20 @@ pub async fn receive(
     out: mpsc::Sender<Arrival>,
 ) -> Result<(), ConnectionError> {
     let mut readers = JoinSet::new();
-    loop {
+    let mut end = None;
+    while end.is_none() || !readers.is_empty() {
         tokio::select! {
-            stream = connection.accept_uni() => {
-                readers.spawn(read(stream?, out.clone()));
-            }
+            stream = connection.accept_uni(), if end.is_none() => match stream {
+                Ok(stream) => {
+                    readers.spawn(read(stream, out.clone()));
+                }
+                Err(why) => end = Some(why),
+            },
             Some(_) = readers.join_next(), if !readers.is_empty() => {}
             () = out.closed() => return Ok(()),
         }
     }
+    end.map_or(Ok(()), Err)
 }
 
 /// One stream: a frame, or lines where it starts like one. A stream that is reset or too long ends without a trace.

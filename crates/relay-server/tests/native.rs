@@ -382,6 +382,31 @@ async fn a_connection_from_before_a_crash_is_told_at_once_that_it_is_gone() {
 }
 
 #[tokio::test]
+async fn frames_that_were_acknowledged_outlive_their_connection() {
+    const ROUNDS: u64 = 5;
+    const FRAMES: u64 = 12;
+    let (relay, at) = start(&[]);
+    for round in 0..ROUNDS {
+        let camera = format!("yard{round}");
+        let session = sender(at, &camera).await;
+        let mut streams = Vec::new();
+        for seq in 1..=FRAMES {
+            let mut stream = session.connection.open_uni().await.unwrap();
+            stream.write_all(&frame(&camera, seq, 2000)).await.unwrap();
+            stream.finish().unwrap();
+            streams.push(stream);
+        }
+        for stream in &mut streams {
+            stream.stopped().await.unwrap();
+        }
+        session.connection.close(native::client::DONE, b"");
+    }
+    sleep(500 * MS).await;
+    let report = report(relay);
+    assert_eq!(report["received"], ROUNDS * FRAMES, "{report}");
+}
+
+#[tokio::test]
 async fn a_relay_that_stops_says_so() {
     let (relay, at) = start(&[]);
     let session = viewer(at, None).await;

@@ -62,7 +62,8 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Passes its frames and facts on until it leaves.
+    /// Passes its frames and facts on until it leaves. When one of its parts ends, so does the connection, and with
+    /// it the others; but frames that were acknowledged before are still passed on.
     pub(super) async fn run(self, events: &mpsc::Sender<Event>) {
         let Visit {
             connection,
@@ -71,32 +72,29 @@ impl Sender {
             mut lines,
         } = self.visit;
         let (out, mut arrivals) = mpsc::channel(WAITING);
-        let pass_on = async {
-            while let Some(arrival) = arrivals.recv().await {
-                let Arrival::Frame(jpeg) = arrival else {
-                    return;
-                };
-                let sent = Event::Sent(from, self.camera.clone(), jpeg);
+        let camera = self.camera;
+        let close = || connection.close(DONE, b"");
+        let pass_on = async move {
+            while let Some(Arrival::Frame(jpeg)) = arrivals.recv().await {
+                let sent = Event::Sent(from, camera.clone(), jpeg);
                 if events.send(sent).await.is_err() {
-                    return;
+                    break;
                 }
             }
+            close();
         };
         let talk = async {
             while let Some(said) = hear(&mut lines, &mut say).await {
                 if let Said::Facts(facts) = said
                     && events.send(Event::Facts(from, facts)).await.is_err()
                 {
-                    return;
+                    break;
                 }
             }
+            close();
         };
-        tokio::select! {
-            _ = frames::receive(&connection, out) => {}
-            () = pass_on => {}
-            () = talk => {}
-        }
-        connection.close(DONE, b"");
+        // Its end is the connection's, which the others notice.
+        let (_, (), ()) = tokio::join!(frames::receive(&connection, out), pass_on, talk);
     }
 }
 
