@@ -14,7 +14,7 @@ use clap::{Arg, ArgAction, Args, Command, Parser, ValueEnum};
 use crate::directories;
 
 /// The flags that all programs have.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Common {
     /// Configuration file in TOML, its keys named like the flags; without this flag
     /// ~/.config/sightline/PROGRAM.toml, then /etc/sightline/PROGRAM.toml, where present
@@ -94,15 +94,34 @@ pub enum Transport {
 ///
 /// `check` refuses what the types cannot, with a sentence; that is a usage error too.
 pub fn parse<A: Parser>(check: impl FnOnce(&A) -> Result<(), String>) -> A {
-    let command = command::<A>();
-    let parsed = resolve(command.clone(), env::args_os().collect()).and_then(|matches| {
-        let args = A::from_arg_matches(&matches)?;
-        match check(&args) {
-            Ok(()) => Ok(args),
-            Err(sentence) => Err(command.clone().error(ErrorKind::ValueValidation, sentence)),
-        }
-    });
-    parsed.unwrap_or_else(|err| err.exit())
+    try_parse(check).unwrap_or_else(|err| err.exit())
+}
+
+/// As [`parse`], for a program that is running and reads its file again.
+///
+/// # Errors
+/// Where a value is wrong, with clap's words.
+pub fn try_parse<A: Parser>(
+    check: impl FnOnce(&A) -> Result<(), String>,
+) -> Result<A, clap::Error> {
+    let mut command = command::<A>();
+    let matches = resolve(command.clone(), env::args_os().collect())?;
+    let args = A::from_arg_matches(&matches)?;
+    check(&args).map_err(|sentence| command.error(ErrorKind::ValueValidation, sentence))?;
+    Ok(args)
+}
+
+/// The configuration file that is in force, where there is one.
+pub fn file<A: Parser>() -> Option<PathBuf> {
+    let argv: Vec<OsString> = env::args_os().collect();
+    chosen_file(A::command().get_name(), &argv)
+}
+
+fn chosen_file(program: &str, argv: &[OsString]) -> Option<PathBuf> {
+    flag_value(argv, "--config")
+        .or_else(|| set_variable(program, "config"))
+        .map(PathBuf::from)
+        .or_else(|| places(program).into_iter().find(|path| path.is_file()))
 }
 
 /// The command line of `A`, its switches made to take `=true` and `=false` so that a flag can take back what a file says,
@@ -205,15 +224,7 @@ fn variable(program: &str, key: &str) -> OsString {
 }
 
 fn resolve(command: Command, argv: Vec<OsString>) -> Result<clap::ArgMatches, clap::Error> {
-    let program = command.get_name().to_owned();
-    let named = flag_value(&argv, "--config")
-        .or_else(|| set_variable(&program, "config"))
-        .map(PathBuf::from);
-    let file = match named {
-        Some(path) => Some(path),
-        None => places(&program).into_iter().find(|path| path.is_file()),
-    };
-    let command = match file {
+    let command = match chosen_file(command.get_name(), &argv) {
         Some(path) => with_file(command, &path)?,
         None => command,
     };

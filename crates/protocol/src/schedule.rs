@@ -9,16 +9,16 @@ use std::str::FromStr;
 pub enum Every {
     /// Of each N accepted frames the last one.
     Nth(NonZeroU32),
-    /// Whenever the model is free.
+    /// As many as the model keeps up with: all are offered, and it takes the newest.
     Auto,
 }
 
 impl Every {
     /// Whether the camera's accepted frame number `count`, from 1, is due.
-    pub fn due(self, count: u64, model_is_free: bool) -> bool {
+    pub fn due(self, count: u64) -> bool {
         match self {
             Self::Nth(n) => count.is_multiple_of(u64::from(n.get())),
-            Self::Auto => model_is_free,
+            Self::Auto => true,
         }
     }
 }
@@ -52,19 +52,19 @@ mod tests {
     #[test]
     fn the_fourth_and_the_eighth_are_due_and_the_first_is_not() {
         let every: Every = "4".parse().unwrap();
-        let due: Vec<u64> = (1..=12).filter(|&n| every.due(n, false)).collect();
+        let due: Vec<u64> = (1..=12).filter(|&n| every.due(n)).collect();
         assert_eq!(due, [4, 8, 12]);
     }
 
     #[test]
     fn one_means_every_frame() {
         let every: Every = "1".parse().unwrap();
-        assert!((1..100).all(|n| every.due(n, false)));
+        assert!((1..100).all(|n| every.due(n)));
     }
 
     #[test]
-    fn auto_follows_the_model() {
-        assert!(Every::Auto.due(1, true) && !Every::Auto.due(4, false));
+    fn auto_offers_every_frame() {
+        assert!((1..100).all(|n| Every::Auto.due(n)));
     }
 
     #[test]

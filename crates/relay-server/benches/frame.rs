@@ -14,7 +14,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use opencv::core::{self, CV_8UC3, Mat, Scalar};
 use opencv::imgproc;
 use protocol::datagram::REQUEST;
-use relay_server::relay::{Relay, Rules};
+use relay_server::relay::{Overlay, Relay, Rules};
 use testkit::jpeg::Sketch;
 
 const SIZE: usize = 15_000;
@@ -65,7 +65,9 @@ fn frame(criterion: &mut Criterion) {
 fn relay(viewers: u16) -> Relay {
     let rules = Rules {
         every: None,
-        burn: false,
+        batch: 1,
+        rest: 0.0,
+        overlay: Overlay::None,
         detections_read: false,
         model: "none".to_owned(),
         demo: false,

@@ -10,9 +10,11 @@ use protocol::schedule::Every;
 use protocol::ticket::{BadHost, Host};
 
 use crate::detect::yolo;
+use crate::relay::Overlay;
+use crate::reload::Adjustable;
 
 /// Frames in, frames and boxes out: forwards a camera's frames to its viewers, every Nth through YOLOv5
-#[derive(Debug, Clone, Parser)]
+#[derive(Debug, Clone, PartialEq, Parser)]
 #[command(name = "relay-server", version)]
 pub struct Args {
     /// UDP address for senders and viewers
@@ -25,9 +27,15 @@ pub struct Args {
     /// models/yolov5n.onnx where present, else demo
     #[arg(long, value_name = "demo|none|FILE.onnx")]
     pub model: Option<ModelChoice>,
+    /// What the model may take of this machine's processors with --every auto
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
+    pub model_cpu: f64,
     /// Lowest score of a box
     #[arg(long, value_name = "SCORE", default_value_t = 0.25, value_parser = fraction)]
     pub conf: f32,
+    /// Score from which an object is followed from frame to frame; from then on --conf is enough
+    #[arg(long, value_name = "SCORE", default_value_t = 0.40, value_parser = fraction)]
+    pub track_start: f32,
     /// Highest overlap of two boxes of a class
     #[arg(long, value_name = "IOU", default_value_t = 0.45, value_parser = fraction)]
     pub iou: f32,
@@ -163,18 +171,19 @@ pub enum Provider {
     Openvino,
 }
 
-/// `--overlay`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Overlay {
-    /// On inferred frames.
-    EveryNth,
-    /// On every frame.
-    Hold,
-    /// On none.
-    None,
-}
-
 impl Args {
+    /// The same with other settings for what may change while the relay runs.
+    pub fn with(mut self, settings: &Adjustable) -> Self {
+        let Adjustable {
+            conf,
+            iou,
+            classes,
+            track_start,
+        } = settings.clone();
+        (self.conf, self.iou, self.classes, self.track_start) = (conf, iou, classes, track_start);
+        self
+    }
+
     /// Refuses what is not built yet.
     ///
     /// # Errors
@@ -187,9 +196,6 @@ impl Args {
                 Err("--rotate makes new tickets, so it needs --private".to_owned())
             }
             () if self.http.0.is_some() => unbuilt("the web door (--http)", "use --http off"),
-            () if self.overlay == Overlay::Hold => {
-                unbuilt("--overlay hold", "use every-nth or none")
-            }
             () if !matches!(self.provider, Provider::Auto | Provider::Cpu) => {
                 unbuilt("this --provider", "use auto or cpu")
             }
@@ -217,6 +223,11 @@ fn advertise(s: &str) -> Result<Advertise, String> {
 fn fraction(s: &str) -> Result<f32, String> {
     let value = s.parse().ok().filter(|x| (0.0..=1.0).contains(x));
     value.ok_or_else(|| "a number from 0 to 1".to_owned())
+}
+
+fn share(s: &str) -> Result<f64, String> {
+    let value = s.parse().ok().filter(|x| *x > 0.0 && *x <= 1.0);
+    value.ok_or_else(|| "a share above 0, up to 1".to_owned())
 }
 
 fn megabits(s: &str) -> Result<f64, String> {

@@ -8,7 +8,7 @@ use protocol::native::{Facts, Refusal};
 use tokio::sync::oneshot;
 
 use crate::feeds::Subscription;
-use crate::relay::{Answer, Burn, ScreenId};
+use crate::relay::{Answer, Burn, ScreenId, Tracked};
 
 /// Events that may wait for the loop.
 pub const EVENTS: usize = 256;
@@ -33,7 +33,9 @@ pub enum Event {
     /// It watches no more.
     ScreenLeft(ScreenId),
     /// The model has answered.
-    Answered(Answer),
+    Answered(Vec<Answer>),
+    /// A frame's own boxes have been found by those of earlier ones.
+    Tracked(Tracked),
     /// Boxes have been drawn, or could not be.
     Burned(Burn, Option<Bytes>),
     /// The model's thread is gone.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            +------- serve: one loop, moves bytes -------+        model thread: JPEG -> boxes
-//!  UDP 8081  |  doors --> relay (PURE: decides) --> doors | <---->
+//!  UDP 8081  |  doors --> relay (PURE: decides) --> doors | <----> tracks thread: JPEG + earlier boxes -> its own boxes
 //!            +----------------------------|---------------+        overlay thread: JPEG + boxes -> JPEG
 //!                                         +--> feeds: each camera's newest frame --> a task a native viewer
 //! ```
@@ -15,11 +15,14 @@ pub mod event;
 pub mod feeds;
 pub mod places;
 pub mod relay;
+pub mod reload;
 pub mod serve;
 pub mod sink;
+pub mod track;
 pub mod worker;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -35,7 +38,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::access::Access;
-use crate::args::{Advertise, Args, ModelChoice, Overlay};
+use crate::args::{Advertise, Args, ModelChoice};
 use crate::detect::{Detector, Model, Settings, runtime};
 use crate::door::port::Port;
 use crate::door::{native, plain};
@@ -78,11 +81,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let port = Port::open(args.listen, Recognition::of(&access.identity), tell.clone())?;
     let port = Arc::new(port);
     let sink = args.detections.as_deref().map(sink::open).transpose()?;
+    let settings = reload::watch(args)?;
     let chosen = model(args)?;
     let model = match chosen.clone() {
         None => None,
         Some(model) => {
-            let loading = worker::model(loader(args, model), tell.clone());
+            let loading = worker::model(loader(args, model), settings.clone(), tell.clone());
             tokio::select! {
                 model = loading => Some(model?),
                 () = stop.cancelled() => return Ok(()),
@@ -99,6 +103,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let native = Arc::new(native::Door::new(access, tell.clone()));
     let mut server = Server {
         relay,
+        tracks: worker::tracks(settings, tell.clone())?,
         overlay: worker::overlay(tell.clone())?,
         plain: plain::Door::new(port, tell),
         native: native.clone(),
@@ -150,21 +155,35 @@ fn loader(args: &Args, model: Model) -> impl FnOnce() -> anyhow::Result<Detector
         iou: args.iou,
         classes: args.classes.clone(),
         net_size: args.net_size.0,
-        threads: args.threads.map_or_else(spare_processors, usize::from),
+        threads: threads(args),
     };
     let library = args.onnxruntime.clone();
     move || Detector::load(&runtime::load(library.as_deref())?, &model, settings)
 }
 
-/// All processors but the one that forwards.
-fn spare_processors() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1))
+/// Of one inference: all processors but the one that forwards.
+fn threads(args: &Args) -> usize {
+    let spare = processors().saturating_sub(1).max(1);
+    args.threads.map_or(spare, usize::from)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// How long the model rests after an answer, as a multiple of the time it worked on it: so much that all its threads take
+/// no more than their share of the machine.
+fn rest(args: &Args) -> f64 {
+    let load = threads(args) as f64 / processors() as f64;
+    (load.min(1.0) / args.model_cpu - 1.0).max(0.0)
 }
 
 fn rules(args: &Args, model: Option<&Model>) -> Rules {
     Rules {
         every: model.map(|_| args.every),
-        burn: args.overlay == Overlay::EveryNth,
+        batch: 1,
+        rest: rest(args),
+        overlay: args.overlay,
         detections_read: args.detections.is_some(),
         model: name(model),
         demo: model == Some(&Model::Demo),

@@ -9,7 +9,7 @@ use ::native::client::wall_us;
 use bytes::Bytes;
 use platform::report::Percentiles;
 use protocol::datagram::{MAX_DATAGRAM, Reason};
-use protocol::detections::Detections;
+use protocol::detections::{Detections, Kind};
 use protocol::label::CameraName;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ use crate::door::plain::{self, Sent};
 use crate::event::{Event, Knock};
 use crate::feeds::Feeds;
 use crate::relay::{Action, Burn, Forward, Job, Note, Relay};
-use crate::worker::Worker;
+use crate::worker::{Track, Worker};
 
 /// How often the summary line comes.
 const SUMMARY: Duration = Duration::from_secs(10);
@@ -39,7 +39,9 @@ pub struct Server {
     /// What screens see.
     pub feeds: Feeds,
     /// The model's thread, where there is a model.
-    pub model: Option<Worker<Job>>,
+    pub model: Option<Worker<Vec<Job>>>,
+    /// The thread that follows objects from frame to frame.
+    pub tracks: Worker<Track>,
     /// The drawing thread.
     pub overlay: Worker<Burn>,
     /// Where detections are written, where somebody reads them.
@@ -104,6 +106,7 @@ impl Server {
         if let Some(model) = self.model {
             model.close(deadline);
         }
+        self.tracks.close(deadline);
         self.overlay.close(deadline);
         if let Some(sink) = self.sink {
             sink.close(deadline);
@@ -172,12 +175,12 @@ impl Server {
                 self.relay.screen_joined(screen, camera.map(str::to_owned));
             }
             Event::ScreenLeft(screen) => self.relay.screen_left(screen),
-            Event::Answered(answer) => {
-                if let Some(found) = &answer.found {
-                    self.figures.inference.add(found.took);
-                }
-                self.relay.answered(answer, now);
+            Event::Answered(answers) => {
+                let found = answers.iter().filter_map(|answer| answer.found.as_ref());
+                found.for_each(|found| self.figures.inference.add(found.took));
+                self.relay.answered(answers, now);
             }
+            Event::Tracked(tracked) => self.relay.tracked(tracked, now),
             Event::Burned(burn, jpeg) => self.relay.burned(&burn, jpeg, now),
             Event::ModelDied => {
                 self.model = None;
@@ -212,9 +215,14 @@ impl Server {
                     info!(%viewer, "viewer left");
                 }
                 // The relay asks only a model that is free, so there is always room.
-                Action::Infer(job) => {
-                    self.model.as_ref().map(|model| model.give(job));
+                Action::Infer(jobs) => {
+                    self.model.as_ref().map(|model| model.give(jobs));
                 }
+                Action::Follow(job) => self.track(Track::Frame(job)),
+                Action::Correct(camera, count, found) => {
+                    self.track(Track::Answer(camera, count, found));
+                }
+                Action::Forget(camera) => self.track(Track::Forget(camera)),
                 // Without room, the frame leaves as it came.
                 Action::Burn(burn) => {
                     self.overlay.give(burn);
@@ -226,6 +234,11 @@ impl Server {
                 Action::Note(note) => say(&note),
             }
         }
+    }
+
+    /// Without room, this frame's boxes are left out, or this correction is.
+    fn track(&self, told: Track) {
+        self.tracks.give(told);
     }
 
     fn forward(&mut self, forward: &Forward) {
@@ -252,11 +265,13 @@ impl Server {
     }
 
     fn tell(&mut self, message: &Detections) {
-        let mut line = message.to_json();
+        let line = message.to_json();
         self.feeds
             .tell(&message.camera, &Bytes::from(format!("{line}\n")));
-        if let Some(sink) = &self.sink {
-            let written = sink.give(std::mem::take(&mut line));
+        if let Some(sink) = &self.sink
+            && message.kind == Kind::Inferred
+        {
+            let written = sink.give(line);
             self.figures.detections_lost += u64::from(!written);
         }
     }

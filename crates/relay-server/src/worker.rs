@@ -1,8 +1,10 @@
-//! The threads beside the loop: the model's, the one that draws boxes, and the one that writes detections.
+//! The threads beside the loop: the model's, the one that follows objects from frame to frame, the one that draws boxes,
+//! and the one that writes detections.
 //!
 //! Each takes one piece of work at a time and answers by event, if at all, so the loop that forwards frames never waits
 //! for any of them.
 
+use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -13,18 +15,24 @@ use opencv::core::{Mat, Point};
 use opencv::prelude::*;
 use platform::{draw, jpeg};
 use protocol::datagram::MAX_DATAGRAM;
+use protocol::detections::Detection;
 use protocol::label::Label;
-use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, error, warn};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{debug, error, info, warn};
 
 use crate::detect::Detector;
 use crate::event::Event;
-use crate::relay::{Answer, Burn, Job};
+use crate::relay::{Answer, Burn, CameraId, Job, Tracked};
+use crate::reload::Adjustable;
+use crate::track::Follower;
 
 /// Qualities at which a frame with boxes is tried until it fits a datagram; the first keeps the lines sharp.
 const QUALITIES: [u8; 4] = [90, 75, 50, 25];
 /// Drawings that may wait: two cameras' worth. A frame whose drawing finds no room leaves as it came.
 const DRAWINGS: usize = 4;
+/// Frames and answers that may wait to be followed: half a second of a fast camera's. What finds no room is left out, and
+/// the next one comes soon.
+const TRACKS: usize = 16;
 
 /// A thread and its letter box.
 #[derive(Debug)]
@@ -99,21 +107,23 @@ impl<T: Send + 'static> Worker<T> {
 /// Those of `load`.
 pub async fn model(
     load: impl FnOnce() -> anyhow::Result<Detector> + Send + 'static,
+    mut settings: watch::Receiver<Adjustable>,
     events: mpsc::Sender<Event>,
-) -> anyhow::Result<Worker<Job>> {
+) -> anyhow::Result<Worker<Vec<Job>>> {
     let (ready, loaded) = oneshot::channel();
-    let work = move |jobs: Receiver<Job>| {
+    let work = move |asked: Receiver<Vec<Job>>| {
         let mut detector = match load() {
             Ok(detector) => detector,
             Err(err) => return drop(ready.send(Err(err))),
         };
         let _ = ready.send(Ok(()));
         let _alarm = Alarm(events.clone());
-        for job in jobs {
-            if events
-                .blocking_send(Event::Answered(answer(&mut detector, &job)))
-                .is_err()
-            {
+        for jobs in asked {
+            if settings.has_changed().unwrap_or(false) {
+                adjust(&mut detector, &settings.borrow_and_update());
+            }
+            let answers = jobs.iter().map(|job| answer(&mut detector, job)).collect();
+            if events.blocking_send(Event::Answered(answers)).is_err() {
                 return;
             }
         }
@@ -147,6 +157,68 @@ fn answer(detector: &mut Detector, job: &Job) -> Answer {
         arrival: job.arrival.clone(),
         found: found.ok(),
     }
+}
+
+fn adjust(detector: &mut Detector, wanted: &Adjustable) {
+    match detector.set(wanted.conf, wanted.iou, &wanted.classes) {
+        Ok(()) => {
+            info!(conf = wanted.conf, iou = wanted.iou, classes = ?wanted.classes, "the model's settings changed")
+        }
+        Err(err) => warn!("the model's settings stay as they were: {err:#}"),
+    }
+}
+
+/// What the thread that follows objects is told, in order.
+#[derive(Debug)]
+pub enum Track {
+    /// A frame has come.
+    Frame(Job),
+    /// The model found this on a frame that came before.
+    Answer(CameraId, u64, Vec<Detection>),
+    /// The next pictures of this camera are of another place or time.
+    Forget(CameraId),
+}
+
+/// Starts the thread that follows objects from frame to frame, each camera's apart.
+///
+/// # Errors
+/// Where the system has no thread left.
+pub fn tracks(
+    mut settings: watch::Receiver<Adjustable>,
+    events: mpsc::Sender<Event>,
+) -> anyhow::Result<Worker<Track>> {
+    let work = move |told: Receiver<Track>| {
+        // As many as there are cameras, which the relay bounds.
+        let mut followers: HashMap<CameraId, Follower> = HashMap::new();
+        for track in told {
+            if settings.has_changed().unwrap_or(false) {
+                let scores = settings.borrow_and_update().tracking();
+                followers
+                    .values_mut()
+                    .for_each(|follower| follower.set(scores));
+            }
+            match track {
+                Track::Frame(job) => {
+                    let follower = followers
+                        .entry(job.camera)
+                        .or_insert_with(|| Follower::new(settings.borrow().tracking()));
+                    let at = Duration::from_micros(job.arrival.captured_us);
+                    let detections = follower.frame(job.count, job.jpeg.clone(), at);
+                    let tracked = Event::Tracked(Tracked { job, detections });
+                    if events.blocking_send(tracked).is_err() {
+                        return;
+                    }
+                }
+                Track::Answer(camera, count, found) => {
+                    if let Some(follower) = followers.get_mut(&camera) {
+                        follower.answer(count, &found);
+                    }
+                }
+                Track::Forget(camera) => drop(followers.remove(&camera)),
+            }
+        }
+    };
+    Worker::start("tracks", TRACKS, work)
 }
 
 /// Starts the thread that draws boxes.

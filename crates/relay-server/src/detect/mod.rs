@@ -111,6 +111,16 @@ impl Detector {
         })
     }
 
+    /// Uses other settings from now on.
+    ///
+    /// # Errors
+    /// Where a class is not the model's; then nothing changes.
+    pub fn set(&mut self, conf: f32, iou: f32, classes: &[String]) -> anyhow::Result<()> {
+        self.wanted = wanted(classes, &self.names)?;
+        (self.settings.conf, self.settings.iou) = (conf, iou);
+        Ok(())
+    }
+
     /// Finds objects on a JPEG.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use clap::ValueEnum;
 use protocol::control::Control;
 use protocol::detections::{Detection, Detections};
 use protocol::label::{Label, StreamId};
@@ -13,13 +14,29 @@ use protocol::schedule::Every;
 
 use super::camera::{Arrival, CameraId};
 
+/// Where plain viewers see boxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Overlay {
+    /// Burned into each inferred frame, as the tutorial does.
+    EveryNth,
+    /// Burned into every frame.
+    Hold,
+    /// Nowhere.
+    None,
+}
+
 /// What the operator chose.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// Which frames go to the model; `None` without a model.
     pub every: Option<Every>,
-    /// Whether plain viewers see the inferred frames with their boxes burned in.
-    pub burn: bool,
+    /// Most frames, of as many cameras, that the model is given at a time.
+    pub batch: usize,
+    /// How many times its own length the model rests after an answer, with [`Every::Auto`]: what keeps it within its share
+    /// of the machine.
+    pub rest: f64,
+    /// Where plain viewers see boxes.
+    pub overlay: Overlay,
     /// Whether somebody reads the detections, so that they are made even with no viewer.
     pub detections_read: bool,
     /// Name of the model in detections messages.
@@ -47,13 +64,19 @@ pub enum Action {
     Join(SocketAddr),
     /// Close a viewer's socket.
     Leave(SocketAddr),
-    /// Hand a frame to the model, which is free.
-    Infer(Job),
+    /// Hand frames, one of each camera, to the model, which is free.
+    Infer(Vec<Job>),
     /// Draw boxes on a frame.
     Burn(Burn),
     /// Hand a frame to the screens.
     Publish(Publish),
-    /// Write a detections message, and hand it to the screens.
+    /// Find the boxes of this very frame by those of earlier ones.
+    Follow(Job),
+    /// What the model found, to whoever follows that camera's objects.
+    Correct(CameraId, u64, Vec<Detection>),
+    /// Follow that camera's objects no longer: its pictures are of another place or time.
+    Forget(CameraId),
+    /// Hand a detections message to the screens, and write down what the model found.
     Tell(Detections),
     /// What a camera's sender says of itself.
     Facts(String, Facts),
@@ -91,7 +114,7 @@ pub struct Publish {
     pub arrived: Instant,
 }
 
-/// A frame for the model.
+/// A frame for the model, or to be followed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// Whose.
@@ -100,7 +123,7 @@ pub struct Job {
     pub count: u64,
     /// The JPEG.
     pub jpeg: Bytes,
-    /// Its number and time, for the message.
+    /// Its number, size and time, for the message.
     pub arrival: Arrival,
 }
 
@@ -115,6 +138,15 @@ pub struct Answer {
     pub arrival: Arrival,
     /// What was found; `None` where the picture could not be decoded.
     pub found: Option<Found>,
+}
+
+/// The boxes of a frame that was [followed](Action::Follow).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tracked {
+    /// The frame.
+    pub job: Job,
+    /// The boxes, with the ids of their tracks.
+    pub detections: Vec<Detection>,
 }
 
 /// What the model found on a picture.

@@ -38,6 +38,8 @@ pub struct Arrival {
     pub seq: u64,
     /// Capture time, or arrival, in microseconds since the Unix epoch.
     pub captured_us: u64,
+    /// Width and height in the file's header, before any EXIF rotation.
+    pub size: (u16, u16),
 }
 
 impl Arrival {
@@ -46,6 +48,7 @@ impl Arrival {
         Self {
             seq: label.map_or(count, |label| label.seq),
             captured_us: label.map_or(wall_us, |label| label.captured_us),
+            size: (frame.header.width, frame.header.height),
         }
     }
 }
@@ -75,6 +78,9 @@ pub(super) struct Camera {
     pub(super) late_boxes: Option<Vec<Detection>>,
     /// The newest frame that the model has not taken yet.
     pub(super) waiting: Option<Job>,
+    /// The size in the header of the last frame that the model has answered, and that of the displayed picture, which an
+    /// EXIF rotation makes another.
+    turned: Option<[(u16, u16); 2]>,
 }
 
 /// On which of the last 16 inferred frames anything was found, the latest in the lowest bit; ones at the start, so that
@@ -187,6 +193,7 @@ impl Camera {
             held: None,
             late_boxes: None,
             waiting: None,
+            turned: None,
         }
     }
 
@@ -202,6 +209,19 @@ impl Camera {
     /// Whether its frames come from here.
     pub(super) fn is_from(&self, address: SocketAddr, door: Door) -> bool {
         (self.source.address, self.source.door) == (address, door)
+    }
+
+    /// A frame with this header turned out to be displayed at that size.
+    pub(super) fn displays(&mut self, header: (u16, u16), as_size: (u16, u16)) {
+        self.turned = Some([header, as_size]);
+    }
+
+    /// The size at which a frame with this header is displayed, as far as is known.
+    pub(super) fn displayed(&self, header: (u16, u16)) -> (u16, u16) {
+        match self.turned {
+            Some([known, displayed]) if known == header => displayed,
+            _ => header,
+        }
     }
 
     /// Its sender has gone.

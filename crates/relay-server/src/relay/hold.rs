@@ -6,7 +6,7 @@ use bytes::Bytes;
 use protocol::detections::Detection;
 
 use super::Relay;
-use super::action::{Action, Burn};
+use super::action::{Action, Burn, Overlay};
 use super::camera::{CameraId, Held};
 
 impl Relay {
@@ -76,7 +76,9 @@ impl Relay {
         let camera = self.cameras.get_mut(id);
         let nothing = detections.is_empty() && !blind;
         let Some(held) = camera.held.as_mut().filter(|held| held.count == count) else {
-            camera.late_boxes = (!nothing).then_some(detections);
+            // With boxes on every frame the next one brings its own.
+            let kept = !nothing && self.rules.overlay == Overlay::EveryNth;
+            camera.late_boxes = kept.then_some(detections);
             return;
         };
         if nothing {
@@ -100,7 +102,7 @@ impl Relay {
     pub(super) fn release(&mut self, id: CameraId, now: Instant) {
         let camera = self.cameras.get_mut(id);
         if let Some(held) = camera.held.take() {
-            if held.own_boxes.is_some() {
+            if held.own_boxes.is_some() && self.rules.overlay == Overlay::EveryNth {
                 camera.late_boxes = held.own_boxes;
             }
             self.forward(id, held.ready.unwrap_or(held.jpeg), None, now);

@@ -17,7 +17,9 @@
 mod action;
 mod camera;
 mod egress;
+mod follow;
 mod hold;
+mod model;
 mod native;
 mod screens;
 
@@ -28,14 +30,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{self, Datagram, Frame, Reason};
-use protocol::detections::{Detections, Kind};
 use protocol::handshake::{Ask, Grant, Leases};
 use protocol::label::{CameraName, Label};
 
-pub use self::action::{Action, Answer, Burn, Counts, Forward, Found, Job, Note, Publish, Rules};
+pub use self::action::{
+    Action, Answer, Burn, Counts, Forward, Found, Job, Note, Overlay, Publish, Rules, Tracked,
+};
 use self::camera::{Admission, Cameras, Door, Source};
 pub use self::camera::{Arrival, CameraId};
 use self::egress::Egress;
+use self::model::{Model, Purpose};
 pub use self::screens::ScreenId;
 use self::screens::Screens;
 
@@ -54,14 +58,8 @@ pub struct Relay {
     live: Vec<CameraId>,
     /// When a sender was last told that only the native door is open.
     upgraded: Option<Instant>,
-    model_is_free: bool,
-    /// When the model was handed the frame it works on.
-    asked: Instant,
-    /// Smoothed time from there to its answer.
-    answer_time: Option<Duration>,
+    model: Model,
     over_egress_noted: bool,
-    /// Whose frame the model takes next, so that a busy camera never starves another.
-    turn: usize,
     pieces_noted: bool,
     actions: VecDeque<Action>,
     counts: Counts,
@@ -77,11 +75,8 @@ impl Relay {
             screens: Screens::default(),
             live: Vec::new(),
             upgraded: None,
-            model_is_free: true,
-            asked: now,
-            answer_time: None,
+            model: Model::new(now),
             over_egress_noted: false,
-            turn: 0,
             pieces_noted: false,
             actions: VecDeque::new(),
             counts: Counts::default(),
@@ -135,42 +130,6 @@ impl Relay {
         }
     }
 
-    /// The model has answered, and is free.
-    pub fn answered(&mut self, answer: Answer, now: Instant) {
-        self.model_is_free = true;
-        let took = now.saturating_duration_since(self.asked);
-        self.answer_time = Some((3 * self.answer_time.unwrap_or(took) + took) / 4);
-        let Answer {
-            camera,
-            count,
-            arrival,
-            found,
-        } = answer;
-        match found {
-            Some(found) => {
-                self.counts.inferred += 1;
-                self.look(camera, !found.detections.is_empty());
-                if self.are_boxes_read(camera, now) {
-                    self.tell(camera, &arrival, &found);
-                }
-                self.boxes(camera, count, found.detections, now);
-            }
-            None => {
-                self.counts.undecodable += 1;
-                self.boxes(camera, count, Vec::new(), now);
-            }
-        }
-        self.feed_model(now);
-    }
-
-    /// The model is gone for good: frames go on without boxes.
-    pub fn model_died(&mut self, now: Instant) {
-        self.rules.every = None;
-        for id in self.cameras.ids() {
-            self.release(id, now);
-        }
-    }
-
     /// A viewer's host says that nobody listens there.
     pub fn unreachable(&mut self, viewer: SocketAddr) {
         if self.leases.release(viewer) {
@@ -195,6 +154,7 @@ impl Relay {
                 self.release(id, now);
             }
         }
+        self.feed_model(now);
     }
 
     /// When [`Relay::tick`] has something to do next.
@@ -204,7 +164,10 @@ impl Relay {
             .iter()
             .filter_map(|camera| Some(camera.held.as_ref()?.until));
         let live = self.live.iter().map(|id| self.cameras.get(*id).ends());
-        held.chain(live).chain(self.leases.deadline()).min()
+        held.chain(live)
+            .chain(self.leases.deadline())
+            .chain(self.model_wakes())
+            .min()
     }
 
     /// The next thing to do.
@@ -289,9 +252,18 @@ impl Relay {
         let arrival = Arrival::of(frame, count, wall_us);
         let late = admission == Admission::Late;
         self.publish(id, &jpeg, frame.label.is_none(), late, &arrival, now);
+        if matches!(admission, Admission::Appeared | Admission::Moved) {
+            self.actions.push_back(Action::Forget(id));
+        }
         if !late {
             self.look_who_is_live(now);
-            self.pass_on(id, count, jpeg, arrival, now);
+            let job = Job {
+                camera: id,
+                count,
+                jpeg,
+                arrival,
+            };
+            self.pass_on(job, now);
         }
     }
 
@@ -371,59 +343,27 @@ impl Relay {
         self.actions.push_back(names);
     }
 
-    /// Lets a frame go on to the plain viewers, and to the model where it is due.
-    fn pass_on(&mut self, id: CameraId, count: u64, jpeg: Bytes, arrival: Arrival, now: Instant) {
+    /// Lets a frame go on to the plain viewers, to the model where it is due, and to whoever follows its objects.
+    fn pass_on(&mut self, job: Job, now: Instant) {
+        let Job {
+            camera: id, count, ..
+        } = job;
         self.release(id, now);
-        match self.purpose(id, count, now) {
-            Purpose::None => self.forward(id, jpeg, Some(now), now),
-            Purpose::Data => {
-                self.enqueue(Job {
-                    camera: id,
-                    count,
-                    jpeg: jpeg.clone(),
-                    arrival,
-                });
-                self.forward(id, jpeg, Some(now), now);
-            }
-            Purpose::Burn => {
-                let waits = self.is_worth_waiting(id);
-                self.enqueue(Job {
-                    camera: id,
-                    count,
-                    jpeg: jpeg.clone(),
-                    arrival,
-                });
-                self.hold(id, count, jpeg, waits, now);
-            }
+        let jpeg = job.jpeg.clone();
+        let purpose = self.purpose(id, count, now);
+        let waits = self.is_worth_waiting(id, now);
+        if self.is_followed(id, now) {
+            self.actions.push_back(Action::Follow(job.clone()));
+        }
+        if purpose != Purpose::None {
+            self.enqueue(job);
+        }
+        match purpose {
+            Purpose::Burn => self.hold(id, count, jpeg, waits, now),
+            _ if self.is_drawn_on_all(id, now) => self.hold(id, count, jpeg, true, now),
+            Purpose::Data | Purpose::None => self.forward(id, jpeg, Some(now), now),
         }
         self.feed_model(now);
-    }
-
-    /// Whether the model's answer to a frame that comes now will be there while the frame may be held.
-    fn is_worth_waiting(&self, id: CameraId) -> bool {
-        let patience = self.cameras.get(id).patience();
-        self.model_is_free && self.answer_time.is_none_or(|usual| usual < patience)
-    }
-
-    /// What the model would look at this frame for. Nobody watching and nobody reading: nothing.
-    fn purpose(&self, id: CameraId, count: u64, now: Instant) -> Purpose {
-        let due = self
-            .rules
-            .every
-            .is_some_and(|every| every.due(count, self.model_is_free));
-        let watched = self.leases.viewers().len() > 0 && self.cameras.shown(now) == Some(id);
-        match () {
-            () if due && watched && self.rules.burn => Purpose::Burn,
-            () if due && self.are_boxes_read(id, now) => Purpose::Data,
-            () => Purpose::None,
-        }
-    }
-
-    /// Whether anybody reads this camera's boxes as data.
-    fn are_boxes_read(&self, id: CameraId, now: Instant) -> bool {
-        let name = self.cameras.get(id).name.as_str();
-        let shown = self.cameras.shown(now) == Some(id);
-        self.rules.detections_read || self.screens.watch(name, shown)
     }
 
     fn forward(
@@ -456,77 +396,9 @@ impl Relay {
         }
     }
 
-    /// A newer frame of a camera takes the place of one that still waits for the model.
-    fn enqueue(&mut self, job: Job) {
-        let camera = self.cameras.get_mut(job.camera);
-        if camera.waiting.replace(job).is_some() {
-            self.counts.not_inferred += 1;
-        }
-    }
-
-    /// Hands the free model the newest frame of the camera whose turn it is.
-    fn feed_model(&mut self, now: Instant) {
-        if !self.model_is_free || self.rules.every.is_none() {
-            return;
-        }
-        let count = self.cameras.len();
-        let job = (0..count).find_map(|step| {
-            let index = (self.turn + step) % count;
-            let job = self.cameras.get_mut(CameraId(index)).waiting.take()?;
-            self.turn = index + 1;
-            Some(job)
-        });
-        if let Some(job) = job {
-            self.model_is_free = false;
-            self.asked = now;
-            self.actions.push_back(Action::Infer(job));
-        }
-    }
-
-    fn tell(&mut self, id: CameraId, arrival: &Arrival, found: &Found) {
-        let message = Detections {
-            v: Detections::VERSION,
-            camera: self.cameras.get(id).name.to_string(),
-            seq: arrival.seq,
-            t: arrival.captured_us as f64 / 1e6,
-            w: found.width,
-            h: found.height,
-            kind: Kind::Inferred,
-            infer_ms: Some((found.took.as_secs_f32() * 1e4).round() / 10.0),
-            model: Some(self.rules.model.clone()),
-            detections: found.detections.clone(),
-        };
-        self.actions.push_back(Action::Tell(message));
-    }
-
-    /// Follows whether the demo model sees anything, and says when it begins to be blind.
-    fn look(&mut self, id: CameraId, found: bool) {
-        let before = self.is_blind(id);
-        self.cameras.get_mut(id).sight.looked(found);
-        if self.is_blind(id) && !before {
-            let name = self.cameras.get(id).name.to_string();
-            self.note(Note::Blind(name));
-        }
-    }
-
-    fn is_blind(&self, id: CameraId) -> bool {
-        self.rules.demo && self.cameras.get(id).sight.is_blind()
-    }
-
     fn note(&mut self, note: Note) {
         self.actions.push_back(Action::Note(note));
     }
-}
-
-/// What the model is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// It is not.
-    None,
-    /// For whoever reads detections; the frame itself does not wait.
-    Data,
-    /// For boxes on the picture.
-    Burn,
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The relay's rules, each by name, in virtual time.
 
+mod model;
 mod native;
+mod tracks;
 
 use std::collections::BTreeMap;
 
@@ -29,7 +31,9 @@ fn viewer(n: u16) -> SocketAddr {
 fn rules() -> Rules {
     Rules {
         every: Some("4".parse().unwrap()),
-        burn: true,
+        batch: 1,
+        rest: 0.0,
+        overlay: Overlay::EveryNth,
         detections_read: false,
         model: "test".to_owned(),
         demo: false,
@@ -77,6 +81,8 @@ struct Scene {
     burns: Vec<Burn>,
     published: Vec<Publish>,
     live: Vec<Vec<String>>,
+    /// What whoever follows objects is told.
+    tracks: Vec<Action>,
     other: Vec<Action>,
 }
 
@@ -91,6 +97,7 @@ impl Scene {
             burns: Vec::new(),
             published: Vec::new(),
             live: Vec::new(),
+            tracks: Vec::new(),
             other: Vec::new(),
         }
     }
@@ -146,15 +153,13 @@ impl Scene {
             arrival,
             ..
         } = job.clone();
-        self.relay.answered(
-            Answer {
-                camera,
-                count,
-                arrival,
-                found: Some(found),
-            },
-            self.now,
-        );
+        let answer = Answer {
+            camera,
+            count,
+            arrival,
+            found: Some(found),
+        };
+        self.relay.answered(vec![answer], self.now);
         self.act();
     }
 
@@ -179,10 +184,13 @@ impl Scene {
         while let Some(action) = self.relay.next_action() {
             match action {
                 Action::Forward(forward) => self.sent.push(forward.jpeg),
-                Action::Infer(job) => self.jobs.push(job),
+                Action::Infer(jobs) => self.jobs.extend(jobs),
                 Action::Burn(burn) => self.burns.push(burn),
                 Action::Publish(frame) => self.published.push(frame),
                 Action::Cameras(live) => self.live.push(live),
+                Action::Follow(_) | Action::Correct(..) | Action::Forget(_) => {
+                    self.tracks.push(action);
+                }
                 other => self.other.push(other),
             }
         }
@@ -341,7 +349,7 @@ fn a_model_slower_than_the_camera_delays_no_frame_and_boxes_are_still_seen() {
                 );
             }
             scene.pass(48 * MS);
-            if n % 2 == 1 && !scene.jobs.is_empty() && !scene.relay.model_is_free {
+            if n % 2 == 1 && !scene.jobs.is_empty() && !scene.relay.model.is_free {
                 scene.answer_last();
             }
             scene.pass(50 * MS);
@@ -385,7 +393,7 @@ fn nobody_watching_and_nobody_reading_means_no_inference() {
 fn where_detections_are_read_the_model_runs_without_a_viewer_and_holds_no_frame() {
     let mut scene = Scene::watched(Rules {
         detections_read: true,
-        burn: false,
+        overlay: Overlay::None,
         ..rules()
     });
     scene.frames(1..=3);
@@ -468,15 +476,13 @@ fn an_undecodable_frame_is_let_go_and_the_model_goes_on() {
         arrival,
         ..
     } = scene.jobs[0].clone();
-    scene.relay.answered(
-        Answer {
-            camera,
-            count,
-            arrival,
-            found: None,
-        },
-        scene.now,
-    );
+    let undecodable = Answer {
+        camera,
+        count,
+        arrival,
+        found: None,
+    };
+    scene.relay.answered(vec![undecodable], scene.now);
     scene.act();
     assert_eq!(scene.sent[3], plain(4));
     scene.frames(5..=8);
@@ -526,21 +532,6 @@ fn a_frame_that_waits_for_the_model_gives_way_to_a_newer_one() {
     scene.answer_last();
     assert_eq!(scene.jobs[1].count, 5);
     assert_eq!(scene.relay.counts().not_inferred, 3);
-}
-
-#[test]
-fn auto_asks_the_model_whenever_it_is_free() {
-    let mut scene = Scene::watched(Rules {
-        every: Some(Every::Auto),
-        ..rules()
-    });
-    scene.frames(1..=3);
-    scene.answer_last();
-    scene.frames(4..=4);
-    assert_eq!(
-        scene.jobs.iter().map(|job| job.count).collect::<Vec<_>>(),
-        [1, 4]
-    );
 }
 
 #[test]

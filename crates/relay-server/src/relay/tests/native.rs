@@ -147,7 +147,7 @@ fn a_sender_that_said_good_bye_is_followed_by_its_host_at_once() {
 fn a_frame_that_its_successor_overtook_is_still_good_for_screens_and_for_nobody_else() {
     let mut scene = Scene::watched(Rules {
         every: Some("1".parse().unwrap()),
-        burn: false,
+        overlay: Overlay::None,
         ..rules()
     });
     scene.relay.screen_joined(ScreenId(1), None);

@@ -1,0 +1,184 @@
+//! Boxes that stay on their objects: a set for every frame, from a model that sees every Nth and answers late.
+//!
+//! ```text
+//!              where is this patch of an older frame?
+//!                  +--------------------------+
+//!                  v                          |
+//!  frame --> [carry::Pictures] ----------> [Tracker] --> boxes of this very frame, with ids
+//!                  grey, two sizes            ^
+//!  answer for an older frame -----------------+   what was wrong then moves what is shown now
+//! ```
+//!
+//! [`Follower`] is both together, for one camera. [`Tracker`] is pure: it asks a closure for the picture. Its rules:
+//!
+//! - **Begin and keep.** A detection of at least [`Settings::start`] that belongs to no track begins one; from
+//!   [`Settings::keep`] on it keeps one.
+//! - **Whose it is.** Greedily, the most alike first, by the overlap of the boxes grown by half on each side; another class
+//!   counts for less. A track is called what most of its detections called it, weighed by score; two names for one box
+//!   are one sighting.
+//! - **Between inferences** the picture carries the box: its patch on the last frame that showed it, by normalised
+//!   cross-correlation around where velocity expects it. Below a score of 0.4 velocity alone moves it; next to another
+//!   object below 0.8, since what hides it, or its like, is there too.
+//! - **A late answer corrects the past.** It is compared with the boxes of its own frame, and the difference moves those
+//!   since, the present one and its patch. Centres are believed outright, sizes are damped.
+//! - **The picture's edge** cuts what comes and goes: a side there stays there while the box moves.
+//! - **The end.** One inference may miss an object, and the second ends it; on its way out of the picture already the first.
+//!   A box without support is shown in full for N frames or half a second, then its score falls, and after 2N frames or a
+//!   second, whichever is longer, it is gone. N is what is observed.
+//! - **A new beginning** is a count or a time that goes backwards, a pause of a second and of five frame intervals, or
+//!   [`Tracker::reset`]. Ids go on: none is used twice.
+//!
+//! There is no memory for looks: an object that was gone comes back with another id.
+//!
+//! # Figures
+//!
+//! `cargo bench -p relay-server --bench tracking`, on two cores of a cloud machine, 300x200 at 10 fps, each answer known
+//! when the next frame comes. F1 at an overlap of 0.5 on all frames, of boxes of the right class; the model's own F1 is
+//! that of its boxes on every frame. The demo's truth is exact; the real streams' is the model's, smoothed with hindsight.
+//! Flicker is of all things in the picture together.
+//!
+//! ```text
+//! | F1 on all frames | N | every-nth | hold  | velocity | tracked | of the model's | flickers/s | new ids |
+//! | ---------------- | - | --------- | ----- | -------- | ------- | -------------- | ---------- | ------- |
+//! | demo, 30 px/s    | 1 | 0.977     | 0.974 | 0.977    | 0.978   | 100.1 %        | 0.50       | 39      |
+//! | demo, 30 px/s    | 2 | 0.655     | 0.971 | 0.975    | 0.975   | 99.8 %         | 0.53       | 48      |
+//! | demo, 30 px/s    | 4 | 0.395     | 0.960 | 0.961    | 0.960   | 98.3 %         | 0.73       | 23      |
+//! | demo, 30 px/s    | 8 | 0.220     | 0.589 | 0.870    | 0.931   | 95.3 %         | 0.85       | 33      |
+//! | demo, 80 px/s    | 1 | 0.980     | 0.973 | 0.973    | 0.970   | 99.0 %         | 1.02       | 85      |
+//! | demo, 80 px/s    | 2 | 0.656     | 0.683 | 0.935    | 0.960   | 97.9 %         | 1.28       | 40      |
+//! | demo, 80 px/s    | 4 | 0.394     | 0.369 | 0.800    | 0.939   | 95.8 %         | 1.42       | 25      |
+//! | demo, 80 px/s    | 8 | 0.220     | 0.196 | 0.441    | 0.890   | 90.8 %         | 1.52       | 59      |
+//! | demo, 160 px/s   | 1 | 0.978     | 0.397 | 0.908    | 0.943   | 96.4 %         | 2.34       | 78      |
+//! | demo, 160 px/s   | 2 | 0.656     | 0.220 | 0.763    | 0.919   | 94.0 %         | 2.98       | 62      |
+//! | demo, 160 px/s   | 4 | 0.397     | 0.120 | 0.379    | 0.872   | 89.1 %         | 2.95       | 94      |
+//! | demo, 160 px/s   | 8 | 0.222     | 0.071 | 0.070    | 0.752   | 76.9 %         | 2.62       | 154     |
+//! | real streams     | 1 | 0.963     | 0.949 | 0.972    | 0.972   | 100.9 %        | 0.12       | 0       |
+//! | real streams     | 2 | 0.658     | 0.962 | 0.968    | 0.968   | 100.6 %        | 0.12       | 0       |
+//! | real streams     | 4 | 0.396     | 0.947 | 0.961    | 0.961   | 99.8 %         | 0.12       | 0       |
+//! | real streams     | 8 | 0.220     | 0.847 | 0.861    | 0.961   | 99.8 %         | 0.12       | 0       |
+//!
+//! | N = 4                                                 | value   | goal       |     |
+//! | ----------------------------------------------------- | ------- | ---------- | --- |
+//! | demo at 80 px/s: tracked, of the model's own at N = 1 | 95.8 %  | >= 95 %    | MET |
+//! | demo at 80 px/s: flicker                              | 1.42 /s | <= 2.00 /s | MET |
+//! | carrying five boxes, decoding too                     | 216 us  | <= 300 us  | MET |
+//! | real streams: tracked, of the model's own at N = 1    | 99.8 %  | >= 94 %    | MET |
+//! | real streams: flicker                                 | 0.12 /s | <= 1.00 /s | MET |
+//! | real streams: label changes                           | 0.00    | <= 1.25    | MET |
+//! ```
+//!
+//! The things of the demo turn around at the picture's edge, where no velocity helps, and hide each other all the time; the
+//! model itself sees more of what is hidden than the truth counts. The real streams are two of 12 s, slow, with one object
+//! at a time: there velocity does as well up to N = 4. On scenes that nothing was tuned on (seeds 11 to 18) the share at
+//! 80 px/s and N = 4 is 95.9 %.
+//!
+//! What the rules are worth, in points of that share at 80 px/s and N = 4: that crowds ask for more, 2.6; that far matches
+//! lose, 1.4; growing boxes, 0.7 (and 6 where velocity alone moves them). At 160 px/s: searching the own speed farther, so
+//! as to find what turned around, 18; growing boxes, 5. Real streams: the edge, 1.4. Coasting costs nothing and spares a
+//! fifth of the flicker and half of the new ids. The full picture in place of the half-size one gains nothing; searching
+//! it at one size gains 0.1 (at 160 px/s 1.5) and takes more than twice the time.
+
+mod associate;
+pub mod carry;
+mod correlate;
+mod extent;
+mod grey;
+mod object;
+mod place;
+#[cfg(test)]
+mod tests;
+mod tracker;
+mod votes;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::detections::Detection;
+
+use self::carry::Pictures;
+pub use self::place::Place;
+pub use self::tracker::Tracker;
+
+/// Frames whose pictures are kept, and so the age of the oldest patch.
+const PICTURES: usize = 16;
+
+/// What the operator chose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Score from which a detection begins a track; 0.40 is good.
+    pub start: f32,
+    /// Score from which a detection keeps one, and the lowest that the model is to report; 0.25 is good.
+    pub keep: f32,
+}
+
+/// A frame and its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Moment {
+    count: u64,
+    at: Duration,
+}
+
+/// What the picture is asked: how far has this patch of an older frame moved on the newest one?
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Search {
+    /// The older frame's count.
+    pub from: u64,
+    /// The box there.
+    pub patch: Place,
+    /// How far it should have moved, in shares of the picture's width and height.
+    pub guess: [f32; 2],
+    /// How far from there it may be, in shares of the picture's longer side.
+    pub reach: f32,
+}
+
+/// What the picture answers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moved {
+    /// How far, in shares of the picture's width and height.
+    pub by: [f32; 2],
+    /// How alike the patch and what is there are: -1 to 1.
+    pub score: f32,
+}
+
+/// The tracker of one camera with its pictures: what a thread calls that gets frames and answers as they come.
+///
+/// A frame is told before the answer for it. With no tracks a frame costs nothing; else decoding it to grey, which takes
+/// 0.1 ms for 300x200 pixels, and 0.02 ms for each box.
+#[derive(Debug)]
+pub struct Follower {
+    tracker: Tracker,
+    pictures: Pictures,
+}
+
+impl Follower {
+    /// A follower that knows of nothing.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            tracker: Tracker::new(settings),
+            pictures: Pictures::default(),
+        }
+    }
+
+    /// A frame has come: gives its boxes, the best score first. See [`Tracker::frame`].
+    pub fn frame(&mut self, count: u64, jpeg: Bytes, at: Duration) -> Vec<Detection> {
+        self.pictures.push(count, jpeg);
+        let pictures = &mut self.pictures;
+        let carry = |search: &Search| pictures.carry(search);
+        self.tracker.frame(count, carry, at)
+    }
+
+    /// The model has answered for a frame. See [`Tracker::answer`].
+    pub fn answer(&mut self, count: u64, found: &[Detection]) {
+        self.tracker.answer(count, found);
+    }
+
+    /// Uses other scores from now on.
+    pub fn set(&mut self, settings: Settings) {
+        self.tracker.settings = settings;
+    }
+
+    /// Forgets all objects. See [`Tracker::reset`].
+    pub fn reset(&mut self) {
+        self.tracker.reset();
+    }
+}
