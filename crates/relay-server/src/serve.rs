@@ -294,6 +294,7 @@ impl Server {
         let counts = self.relay.counts();
         let now = Summary {
             received: counts.received,
+            wanted: counts.wanted,
             forwarded: self.forwarded(),
             inferred: counts.inferred,
             unsent: counts.over_egress + self.not_forwarded(),
@@ -310,6 +311,7 @@ impl Server {
                 received = now.received - last.received,
                 forwarded = now.forwarded - last.forwarded,
                 inferred = now.inferred - last.inferred,
+                every = now.every(last),
                 unsent = now.unsent - last.unsent,
                 dropped = now.dropped - last.dropped,
                 dropped_in_all = ?counts.dropped,
@@ -327,10 +329,20 @@ impl Server {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Summary {
     received: u64,
+    wanted: u64,
     forwarded: u64,
     inferred: u64,
     unsent: u64,
     dropped: u64,
+}
+
+impl Summary {
+    /// Of how many frames with somebody to see their boxes one was inferred since `last`, to a tenth; `None` where none was.
+    fn every(&self, last: &Self) -> Option<f64> {
+        let inferred = self.inferred.saturating_sub(last.inferred);
+        let wanted = self.wanted.saturating_sub(last.wanted);
+        (inferred > 0).then(|| (10.0 * wanted as f64 / inferred as f64).round() / 10.0)
+    }
 }
 
 fn say(note: &Note) {

@@ -203,6 +203,8 @@ pub enum Note {
 pub struct Counts {
     /// Frames accepted.
     pub received: u64,
+    /// Those of them whose boxes somebody saw or read, had there been any.
+    pub wanted: u64,
     /// Frames that the model has answered.
     pub inferred: u64,
     /// Frames due for the model that a newer one replaced before it was free.

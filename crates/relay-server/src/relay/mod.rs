@@ -350,7 +350,11 @@ impl Relay {
         } = job;
         self.release(id, now);
         let jpeg = job.jpeg.clone();
-        let purpose = self.purpose(id, count, now);
+        let mut purpose = self.purpose(id, now);
+        self.counts.wanted += u64::from(purpose != Purpose::None);
+        if !self.is_due(count) {
+            purpose = Purpose::None;
+        }
         let waits = self.is_worth_waiting(id, now);
         if self.is_followed(id, now) {
             self.actions.push_back(Action::Follow(job.clone()));

@@ -30,7 +30,7 @@ pub(super) struct Model {
 /// What the model is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// It is not.
+    /// It is not: nobody wants boxes.
     None,
     /// For whoever reads detections; the frame itself does not wait.
     Data,
@@ -122,18 +122,20 @@ impl Relay {
         self.model.may_be_asked(now) && self.model.answer_time.is_none_or(in_time)
     }
 
-    /// What the model would look at this frame for. Nobody watching and nobody reading: nothing.
-    pub(super) fn purpose(&self, id: CameraId, count: u64, now: Instant) -> Purpose {
-        if !self.rules.every.is_some_and(|every| every.due(count)) {
-            return Purpose::None;
-        }
+    /// What the model would look at frames of this camera for. Nobody watching and nobody reading: nothing.
+    pub(super) fn purpose(&self, id: CameraId, now: Instant) -> Purpose {
         let watched = self.is_watched_at_the_plain_door(id, now);
         match self.rules.overlay {
+            _ if self.rules.every.is_none() => Purpose::None,
             Overlay::EveryNth if watched => Purpose::Burn,
             Overlay::Hold if watched => Purpose::Data,
             _ if self.are_boxes_read(id, now) => Purpose::Data,
             _ => Purpose::None,
         }
+    }
+
+    pub(super) fn is_due(&self, count: u64) -> bool {
+        self.rules.every.is_some_and(|every| every.due(count))
     }
 
     /// Whether anybody reads this camera's boxes as data.
