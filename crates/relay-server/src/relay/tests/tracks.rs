@@ -186,7 +186,8 @@ fn with_hold_a_frame_whose_boxes_are_late_leaves_without_and_they_are_drawn_on_n
     scene.datagram(address(1, 1000), plain(3));
     scene.track_last(person());
     scene.datagram(address(1, 1000), plain(4));
-    assert_eq!(scene.sent[2..], [plain(3)], "drawn too late, and not twice");
+    assert_eq!(scene.sent[2..], [plain(3)], "drawn too late");
+    assert_eq!(scene.burns.len(), 1, "and not on the next one");
     scene.burn_last();
     assert_eq!(scene.sent.len(), 3);
 }
@@ -194,7 +195,8 @@ fn with_hold_a_frame_whose_boxes_are_late_leaves_without_and_they_are_drawn_on_n
 #[test]
 fn with_hold_the_models_answer_corrects_and_is_not_drawn_itself() {
     let mut scene = holding();
-    scene.frames(1..=4);
+    scene.frames(1..=3);
+    scene.datagram(address(1, 1000), plain(4));
     scene.answer_last();
     assert!(matches!(
         scene.tracks.last(),
