@@ -163,7 +163,7 @@ impl Relay {
                 break;
             }
             if let Some(job) = self.cameras.get_mut(CameraId(index)).waiting.take() {
-                
+                self.model.turn = index + 1;
                 jobs.push(job);
             }
         }
