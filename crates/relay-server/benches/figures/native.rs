@@ -96,10 +96,10 @@ fn compare(
 }
 
 /// Viewers in a thread of their own.
-struct Audience(Runtime);
+pub(crate) struct Audience(Runtime);
 
 impl Audience {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -107,7 +107,8 @@ impl Audience {
         Self(runtime.unwrap())
     }
 
-    fn join(&self, at: SocketAddr, hello: bool, seen: &Arc<AtomicU64>) {
+    /// A viewer of ours with `hello`, else a bare connection; counts the frames that it has `seen`.
+    pub(crate) fn join(&self, at: SocketAddr, hello: bool, seen: &Arc<AtomicU64>) {
         let seen = Arc::clone(seen);
         let (session, connection) = self.0.block_on(async {
             if hello {
