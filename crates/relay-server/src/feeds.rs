@@ -31,6 +31,8 @@ struct Feed {
     published: u64,
     newest: watch::Sender<Option<Outgoing>>,
     late: watch::Sender<Option<Outgoing>>,
+    /// With boxes in the picture, while somebody wants that.
+    burned: watch::Sender<Option<Outgoing>>,
     messages: broadcast::Sender<Bytes>,
     camera: watch::Sender<Camera>,
 }
@@ -40,6 +42,8 @@ struct Feed {
 pub struct Subscription {
     /// The frames.
     pub frames: Frames,
+    /// The newest frame with boxes in the picture, for a screen that said that it wants it.
+    pub burned: watch::Receiver<Option<Outgoing>>,
     /// Detections messages, a line of JSON each.
     pub messages: broadcast::Receiver<Bytes>,
     /// Whose frames these are.
@@ -108,6 +112,21 @@ impl Feeds {
         self.first.publish(&jpeg, late, arrived);
     }
 
+    /// Hands out a frame with boxes in the picture, to those who want it so.
+    pub fn publish_burned(&mut self, frame: Publish) {
+        let jpeg = match frame.label {
+            Some(label) => label.write(&frame.jpeg).into(),
+            None => frame.jpeg,
+        };
+        for feed in self.of(&frame.camera) {
+            feed.burned.send_replace(Some(Outgoing {
+                number: feed.published,
+                jpeg: jpeg.clone(),
+                since: frame.arrived,
+            }));
+        }
+    }
+
     /// Hands out a detections message of a camera.
     pub fn tell(&self, camera: &str, line: &Bytes) {
         for feed in self.of(camera) {
@@ -174,6 +193,7 @@ impl Feed {
             published: 0,
             newest: watch::Sender::default(),
             late: watch::Sender::default(),
+            burned: watch::Sender::default(),
             messages: broadcast::Sender::new(MESSAGES),
             camera: watch::Sender::new(Camera { name, facts }),
         }
@@ -196,6 +216,7 @@ impl Feed {
         let late = self.late.subscribe();
         Subscription {
             frames: Frames { newest, late },
+            burned: self.burned.subscribe(),
             messages: self.messages.subscribe(),
             camera: self.camera.subscribe(),
             live,
@@ -251,6 +272,19 @@ mod tests {
         let found = yard.frames.next().await.unwrap();
         assert_eq!((found.number, found.jpeg.as_ref()), (3, &b"3"[..]));
         assert!(!yard.frames.newest.has_changed().unwrap());
+    }
+
+    #[tokio::test]
+    async fn boxes_in_the_picture_have_a_slot_of_their_own() {
+        let mut feeds = Feeds::default();
+        let (mut yard, mut first) = (feeds.subscribe(Some("yard")), feeds.subscribe(None));
+        feeds.publish(frame("yard", true, false, b"bare"));
+        feeds.publish_burned(frame("yard", true, false, b"boxes"));
+        for seat in [&mut yard, &mut first] {
+            assert_eq!(next(seat).await, b"bare");
+            let burned = seat.burned.borrow_and_update().clone().unwrap();
+            assert_eq!(burned.jpeg.as_ref(), b"boxes");
+        }
     }
 
     #[tokio::test]

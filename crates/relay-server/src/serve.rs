@@ -228,6 +228,7 @@ impl Server {
                     self.overlay.give(burn);
                 }
                 Action::Publish(frame) => self.feeds.publish(frame),
+                Action::PublishBurned(frame) => self.feeds.publish_burned(frame),
                 Action::Facts(camera, facts) => self.feeds.facts(&camera, facts),
                 Action::Cameras(cameras) => self.feeds.set_live(cameras),
                 Action::Tell(message) => self.tell(&message),

@@ -253,12 +253,12 @@ fn notice(picture: &mut Mat) -> opencv::Result<()> {
 
 /// The frame with its boxes and its label; `None` where it does not fit a datagram at any quality.
 fn draw_on(burn: &Burn) -> anyhow::Result<Option<Bytes>> {
-    let mut picture = jpeg::decode(&burn.jpeg)?;
+    let mut picture = jpeg::decode(&burn.job.jpeg)?;
     draw::boxes(&mut picture, &burn.detections)?;
     if burn.blind {
         notice(&mut picture)?;
     }
-    let label = Label::read(&burn.jpeg).ok().flatten();
+    let label = Label::read(&burn.job.jpeg).ok().flatten();
     for quality in QUALITIES {
         let encoded = jpeg::encode(&picture, quality)?;
         let frame = label

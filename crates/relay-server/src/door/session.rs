@@ -118,6 +118,7 @@ impl Viewer {
             messages,
             camera,
             live,
+            ..
         } = self.seat;
         let mut frames = Clocked {
             frames,

@@ -70,6 +70,8 @@ pub enum Action {
     Burn(Burn),
     /// Hand a frame to the screens.
     Publish(Publish),
+    /// Hand one to those screens that want boxes in the picture: with boxes, where it has any.
+    PublishBurned(Publish),
     /// Find the boxes of this very frame by those of earlier ones.
     Follow(Job),
     /// What the model found, to whoever follows that camera's objects.
@@ -97,7 +99,7 @@ pub struct Forward {
     pub passed_through: Option<Instant>,
 }
 
-/// A frame for whoever watches at the native door or in a browser: untouched, and at once.
+/// A frame for whoever watches at the native door or in a browser.
 #[derive(Debug, PartialEq)]
 pub struct Publish {
     /// Whose.
@@ -165,18 +167,25 @@ pub struct Found {
 /// A frame to draw boxes on; comes back as [`super::Relay::burned`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Burn {
-    /// Whose.
-    pub camera: CameraId,
-    /// Which of the camera's accepted frames.
-    pub count: u64,
-    /// The JPEG.
-    pub jpeg: Bytes,
+    /// The frame.
+    pub job: Job,
     /// The boxes.
     pub detections: Vec<Detection>,
-    /// Whether the boxes are this very frame's, and not those of an older one.
-    pub own: bool,
     /// Whether to write on it that the demo model is blind to such pictures.
     pub blind: bool,
+    /// For the frame that is held for the plain viewers.
+    pub held: Option<Boxes>,
+    /// For those screens that want boxes in the picture.
+    pub screens: bool,
+}
+
+/// Whose boxes are drawn on a held frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boxes {
+    /// Its own.
+    Own,
+    /// Those of an older one, that came too late for it.
+    Older,
 }
 
 /// What an operator cares about.

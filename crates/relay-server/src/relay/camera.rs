@@ -40,6 +40,8 @@ pub struct Arrival {
     pub captured_us: u64,
     /// Width and height in the file's header, before any EXIF rotation.
     pub size: (u16, u16),
+    /// Whether it came without a label.
+    pub bare: bool,
 }
 
 impl Arrival {
@@ -49,6 +51,7 @@ impl Arrival {
             seq: label.map_or(count, |label| label.seq),
             captured_us: label.map_or(wall_us, |label| label.captured_us),
             size: (frame.header.width, frame.header.height),
+            bare: label.is_none(),
         }
     }
 }
@@ -108,8 +111,7 @@ impl Sight {
 /// A frame that waits for its boxes.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) count: u64,
-    pub(super) jpeg: Bytes,
+    pub(super) job: Job,
     pub(super) until: Instant,
     /// For its own boxes, and not only until older ones are drawn on it.
     pub(super) waits: bool,

@@ -1,8 +1,8 @@
 //! Boxes for every frame: objects that the model found are followed on all frames that it did not look at.
 //!
 //! The relay says which frames are followed, and what the model found on which; a thread does the following, and what it
-//! finds comes back as a frame's own boxes: a `tracked` message for the screens, and with `--overlay hold` lines on the
-//! picture for the plain viewers.
+//! finds comes back as a frame's own boxes: a `tracked` message for the screens, and lines on the picture for those who
+//! want boxes there on every frame: the plain viewers with `--overlay hold`, and some browsers.
 
 use std::time::Instant;
 
@@ -20,9 +20,7 @@ impl Relay {
             let message = self.message(id, &job.arrival, detections.clone());
             self.actions.push_back(Action::Tell(message));
         }
-        if self.rules.overlay == Overlay::Hold {
-            self.boxes(id, job.count, detections, now);
-        }
+        self.boxes_of_tracks(job, detections, now);
     }
 
     /// Whether this camera's objects are followed from frame to frame: where somebody sees more than the inferred ones.
@@ -42,6 +40,13 @@ impl Relay {
         let name = self.cameras.get(id).name.as_str();
         let shown = self.cameras.shown(now) == Some(id);
         self.screens.watch(name, shown)
+    }
+
+    /// Whether a browser wants the boxes in the picture.
+    pub(super) fn are_burned_wanted(&self, id: CameraId, now: Instant) -> bool {
+        let name = self.cameras.get(id).name.as_str();
+        let shown = self.cameras.shown(now) == Some(id);
+        self.screens.are_burned_wanted(name, shown)
     }
 
     pub(super) fn is_watched_at_the_plain_door(&self, id: CameraId, now: Instant) -> bool {

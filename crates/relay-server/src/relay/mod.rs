@@ -34,7 +34,8 @@ use protocol::handshake::{Ask, Grant, Leases};
 use protocol::label::{CameraName, Label};
 
 pub use self::action::{
-    Action, Answer, Burn, Counts, Forward, Found, Job, Note, Overlay, Publish, Rules, Tracked,
+    Action, Answer, Boxes, Burn, Counts, Forward, Found, Job, Note, Overlay, Publish, Rules,
+    Tracked,
 };
 use self::camera::{Admission, Cameras, Door, Source};
 pub use self::camera::{Arrival, CameraId};
@@ -251,7 +252,8 @@ impl Relay {
         let count = self.cameras.get(id).accepted;
         let arrival = Arrival::of(frame, count, wall_us);
         let late = admission == Admission::Late;
-        self.publish(id, &jpeg, frame.label.is_none(), late, &arrival, now);
+        let publish = self.publication(id, jpeg.clone(), &arrival, late, now);
+        self.actions.push_back(Action::Publish(publish));
         if matches!(admission, Admission::Appeared | Admission::Moved) {
             self.actions.push_back(Action::Forget(id));
         }
@@ -302,32 +304,30 @@ impl Relay {
         Some((id, admission))
     }
 
-    /// Hands a frame to the screens, with the label for one that came without.
-    fn publish(
-        &mut self,
+    /// A frame for the screens, with the label for one that came without.
+    fn publication(
+        &self,
         id: CameraId,
-        jpeg: &Bytes,
-        bare: bool,
-        late: bool,
+        jpeg: Bytes,
         arrival: &Arrival,
+        late: bool,
         now: Instant,
-    ) {
+    ) -> Publish {
         let camera = &self.cameras.get(id).name;
-        let label = bare.then(|| Label {
+        let label = arrival.bare.then(|| Label {
             stream: self.rules.stream,
             seq: arrival.seq,
             captured_us: arrival.captured_us,
             camera: camera.clone(),
         });
-        let publish = Publish {
+        Publish {
             camera: camera.to_string(),
             shown: self.cameras.shown(now) == Some(id),
             late,
-            jpeg: jpeg.clone(),
+            jpeg,
             label,
             arrived: now,
-        };
-        self.actions.push_back(Action::Publish(publish));
+        }
     }
 
     /// Tells when a camera begins or ceases to be live.
@@ -345,14 +345,11 @@ impl Relay {
 
     /// Lets a frame go on to the plain viewers, to the model where it is due, and to whoever follows its objects.
     fn pass_on(&mut self, job: Job, now: Instant) {
-        let Job {
-            camera: id, count, ..
-        } = job;
+        let id = job.camera;
         self.release(id, now);
-        let jpeg = job.jpeg.clone();
         let mut purpose = self.purpose(id, now);
         self.counts.wanted += u64::from(purpose != Purpose::None);
-        if !self.is_due(count) {
+        if !self.is_due(job.count) {
             purpose = Purpose::None;
         }
         let waits = self.is_worth_waiting(id, now);
@@ -360,12 +357,12 @@ impl Relay {
             self.actions.push_back(Action::Follow(job.clone()));
         }
         if purpose != Purpose::None {
-            self.enqueue(job);
+            self.enqueue(job.clone());
         }
         match purpose {
-            Purpose::Burn => self.hold(id, count, jpeg, waits, now),
-            _ if self.is_drawn_on_all(id, now) => self.hold(id, count, jpeg, true, now),
-            Purpose::Data | Purpose::None => self.forward(id, jpeg, Some(now), now),
+            Purpose::Burn => self.hold(job, waits, now),
+            _ if self.is_drawn_on_all(id, now) => self.hold(job, true, now),
+            Purpose::Data | Purpose::None => self.forward(id, job.jpeg, Some(now), now),
         }
         self.feed_model(now);
     }

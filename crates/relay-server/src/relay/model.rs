@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::detections::{Detection, Detections, Kind};
+use protocol::detections::{Detections, Kind};
 use protocol::schedule::Every;
 
 use super::Relay;
@@ -101,18 +101,6 @@ impl Relay {
             self.actions.push_back(Action::Correct(id, count, found));
         }
         self.boxes_of_the_model(id, count, found.detections, now);
-    }
-
-    fn boxes_of_the_model(
-        &mut self,
-        id: CameraId,
-        count: u64,
-        detections: Vec<Detection>,
-        now: Instant,
-    ) {
-        if true {
-            self.boxes(id, count, detections, now);
-        }
     }
 
     /// Whether the model's answer to a frame that comes now will be there while the frame may be held.

@@ -86,6 +86,11 @@ impl Relay {
         self.count_viewers();
     }
 
+    /// Whether it wants the boxes in the picture too, and not as data alone.
+    pub fn screen_wants_burned(&mut self, screen: ScreenId, burned: bool) {
+        self.screens.want_burned(screen, burned);
+    }
+
     /// It watches no more.
     pub fn screen_left(&mut self, screen: ScreenId) {
         self.screens.leave(screen);

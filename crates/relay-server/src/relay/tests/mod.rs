@@ -80,6 +80,8 @@ struct Scene {
     jobs: Vec<Job>,
     burns: Vec<Burn>,
     published: Vec<Publish>,
+    /// For screens that want boxes in the picture.
+    burned: Vec<Publish>,
     live: Vec<Vec<String>>,
     /// What whoever follows objects is told.
     tracks: Vec<Action>,
@@ -96,6 +98,7 @@ impl Scene {
             jobs: Vec::new(),
             burns: Vec::new(),
             published: Vec::new(),
+            burned: Vec::new(),
             live: Vec::new(),
             tracks: Vec::new(),
             other: Vec::new(),
@@ -170,8 +173,11 @@ impl Scene {
     }
 
     fn burn(&mut self, burn: &Burn) {
-        self.relay
-            .burned(burn, Some(with_boxes(burn.count, burn.own)), self.now);
+        self.relay.burned(
+            burn,
+            Some(with_boxes(burn.job.count, burn.is_own())),
+            self.now,
+        );
         self.act();
     }
 
@@ -187,6 +193,7 @@ impl Scene {
                 Action::Infer(jobs) => self.jobs.extend(jobs),
                 Action::Burn(burn) => self.burns.push(burn),
                 Action::Publish(frame) => self.published.push(frame),
+                Action::PublishBurned(frame) => self.burned.push(frame),
                 Action::Cameras(live) => self.live.push(live),
                 Action::Follow(_) | Action::Correct(..) | Action::Forget(_) => {
                     self.tracks.push(action);
@@ -194,6 +201,12 @@ impl Scene {
                 other => self.other.push(other),
             }
         }
+    }
+}
+
+impl Burn {
+    fn is_own(&self) -> bool {
+        self.held != Some(Boxes::Older)
     }
 }
 
@@ -294,7 +307,10 @@ fn boxes_that_come_too_late_are_drawn_on_the_next_frame_due_which_does_not_wait_
     scene.frames(7..=7);
     assert!(scene.burns.is_empty());
     scene.datagram(address(1, 1000), plain(8));
-    assert_eq!((scene.burns[0].count, scene.burns[0].own), (8, false));
+    assert_eq!(
+        (scene.burns[0].job.count, scene.burns[0].is_own()),
+        (8, false)
+    );
     assert_eq!(scene.jobs.len(), 2, "the model looks at it all the same");
     scene.pass(3 * MS);
     scene.burn_last();
@@ -378,7 +394,10 @@ fn boxes_whose_drawing_came_too_late_are_not_lost_either() {
         "the frame has left, and does not leave twice"
     );
     scene.frames(5..=8);
-    assert_eq!((scene.burns[1].count, scene.burns[1].own), (8, false));
+    assert_eq!(
+        (scene.burns[1].job.count, scene.burns[1].is_own()),
+        (8, false)
+    );
 }
 
 #[test]
@@ -800,11 +819,8 @@ fn a_demo_model_that_sees_nothing_of_a_real_scene_says_so_once_and_on_the_pictur
     let real = looking(true, |n| n % 10 == 0);
     assert_eq!(blind(&real), 1);
     let first = real.burns.iter().find(|burn| burn.blind).unwrap();
-    assert!(
-        first.count >= 12 && real.burns.last().unwrap().blind,
-        "{}",
-        first.count
-    );
+    let first = first.job.count;
+    assert!(first >= 12 && real.burns.last().unwrap().blind, "{first}");
     let demo = looking(true, |n| n % 3 == 0);
     assert_eq!(blind(&demo), 0);
     let yolo = looking(false, |_| false);

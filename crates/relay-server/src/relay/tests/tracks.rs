@@ -215,3 +215,77 @@ fn with_hold_and_no_model_no_frame_waits() {
     scene.datagram(address(1, 1000), plain(1));
     assert_eq!(scene.sent, [plain(1)]);
 }
+
+/// A relay with a browser that wants boxes in the picture.
+fn burning(overlay: Overlay) -> Scene {
+    let mut scene = Scene::watched(Rules { overlay, ..rules() });
+    scene.relay.screen_joined(ScreenId(1), None);
+    scene.relay.screen_wants_burned(ScreenId(1), true);
+    scene
+}
+
+#[test]
+fn a_screen_that_wants_boxes_in_the_picture_has_them_on_every_frame_and_holds_none() {
+    let mut scene = burning(Overlay::EveryNth);
+    for n in 1..=3 {
+        scene.datagram(address(1, 1000), plain(n));
+        assert_eq!(scene.sent.len() as u64, n, "plain viewers do not wait");
+        scene.track_last(person());
+        scene.burn_last();
+        let burned = scene.burned.last().unwrap();
+        assert_eq!(burned.jpeg, with_boxes(n, true));
+        assert_eq!(burned.label.as_ref().unwrap().seq, n);
+        scene.pass(100 * MS);
+    }
+    scene.datagram(address(1, 1000), plain(4));
+    scene.track_last(Vec::new());
+    assert_eq!(
+        scene.burned.last().unwrap().jpeg,
+        plain(4),
+        "nothing to draw"
+    );
+    assert_eq!(
+        scene.sent.len(),
+        3,
+        "which waits for the model's boxes, and not for these"
+    );
+    let job = scene.jobs[0].clone();
+    scene.track_last(person());
+    scene.burn_last();
+    assert_eq!(scene.sent.len(), 3);
+    scene.answer(&job, person());
+    scene.burn_last();
+    assert_eq!(scene.sent.last(), Some(&with_boxes(4, true)));
+    assert_eq!(
+        scene.burned.len(),
+        5,
+        "each once, and the model's boxes are not theirs"
+    );
+    scene.relay.screen_wants_burned(ScreenId(1), false);
+    scene.datagram(address(1, 1000), plain(5));
+    scene.track_last(person());
+    assert_eq!(
+        (scene.burned.len(), scene.burns.len()),
+        (5, 5),
+        "nobody wants it"
+    );
+}
+
+#[test]
+fn with_hold_one_drawing_is_for_plain_viewers_and_screens_alike() {
+    let mut scene = burning(Overlay::Hold);
+    scene.datagram(address(1, 1000), plain(1));
+    scene.track_last(person());
+    assert_eq!(scene.burns.len(), 1);
+    scene.burn_last();
+    assert_eq!(scene.sent, [with_boxes(1, true)]);
+    assert_eq!(scene.burned[0].jpeg, with_boxes(1, true));
+    scene.pass(100 * MS);
+    scene.datagram(address(1, 1000), plain(2));
+    scene.track_last(person());
+    let burn = scene.burns.pop().unwrap();
+    scene.relay.burned(&burn, None, scene.now);
+    scene.act();
+    assert_eq!(scene.sent[1], plain(2), "it could not be drawn");
+    assert_eq!(scene.burned[1].jpeg, plain(2));
+}
