@@ -10,12 +10,13 @@
 //!                                              (plain: silent)
 //! ```
 //!
-//! `hunt` is pure and decides; `plain` and `native` move bytes; `intake` is where both end.
+//! `plan` and `hunt` are pure and decide; `plain` and `native` move bytes; `intake` is where both end.
 
 mod hunt;
 mod intake;
 mod native;
 mod plain;
+mod plan;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -27,9 +28,7 @@ use platform::config::Transport;
 use platform::latest::Putter;
 use protocol::control::Verdict;
 use protocol::handshake::{Peer, Renewal};
-use protocol::label::CameraName;
 use protocol::native::Refusal;
-use protocol::ticket::Key;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
@@ -40,63 +39,11 @@ use self::hunt::{Hunt, Quarry, SOON};
 use self::intake::Intake;
 pub(crate) use self::intake::{Door, Frame, Native, Status};
 use self::plain::{Meaning, Plain};
-use crate::args::Args;
+pub(crate) use self::plan::Plan;
 use crate::overlay::Overlay;
 
 /// For the relay to hear that we are gone.
 const LAST_WORD: Duration = Duration::from_millis(100);
-
-/// What is wanted of which relay.
-#[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    /// The relay as `host:port`.
-    pub(crate) host: String,
-    /// Which doors may be used.
-    pub(crate) transport: Transport,
-    /// The camera that was asked for.
-    pub(crate) camera: Option<CameraName>,
-    token: Option<Key>,
-    fingerprint: Option<Key>,
-}
-
-impl Plan {
-    /// What the command line asks for.
-    pub(crate) fn of(args: &Args) -> Self {
-        let ticket = args.server.ticket();
-        Self {
-            host: args.server.to_string(),
-            transport: match ticket {
-                Some(_) => Transport::Quic,
-                None => args.transport,
-            },
-            camera: args.camera().cloned(),
-            token: ticket.map(|ticket| ticket.token),
-            fingerprint: ticket.map(|ticket| ticket.fingerprint),
-        }
-    }
-
-    /// Whether only the relay that made the ticket is talked to.
-    pub(crate) fn has_ticket(&self) -> bool {
-        self.fingerprint.is_some()
-    }
-
-    /// The door that is tried first where no other is known.
-    fn door(&self) -> Door {
-        match self.transport {
-            Transport::Quic => Door::Native,
-            Transport::Auto | Transport::Udp => Door::Plain,
-        }
-    }
-
-    fn quarry(&self) -> Quarry {
-        match self.transport {
-            Transport::Udp => Quarry::Plain,
-            // A plain viewer cannot choose its camera.
-            Transport::Auto if self.camera.is_none() => Quarry::Best,
-            Transport::Auto | Transport::Quic => Quarry::Native,
-        }
-    }
-}
 
 /// Starts to receive from the relay at `address`, wherever that moves, until `stop`; the task then says good-bye and
 /// ends. Call it inside a tokio runtime.
@@ -341,60 +288,28 @@ impl Receiver {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
     use platform::latest::latest;
     use tokio::net::UdpSocket;
     use tokio::time::timeout;
 
     use super::*;
-
-    fn plan(transport: Transport, camera: Option<&str>, ticket: bool) -> Plan {
-        let key = ticket.then_some(Key([7; 32]));
-        Plan {
-            host: "relay.example:8081".to_owned(),
-            transport,
-            camera: camera.map(|name| name.parse().unwrap()),
-            token: key,
-            fingerprint: key,
-        }
-    }
-
-    #[test]
-    fn a_plain_viewer_cannot_choose_so_who_chooses_wants_the_native_door_alone() {
-        for (transport, camera, quarry) in [
-            (Transport::Auto, None, Quarry::Best),
-            (Transport::Auto, Some("yard"), Quarry::Native),
-            (Transport::Udp, None, Quarry::Plain),
-            (Transport::Quic, None, Quarry::Native),
-        ] {
-            assert_eq!(plan(transport, camera, false).quarry(), quarry);
-        }
-    }
-
-    #[test]
-    fn the_hello_tells_camera_and_token() {
-        let hello = native::hello(&plan(Transport::Quic, Some("front door"), true));
-        assert_eq!(hello.camera.as_deref(), Some("front door"));
-        assert_eq!(hello.token, Some("07".repeat(32)));
-        let hello = native::hello(&plan(Transport::Auto, None, false));
-        assert_eq!(
-            (hello.camera, hello.token, hello.stream),
-            (None, None, None)
-        );
-    }
+    use crate::args::Args;
 
     #[tokio::test]
     async fn where_the_relay_moves_the_viewer_goes_too() {
-        for transport in [Transport::Auto, Transport::Udp, Transport::Quic] {
+        for transport in ["auto", "udp", "quic"] {
             let first = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             let second = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             let (tell, address) = watch::channel(first.local_addr().ok());
             let (frames, _taker) = latest();
             let stop = CancellationToken::new();
-            let plan = plan(transport, None, false);
+            let words = ["viewer", "--transport", transport];
+            let plan = Plan::of(&Args::parse_from(words));
             let (_status, ended) = start(plan, address, frames, Arc::default(), stop.clone());
             for (relay, moved) in [(first, second.local_addr().ok()), (second, None)] {
                 let heard = timeout(Duration::from_secs(10), relay.recv(&mut [0; 2000])).await;
-                assert!(heard.unwrap().unwrap() > 7, "{transport:?}");
+                assert!(heard.unwrap().unwrap() > 7, "{transport}");
                 moved.map(|moved| tell.send(Some(moved)));
             }
             stop.cancel();

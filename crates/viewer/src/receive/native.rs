@@ -66,3 +66,22 @@ pub(super) async fn stay(session: Session, intake: &mut Intake) {
     connection.close(DONE, b"");
     intake.ended();
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Args;
+
+    #[test]
+    fn the_hello_tells_camera_and_token() {
+        let ticket = format!("sightline://h?token={0}#sha256={0}", "07".repeat(32));
+        let words = ["viewer", "--server", &ticket, "--camera", "front door"];
+        let said = hello(&Plan::of(&Args::parse_from(words)));
+        assert_eq!(said.camera.as_deref(), Some("front door"));
+        assert_eq!(said.token, Some("07".repeat(32)));
+        let said = hello(&Plan::of(&Args::parse_from(["viewer"])));
+        assert_eq!((said.camera, said.token, said.stream), (None, None, None));
+    }
+}
