@@ -35,6 +35,8 @@ pub(crate) enum Situation {
     NoChoice,
     /// Frames came and do not any more.
     Stopped,
+    /// The same, and the relay says that it has no camera any more either.
+    CameraGone,
     /// Frames come.
     Live,
 }
@@ -65,6 +67,7 @@ impl Situation {
             Some(asked) if !status.cameras.contains(asked) => {
                 Self::OtherCameras(status.cameras.clone())
             }
+            None if live.is_some() && status.cameras.is_empty() => Self::CameraGone,
             _ => Self::without_frames(live, patient),
         }
     }
@@ -104,6 +107,10 @@ impl Situation {
                 format!("it is shown without --camera {camera}"),
             ],
             Self::Stopped => vec![format!("No frames from the relay at {host}")],
+            Self::CameraGone => vec![
+                format!("No frames from the relay at {host}:"),
+                "it has none from its camera".to_owned(),
+            ],
             Self::Live => vec![],
         }
     }
@@ -122,7 +129,8 @@ impl Situation {
             | Self::OtherCameras(_)
             | Self::Shut
             | Self::NoChoice
-            | Self::Stopped => warn!("{what}"),
+            | Self::Stopped
+            | Self::CameraGone => warn!("{what}"),
         }
     }
 }
@@ -269,5 +277,10 @@ mod tests {
         }
         assert!(lines(Peer::Relay, Some(false), LATE).starts_with("No frames"));
         assert!(lines(Peer::Silent, Some(false), LATE).starts_with("No relay"));
+        let mut open = status(Peer::Relay, Native::Open);
+        let stopped = |open: &Status| of(&plan(&[]), open, Some(false), LATE);
+        assert!(stopped(&open).ends_with("none from its camera"));
+        open.cameras.push("yard".parse().unwrap());
+        assert!(stopped(&open).starts_with("No frames") && !stopped(&open).contains("camera"));
     }
 }
