@@ -1,7 +1,8 @@
 //! What `--save` and `--shown` write, frame by frame.
 //!
 //! A place that cannot be written at all is found before anything starts. A disk that fills up later costs one line in
-//! the log and not the picture.
+//! the log and not the picture. Boxes are written as they were first drawn: those that come later are seen, and in no file
+//! but the recording.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

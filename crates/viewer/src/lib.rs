@@ -4,15 +4,16 @@
 //!   background (tokio, one thread)                     main thread, since windows must live there
 //!   relay's name -> address                             newest frame -> decode -> resize -> boxes -> window
 //!   plain or native door --> every frame -> [slot of one, newest wins] ->      --save, --shown, --record
-//!                            boxes ------> [the last few] ------------------>  on the picture
+//!                            boxes ------> [the last few] ------------------>  on the picture, which waits for its own
 //!                            Status -----> [watch] ------------------------->  HUD, log, --report
 //! ```
 //!
-//! `age`, `overlay`, `stream`, `situation`, `receive::hunt` and the text of `hud` are pure and decide; the rest of
+//! `age`, `overlay`, `stream`, `situation`, `receive::hunt` and the text of `hud` are pure and decide; `board`, the rest of
 //! `receive`, `show` and `window` act.
 
 mod age;
 pub mod args;
+mod board;
 mod files;
 mod hud;
 mod overlay;
@@ -24,7 +25,7 @@ mod situation;
 mod stream;
 mod window;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -35,8 +36,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
+use crate::board::Board;
 use crate::files::Files;
-use crate::overlay::Overlay;
 use crate::receive::Plan;
 use crate::show::{Show, Sources};
 use crate::window::Screen;
@@ -60,14 +61,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let files = Files::open(args)?;
     let screen = (!args.headless).then(|| Screen::open(args)).transpose()?;
     let (putter, frames) = latest();
-    let overlay = Arc::new(Mutex::new(Overlay::default()));
+    let board = Arc::new(Board::default());
     let leave = CancellationToken::new();
     let plan = Plan::of(args);
     let address = follow(plan.host.clone());
-    let (status, receiving) = receive::start(plan, address, putter, overlay.clone(), leave.clone());
+    let (status, receiving) = receive::start(plan, address, putter, board.clone(), leave.clone());
     let sources = Sources {
         frames,
-        overlay,
+        board,
         status,
     };
     let outcome = Show::new(args, sources, files, screen).run(&stop);

@@ -1,11 +1,11 @@
 //! The main thread's loop: the newest frame to a picture, the picture to the window and the files.
 //!
 //! A frame that came while the last one was drawn has displaced the one before it, so whatever this loop takes, the
-//! picture is never older than one round of it.
+//! picture is never older than one round of it, and in that a frame waits for its boxes for a few milliseconds at most.
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
@@ -14,6 +14,7 @@ use platform::config::{Size, Switch};
 use platform::jpeg;
 use platform::latest::{Taken, Taker};
 use platform::report::Percentiles;
+use protocol::label::Label;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,9 +22,9 @@ use tracing::{info, warn};
 
 use crate::age::{Clocks, age};
 use crate::args::Args;
+use crate::board::Board;
 use crate::files::Files;
 use crate::hud::Hud;
-use crate::overlay::Overlay;
 use crate::picture::Picture;
 use crate::receive::{Door, Frame, Plan, Status};
 use crate::record::Recorder;
@@ -40,7 +41,7 @@ const SNAPSHOT_QUALITY: u8 = 95;
 /// Where what is shown comes from.
 pub(crate) struct Sources {
     pub(crate) frames: Taker<Frame>,
-    pub(crate) overlay: Arc<Mutex<Overlay>>,
+    pub(crate) board: Arc<Board>,
     pub(crate) status: watch::Receiver<Status>,
 }
 
@@ -111,7 +112,7 @@ impl Show {
             let taken = self.sources.frames.take(patience);
             self.status = self.sources.status.borrow().clone();
             let fresh = match taken {
-                Taken::Value(frame) => self.decode(frame),
+                Taken::Value(frame) => self.take(frame),
                 Taken::Nothing => false,
                 Taken::Closed => bail!(self.end()),
             };
@@ -132,20 +133,32 @@ impl Show {
         Ok(self.report())
     }
 
-    /// Makes the frame's picture the current one; tells whether that went well.
-    fn decode(&mut self, frame: Frame) -> bool {
+    /// Makes the frame's picture the current one, when its boxes have had their moment to come; tells whether that went
+    /// well.
+    fn take(&mut self, frame: Frame) -> bool {
         let picture = Picture::of(frame, self.size);
         self.decode_errors += u64::from(picture.is_err());
         let fresh = picture.is_ok();
         self.picture = picture.ok().or(self.picture.take());
+        if let Some(label) = self.boxed().filter(|_| fresh) {
+            self.sources.board.wait(label);
+        }
         fresh
+    }
+
+    /// The label of the current frame, where boxes that come as data are wanted on it.
+    fn boxed(&self) -> Option<&Label> {
+        let frame = &self.picture.as_ref()?.frame;
+        // In a plain frame boxes are pixels already.
+        let wanted = self.boxes && frame.door == Door::Native;
+        frame.label.as_ref().filter(|_| wanted)
     }
 
     /// Brings window and log up to date.
     fn display(&mut self, fresh: bool) -> anyhow::Result<Option<Wish>> {
         let now = Instant::now();
         let stale = self.pace.stale(now).filter(|_| !fresh);
-        let redrawn = self.draw_boxes(stale.is_some())?;
+        let redrawn = self.draw_boxes(stale)?;
         let live = match fresh {
             true => Some(true),
             false => self.pace.live(now),
@@ -170,20 +183,11 @@ impl Show {
         screen.show(&view, now)
     }
 
-    /// Puts the boxes that belong there onto the picture; none onto one that is stale. Tells whether it looks different.
-    fn draw_boxes(&mut self, stale: bool) -> opencv::Result<bool> {
-        let Some(picture) = &mut self.picture else {
-            return Ok(false);
-        };
-        let overlay = self.sources.overlay.lock();
-        let overlay = overlay.unwrap_or_else(PoisonError::into_inner);
-        // In a plain frame boxes are pixels already.
-        let native = picture.frame.door == Door::Native;
-        let label = picture.frame.label.as_ref();
-        let label = label.filter(|_| native && self.boxes && !stale);
-        let boxes = label.map_or_else(Vec::new, |label| overlay.boxes(label).to_vec());
-        drop(overlay);
-        picture.put_on(boxes)
+    /// Puts the boxes that belong there onto the picture. Tells whether it looks different.
+    fn draw_boxes(&mut self, stale: Option<Duration>) -> opencv::Result<bool> {
+        let boxes = self.boxed().map(|l| self.sources.board.boxes(l, stale));
+        let picture = self.picture.as_mut();
+        picture.map_or(Ok(false), |p| p.put_on(boxes.unwrap_or_default()))
     }
 
     fn hud(&self, now: Instant) -> Hud {

@@ -473,6 +473,72 @@ fn the_boxes_that_are_drawn_are_those_of_the_frame_and_are_written_down() {
     }
 }
 
+/// A box that was drawn: its id, the frame whose message it is of, and its left edge.
+type Drawn = (u64, u64, f64);
+
+/// Each shown frame's number and boxes.
+fn tracked(dir: &Path) -> Vec<(u64, Vec<Drawn>)> {
+    let drawn = |d: &Value| {
+        let label = d["label"].as_str().unwrap();
+        let of = label.strip_prefix("thing ").unwrap().parse().unwrap();
+        (d["id"].as_u64().unwrap(), of, d["box"][0].as_f64().unwrap())
+    };
+    let line = |line: &Value| {
+        let boxes = line["boxes"].as_array().unwrap();
+        let boxes = boxes.iter().map(drawn).collect();
+        (line["seq"].as_u64().unwrap(), boxes)
+    };
+    shown(dir).iter().map(line).collect()
+}
+
+/// What a viewer shows of 60 frames of this relay's.
+fn sixty(script: Script, words: &[&str]) -> (tempfile::TempDir, Value) {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = NativeRelay::start(ANY, &identity(), script);
+    let done = viewer(relay.addr, dir.path())
+        .args(["--headless", "--frames", "60", "--shown", "shown.jsonl"])
+        .args(words)
+        .start()
+        .finish();
+    assert!(done.status.success(), "{}", done.stderr);
+    (dir, done.report.unwrap())
+}
+
+#[test]
+fn a_frame_waits_a_moment_for_the_boxes_that_come_behind_it() {
+    let own = || {
+        let late = Duration::from_millis(2);
+        let edge = |seq| seq as f64 / 1000.0;
+        let script = Script::tracks(INTERVAL, move |seq| Some((late, vec![edge(seq)])));
+        let (dir, _) = sixty(script, &[]);
+        let own = |(seq, boxes): &&(u64, Vec<Drawn>)| boxes[..] == [(7, *seq, edge(*seq))];
+        tracked(dir.path()).iter().filter(own).count()
+    };
+    // All but the first, and half of them on a machine that runs other tests; without a wait it is a sixth.
+    let runs = (0..3).map(|_| own());
+    let said = |own: &usize| eprintln!("{own} of 60 frames with their own boxes");
+    assert!(runs.inspect(said).any(|own| own > 25));
+}
+
+#[test]
+fn a_message_that_is_lost_makes_no_box_flicker_and_none_stand_still() {
+    let script = Script::tracks(INTERVAL, |seq| {
+        let edges = vec![0.1 + seq as f64 / 200.0, 0.7 - seq as f64 / 200.0];
+        (seq % 4 < 2).then_some((Duration::ZERO, edges))
+    });
+    let (dir, _) = sixty(script, &[]);
+    let mut moved = 0;
+    for (seq, boxes) in tracked(dir.path()).into_iter().filter(|(seq, _)| *seq > 4) {
+        let way = seq as f64 / 200.0;
+        assert_eq!(boxes.len(), 2, "frame {seq}");
+        for ((id, of, x), want) in boxes.into_iter().zip([0.1 + way, 0.7 - way]) {
+            assert!((x - want).abs() < 1e-3, "{id} on frame {seq}: {x}");
+            moved += u32::from(of != seq);
+        }
+    }
+    assert!(moved > 40, "{moved}");
+}
+
 #[test]
 fn boxes_off_draws_none() {
     let dir = tempfile::tempdir().unwrap();

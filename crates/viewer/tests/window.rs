@@ -182,6 +182,33 @@ fn boxes_are_seen_until_key_b_and_never_on_a_stale_picture() {
     assert!(viewer.finish().status.success());
 }
 
+#[test]
+fn boxes_that_come_late_are_drawn_on_the_picture_that_is_still_there() {
+    let Some(desk) = Desk::open() else { return };
+    let identity = native::identity::Identity::generate().unwrap();
+    // Frames with a box and frames without one take turns, so what is drawn of an earlier message is never a box.
+    let script = Script::tracks(Duration::from_millis(600), |seq| {
+        Some(match seq % 2 {
+            0 => (Duration::ZERO, vec![]),
+            _ => (Duration::from_millis(150), vec![0.25]),
+        })
+    });
+    let relay = NativeRelay::start(ANY, &identity, script);
+    let viewer = desk
+        .viewer_of(relay.addr)
+        .args(["--shown", "shown.jsonl"])
+        .start();
+    let [x, y, ..] = desk.window(&viewer);
+    let edge = |screen: &Mat| mean(screen, [x + 160, y + 200, 1, 100]);
+    desk.eventually_shows("a late box", |screen| {
+        near(edge(screen), [80.0, 220.0, 80.0])
+    });
+    viewer.terminate();
+    assert!(viewer.finish().status.success());
+    let shown = fs::read_to_string(desk.dir.path().join("shown.jsonl")).unwrap();
+    assert!(!shown.contains("thing"), "as first drawn: {shown}");
+}
+
 /// A virtual X server of this test's own.
 struct Desk {
     display: String,

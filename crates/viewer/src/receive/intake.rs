@@ -1,7 +1,7 @@
-//! What comes in by either door, put where the window finds it: the newest frame in a slot of one, boxes in their overlay,
+//! What comes in by either door, put where the window finds it: the newest frame in a slot of one, boxes on their board,
 //! the rest in the status.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use protocol::native::{Camera, MAX_CAMERAS, Told};
 use tokio::sync::watch;
 use tracing::{debug, trace};
 
-use crate::overlay::Overlay;
+use crate::board::Board;
 use crate::stream::{Counts, Order};
 
 /// How frames come.
@@ -120,7 +120,7 @@ impl Status {
 /// The receiving side's hands.
 pub(super) struct Intake {
     pub(super) frames: Putter<Frame>,
-    pub(super) overlay: Arc<Mutex<Overlay>>,
+    pub(super) board: Arc<Board>,
     pub(super) status: watch::Sender<Status>,
     order: Order,
 }
@@ -128,12 +128,12 @@ pub(super) struct Intake {
 impl Intake {
     pub(super) fn new(
         frames: Putter<Frame>,
-        overlay: Arc<Mutex<Overlay>>,
+        board: Arc<Board>,
         status: watch::Sender<Status>,
     ) -> Self {
         Self {
             frames,
-            overlay,
+            board,
             status,
             order: Order::default(),
         }
@@ -148,6 +148,9 @@ impl Intake {
             status.counts = self.order.counts();
         });
         let displaced = number.and_then(|seq| {
+            if let Some(label) = &frame.label {
+                self.board.frame(label);
+            }
             self.frames.put(Frame {
                 jpeg,
                 seq,
@@ -163,6 +166,7 @@ impl Intake {
 
     /// The native door is open.
     pub(super) fn opened(&self, cameras: Vec<String>) {
+        self.board.reset();
         self.status.send_modify(|status| {
             status.door = Door::Native;
             status.cameras = names(cameras);
@@ -187,9 +191,8 @@ impl Intake {
             },
             Arrival::Line(line) => match Detections::parse(&line) {
                 Ok(message) => {
-                    let overlay = self.overlay.lock();
-                    overlay.unwrap_or_else(PoisonError::into_inner).add(message);
                     self.status.send_modify(|status| status.detections += 1);
+                    self.board.add(message);
                 }
                 Err(_) => self.drop_it("not_detections"),
             },
@@ -310,6 +313,21 @@ mod tests {
         }
         let status = status.borrow();
         assert_eq!((status.detections, status.dropped), (1, 3));
+    }
+
+    #[test]
+    fn boxes_are_of_one_connection() {
+        let (mut intake, taker, _status) = intake();
+        let line = br#"{"v":1,"camera":"yard","seq":7,"t":0,"w":3,"h":2,"kind":"tracked","detections":[{"id":1,"class":0,"label":"x","score":1,"box":[0,0,1,1]}]}"#;
+        intake.arrival(Arrival::Line(Bytes::from_static(line)));
+        intake.arrival(frame(7));
+        let Taken::Value(shown) = taker.take(Duration::ZERO) else {
+            panic!("no frame");
+        };
+        let boxes = |intake: &Intake| intake.board.boxes(shown.label.as_ref().unwrap(), None).list;
+        assert_eq!(boxes(&intake).len(), 1);
+        intake.opened(Vec::new());
+        assert_eq!(boxes(&intake).len(), 0);
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod plan;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::native::client::{Client, Failure, Session};
@@ -40,7 +40,7 @@ use self::intake::Intake;
 pub(crate) use self::intake::{Door, Frame, Native, Status};
 use self::plain::{Meaning, Plain};
 pub(crate) use self::plan::Plan;
-use crate::overlay::Overlay;
+use crate::board::Board;
 
 /// For the relay to hear that we are gone.
 const LAST_WORD: Duration = Duration::from_millis(100);
@@ -51,12 +51,12 @@ pub(crate) fn start(
     plan: Plan,
     address: watch::Receiver<Option<SocketAddr>>,
     frames: Putter<Frame>,
-    overlay: Arc<Mutex<Overlay>>,
+    board: Arc<Board>,
     stop: CancellationToken,
 ) -> (watch::Receiver<Status>, JoinHandle<()>) {
     let (tell, status) = watch::channel(Status::new(plan.door(), Instant::now()));
     let receiver = Receiver {
-        intake: Intake::new(frames, overlay, tell),
+        intake: Intake::new(frames, board, tell),
         plan,
         client: None,
         greeted: false,

@@ -25,7 +25,7 @@ use quinn::{
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::{Heard, INTERVAL, labelled};
+use super::{Heard, INTERVAL, captured, labelled};
 
 /// Somebody who has said hello.
 pub(crate) struct Visit {
@@ -36,6 +36,8 @@ pub(crate) struct Visit {
 }
 
 type Played = Pin<Box<dyn Future<Output = Option<()>> + Send>>;
+/// How late a frame's message is, and the left edges of its boxes.
+type Tracked = dyn Fn(u64) -> Option<(Duration, Vec<f64>)> + Send + Sync;
 type Play = dyn Fn(Visit) -> Played + Send + Sync;
 
 /// What the relay does.
@@ -79,6 +81,16 @@ impl Script {
     /// `every`, none for the others.
     pub(crate) fn boxes(every: u64) -> Self {
         Self::new(move |visit| visit.boxes(every))
+    }
+
+    /// The camera `yard`, and behind each frame the message that `tracked` gives for its number: so long behind it, and
+    /// with these left edges of boxes whose ids are 7, 8, ..
+    pub(crate) fn tracks(
+        interval: Duration,
+        tracked: impl Fn(u64) -> Option<(Duration, Vec<f64>)> + Send + Sync + 'static,
+    ) -> Self {
+        let tracked = Arc::new(tracked);
+        Self::new(move |visit| visit.tracks(interval, tracked.clone()))
     }
 
     /// Nobody is let in.
@@ -148,6 +160,32 @@ impl Visit {
         Some(())
     }
 
+    async fn tracks(mut self, interval: Duration, tracked: Arc<Tracked>) -> Option<()> {
+        self.answer(&["yard"]).await?;
+        self.tell(&Told::Camera(camera("yard"))).await?;
+        let mut boxes = self.connection.open_uni().await.ok()?;
+        boxes.set_priority(DETECTIONS).ok()?;
+        let start = wall_us();
+        for seq in 1_u32.. {
+            // The clock's own unevenness is left out, so that what moves evenly does so in the messages too.
+            let since = interval * (seq - 1);
+            let jpeg = captured(1, seq.into(), start + since.as_micros() as u64);
+            send(&self.connection, &jpeg).await?;
+            if let Some((late, edges)) = tracked(seq.into()) {
+                tokio::time::sleep(late).await;
+                let own = |(id, x)| {
+                    json!({ "id": id, "class": 0, "label": format!("thing {seq}"), "score": 0.5,
+                    "box": [x, 0.25, x + 0.25, 0.75] })
+                };
+                let list = (7..).zip(edges).map(own).collect();
+                boxes.write_all(&line(&jpeg, "tracked", list)).await.ok()?;
+            }
+            let passed = Duration::from_micros(wall_us() - start);
+            tokio::time::sleep((since + interval).saturating_sub(passed)).await;
+        }
+        Some(())
+    }
+
     async fn yard(mut self, stream: u64, count: Arc<AtomicU64>) -> Option<()> {
         self.answer(&["yard"]).await?;
         let connection = self.connection.clone();
@@ -167,11 +205,15 @@ impl Visit {
 
 /// What a relay says of a frame: one box.
 fn message(jpeg: &[u8], kind: &str, name: &str) -> Vec<u8> {
+    let one = json!([{ "id": 7, "class": 0, "label": name, "score": 0.5, "box": [0.25, 0.25, 0.5, 0.75] }]);
+    line(jpeg, kind, one)
+}
+
+fn line(jpeg: &[u8], kind: &str, detections: serde_json::Value) -> Vec<u8> {
     let label = Label::read(jpeg).unwrap().unwrap();
     let message = json!({
         "v": 1, "camera": "yard", "seq": label.seq, "t": label.captured_us as f64 / 1e6,
-        "w": 300, "h": 200, "kind": kind,
-        "detections": [{ "id": 7, "class": 0, "label": name, "score": 0.5, "box": [0.25, 0.25, 0.5, 0.75] }],
+        "w": 300, "h": 200, "kind": kind, "detections": detections,
     });
     format!("{message}\n").into_bytes()
 }
