@@ -156,6 +156,7 @@ fn loader(args: &Args, model: Model) -> impl FnOnce() -> anyhow::Result<Detector
         classes: args.classes.clone(),
         net_size: args.net_size.0,
         threads: threads(args),
+        provider: args.provider.asked(),
     };
     let library = args.onnxruntime.clone();
     move || Detector::load(&runtime::load(library.as_deref())?, &model, settings)

@@ -10,11 +10,7 @@ const FALSE: usize = 5;
 
 fn detector() -> anyhow::Result<Detector> {
     let settings = Settings {
-        conf: 0.25,
-        iou: 0.45,
-        classes: Vec::new(),
-        net_size: None,
-        threads: 1,
+        ..Settings::default()
     };
     Detector::load(&runtime::load(None)?, &Model::Demo, settings)
 }

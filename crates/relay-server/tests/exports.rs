@@ -11,6 +11,7 @@ mod onnx;
 
 use std::sync::OnceLock;
 
+use bytes::Bytes;
 use half::f16;
 use opencv::core::{CV_8UC3, Mat, Scalar};
 use ort::environment::Environment;
@@ -55,11 +56,7 @@ fn load(model: &Model) -> anyhow::Result<Option<Detector>> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), model.bytes()).unwrap();
     let settings = Settings {
-        conf: 0.25,
-        iou: 0.45,
-        classes: Vec::new(),
-        net_size: None,
-        threads: 1,
+        ..Settings::default()
     };
     Detector::load(runtime, &Weights::File(file.path().into()), settings).map(Some)
 }
@@ -165,25 +162,48 @@ fn half_precision_is_understood() {
 
 #[test]
 fn a_free_input_size_is_understood() {
-    // The first run, at 320x224, finds that this constant is no head of that size: so free inputs are really run.
+    // The first run, at 480x320, finds that this constant is no head of that size: so free inputs are really run.
     let free = Model::new()
         .input("images", FLOAT, &[-1, 3, -1, -1])
         .output("output0", FLOAT, &[1, ROWS, 7], &head(7));
-    is_refused(
-        &free,
-        &["320x224 input", "needed is [1, 4410, 5 + classes]"],
-    );
+    is_refused(&free, &["480x320 input", "[1, 9450, 5 + classes]"]);
 }
 
 #[test]
-fn a_head_of_yolov8_is_refused_with_what_was_found_and_what_is_needed() {
-    let model = Model::new().input("images", FLOAT, &[1, 3, 32, 64]).output(
-        "output0",
-        FLOAT,
-        &[1, 84, 42],
-        &vec![0.0; 84 * 42],
-    );
-    is_refused(&model, &["[1, 84, 42]", "[1, 126, 5 + classes]", "YOLOv8"]);
+fn other_detectors_are_refused_with_what_was_found_and_what_is_needed() {
+    let with = |shape: &[i64]| {
+        let values = vec![0.0; shape.iter().product::<i64>() as usize];
+        Model::new()
+            .input("images", FLOAT, &[1, 3, 32, 64])
+            .output("output0", FLOAT, shape, &values)
+    };
+    let needed = ["[1, 126, 5 + classes]", "export.py of ultralytics/yolov5"];
+    for (shape, is) in [
+        (&[1, 84, 42][..], "YOLOv8, YOLO11"),
+        (&[1, 42, 85], "YOLOX"),
+        (&[1, 300, 6], "suppression (NMS)"),
+        (&[1, 1000], "classifier"),
+    ] {
+        is_refused(&with(shape), &[&format!("{shape:?}"), is]);
+        is_refused(&with(shape), &needed);
+    }
+}
+
+#[test]
+fn a_head_of_yolov8_is_recognised_at_a_free_input_size_too() {
+    let model = Model::new()
+        .input("images", FLOAT, &[-1, 3, -1, -1])
+        .output("output0", FLOAT, &[1, 84, 3150], &vec![0.0; 84 * 3150]);
+    is_refused(&model, &["480x320 input", "[1, 84, 3150]", "YOLOv8"]);
+}
+
+#[test]
+fn a_segmentation_model_is_no_detector_with_32_more_classes() {
+    let model = Model::new()
+        .input("images", FLOAT, &[1, 3, 32, 64])
+        .output("output0", FLOAT, &[1, ROWS, 39], &head(39))
+        .output("output1", FLOAT, &[1, 32, 8, 16], &[0.0; 32 * 8 * 16]);
+    is_refused(&model, &["segmentation", "output1", "[1, 32, 8, 16]"]);
 }
 
 #[test]
@@ -208,4 +228,80 @@ fn what_is_no_detector_is_refused_with_what_was_found() {
         &[0.0; 10],
     );
     is_refused(&classifier, &["output0 or output", "logits"]);
+}
+
+/// Any number of pictures in a run; the box is the larger, and the surer, the brighter a picture is.
+fn free_batch() -> Model {
+    Model::new()
+        .input("images", FLOAT, &[-1, 3, 32, 64])
+        .times_brightness("images", "output0", &[1, ROWS, 7], &head(7))
+        .metadata("names", "{0: 'cat', 1: 'dog'}")
+}
+
+fn grey(level: f64) -> Bytes {
+    let picture = Mat::new_rows_cols_with_default(32, 64, CV_8UC3, Scalar::all(level)).unwrap();
+    platform::jpeg::encode(&picture, 95).unwrap().into()
+}
+
+#[test]
+fn several_pictures_in_one_run_find_what_each_finds_alone() {
+    let Some(detector) = load(&free_batch()).unwrap() else {
+        return;
+    };
+    assert_eq!(detector.batch(), 1, "the processor gains nothing by more");
+    let mut detector = detector.with_batch(3);
+    assert_eq!(detector.batch(), 3);
+    let mut jpegs: Vec<Bytes> = [250.0, 160.0, 200.0, 180.0, 240.0, 190.0, 230.0]
+        .map(grey)
+        .into();
+    jpegs.insert(2, Bytes::from_static(b"no JPEG"));
+    let together = detector.detect_all(&jpegs);
+    assert_eq!(together.len(), jpegs.len());
+    for (n, (jpeg, found)) in jpegs.iter().zip(together).enumerate() {
+        match (detector.detect(jpeg), found) {
+            (Ok(alone), Ok(found)) => {
+                assert_eq!(alone.detections.len(), 1, "picture {n}");
+                assert_eq!(alone.detections, found.detections, "picture {n}");
+            }
+            (Err(_), Err(_)) => assert_eq!(n, 2),
+            other => panic!("picture {n}: {other:?}"),
+        }
+    }
+    assert!(detector.detect_all(&[]).is_empty());
+}
+
+#[test]
+fn an_export_of_one_picture_a_run_does_several_one_after_the_other() {
+    let Some(detector) = load(&export()).unwrap() else {
+        return;
+    };
+    let mut detector = detector.with_batch(4);
+    assert_eq!(detector.batch(), 1);
+    let found = detector.detect_all(&[grey(99.0), grey(20.0)]);
+    assert!(
+        found
+            .iter()
+            .all(|one| one.as_ref().unwrap().detections.len() == 1)
+    );
+}
+
+#[test]
+fn settings_change_between_pictures_and_a_bad_one_changes_nothing() {
+    let Some(mut detector) = load(&export()).unwrap() else {
+        return;
+    };
+    let boxes = |detector: &mut Detector| detector.detect(&grey(99.0)).unwrap().detections.len();
+    let class = |name: &str| [name.to_owned()];
+    detector.set(0.8, 0.45, &[]).unwrap();
+    assert_eq!(boxes(&mut detector), 0, "its score is 0.72");
+    detector.set(0.25, 0.45, &class("cat")).unwrap();
+    assert_eq!(boxes(&mut detector), 0, "it is a dog");
+    let err = detector
+        .set(0.1, 0.1, &class("bird"))
+        .unwrap_err()
+        .to_string();
+    assert!(err.contains("no class 'bird'; it has cat, dog"), "{err}");
+    assert_eq!(boxes(&mut detector), 0, "the old settings stay");
+    detector.set(0.25, 0.45, &class("dog")).unwrap();
+    assert_eq!(boxes(&mut detector), 1);
 }

@@ -12,6 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use bytes::Bytes;
 use ort::environment::Environment;
 use protocol::detections::Detection;
 use relay_server::detect::{Detector, Model, Settings, runtime, yolo};
@@ -30,11 +31,9 @@ fn runtime() -> &'static Environment {
 
 fn settings(net_size: Option<yolo::Size>) -> Settings {
     Settings {
-        conf: 0.25,
-        iou: 0.45,
-        classes: Vec::new(),
         net_size,
         threads: 2,
+        ..Settings::default()
     }
 }
 
@@ -225,4 +224,38 @@ fn a_net_size_that_the_model_cannot_take_is_refused_with_the_cure() {
     };
     assert!(refused(320, 224).contains("takes 640x640 only"));
     assert!(refused(300, 200).contains("multiples of 32"));
+    assert!(refused(65_504, 65_504).contains("up to 4096"));
+}
+
+#[test]
+fn several_pictures_in_one_run_find_what_each_finds_alone() {
+    let (Some(model), Some(images), Some(wire)) = (
+        testkit::shared("data/models/yolov5n-dynamic.onnx"),
+        testkit::shared("data/images"),
+        testkit::shared("data/images/wire300x200"),
+    ) else {
+        return testkit::skip("../shared/data is not here");
+    };
+    let files = |directory: &Path| -> Vec<Bytes> {
+        let files = fs::read_dir(directory).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        let some = files.filter(|file| file.is_file()).take(6);
+        some.map(|file| fs::read(file).unwrap().into()).collect()
+    };
+    // Sizes alternate, so that runs are filled from both ends.
+    let pairs = files(&images).into_iter().zip(files(&wire));
+    let jpegs: Vec<Bytes> = pairs.flat_map(|(large, small)| [large, small]).collect();
+    let mut detector = detector(&model, None).with_batch(4);
+    let together = detector.detect_all(&jpegs);
+    let mut boxes = 0;
+    for (jpeg, together) in jpegs.iter().zip(together) {
+        let (alone, together) = (detector.detect(jpeg).unwrap(), together.unwrap());
+        assert_eq!(alone.detections, together.detections);
+        assert_eq!(
+            (alone.width, alone.height),
+            (together.width, together.height)
+        );
+        boxes += alone.detections.len();
+    }
+    assert!(boxes > 20, "{boxes} boxes in {} pictures", jpegs.len());
 }

@@ -549,7 +549,7 @@ fn usage_errors_exit_with_2_and_say_what_is_wrong() {
         (&["--net-size", "640"], "WIDTHxHEIGHT"),
         (&["--no-such-flag"], "--no-such-flag"),
         (&["--http", "127.0.0.1:8080"], "not built yet"),
-        (&["--provider", "cuda"], "not built yet"),
+        (&["--provider", "gpu"], "cuda"),
     ] {
         let finished = relay(words).finish();
         assert_eq!(

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+pub mod coco;
 pub mod config;
 #[cfg(target_os = "linux")]
 pub mod cpu;

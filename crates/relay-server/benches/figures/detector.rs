@@ -23,9 +23,10 @@ const SQUARE: Size = Size {
     width: 640,
     height: 640,
 };
-const SMALL: Size = Size {
-    width: 320,
-    height: 224,
+/// What `--net-size auto` takes for 300x200.
+const CHOSEN: Size = Size {
+    width: 480,
+    height: 320,
 };
 
 pub(crate) fn measure(run: &mut Run) {
@@ -35,7 +36,7 @@ pub(crate) fn measure(run: &mut Run) {
     match environment() {
         Ok(environment) => {
             against_bare(run, environment, &free, SQUARE, Goal::Times(1.1));
-            against_bare(run, environment, &free, SMALL, Goal::None);
+            against_bare(run, environment, &free, CHOSEN, Goal::None);
         }
         Err(why) => run.leave_out("JPEG bytes to boxes", why),
     }
@@ -58,10 +59,9 @@ pub(crate) fn detector(
 ) -> Detector {
     let settings = Settings {
         conf,
-        iou: 0.45,
-        classes: Vec::new(),
         net_size,
         threads: threads(),
+        ..Settings::default()
     };
     Detector::load(environment, &Model::File(model.to_owned()), settings).unwrap()
 }
@@ -131,7 +131,7 @@ fn against_tutorial(run: &mut Run, fixed: &Path, free: &Path) {
     let theirs = millis(spent) / (frames / 4) as f64;
     for (name, model, goal) in [
         (
-            "relay's CPU an inferred frame, default 320x224",
+            "relay's CPU an inferred frame, default 480x320",
             free,
             Goal::Times(1.0 / 3.0),
         ),

@@ -133,10 +133,7 @@ impl Figures {
 pub(crate) fn look(runtime: &Environment, model: &Model, frames: &[Bytes]) -> Vec<Vec<Detection>> {
     let settings = Settings {
         conf: TRACK.keep,
-        iou: 0.45,
-        classes: Vec::new(),
-        net_size: None,
-        threads: 1,
+        ..Settings::default()
     };
     let mut detector = Detector::load(runtime, model, settings).unwrap();
     let look = |frame: &Bytes| detector.detect(frame).unwrap().detections;

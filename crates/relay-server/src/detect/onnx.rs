@@ -5,12 +5,35 @@ use std::path::Path;
 use anyhow::{Context as _, anyhow, bail, ensure};
 use half::f16;
 use ort::environment::Environment;
+use ort::ep::{self, ExecutionProvider as _, ExecutionProviderDispatch};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::value::{TensorElementType, TensorRef, ValueType};
+use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 
+use super::head;
 use super::names;
-use super::yolo::{Size, rows};
+use super::provider::Provider;
+use super::yolo::{LARGEST, Size};
+
+/// A model's bytes.
+#[derive(Debug, Clone, Copy)]
+pub enum Weights<'a> {
+    /// In a file.
+    File(&'a Path),
+    /// In memory.
+    Memory(&'a [u8]),
+}
+
+/// How a model is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// What runs it.
+    pub provider: Provider,
+    /// Threads of one run, where it is a processor that runs it.
+    pub threads: usize,
+    /// Where a profile is written, up to [`Network::end_profile`].
+    pub profile: Option<&'a Path>,
+}
 
 /// A loaded model.
 #[derive(Debug)]
@@ -23,13 +46,15 @@ pub struct Network {
     half: bool,
     /// The input's size where the export fixed it.
     pub fixed: Option<Size>,
+    /// Whether it takes several pictures in one run.
+    pub free_batch: bool,
     /// Names of the classes.
     pub names: Vec<String>,
     /// Half-precision copy of the input, kept to spare an allocation a frame.
     scratch: Vec<f16>,
 }
 
-/// What a run gives: rows of `columns` numbers.
+/// What a run gives: rows of `columns` numbers, as many rows for each picture.
 #[derive(Debug)]
 pub struct Output {
     /// The rows, one after the other.
@@ -38,28 +63,29 @@ pub struct Output {
     pub columns: usize,
 }
 
-impl Network {
-    /// Loads a model from its file.
-    ///
-    /// # Errors
-    /// Where the file is no ONNX model, or no YOLOv5 export: with what was found and what is needed.
-    pub fn load(environment: &Environment, path: &Path, threads: usize) -> anyhow::Result<Self> {
-        let session =
-            builder(environment, threads).and_then(|mut builder| builder.commit_from_file(path));
-        Self::new(session.map_err(|err| anyhow!("{err}"))?)
-    }
+/// What the loaded library offers besides the processor.
+pub fn offered() -> Vec<Provider> {
+    let has = |provider| match provider {
+        Provider::Cpu => Ok(true),
+        Provider::Cuda => ep::CUDA::is_available(),
+        Provider::Tensorrt => ep::TensorRT::is_available(),
+        Provider::Openvino => ep::OpenVINO::is_available(),
+    };
+    let extra = Provider::EXTRA.into_iter();
+    extra.filter(|&one| has(one).unwrap_or(false)).collect()
+}
 
-    /// Loads a model from memory.
+impl Network {
+    /// Loads a model.
     ///
     /// # Errors
-    /// As [`Network::load`].
-    pub fn embedded(
-        environment: &Environment,
-        model: &[u8],
-        threads: usize,
-    ) -> anyhow::Result<Self> {
-        let session =
-            builder(environment, threads).and_then(|mut builder| builder.commit_from_memory(model));
+    /// Where it is no ONNX model, or no YOLOv5 export: with what was found and what is needed; where the provider does not
+    /// start.
+    pub fn load(environment: &Environment, weights: Weights, place: Place) -> anyhow::Result<Self> {
+        let session = builder(environment, place).and_then(|mut builder| match weights {
+            Weights::File(path) => builder.commit_from_file(path),
+            Weights::Memory(bytes) => builder.commit_from_memory(bytes),
+        });
         Self::new(session.map_err(|err| anyhow!("{err}"))?)
     }
 
@@ -67,33 +93,23 @@ impl Network {
     fn new(session: Session) -> anyhow::Result<Self> {
         let [input] = session.inputs() else {
             bail!(
-                "a YOLOv5 export has one input, this model has {}",
-                session.inputs().len()
+                "a YOLOv5 detector has one input, this model has {}; {}",
+                session.inputs().len(),
+                head::CURE
             );
         };
         let (half, shape) = tensor(input.dtype()).context("its input")?;
         let &[batch, 3, height, width] = shape else {
-            bail!("a YOLOv5 export takes a picture as 1x3xHxW, this model takes {shape:?}");
+            bail!(
+                "a YOLOv5 detector takes a picture as 1x3xHxW, this model takes {shape:?}; {}",
+                head::CURE
+            );
         };
         ensure!(
             batch == 1 || batch < 0,
-            "the model takes batches of {batch}; export it with batch size 1"
+            "the model takes batches of {batch}; export it with batch size 1, or with --dynamic"
         );
-        let output = session
-            .outputs()
-            .iter()
-            .find(|output| ["output0", "output"].contains(&output.name()));
-        let Some(output) = output else {
-            let found: Vec<&str> = session
-                .outputs()
-                .iter()
-                .map(ort::value::Outlet::name)
-                .collect();
-            bail!(
-                "a YOLOv5 export has an output named output0 or output, this model has {}",
-                found.join(", ")
-            );
-        };
+        let output = output(&session)?;
         let (output_half, _) = tensor(output.dtype()).context("its output")?;
         ensure!(half == output_half, "input and output differ in precision");
         let names = session
@@ -105,6 +121,7 @@ impl Network {
             output: output.name().to_owned(),
             half,
             fixed: fixed(width, height)?,
+            free_batch: batch < 0,
             names: names
                 .and_then(|text| names::parse(&text))
                 .unwrap_or_default(),
@@ -113,37 +130,43 @@ impl Network {
         })
     }
 
-    /// Runs the network on `pixels`, three planes R, G, B of `net.height` rows, 0 to 1.
+    /// Runs the network on `pixels`: of each picture three planes R, G, B of `net.height` rows, 0 to 1. Several pictures
+    /// only where the model has a [`Network::free_batch`].
     ///
     /// # Errors
     /// Where the output is not that of a YOLOv5 head for this input, or ONNX Runtime fails.
     pub fn run(&mut self, pixels: &[f32], net: Size) -> anyhow::Result<Output> {
+        let pictures = pixels.len() / (3 * net.width * net.height) as usize;
         let (values, shape) = self
-            .infer(pixels, net)
+            .infer(pixels, pictures, net)
             .map_err(|err| anyhow!("{err}"))
             .context("running the model")?;
-        let wanted = rows(net);
-        match shape[..] {
-            [1, rows, columns]
-                if columns >= 6 && wanted.iter().any(|&want| i64::from(want) == rows) =>
-            {
-                Ok(Output {
-                    values,
-                    columns: usize::try_from(columns)?,
-                })
-            }
-            _ => bail!(
-                "the model is no YOLOv5 export: for a {}x{} input its output is {shape:?}, needed is [1, {}, 5 + classes] \
-                 (YOLOv8 and later have another head; export with ultralytics/yolov5's export.py)",
-                net.width,
-                net.height,
-                wanted[0]
-            ),
-        }
+        let columns = head::columns(&shape, pictures, net).map_err(anyhow::Error::msg)?;
+        Ok(Output { values, columns })
     }
 
-    fn infer(&mut self, pixels: &[f32], net: Size) -> ort::Result<(Vec<f32>, Vec<i64>)> {
-        let shape = [1, 3, i64::from(net.height), i64::from(net.width)];
+    /// Ends the profile that [`Place::profile`] began, and gives it.
+    ///
+    /// # Errors
+    /// Where there is none, or it cannot be read.
+    pub fn end_profile(&mut self) -> anyhow::Result<String> {
+        let file = self.session.end_profiling();
+        let file = file.map_err(|err| anyhow!("{err}"))?;
+        std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))
+    }
+
+    fn infer(
+        &mut self,
+        pixels: &[f32],
+        pictures: usize,
+        net: Size,
+    ) -> ort::Result<(Vec<f32>, Vec<i64>)> {
+        let shape = [
+            pictures as i64,
+            3,
+            i64::from(net.height),
+            i64::from(net.width),
+        ];
         if self.half {
             self.scratch.clear();
             self.scratch
@@ -168,13 +191,64 @@ impl Network {
     }
 }
 
-fn builder(environment: &Environment, threads: usize) -> ort::Result<SessionBuilder> {
-    Ok(Session::builder(environment)?
+/// The output that holds the boxes.
+fn output(session: &Session) -> anyhow::Result<&Outlet> {
+    let (heads, others): (Vec<&Outlet>, Vec<&Outlet>) = session
+        .outputs()
+        .iter()
+        .partition(|output| ["output0", "output"].contains(&output.name()));
+    let Some(&output) = heads.first() else {
+        let found: Vec<&str> = others.iter().map(|output| output.name()).collect();
+        bail!(
+            "a YOLOv5 detector has an output named output0 or output, this model has {}; {}",
+            found.join(", "),
+            head::CURE
+        );
+    };
+    let shape = |output: &Outlet| tensor(output.dtype()).map(|(_, shape)| shape.to_vec());
+    for other in others {
+        if let Ok(shape) = shape(other)
+            && head::is_masks(&shape)
+        {
+            bail!(
+                "the model is one of segmentation: its output {} is {shape:?}, which are masks; {}",
+                other.name(),
+                head::CURE
+            );
+        }
+    }
+    Ok(output)
+}
+
+fn builder(environment: &Environment, place: Place) -> ort::Result<SessionBuilder> {
+    let builder = Session::builder(environment)?
         // `Level3` fails on ONNX Runtime 1.22 and older.
         .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(threads)?
+        .with_intra_threads(place.threads)?
         // Threads that spin while they wait for work would take the processor from forwarding.
-        .with_intra_op_spinning(false)?)
+        .with_intra_op_spinning(false)?
+        .with_execution_providers(extra(place).as_slice())?;
+    Ok(match place.profile {
+        Some(file) => builder.with_profiling(file)?,
+        None => builder,
+    })
+}
+
+/// What stands before the processor. A failure is an error here: ONNX Runtime would fall back without a word.
+fn extra(place: Place) -> Option<ExecutionProviderDispatch> {
+    // Exhaustive, the default, takes seconds anew for every input size.
+    let search = ep::cuda::ConvAlgorithmSearch::Heuristic;
+    let provider = match place.provider {
+        Provider::Cpu => return None,
+        Provider::Cuda => ep::CUDA::default()
+            .with_conv_algorithm_search(search)
+            .build(),
+        Provider::Tensorrt => ep::TensorRT::default().build(),
+        Provider::Openvino => ep::OpenVINO::default()
+            .with_num_threads(place.threads)
+            .build(),
+    };
+    Some(provider.error_on_failure())
 }
 
 /// Whether a tensor is of half precision, and its shape.
@@ -194,7 +268,7 @@ fn fixed(width: i64, height: i64) -> anyhow::Result<Option<Size>> {
     if width < 0 && height < 0 {
         return Ok(None);
     }
-    let side = |n: i64| u32::try_from(n).ok().filter(|n| (1..=4096).contains(n));
+    let side = |n: i64| u32::try_from(n).ok().filter(|n| (1..=LARGEST).contains(n));
     match (side(width), side(height)) {
         (Some(width), Some(height)) => Ok(Some(Size { width, height })),
         _ => bail!("the model's input size {width}x{height} cannot be served"),

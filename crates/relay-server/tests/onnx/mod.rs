@@ -43,6 +43,41 @@ impl Model {
         self.constant(name, FLOAT16, shape, &raw)
     }
 
+    /// The values times the mean of the picture: an output that tells pictures apart, for any number of them.
+    pub(crate) fn times_brightness(
+        mut self,
+        input: &str,
+        name: &str,
+        shape: &[i64],
+        values: &[f32],
+    ) -> Self {
+        let constant = format!("{name}_constant");
+        let raw: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        self.initializer(&constant, FLOAT, shape, &raw);
+        // [n, 3, h, w] to [n, 3, h] to [n, 1, 1], which each picture's values are multiplied by.
+        self.node(
+            "ReduceMean",
+            &[input],
+            "lines",
+            &[("axes", &[3][..]), ("keepdims", &[0])],
+        );
+        self.node(
+            "ReduceMean",
+            &["lines"],
+            "mean",
+            &[("axes", &[1, 2][..]), ("keepdims", &[1])],
+        );
+        self.node("Mul", &[&constant, "mean"], name, &[]);
+        let free: Vec<i64> = std::iter::once(-1)
+            .chain(shape[1..].iter().copied())
+            .collect();
+        message(&mut self.graph, 12, &value(name, FLOAT, &free));
+        self
+    }
+
     /// An entry of the model's metadata.
     pub(crate) fn metadata(mut self, key: &str, value: &str) -> Self {
         let mut entry = Vec::new();
@@ -69,22 +104,56 @@ impl Model {
     /// An initializer, and a node that hands it out.
     fn constant(mut self, name: &str, kind: u64, shape: &[i64], raw: &[u8]) -> Self {
         let source = format!("{name}_values");
+        self.initializer(&source, kind, shape, raw);
+        self.node("Identity", &[&source], name, &[]);
+        message(&mut self.graph, 12, &value(name, kind, shape));
+        self
+    }
+
+    /// `TensorProto`.
+    fn initializer(&mut self, name: &str, kind: u64, shape: &[i64], raw: &[u8]) {
         let mut tensor = Vec::new();
         for &side in shape {
             number(&mut tensor, 1, side.cast_unsigned());
         }
         number(&mut tensor, 2, kind);
-        message(&mut tensor, 8, source.as_bytes());
+        message(&mut tensor, 8, name.as_bytes());
         message(&mut tensor, 9, raw);
         message(&mut self.graph, 5, &tensor);
-        let mut node = Vec::new();
-        message(&mut node, 1, source.as_bytes());
-        message(&mut node, 2, name.as_bytes());
-        message(&mut node, 4, b"Identity");
-        message(&mut self.graph, 1, &node);
-        message(&mut self.graph, 12, &value(name, kind, shape));
-        self
     }
+
+    /// `NodeProto`.
+    fn node(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        output: &str,
+        attributes: &[(&str, &[i64])],
+    ) {
+        let mut node = Vec::new();
+        for input in inputs {
+            message(&mut node, 1, input.as_bytes());
+        }
+        message(&mut node, 2, output.as_bytes());
+        message(&mut node, 4, operator.as_bytes());
+        for (name, values) in attributes {
+            message(&mut node, 5, &attribute(name, values));
+        }
+        message(&mut self.graph, 1, &node);
+    }
+}
+
+/// `AttributeProto`: `axes` is a list of numbers, all else is one.
+fn attribute(name: &str, values: &[i64]) -> Vec<u8> {
+    let mut attribute = Vec::new();
+    message(&mut attribute, 1, name.as_bytes());
+    // The field of the values, and `AttributeType`.
+    let (field, kind) = if name == "axes" { (8, 7) } else { (3, 2) };
+    for value in values {
+        number(&mut attribute, field, value.cast_unsigned());
+    }
+    number(&mut attribute, 20, kind);
+    attribute
 }
 
 /// `ValueInfoProto`.

@@ -1,0 +1,74 @@
+//! `--provider` with the ONNX Runtime that is here: what runs the model is said, and what was asked for and is not there
+//! ends the program. ONNX Runtime by itself would run on the processor and say nothing.
+
+use relay_server::detect::provider::Provider;
+use relay_server::detect::{onnx, runtime};
+use testkit::process::Program;
+
+/// What the library offers besides the processor; `None`, said as a skip, where it is not installed.
+fn offered() -> Option<Vec<Provider>> {
+    let loaded = runtime::load(None);
+    if loaded.is_err() {
+        testkit::skip("ONNX Runtime is not here (scripts/setup)");
+    }
+    loaded.ok().map(|_| onnx::offered())
+}
+
+fn relay(provider: &str) -> Program {
+    Program::new(env!("CARGO_BIN_EXE_relay-server")).args([
+        "--listen",
+        "127.0.0.1:0",
+        "--http",
+        "off",
+        "--model",
+        "demo",
+        "--provider",
+        provider,
+    ])
+}
+
+#[test]
+fn a_provider_that_the_library_has_not_ends_the_program_with_cause_and_cure() {
+    let Some(offered) = offered() else { return };
+    for (provider, package) in [
+        (Provider::Cuda, "onnxruntime-gpu[cuda,cudnn]"),
+        (Provider::Tensorrt, "tensorrt"),
+        (Provider::Openvino, "onnxruntime-openvino"),
+    ] {
+        if offered.contains(&provider) {
+            testkit::skip(&format!("this ONNX Runtime has {provider}"));
+            continue;
+        }
+        let finished = relay(&provider.to_string()).start().finish();
+        let said = &finished.stderr;
+        assert_eq!(finished.status.code(), Some(1), "{said}");
+        for text in [
+            &format!("--provider {provider}: "),
+            "this build of ONNX Runtime is without it",
+            package,
+            "--onnxruntime FILE",
+        ] {
+            assert!(said.contains(text), "does not say {text:?}: {said}");
+        }
+        assert!(!said.contains("listening"), "{said}");
+    }
+}
+
+#[test]
+fn what_runs_the_model_is_said_before_listening() {
+    let Some(offered) = offered() else { return };
+    for provider in ["auto", "cpu"] {
+        if provider == "auto" && !offered.is_empty() {
+            testkit::skip("this ONNX Runtime has more than the processor");
+            continue;
+        }
+        let running = relay(provider).start();
+        running.listening();
+        let lines = running.stderr();
+        let place = |text: &str| lines.iter().position(|line| line.contains(text));
+        let (says, listens) = (place("provider=cpu"), place("listening"));
+        assert!(says.is_some() && says < listens, "{lines:#?}");
+        running.terminate();
+        running.finish();
+    }
+}
