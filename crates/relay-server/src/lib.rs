@@ -83,17 +83,17 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let sink = args.detections.as_deref().map(sink::open).transpose()?;
     let settings = reload::watch(args)?;
     let chosen = model(args)?;
-    let model = match chosen.clone() {
-        None => None,
+    let (model, batch) = match chosen.clone() {
+        None => (None, 1),
         Some(model) => {
             let loading = worker::model(loader(args, model), settings.clone(), tell.clone());
             tokio::select! {
-                model = loading => Some(model?),
+                model = loading => model.map(|(model, batch)| (Some(model), batch))?,
                 () = stop.cancelled() => return Ok(()),
             }
         }
     };
-    let mut relay = Relay::new(rules(args, chosen.as_ref()), Instant::now());
+    let mut relay = Relay::new(rules(args, chosen.as_ref(), batch), Instant::now());
     let places = places::file(state.as_deref(), args.listen.port());
     if let Some(file) = &places {
         relay.restore(places::load(file, SystemTime::now()), Instant::now());
@@ -179,10 +179,10 @@ fn rest(args: &Args) -> f64 {
     (load.min(1.0) / args.model_cpu - 1.0).max(0.0)
 }
 
-fn rules(args: &Args, model: Option<&Model>) -> Rules {
+fn rules(args: &Args, model: Option<&Model>, batch: usize) -> Rules {
     Rules {
         every: model.map(|_| args.every),
-        batch: 1,
+        batch,
         rest: rest(args),
         overlay: args.overlay,
         detections_read: args.detections.is_some(),

@@ -22,7 +22,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::detect::Detector;
 use crate::event::Event;
-use crate::relay::{Answer, Burn, CameraId, Job, Tracked};
+use crate::relay::{Answer, Burn, CameraId, Found, Job, Tracked};
 use crate::reload::Adjustable;
 use crate::track::Follower;
 
@@ -101,7 +101,8 @@ impl<T: Send + 'static> Worker<T> {
     }
 }
 
-/// Starts the model's thread; it loads the model there. Returns when the model is warm.
+/// Starts the model's thread; it loads the model there. Returns when the model is warm, with the number of frames that it
+/// takes at a time.
 ///
 /// # Errors
 /// Those of `load`.
@@ -109,30 +110,32 @@ pub async fn model(
     load: impl FnOnce() -> anyhow::Result<Detector> + Send + 'static,
     mut settings: watch::Receiver<Adjustable>,
     events: mpsc::Sender<Event>,
-) -> anyhow::Result<Worker<Vec<Job>>> {
+) -> anyhow::Result<(Worker<Vec<Job>>, usize)> {
     let (ready, loaded) = oneshot::channel();
     let work = move |asked: Receiver<Vec<Job>>| {
         let mut detector = match load() {
             Ok(detector) => detector,
             Err(err) => return drop(ready.send(Err(err))),
         };
-        let _ = ready.send(Ok(()));
+        let _ = ready.send(Ok(detector.batch()));
         let _alarm = Alarm(events.clone());
         for jobs in asked {
             if settings.has_changed().unwrap_or(false) {
                 adjust(&mut detector, &settings.borrow_and_update());
             }
-            let answers = jobs.iter().map(|job| answer(&mut detector, job)).collect();
-            if events.blocking_send(Event::Answered(answers)).is_err() {
+            if events
+                .blocking_send(Event::Answered(answers(&mut detector, jobs)))
+                .is_err()
+            {
                 return;
             }
         }
     };
     let worker = Worker::start("model", 1, work)?;
-    loaded
+    let batch = loaded
         .await
         .map_err(|_| anyhow!("the model's thread died while loading"))??;
-    Ok(worker)
+    Ok((worker, batch))
 }
 
 /// Says that the model's thread has ended, however it did.
@@ -147,16 +150,18 @@ impl Drop for Alarm {
     }
 }
 
-fn answer(detector: &mut Detector, job: &Job) -> Answer {
-    let found = detector
-        .detect(&job.jpeg)
-        .inspect_err(|err| debug!("a frame could not be inferred: {err:#}"));
-    Answer {
+fn answers(detector: &mut Detector, jobs: Vec<Job>) -> Vec<Answer> {
+    let jpegs: Vec<Bytes> = jobs.iter().map(|job| job.jpeg.clone()).collect();
+    let answer = |(job, found): (Job, anyhow::Result<Found>)| Answer {
         camera: job.camera,
         count: job.count,
-        arrival: job.arrival.clone(),
-        found: found.ok(),
-    }
+        arrival: job.arrival,
+        found: found
+            .inspect_err(|err| debug!("a frame could not be inferred: {err:#}"))
+            .ok(),
+    };
+    let found = detector.detect_all(&jpegs);
+    jobs.into_iter().zip(found).map(answer).collect()
 }
 
 fn adjust(detector: &mut Detector, wanted: &Adjustable) {

@@ -26,7 +26,6 @@
 //!
 //! So a small frame is enlarged by three fifths: what is gained in persons is worth twice the time, and more costs more
 //! and finds less. `--net-size 320x224` is the choice for a machine that has no such time.
-
 //!
 //! # What runs it
 //! [`provider`] chooses, [`trial`] tries. Seen here: the processor, and OpenVINO on a processor (Python package
