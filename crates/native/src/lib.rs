@@ -15,6 +15,7 @@
 
 pub mod client;
 pub mod clock;
+pub mod doctor;
 pub mod endpoint;
 pub mod frames;
 pub mod gate;

@@ -73,6 +73,8 @@ impl Args {
     /// The sentence.
     pub fn check(&self) -> Result<(), String> {
         match &self.server {
+            // Who asks the doctor may be told of it among the rest.
+            None if self.common.task.is_some() => {}
             None => {
                 return Err("--server is missing: name the relay, as in --server relay.example (or relay.example:8081), \
                      or set server = \"..\" in the configuration file"

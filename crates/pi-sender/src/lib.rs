@@ -10,6 +10,7 @@
 //! signals and the relay's name live in a small runtime beside it.
 
 pub mod args;
+pub mod doctor;
 mod frame;
 mod ladder;
 mod pace;

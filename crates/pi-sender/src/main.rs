@@ -3,11 +3,15 @@
 use std::process::ExitCode;
 
 use pi_sender::args::Args;
-use platform::{config, logging, window};
+use platform::config::{self, Task};
+use platform::{logging, window};
 
 fn main() -> ExitCode {
     window::answer_probe();
     let args: Args = config::parse(Args::check);
     logging::init(args.common.log_format);
-    platform::exit(pi_sender::run(&args))
+    match args.common.task {
+        Some(Task::Doctor) => pi_sender::doctor::run(&args),
+        None => platform::exit(pi_sender::run(&args)),
+    }
 }

@@ -16,6 +16,9 @@ use crate::directories;
 /// The flags that all programs have.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Common {
+    /// Check what the program needs here, with these very flags, say what to do, and end
+    #[arg(value_name = "doctor", hide_possible_values = true)]
+    pub task: Option<Task>,
     /// Configuration file in TOML, its keys named like the flags; without this flag
     /// ~/.config/sightline/PROGRAM.toml, then /etc/sightline/PROGRAM.toml, where present
     #[arg(long, value_name = "FILE")]
@@ -26,6 +29,13 @@ pub struct Common {
     /// Print one JSON object with counters and percentiles on standard output at the end
     #[arg(long)]
     pub report: bool,
+}
+
+/// What to do in place of the program's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Task {
+    /// Look whether it could work, and say what to do.
+    Doctor,
 }
 
 /// Form of the log.
@@ -161,6 +171,7 @@ pub fn command<A: Parser>() -> Command {
                 .default_missing_value("true")
                 .default_value("false"),
             // `-1` is a bad value, which the flag explains, and no unknown flag.
+            ArgAction::Set if arg.is_positional() => arg,
             ArgAction::Set | ArgAction::Append => arg.allow_negative_numbers(true),
             _ => arg,
         })
@@ -397,6 +408,23 @@ mod tests {
                 .unwrap()
                 .preview
         );
+    }
+
+    #[test]
+    fn doctor_stands_before_or_behind_the_flags_and_changes_none_of_them() {
+        assert_eq!(parse("", &[]).unwrap().common.task, None);
+        for words in [
+            &["doctor", "--every", "2", "--preview"][..],
+            &["--every=2", "--preview", "doctor"],
+        ] {
+            let args = parse("server = 'a:1'", words).unwrap();
+            assert_eq!(args.common.task, Some(Task::Doctor), "{words:?}");
+            assert!(args.every == 2 && args.preview && args.server.is_some());
+        }
+        let err = parse("", &["docter"]).unwrap_err();
+        assert!(err.contains("'docter'") && err.contains("doctor"), "{err}");
+        assert!(parse("", &["doctor", "--evry", "2"]).is_err());
+        assert!(parse("task = 'doctor'", &[]).is_err(), "no key of a file");
     }
 
     #[test]

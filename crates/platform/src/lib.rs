@@ -4,8 +4,10 @@
 
 pub mod config;
 pub mod directories;
+pub mod doctor;
 pub mod draw;
 pub mod jpeg;
+pub mod kernel;
 pub mod latest;
 pub mod logging;
 pub mod report;

@@ -43,6 +43,15 @@ impl Percentiles {
             .map_or(Value::Null, |d| json!(d.as_micros()))
     }
 
+    /// Each duration that came, to three digits, with how often it did.
+    pub fn each(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let each = self.0.iter_recorded();
+        each.map(|found| {
+            let duration = Duration::from_micros(found.value_iterated_to());
+            (duration, found.count_at_value())
+        })
+    }
+
     /// Counts those of another too.
     pub fn merge(&mut self, other: &Self) {
         self.0.add(&other.0).expect("all have the same bounds");

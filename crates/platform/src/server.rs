@@ -99,8 +99,12 @@ async fn resolve_again_and_again(host: String, tell: watch::Sender<Option<Socket
     }
 }
 
-/// The first IPv4 address, else the first: a relay listens on 0.0.0.0 by default, and `localhost` is ::1 first.
-async fn resolve(host: &str) -> Result<SocketAddr, String> {
+/// Looks up `host:port`: the first IPv4 address, else the first, since a relay listens on 0.0.0.0 by default, and
+/// `localhost` is ::1 first.
+///
+/// # Errors
+/// Why it has none (yet), in the resolver's words.
+pub async fn resolve(host: &str) -> Result<SocketAddr, String> {
     let all: Vec<SocketAddr> = tokio::net::lookup_host(host)
         .await
         .map_err(|err| err.to_string())?

@@ -7,6 +7,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// What is asked of the kernel for frames that wait to be read: a second of 40 kB at 100 fps.
 pub const RECEIVE_BUFFER: usize = 4 << 20;
+/// A receive buffer below this holds less than half a second of a camera's largest frames.
+pub const SMALL_BUFFER: usize = 1 << 20;
 
 /// A non-blocking UDP socket that is not bound yet.
 ///

@@ -43,9 +43,7 @@ impl Window {
     /// # Errors
     /// Where there is no display that can be used; the cure is in the message.
     pub fn open(title: &'static str) -> anyhow::Result<Self> {
-        probe().context(
-            "no window can be opened here; see to DISPLAY (ssh -X, or run it on the desktop)",
-        )?;
+        usable()?;
         open(title)?;
         Ok(Self { title })
     }
@@ -100,6 +98,15 @@ impl Window {
 /// Opens a window as large as its picture and without toolbars: only both flags together give that.
 fn open(title: &str) -> opencv::Result<()> {
     highgui::named_window(title, highgui::WINDOW_AUTOSIZE | highgui::WINDOW_GUI_NORMAL)
+}
+
+/// Looks whether a window can be opened here, by opening one in a process of its own.
+///
+/// # Errors
+/// Where there is no display that can be used; the cure is in the message.
+pub fn usable() -> anyhow::Result<()> {
+    probe()
+        .context("no window can be opened here; see to DISPLAY (ssh -X, or run it on the desktop)")
 }
 
 fn probe() -> anyhow::Result<()> {

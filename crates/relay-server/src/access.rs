@@ -12,6 +12,9 @@ use protocol::ticket::{Host, Key, Ticket};
 use subtle::ConstantTimeEq as _;
 use tracing::warn;
 
+/// What is kept below the state directory and nobody else may read: the certificate with its key, the two tokens.
+pub(crate) const SECRETS: [&str; 3] = ["identity", "sender.token", "viewer.token"];
+
 /// The right to come in.
 #[derive(Debug)]
 pub struct Access {
@@ -66,7 +69,8 @@ impl Access {
             let made = Identity::generate().context("making a certificate")?;
             Ok(pack(&made))
         };
-        let path = file("identity");
+        let [identity, sender, viewer] = SECRETS;
+        let path = file(identity);
         let identity = unpack(&path.keep(made)?).with_context(|| {
             format!(
                 "{} is damaged; remove it, and all tickets are void",
@@ -74,8 +78,8 @@ impl Access {
             )
         })?;
         let tokens = private.then(|| -> anyhow::Result<_> {
-            let send = file("sender.token").token()?;
-            let view = file("viewer.token").token()?;
+            let send = file(sender).token()?;
+            let view = file(viewer).token()?;
             Ok(Tokens { send, view })
         });
         Ok(Self {

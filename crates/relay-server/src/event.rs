@@ -8,6 +8,7 @@ use protocol::native::{Facts, Refusal};
 use tokio::sync::oneshot;
 
 use crate::feeds::Subscription;
+use crate::metrics::Metrics;
 use crate::relay::{Answer, Burn, ScreenId, Tracked};
 
 /// Events that may wait for the loop.
@@ -38,6 +39,8 @@ pub enum Event {
     Tracked(Tracked),
     /// Boxes have been drawn, or could not be.
     Burned(Burn, Option<Bytes>),
+    /// Somebody asks for all figures of this moment.
+    Figures(oneshot::Sender<Box<Metrics>>),
     /// The model's thread is gone.
     ModelDied,
 }

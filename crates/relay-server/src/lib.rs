@@ -10,9 +10,11 @@
 pub mod access;
 pub mod args;
 pub mod detect;
+pub mod doctor;
 pub mod door;
 pub mod event;
 pub mod feeds;
+pub mod metrics;
 pub mod places;
 pub mod relay;
 pub mod reload;
@@ -49,8 +51,6 @@ use crate::serve::{Figures, Server};
 
 /// The model that is used where none is named.
 const MODEL: &str = "models/yolov5n.onnx";
-/// A receive buffer below this holds less than half a second of a camera's largest frames.
-const SMALL_BUFFER: usize = 1 << 20;
 /// How long a stop waits for the inference that runs and for detections to reach their file.
 const PATIENCE: Duration = Duration::from_millis(1200);
 /// How long a stop waits for peers to hear of it.
@@ -111,7 +111,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         model,
         sink,
         places: places.map(places::keeper).transpose()?,
-        figures: Figures::default(),
+        figures: Figures::new(name(chosen.as_ref())),
     };
     let local = server.plain.port().local();
     info!(addr = %local, model = %name(chosen.as_ref()), every = %args.every, "listening");
@@ -150,16 +150,20 @@ fn model(args: &Args) -> anyhow::Result<Option<Model>> {
 }
 
 fn loader(args: &Args, model: Model) -> impl FnOnce() -> anyhow::Result<Detector> + Send + 'static {
-    let settings = Settings {
+    let settings = settings(args);
+    let library = args.onnxruntime.clone();
+    move || Detector::load(&runtime::load(library.as_deref())?, &model, settings)
+}
+
+fn settings(args: &Args) -> Settings {
+    Settings {
         conf: args.conf,
         iou: args.iou,
         classes: args.classes.clone(),
         net_size: args.net_size.0,
         threads: threads(args),
         provider: args.provider.asked(),
-    };
-    let library = args.onnxruntime.clone();
-    move || Detector::load(&runtime::load(library.as_deref())?, &model, settings)
+    }
 }
 
 /// Of one inference: all processors but the one that forwards.
@@ -211,7 +215,7 @@ fn advise(args: &Args, port: &Port) {
     if args.model == Some(ModelChoice::None) && args.detections.is_some() {
         warn!("--model none finds nothing, so nothing will be written for --detections");
     }
-    if port.receive_buffer < SMALL_BUFFER {
+    if port.receive_buffer < udp::SMALL_BUFFER {
         warn!(
             granted = port.receive_buffer,
             "the kernel grants a small receive buffer, so bursts of large frames may be lost; sysctl -w net.core.rmem_max={} cures it",

@@ -2,11 +2,15 @@
 
 use std::process::ExitCode;
 
-use platform::{config, logging};
+use platform::config::{self, Task};
+use platform::logging;
 use relay_server::args::Args;
 
 fn main() -> ExitCode {
     let args = config::parse(Args::check);
     logging::init(args.common.log_format);
-    platform::exit(relay_server::run(&args))
+    match args.common.task {
+        Some(Task::Doctor) => relay_server::doctor::run(&args),
+        None => platform::exit(relay_server::run(&args)),
+    }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ::native::client::wall_us;
 use bytes::Bytes;
+use platform::kernel;
 use platform::report::Percentiles;
 use protocol::datagram::{MAX_DATAGRAM, Reason};
 use protocol::detections::{Detections, Kind};
@@ -21,6 +22,9 @@ use crate::door::native;
 use crate::door::plain::{self, Sent};
 use crate::event::{Event, Knock};
 use crate::feeds::Feeds;
+use crate::metrics::distribution::{Distribution, FORWARDING, INFERENCE};
+use crate::metrics::tally::Tally;
+use crate::metrics::{self, Metrics};
 use crate::relay::{Action, Burn, Forward, Job, Note, Relay};
 use crate::worker::{Track, Worker};
 
@@ -60,6 +64,18 @@ pub struct Figures {
     detections_lost: u64,
     forward: Percentiles,
     inference: Percentiles,
+    tally: Tally,
+    model: String,
+}
+
+impl Figures {
+    /// Nothing yet, of a relay with this model.
+    pub fn new(model: String) -> Self {
+        Self {
+            model,
+            ..Self::default()
+        }
+    }
 }
 
 impl Server {
@@ -146,6 +162,60 @@ impl Server {
         })
     }
 
+    /// All figures, for whoever graphs them.
+    fn metrics(&self, now: Instant) -> Metrics {
+        let counts = self.relay.counts();
+        let mut dropped = counts.dropped.clone();
+        dropped.insert("overrun", self.plain.port().overrun());
+        Metrics {
+            tally: self.figures.tally.clone(),
+            live: self
+                .relay
+                .live_cameras(now)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            dropped,
+            doors: self.doors(),
+            inference: Distribution::of(INFERENCE, &self.figures.inference),
+            not_inferred: vec![
+                ("busy", counts.not_inferred),
+                ("undecodable", counts.undecodable),
+            ],
+            model: self.figures.model.clone(),
+            reassembly_failures: kernel::reassembly_failures(),
+        }
+    }
+
+    fn doors(&self) -> Vec<metrics::Door> {
+        let (plain, native) = self.relay.viewers();
+        let tally = &self.figures.tally;
+        let flow = self.native.traffic.flow.figures();
+        let waited = self.native.traffic.forward.lock();
+        let waited = waited.unwrap_or_else(PoisonError::into_inner);
+        vec![
+            metrics::Door {
+                name: "plain",
+                viewers: plain,
+                forwarded: vec![("at_once", tally.plain_at_once), ("held", tally.plain_held)],
+                bytes: tally.plain_bytes,
+                unsent: vec![
+                    ("egress", self.relay.counts().over_egress),
+                    ("viewer", self.figures.not_forwarded),
+                ],
+                forwarding: Distribution::of(FORWARDING, &self.figures.forward),
+            },
+            metrics::Door {
+                name: "native",
+                viewers: native,
+                forwarded: vec![("at_once", flow.sent)],
+                bytes: flow.bytes,
+                unsent: vec![("skipped", flow.skipped), ("expired", flow.expired)],
+                forwarding: Distribution::of(FORWARDING, &waited),
+            },
+        ]
+    }
+
     /// Frames that left for a viewer, at either door.
     fn forwarded(&self) -> u64 {
         self.figures.forwarded + self.native.traffic.flow.figures().sent
@@ -177,11 +247,18 @@ impl Server {
             Event::ScreenLeft(screen) => self.relay.screen_left(screen),
             Event::Answered(answers) => {
                 let found = answers.iter().filter_map(|answer| answer.found.as_ref());
-                found.for_each(|found| self.figures.inference.add(found.took));
+                found.for_each(|found| {
+                    self.figures.inference.add(found.took);
+                    self.figures.tally.found(found);
+                });
                 self.relay.answered(answers, now);
             }
             Event::Tracked(tracked) => self.relay.tracked(tracked, now),
             Event::Burned(burn, jpeg) => self.relay.burned(&burn, jpeg, now),
+            Event::Figures(reply) => {
+                // Who has gone meanwhile needs none.
+                let _ = reply.send(Box::new(self.metrics(now)));
+            }
             Event::ModelDied => {
                 self.model = None;
                 self.relay.model_died(now);
@@ -227,9 +304,15 @@ impl Server {
                 Action::Burn(burn) => {
                     self.overlay.give(burn);
                 }
-                Action::Publish(frame) => self.feeds.publish(frame),
+                Action::Publish(frame) => {
+                    self.figures.tally.received(&frame, wall_us());
+                    self.feeds.publish(frame);
+                }
                 Action::PublishBurned(frame) => self.feeds.publish_burned(frame),
-                Action::Facts(camera, facts) => self.feeds.facts(&camera, facts),
+                Action::Facts(camera, facts) => {
+                    self.figures.tally.facts(&camera, facts);
+                    self.feeds.facts(&camera, facts);
+                }
                 Action::Cameras(cameras) => self.feeds.set_live(cameras),
                 Action::Tell(message) => self.tell(&message),
                 Action::Note(note) => say(&note),
@@ -245,7 +328,11 @@ impl Server {
     fn forward(&mut self, forward: &Forward) {
         for &viewer in &forward.viewers {
             match self.plain.send(viewer, &forward.jpeg) {
-                Sent::Yes => self.figures.forwarded += 1,
+                Sent::Yes => {
+                    self.figures.forwarded += 1;
+                    let at_once = forward.passed_through.is_some();
+                    self.figures.tally.sent_plainly(forward.jpeg.len(), at_once);
+                }
                 Sent::Full | Sent::No => self.figures.not_forwarded += 1,
                 Sent::Gone => {
                     self.figures.not_forwarded += 1;

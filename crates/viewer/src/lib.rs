@@ -14,6 +14,7 @@
 mod age;
 pub mod args;
 mod board;
+pub mod doctor;
 mod files;
 mod hud;
 mod overlay;

@@ -2,12 +2,16 @@
 
 use std::process::ExitCode;
 
-use platform::{config, logging, window};
+use platform::config::{self, Task};
+use platform::{logging, window};
 use viewer::args::Args;
 
 fn main() -> ExitCode {
     window::answer_probe();
     let args = config::parse(Args::check);
     logging::init(args.common.log_format);
-    platform::exit(viewer::run(&args))
+    match args.common.task {
+        Some(Task::Doctor) => viewer::doctor::run(&args),
+        None => platform::exit(viewer::run(&args)),
+    }
 }

@@ -96,7 +96,7 @@ pub(super) fn gst(pipeline: &str) -> anyhow::Result<Feed> {
 }
 
 /// The V4L2 devices there are, lowest number first.
-pub(super) fn devices() -> Vec<PathBuf> {
+pub(crate) fn devices() -> Vec<PathBuf> {
     let number = |path: &PathBuf| {
         let name = path.file_name()?.to_str()?.strip_prefix("video")?;
         name.parse::<u32>().ok()

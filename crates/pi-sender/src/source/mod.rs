@@ -29,8 +29,10 @@ use protocol::jpeg::{self, Defect, Limits};
 use crate::args::Args;
 use crate::pace::Tick;
 
+pub(crate) use capture::devices;
 use choice::Choice;
 pub use demo::{Demo, Kind};
+pub(crate) use rpicam::find as rpicam;
 
 /// What a source gives.
 #[derive(Debug)]
@@ -161,7 +163,7 @@ fn auto(
         Ok(feed) => return Ok(feed),
         Err(why) => why,
     };
-    let usb = match capture::devices().first() {
+    let usb = match devices().first() {
         Some(device) => match capture::device(device, size, fps) {
             Ok(feed) => return Ok(feed),
             Err(why) => why,

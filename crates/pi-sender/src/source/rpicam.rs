@@ -73,7 +73,7 @@ impl Settings {
 }
 
 /// The program's path; looked up at each start, since it may be installed while the sender waits for a camera.
-fn find() -> Option<PathBuf> {
+pub(crate) fn find() -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     NAMES
         .iter()

@@ -39,12 +39,7 @@ pub fn silence_telemetry() {
 /// # Errors
 /// Where there is none, with all places; where it cannot be loaded or is too old.
 pub fn load(flag: Option<&Path>) -> anyhow::Result<ort::environment::Environment> {
-    let path = match flag {
-        Some(path) => existing(path).context("--onnxruntime")?,
-        None => first(&library_places()).context(
-            "ONNX Runtime is missing: run scripts/setup, or name the library with --onnxruntime FILE, or do without boxes with --model none",
-        )?,
-    };
+    let path = library(flag)?;
     let loading = || format!("loading ONNX Runtime from {}", path.display());
     // Errors of `ort` carry what cannot be sent to another thread, so their text is taken.
     let builder = ort::init_from(&path)
@@ -55,6 +50,19 @@ pub fn load(flag: Option<&Path>) -> anyhow::Result<ort::environment::Environment
         .build()
         .map_err(|err| anyhow::anyhow!("{err}"))
         .with_context(loading)
+}
+
+/// Where ONNX Runtime is: at `flag`, or else in the first place that has it.
+///
+/// # Errors
+/// Where there is none, with all places.
+pub fn library(flag: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match flag {
+        Some(path) => existing(path).context("--onnxruntime"),
+        None => first(&library_places()).context(
+            "ONNX Runtime is missing: run scripts/setup, or name the library with --onnxruntime FILE, or do without boxes with --model none",
+        ),
+    }
 }
 
 /// The model file of a name like `models/yolov5n.onnx`: as given, or below one of Sightline's own directories.

@@ -57,8 +57,7 @@ impl Port {
         quic: Recognition,
         events: mpsc::Sender<Event>,
     ) -> anyhow::Result<Self> {
-        let (socket, receive_buffer) =
-            bind(listen).map_err(|err| anyhow!("{}", cure(listen, &err)))?;
+        let (socket, receive_buffer) = reserve(listen)?;
         Ok(Self {
             local: socket.local_addr()?,
             state: UdpSocketState::new((&socket).into())?,
@@ -204,6 +203,14 @@ impl UdpPoller for Pause {
         self.sleep = None;
         Poll::Ready(Ok(()))
     }
+}
+
+/// Takes the port for this process alone, and tells how much the kernel lets wait there.
+///
+/// # Errors
+/// Why it cannot be had, and what helps.
+pub(crate) fn reserve(listen: SocketAddr) -> anyhow::Result<(UdpSocket, usize)> {
+    bind(listen).map_err(|err| anyhow!("{}", cure(listen, &err)))
 }
 
 /// Why a port cannot be had, and what helps.

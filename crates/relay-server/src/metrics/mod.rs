@@ -1,0 +1,222 @@
+//! What an operator graphs: the relay's figures as Prometheus reads them (text format 0.0.4).
+//!
+//! ```text
+//!  the loop --> Tally, counted as it goes --+
+//!           --> what others count anyway ---+--> Metrics, when somebody asks --> render(), on whose thread asked
+//! ```
+//!
+//! Nothing here is shared between threads and nothing is locked: whoever asks sends [`Event::Figures`], gets a copy of all
+//! figures of one moment, and makes text of it where no frame waits. So graphs cost a frame a few additions.
+//!
+//! Units are seconds and bytes, what only grows ends in `_total`. Labels are bounded: the relay knows at most
+//! [`MAX_CAMERAS`] cameras, and the model its classes. Addresses are nowhere.
+//!
+//! [`Event::Figures`]: crate::event::Event::Figures
+//! [`MAX_CAMERAS`]: protocol::native::MAX_CAMERAS
+
+pub mod distribution;
+pub mod tally;
+mod text;
+
+use std::collections::BTreeMap;
+
+use prometheus::core::Collector as _;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{TEXT_FORMAT, TextEncoder};
+
+use self::distribution::Distribution;
+use self::tally::Tally;
+use self::text::{Labels, counters, gauges, histograms};
+
+/// What the text calls itself in `Content-Type`.
+pub const CONTENT_TYPE: &str = TEXT_FORMAT;
+
+/// All figures of one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    /// What the loop counted.
+    pub tally: Tally,
+    /// The cameras that are live.
+    pub live: Vec<String>,
+    /// Datagrams and frames that came and went no further, by reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// The doors by which frames leave.
+    pub doors: Vec<Door>,
+    /// From taking a JPEG to its final boxes.
+    pub inference: Distribution,
+    /// Frames that were due for the model and went without, by reason.
+    pub not_inferred: Vec<(&'static str, u64)>,
+    /// The model's name; `none` without one.
+    pub model: String,
+    /// Datagrams that the kernel could not put together, where it tells.
+    pub reassembly_failures: Option<u64>,
+}
+
+/// A door by which frames leave.
+#[derive(Debug, Clone, Default)]
+pub struct Door {
+    /// Its name in labels.
+    pub name: &'static str,
+    /// Who watches there now.
+    pub viewers: usize,
+    /// Frames that left for one viewer each, by what was done to them.
+    pub forwarded: Vec<(&'static str, u64)>,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Frames that a viewer did not get, by reason.
+    pub unsent: Vec<(&'static str, u64)>,
+    /// From a frame's arrival to its turn.
+    pub forwarding: Distribution,
+}
+
+impl Metrics {
+    /// The text, with the figures of this process added.
+    pub fn render(&self) -> String {
+        let mut families = self.cameras();
+        families.extend(self.leaving());
+        families.extend(self.model());
+        families.extend(self.machine());
+        families.extend(ProcessCollector::for_self().collect());
+        // It refuses nothing but a family without a name or a figure.
+        families.retain(|family| !family.get_metric().is_empty());
+        TextEncoder::new()
+            .encode_to_string(&families)
+            .unwrap_or_default()
+    }
+
+    fn cameras(&self) -> Vec<text::Family> {
+        let cameras = || {
+            let all = self.tally.cameras.iter();
+            all.map(|(name, camera)| (labels("camera", name), camera))
+        };
+        let up = |name| f64::from(u8::from(self.live.contains(name)));
+        vec![
+            counters(
+                "sightline_frames_received_total",
+                "Frames of a camera that were accepted.",
+                cameras().map(|(labels, camera)| (labels, camera.frames)),
+            ),
+            counters(
+                "sightline_received_bytes_total",
+                "Bytes of those frames.",
+                cameras().map(|(labels, camera)| (labels, camera.bytes)),
+            ),
+            counters(
+                "sightline_frames_dropped_total",
+                "Datagrams and frames that came and went no further.",
+                self.dropped
+                    .iter()
+                    .map(|(reason, count)| (labels("reason", reason), *count)),
+            ),
+            gauges(
+                "sightline_camera_up",
+                "Whether a camera is live.",
+                self.tally
+                    .cameras
+                    .keys()
+                    .map(|name| (labels("camera", name), up(name))),
+            ),
+            gauges(
+                "sightline_camera_last_frame_timestamp_seconds",
+                "When a camera's last frame came, since the Unix epoch.",
+                cameras().map(|(labels, camera)| (labels, camera.last_us as f64 / 1e6)),
+            ),
+            histograms(
+                "sightline_frame_age_seconds",
+                "From the capture of a frame to its arrival; of a sender that has not compared clocks by the two clocks.",
+                cameras().map(|(labels, camera)| (labels, &camera.age)),
+            ),
+        ]
+    }
+
+    fn leaving(&self) -> Vec<text::Family> {
+        let door = |door: &Door| labels("door", door.name);
+        let by = |key: &'static str, counts: fn(&Door) -> &[(&'static str, u64)]| {
+            let all = self.doors.iter().flat_map(move |from| {
+                let each = move |(value, count): &(&'static str, u64)| {
+                    let mut labels = labels("door", from.name);
+                    labels.push((key, (*value).to_owned()));
+                    (labels, *count)
+                };
+                counts(from).iter().map(each)
+            });
+            all.collect::<Vec<_>>()
+        };
+        let doors = || self.doors.iter();
+        vec![
+            counters(
+                "sightline_frames_forwarded_total",
+                "Frames that left, one for each viewer: at once and untouched, or held for their boxes.",
+                by("kind", |door| &door.forwarded),
+            ),
+            counters(
+                "sightline_sent_bytes_total",
+                "Bytes of those frames.",
+                doors().map(|from| (door(from), from.bytes)),
+            ),
+            counters(
+                "sightline_frames_unsent_total",
+                "Frames that a viewer did not get.",
+                by("reason", |door| &door.unsent),
+            ),
+            gauges(
+                "sightline_viewers",
+                "Who watches now.",
+                doors().map(|from| (door(from), from.viewers as f64)),
+            ),
+            histograms(
+                "sightline_forwarding_seconds",
+                "From the arrival of a frame that is not held to its turn for a viewer.",
+                doors().map(|from| (door(from), &from.forwarding)),
+            ),
+        ]
+    }
+
+    fn model(&self) -> Vec<text::Family> {
+        let skipped = self.not_inferred.iter();
+        vec![
+            histograms(
+                "sightline_inference_seconds",
+                "From taking a JPEG to its final boxes.",
+                [(Labels::new(), &self.inference)],
+            ),
+            counters(
+                "sightline_inferences_skipped_total",
+                "Frames that were due for the model and went without.",
+                skipped.map(|(reason, count)| (labels("reason", reason), *count)),
+            ),
+            counters(
+                "sightline_detections_total",
+                "Objects that the model found.",
+                self.tally
+                    .detections
+                    .iter()
+                    .map(|(label, count)| (labels("label", label), *count)),
+            ),
+            gauges(
+                "sightline_model_info",
+                "The model in use.",
+                [(labels("model", &self.model), 1.0)],
+            ),
+        ]
+    }
+
+    fn machine(&self) -> Vec<text::Family> {
+        vec![
+            counters(
+                "sightline_kernel_reassembly_failures_total",
+                "Datagrams of any program of this machine of which pieces were missing (IPv4, ReasmFails).",
+                self.reassembly_failures.map(|count| (Labels::new(), count)),
+            ),
+            gauges(
+                "sightline_build_info",
+                "The version of this relay.",
+                [(labels("version", env!("CARGO_PKG_VERSION")), 1.0)],
+            ),
+        ]
+    }
+}
+
+fn labels(key: &'static str, value: &str) -> Labels {
+    vec![(key, value.to_owned())]
+}

@@ -1,0 +1,219 @@
+//! What the loop counts for its metrics and for nothing else. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use native::clock;
+use protocol::label::Label;
+use protocol::native::{Facts, MAX_CAMERAS};
+
+use super::distribution::{AGE, Distribution};
+use crate::relay::{Found, Publish};
+
+/// Counted since the start.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tally {
+    /// By name.
+    pub cameras: BTreeMap<String, Camera>,
+    /// What the model found, by class.
+    pub detections: BTreeMap<String, u64>,
+    /// Frames that left for a plain viewer untouched and at once, and those that were held for their boxes.
+    pub plain_at_once: u64,
+    /// See there.
+    pub plain_held: u64,
+    /// Bytes of both.
+    pub plain_bytes: u64,
+}
+
+/// A camera's frames.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Camera {
+    /// How many were accepted.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the last one came, in microseconds since the Unix epoch.
+    pub last_us: u64,
+    /// How old they were when they came.
+    pub age: Distribution,
+    /// The relay's clock less the sender's, in microseconds.
+    pub offset_us: i64,
+}
+
+impl Default for Camera {
+    fn default() -> Self {
+        Self {
+            frames: 0,
+            bytes: 0,
+            last_us: 0,
+            age: Distribution::new(AGE),
+            offset_us: 0,
+        }
+    }
+}
+
+impl Tally {
+    /// A frame was accepted, at `wall_us` microseconds since the Unix epoch.
+    pub fn received(&mut self, frame: &Publish, wall_us: u64) {
+        let Some(camera) = self.camera(&frame.camera) else {
+            return;
+        };
+        camera.frames += 1;
+        camera.bytes += frame.jpeg.len() as u64;
+        camera.last_us = wall_us;
+        if let Ok(Some(label)) = Label::read(&frame.jpeg) {
+            let age = clock::age_us(label.captured_us, camera.offset_us, wall_us, 0);
+            // Below zero it is the clocks' error that is larger than the age.
+            let age = u64::try_from(age).unwrap_or(0);
+            camera.age.add(Duration::from_micros(age));
+        }
+    }
+
+    /// What a camera's sender says of its clock.
+    pub fn facts(&mut self, camera: &str, facts: Facts) {
+        if let Some(camera) = self.camera(camera) {
+            camera.offset_us = facts.offset_us.unwrap_or(0);
+        }
+    }
+
+    /// The model has found this.
+    pub fn found(&mut self, found: &Found) {
+        for detection in &found.detections {
+            match self.detections.get_mut(&detection.label) {
+                Some(count) => *count += 1,
+                None => drop(self.detections.insert(detection.label.clone(), 1)),
+            }
+        }
+    }
+
+    /// A frame of so many bytes left for a plain viewer.
+    pub fn sent_plainly(&mut self, bytes: usize, at_once: bool) {
+        match at_once {
+            true => self.plain_at_once += 1,
+            false => self.plain_held += 1,
+        }
+        self.plain_bytes += bytes as u64;
+    }
+
+    /// `None` for one too many, which the relay does not let in either.
+    fn camera(&mut self, name: &str) -> Option<&mut Camera> {
+        if !self.cameras.contains_key(name) {
+            if self.cameras.len() == MAX_CAMERAS {
+                return None;
+            }
+            self.cameras.insert(name.to_owned(), Camera::default());
+        }
+        self.cameras.get_mut(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use protocol::detections::Detection;
+    use protocol::label::StreamId;
+    use testkit::jpeg::Sketch;
+
+    use super::*;
+
+    const NOW: u64 = 1_763_820_000_000_000;
+
+    fn frame(camera: &str, captured_us: Option<u64>) -> Publish {
+        let jpeg = Sketch::new(300, 200).bytes();
+        let jpeg = captured_us.map_or(jpeg.clone(), |captured_us| {
+            let label = Label {
+                stream: StreamId(1),
+                seq: 1,
+                captured_us,
+                camera: camera.parse().unwrap(),
+            };
+            label.write(&jpeg)
+        });
+        Publish {
+            camera: camera.to_owned(),
+            shown: true,
+            late: false,
+            jpeg: jpeg.into(),
+            label: None,
+            arrived: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn frames_are_counted_by_their_camera_with_bytes_and_time() {
+        let mut tally = Tally::default();
+        tally.received(&frame("yard", None), NOW);
+        tally.received(&frame("yard", None), NOW + 5);
+        tally.received(&frame("door", None), NOW);
+        let yard = &tally.cameras["yard"];
+        let size = frame("yard", None).jpeg.len() as u64;
+        assert_eq!(
+            (yard.frames, yard.bytes, yard.last_us),
+            (2, 2 * size, NOW + 5)
+        );
+        assert_eq!(tally.cameras["door"].frames, 1);
+    }
+
+    #[test]
+    fn age_is_by_the_relays_clock_and_unknown_without_a_label() {
+        let mut tally = Tally::default();
+        tally.received(&frame("yard", None), NOW);
+        assert_eq!(tally.cameras["yard"].age.count(), 0);
+        let an_hour_ahead = Facts {
+            offset_us: Some(-3_600_000_000),
+            ..Facts::default()
+        };
+        tally.facts("yard", an_hour_ahead);
+        tally.received(&frame("yard", Some(NOW + 3_600_000_000 - 40_000)), NOW);
+        tally.received(&frame("yard", Some(NOW + 3_600_000_000 + 40_000)), NOW);
+        let age = &tally.cameras["yard"].age;
+        assert_eq!(age.count(), 2);
+        assert!((age.sum() - 0.04).abs() < 1e-9, "{age:?}");
+    }
+
+    #[test]
+    fn however_many_names_strangers_think_of_there_is_an_end() {
+        let mut tally = Tally::default();
+        for n in 0..1000 {
+            tally.received(&frame(&n.to_string(), None), NOW);
+            tally.facts(&format!("x{n}"), Facts::default());
+        }
+        assert_eq!(tally.cameras.len(), MAX_CAMERAS);
+    }
+
+    #[test]
+    fn what_the_model_finds_is_counted_by_its_class() {
+        let found = |labels: &[&str]| Found {
+            width: 300,
+            height: 200,
+            took: Duration::ZERO,
+            detections: labels.iter().map(|label| detection(label)).collect(),
+        };
+        let mut tally = Tally::default();
+        tally.found(&found(&["person", "dog", "person"]));
+        tally.found(&found(&["dog"]));
+        let counts = [("dog".to_owned(), 2), ("person".to_owned(), 2)];
+        assert_eq!(tally.detections, counts.into());
+    }
+
+    fn detection(label: &str) -> Detection {
+        Detection {
+            id: None,
+            class: 0,
+            label: label.to_owned(),
+            score: 0.9,
+            bounds: [0.0, 0.0, 1.0, 1.0],
+        }
+    }
+
+    #[test]
+    fn what_left_is_told_by_what_was_done_to_it() {
+        let mut tally = Tally::default();
+        tally.sent_plainly(10, true);
+        tally.sent_plainly(20, false);
+        tally.sent_plainly(20, false);
+        assert_eq!((tally.plain_at_once, tally.plain_held), (1, 2));
+        assert_eq!(tally.plain_bytes, 50);
+    }
+}

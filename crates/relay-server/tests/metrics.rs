@@ -1,0 +1,445 @@
+//! The relay's figures as an operator's Prometheus meets them: from the loop that counts, by name and unit, and on the
+//! dashboard.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write as _;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clap::Parser as _;
+use native::endpoint::Recognition;
+use protocol::control::Control;
+use protocol::detections::Detection;
+use protocol::label::{Label, StreamId};
+use protocol::native::Facts;
+use relay_server::access::Access;
+use relay_server::args::Args;
+use relay_server::door::port::Port;
+use relay_server::door::{native as native_door, plain};
+use relay_server::event::{EVENTS, Event};
+use relay_server::feeds::Feeds;
+use relay_server::metrics::distribution::{Distribution, FORWARDING, INFERENCE};
+use relay_server::metrics::tally::{Camera, Tally};
+use relay_server::metrics::{Door, Metrics};
+use relay_server::relay::{Answer, Found, Job, Overlay, Relay, Rules, ScreenId};
+use relay_server::serve::{Figures, Server};
+use relay_server::worker::Worker;
+use relay_server::{reload, worker};
+use serde_json::Value;
+use testkit::jpeg::Sketch;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Figures of every kind, so that no family is left out.
+fn everything() -> Metrics {
+    let mut inference = Distribution::new(INFERENCE);
+    inference.add(12 * MS);
+    let mut yard = Camera {
+        frames: 7,
+        bytes: 70_000,
+        last_us: 1_763_820_000_500_000,
+        ..Camera::default()
+    };
+    yard.age.add(80 * MS);
+    let cameras = [("yard", yard), ("the \"old\" door", Camera::default())];
+    let door = |name| {
+        let mut forwarding = Distribution::new(FORWARDING);
+        forwarding.add(MS);
+        Door {
+            name,
+            viewers: 2,
+            forwarded: vec![("at_once", 5), ("held", 1)],
+            bytes: 60_000,
+            unsent: vec![("skipped", 3)],
+            forwarding,
+        }
+    };
+    Metrics {
+        tally: Tally {
+            cameras: cameras
+                .map(|(name, camera)| (name.to_owned(), camera))
+                .into(),
+            detections: [("person".to_owned(), 4)].into(),
+            ..Tally::default()
+        },
+        live: vec!["yard".to_owned()],
+        dropped: [("not_jpeg", 2), ("overrun", 0)].into(),
+        doors: vec![door("plain"), door("native")],
+        inference,
+        not_inferred: vec![("busy", 9)],
+        model: "yolov5n".to_owned(),
+        reassembly_failures: Some(11),
+    }
+}
+
+/// Each family's kind, by its name.
+fn kinds(text: &str) -> BTreeMap<&str, &str> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    lines.map(|line| line.split_once(' ').unwrap()).collect()
+}
+
+/// The names of labels in a sample's line.
+fn label_names(sample: &str) -> Vec<&str> {
+    let labels = sample
+        .split_once('{')
+        .and_then(|(_, rest)| rest.rsplit_once('}'));
+    let labels = labels.map_or("", |(labels, _)| labels);
+    let parts = labels.split("\",").filter(|part| !part.is_empty());
+    parts.map(|part| part.split_once('=').unwrap().0).collect()
+}
+
+#[test]
+fn names_say_what_they_are_and_units_are_base_units() {
+    let text = everything().render();
+    let known = [
+        "camera", "door", "kind", "reason", "label", "version", "model", "le",
+    ];
+    for (name, kind) in kinds(&text) {
+        let ours = name.starts_with("sightline_") || name.starts_with("process_");
+        assert!(ours, "{name}");
+        assert!(
+            name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+            "{name}"
+        );
+        assert_eq!(
+            kind == "counter",
+            name.ends_with("_total"),
+            "{name} is a {kind}"
+        );
+        assert!(
+            text.contains(&format!("# HELP {name} ")),
+            "{name} has no help"
+        );
+        assert!(kind != "histogram" || name.ends_with("_seconds"), "{name}");
+        for unit in ["ms", "millis", "us", "micros", "kb", "mb", "percent"] {
+            assert!(!name.split('_').any(|word| word == unit), "{name}");
+        }
+    }
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    for sample in samples {
+        assert!(
+            label_names(sample).iter().all(|name| known.contains(name)),
+            "{sample}"
+        );
+    }
+}
+
+#[test]
+fn figures_stand_where_they_belong() {
+    let text = everything().render();
+    for line in [
+        "sightline_frames_received_total{camera=\"yard\"} 7",
+        "sightline_received_bytes_total{camera=\"yard\"} 70000",
+        "sightline_camera_up{camera=\"yard\"} 1",
+        "sightline_camera_up{camera=\"the \\\"old\\\" door\"} 0",
+        "sightline_camera_last_frame_timestamp_seconds{camera=\"yard\"} 1763820000.5",
+        "sightline_frame_age_seconds_bucket{camera=\"yard\",le=\"0.05\"} 0",
+        "sightline_frame_age_seconds_bucket{camera=\"yard\",le=\"0.1\"} 1",
+        "sightline_frame_age_seconds_count{camera=\"yard\"} 1",
+        "sightline_frames_dropped_total{reason=\"not_jpeg\"} 2",
+        "sightline_frames_forwarded_total{door=\"plain\",kind=\"held\"} 1",
+        "sightline_frames_unsent_total{door=\"native\",reason=\"skipped\"} 3",
+        "sightline_sent_bytes_total{door=\"native\"} 60000",
+        "sightline_viewers{door=\"plain\"} 2",
+        "sightline_forwarding_seconds_bucket{door=\"plain\",le=\"0.001\"} 1",
+        "sightline_inference_seconds_bucket{le=\"+Inf\"} 1",
+        "sightline_inferences_skipped_total{reason=\"busy\"} 9",
+        "sightline_detections_total{label=\"person\"} 4",
+        "sightline_kernel_reassembly_failures_total 11",
+        "sightline_model_info{model=\"yolov5n\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(text.contains("sightline_build_info{version=\""), "{text}");
+    for figure in [
+        "resident_memory_bytes",
+        "cpu_seconds_total",
+        "start_time_seconds",
+        "open_fds",
+    ] {
+        assert!(
+            text.contains(&format!("\nprocess_{figure} ")),
+            "{figure}\n{text}"
+        );
+    }
+}
+
+#[test]
+fn a_relay_that_has_seen_nothing_has_figures_too() {
+    let text = Metrics::default().render();
+    assert!(text.contains("sightline_build_info") && text.contains("process_open_fds"));
+    assert!(!text.contains("camera="));
+}
+
+/// What `promtool` says to this input; `None`, said as a skip, where it is not installed.
+fn promtool(words: &[&str], input: &str) -> Option<(bool, String)> {
+    let started = Command::new("promtool")
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut running) = started else {
+        testkit::skip("promtool is not installed (scripts/setup --test)");
+        return None;
+    };
+    running
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    let done = running.wait_with_output().unwrap();
+    let said = [done.stdout, done.stderr].concat();
+    Some((
+        done.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    ))
+}
+
+#[test]
+fn promtool_finds_no_fault_with_them() {
+    let text = everything().render();
+    if let Some((good, said)) = promtool(&["check", "metrics"], &text) {
+        assert!(good, "{said}");
+        let wrong = text.replace("sightline_viewers", "sightline_viewers_total");
+        assert!(
+            !promtool(&["check", "metrics"], &wrong).unwrap().0,
+            "it looks at all"
+        );
+    }
+}
+
+#[test]
+fn promtool_finds_no_fault_with_the_example_for_prometheus() {
+    let file = testkit::repository().join("config/prometheus.yml");
+    if let Some((good, said)) = promtool(&["check", "config", file.to_str().unwrap()], "") {
+        assert!(good, "{said}");
+    }
+}
+
+/// The dashboard, and every query on it.
+fn dashboard() -> Vec<String> {
+    let file = testkit::repository().join("config/grafana.json");
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let asked = variables
+        .iter()
+        .filter_map(|variable| variable["query"].as_str());
+    let queries = targets.map(|target| target["expr"].as_str().unwrap());
+    queries.chain(asked).map(str::to_owned).collect()
+}
+
+/// The names of metrics in a query.
+fn named(query: &str) -> impl Iterator<Item = &str> {
+    let words = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("sightline_") || word.starts_with("process_"))
+}
+
+#[test]
+fn each_metric_on_the_dashboard_exists_and_each_of_ours_is_on_it() {
+    let text = everything().render();
+    let samples: BTreeSet<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split(['{', ' ']).next().unwrap())
+        .collect();
+    let queries = dashboard();
+    let shown: BTreeSet<&str> = queries.iter().flat_map(|query| named(query)).collect();
+    assert!(shown.len() > 10, "{shown:?}");
+    for name in &shown {
+        assert!(samples.contains(name), "the dashboard asks for {name}");
+    }
+    for name in kinds(&text)
+        .into_keys()
+        .filter(|name| name.starts_with("sightline_"))
+    {
+        let is_shown = shown.iter().any(|shown| shown.starts_with(name));
+        assert!(is_shown, "{name} is on no panel");
+    }
+}
+
+#[test]
+fn promtool_understands_each_query_of_the_dashboard() {
+    let filled = |query: &str| {
+        let query = query.replace("$__rate_interval", "1m");
+        query.replace("$camera", ".*").replace("$job", "sightline")
+    };
+    let queries = dashboard();
+    let queries = queries
+        .iter()
+        .filter(|query| !query.starts_with("label_values"));
+    let rules: String = queries
+        .filter(|query| query.contains("sightline_") || query.contains("process_"))
+        .enumerate()
+        .map(|(n, query)| format!("  - record: x:{n}\n    expr: '{}'\n", filled(query)))
+        .collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(
+        file.path(),
+        format!("groups:\n- name: x\n  rules:\n{rules}"),
+    )
+    .unwrap();
+    if let Some((good, said)) = promtool(&["check", "rules", file.path().to_str().unwrap()], "") {
+        assert!(good, "{said}");
+    }
+}
+
+/// A relay whose model finds one person on each frame, and the way to its loop. Call it inside a tokio runtime.
+fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, SocketAddr) {
+    let (tell, events) = mpsc::channel(EVENTS);
+    let access = Access::open(None, false, false).unwrap();
+    let here = "127.0.0.1:0".parse().unwrap();
+    let port = Port::open(here, Recognition::of(&access.identity), tell.clone()).unwrap();
+    let local = port.local();
+    let settings = reload::watch(&Args::parse_from(["relay-server"])).unwrap();
+    let mut server = Server {
+        relay: Relay::new(rules(), Instant::now()),
+        plain: plain::Door::new(Arc::new(port), tell.clone()),
+        native: Arc::new(native_door::Door::new(access, tell.clone())),
+        feeds: Feeds::default(),
+        model: Some(model(tell.clone())),
+        tracks: worker::tracks(settings, tell.clone()).unwrap(),
+        overlay: worker::overlay(tell.clone()).unwrap(),
+        sink: None,
+        places: None,
+        figures: Figures::new("test".to_owned()),
+    };
+    tokio::spawn(async move { server.run(events, stop).await });
+    (tell, local)
+}
+
+fn rules() -> Rules {
+    Rules {
+        every: Some("2".parse().unwrap()),
+        batch: 1,
+        rest: 0.0,
+        overlay: Overlay::EveryNth,
+        detections_read: true,
+        model: "test".to_owned(),
+        demo: false,
+        plain_viewers: 4,
+        plain_egress: 20_000_000,
+        private: false,
+        stream: StreamId(1),
+    }
+}
+
+fn model(tell: mpsc::Sender<Event>) -> Worker<Vec<Job>> {
+    let person = Detection {
+        id: None,
+        class: 0,
+        label: "person".to_owned(),
+        score: 0.9,
+        bounds: [0.1, 0.1, 0.5, 0.5],
+    };
+    let found = Found {
+        width: 300,
+        height: 200,
+        took: 12 * MS,
+        detections: vec![person],
+    };
+    let answer = move |job: Job| Answer {
+        camera: job.camera,
+        count: job.count,
+        arrival: job.arrival,
+        found: Some(found.clone()),
+    };
+    let work = move |asked: std::sync::mpsc::Receiver<Vec<Job>>| {
+        for jobs in asked {
+            let answers = jobs.into_iter().map(&answer).collect();
+            tell.blocking_send(Event::Answered(answers)).unwrap();
+        }
+    };
+    Worker::start("model", 1, work).unwrap()
+}
+
+fn frame(camera: &str, seq: u64) -> Bytes {
+    let label = Label {
+        stream: StreamId(7),
+        seq,
+        captured_us: 1_763_820_000_000_000,
+        camera: camera.parse().unwrap(),
+    };
+    label.write(&Sketch::new(300, 200).bytes()).into()
+}
+
+async fn figures(tell: &mpsc::Sender<Event>) -> Metrics {
+    let (reply, figures) = oneshot::channel();
+    tell.send(Event::Figures(reply)).await.unwrap();
+    *figures.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loop_counts_what_comes_and_goes() {
+    let stop = CancellationToken::new();
+    let (tell, local) = relay(stop.clone());
+    let viewer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let from = viewer.local_addr().unwrap();
+    let hello = Control::Hello { nonce: 1 }.write();
+    tell.send(Event::Datagram(from, hello.into()))
+        .await
+        .unwrap();
+    let (reply, _seat) = oneshot::channel();
+    tell.send(Event::Screen(ScreenId(1), None, reply))
+        .await
+        .unwrap();
+    let camera: SocketAddr = "127.0.0.1:9".parse().unwrap();
+    let mut bytes = 0;
+    for seq in 1..=4 {
+        let jpeg = frame("yard", seq);
+        bytes += jpeg.len() as u64;
+        tell.send(Event::Datagram(camera, jpeg)).await.unwrap();
+        tokio::time::sleep(100 * MS).await;
+    }
+    let junk = Bytes::from_static(b"junk");
+    tell.send(Event::Datagram(camera, junk)).await.unwrap();
+    let gate = ("gate".parse().unwrap(), frame("gate", 1));
+    let facts = Facts {
+        offset_us: Some(5),
+        ..Facts::default()
+    };
+    let other: SocketAddr = "127.0.0.1:10".parse().unwrap();
+    let sent = Event::Sent(other, gate.0, gate.1);
+    tell.send(sent).await.unwrap();
+    tell.send(Event::Facts(other, facts)).await.unwrap();
+    let found = figures(&tell).await;
+    let yard = &found.tally.cameras["yard"];
+    assert_eq!((yard.frames, yard.bytes, yard.age.count()), (4, bytes, 4));
+    assert!(yard.last_us > 1_763_820_000_000_000);
+    assert_eq!(found.live, ["yard", "gate"]);
+    assert_eq!(found.tally.cameras["gate"].offset_us, 5, "by its sender");
+    assert_eq!(found.dropped["not_jpeg"], 1);
+    assert_eq!(found.tally.detections["person"], 2);
+    assert_eq!(found.inference.count(), 2);
+    assert!((found.inference.sum() - 0.024).abs() < 1e-3);
+    let [plain, native] = &found.doors[..] else {
+        panic!("two doors: {:?}", found.doors);
+    };
+    assert_eq!((plain.name, plain.viewers), ("plain", 1));
+    assert_eq!((native.name, native.viewers), ("native", 1));
+    assert_eq!(plain.forwarded, [("at_once", 2), ("held", 2)]);
+    assert!(plain.bytes > bytes / 2, "{plain:?}");
+    assert_eq!(plain.forwarding.count(), 2);
+    let text = found.render();
+    for address in [from, camera, local] {
+        assert!(!text.contains(&address.to_string()), "an address: {text}");
+    }
+    assert!(!text.contains("127.0.0.1"), "{text}");
+    stop.cancel();
+}

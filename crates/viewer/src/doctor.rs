@@ -1,0 +1,73 @@
+//! `viewer doctor`: is there a screen for the window, and does the relay answer with a picture to show?
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use native::doctor::Question;
+use platform::config::Transport;
+use platform::doctor::machine::{self, Torn};
+use platform::doctor::{Check, Report};
+use platform::window;
+use protocol::native::Role;
+
+use crate::args::Args;
+
+/// Looks at all that the viewer needs, and says what to do.
+pub fn run(args: &Args) -> ExitCode {
+    let torn = Torn::look();
+    let mut report = Report::default();
+    let display = (!args.headless).then(window::usable);
+    report.add(&judge_display(display));
+    if let Err(err) = ask(args, &mut report) {
+        report.add(&Check::bad("relay", format!("{err:#}")));
+    }
+    report.add(&machine::buffers());
+    report.add(&torn.judge(args.transport == Transport::Udp));
+    report.add(&machine::clock());
+    report.end()
+}
+
+fn ask(args: &Args, report: &mut Report) -> anyhow::Result<()> {
+    let question = Question {
+        server: &args.server,
+        transport: args.transport,
+        role: Role::View,
+        camera: args.camera(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(question.ask(report));
+    // A look-up of a name may hang for longer than anybody waits.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+/// `display`: whether a window opens, where one is wanted.
+fn judge_display(display: Option<anyhow::Result<()>>) -> Check {
+    match display {
+        None => Check::good("display", "not needed with --headless"),
+        Some(Ok(())) => Check::good("display", "a window opens"),
+        Some(Err(err)) => Check::bad(
+            "display",
+            format!("{err:#}; --headless does without a window"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use platform::doctor::Verdict;
+
+    use super::*;
+
+    #[test]
+    fn a_display_is_needed_for_a_window_alone() {
+        assert_eq!(judge_display(None).verdict, Verdict::Good);
+        assert_eq!(judge_display(Some(Ok(()))).verdict, Verdict::Good);
+        let none = judge_display(Some(Err(anyhow::anyhow!("DISPLAY is not set"))));
+        assert_eq!(none.verdict, Verdict::Bad);
+        assert!(none.text.contains("DISPLAY") && none.text.contains("--headless"));
+    }
+}
