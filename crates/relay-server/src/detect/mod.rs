@@ -126,14 +126,20 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Detector {
     loaded: Loaded,
-    names: Vec<String>,
-    /// Which classes are reported, by number.
-    wanted: Vec<bool>,
-    conf: f32,
-    iou: f32,
+    report: Report,
     net_size: Option<Size>,
     /// The network's input, kept to spare an allocation a frame.
     input: Vec<f32>,
+}
+
+/// What is reported of that which the network finds.
+#[derive(Debug)]
+struct Report {
+    names: Vec<String>,
+    /// Which classes, by number.
+    wanted: Vec<bool>,
+    conf: f32,
+    iou: f32,
 }
 
 /// A picture in the network's input, and the way back.
@@ -179,12 +185,15 @@ impl Detector {
         })?;
         let found = std::mem::take(&mut loaded.network.names);
         let names = names::complete((!found.is_empty()).then_some(found), loaded.columns - 5);
-        Ok(Self {
+        let report = Report {
             wanted: wanted(&settings.classes, &names)?,
             conf: settings.conf,
             iou: settings.iou,
-            net_size,
             names,
+        };
+        Ok(Self {
+            report,
+            net_size,
             loaded,
             input: Vec::new(),
         })
@@ -215,8 +224,8 @@ impl Detector {
     /// # Errors
     /// Where the model has no class of such a name; the old settings then stay.
     pub fn set(&mut self, conf: f32, iou: f32, classes: &[String]) -> anyhow::Result<()> {
-        self.wanted = wanted(classes, &self.names)?;
-        (self.conf, self.iou) = (conf, iou);
+        self.report.wanted = wanted(classes, &self.report.names)?;
+        (self.report.conf, self.report.iou) = (conf, iou);
         Ok(())
     }
 
@@ -311,15 +320,17 @@ impl Detector {
 
     /// One run; what was found on each picture.
     fn run(&mut self, input: &[f32], net: Size, laid: &[Laid]) -> anyhow::Result<Vec<Found>> {
-        let output = self.loaded.network.run(input, net)?;
-        let each = output.values.len() / laid.len();
-        let rows = output.values.chunks_exact(each);
-        let pairs = laid.iter().zip(rows);
-        pairs
-            .map(|(laid, rows)| self.found(laid, rows, output.columns))
-            .collect()
+        let report = &self.report;
+        self.loaded.network.run(input, net, |values, columns| {
+            let pictures = laid.iter().zip(values.chunks(values.len() / laid.len()));
+            pictures
+                .map(|(laid, rows)| report.found(laid, rows, columns))
+                .collect()
+        })?
     }
+}
 
+impl Report {
     /// A picture's rows of the output as boxes on the picture.
     fn found(&self, laid: &Laid, rows: &[f32], columns: usize) -> anyhow::Result<Found> {
         let wanted = |class: usize| self.wanted.get(class).copied().unwrap_or(false);

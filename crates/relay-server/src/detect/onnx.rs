@@ -54,15 +54,6 @@ pub struct Network {
     scratch: Vec<f16>,
 }
 
-/// What a run gives: rows of `columns` numbers, as many rows for each picture.
-#[derive(Debug)]
-pub struct Output {
-    /// The rows, one after the other.
-    pub values: Vec<f32>,
-    /// Numbers in a row: 5 and one for each class.
-    pub columns: usize,
-}
-
 /// What the loaded library offers besides the processor.
 pub fn offered() -> Vec<Provider> {
     let has = |provider| match provider {
@@ -133,16 +124,27 @@ impl Network {
     /// Runs the network on `pixels`: of each picture three planes R, G, B of `net.height` rows, 0 to 1. Several pictures
     /// only where the model has a [`Network::free_batch`].
     ///
+    /// `read` gets the rows, as many for each picture, one after the other, and how many numbers a row has: 5 and one for
+    /// each class. It reads them where ONNX Runtime left them, since a copy of 8 MB a frame is worth a millisecond or two.
+    ///
     /// # Errors
     /// Where the output is not that of a YOLOv5 head for this input, or ONNX Runtime fails.
-    pub fn run(&mut self, pixels: &[f32], net: Size) -> anyhow::Result<Output> {
+    pub fn run<T>(
+        &mut self,
+        pixels: &[f32],
+        net: Size,
+        read: impl FnOnce(&[f32], usize) -> T,
+    ) -> anyhow::Result<T> {
         let pictures = pixels.len() / (3 * net.width * net.height) as usize;
-        let (values, shape) = self
-            .infer(pixels, pictures, net)
+        let rows = |shape: &[i64], values: &[f32]| {
+            let columns = head::columns(shape, pictures, net)?;
+            Ok(read(values, columns))
+        };
+        let read: Result<T, String> = self
+            .infer(pixels, pictures, net, rows)
             .map_err(|err| anyhow!("{err}"))
             .context("running the model")?;
-        let columns = head::columns(&shape, pictures, net).map_err(anyhow::Error::msg)?;
-        Ok(Output { values, columns })
+        read.map_err(anyhow::Error::msg)
     }
 
     /// Ends the profile that [`Place::profile`] began, and gives it.
@@ -155,12 +157,13 @@ impl Network {
         std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))
     }
 
-    fn infer(
+    fn infer<T>(
         &mut self,
         pixels: &[f32],
         pictures: usize,
         net: Size,
-    ) -> ort::Result<(Vec<f32>, Vec<i64>)> {
+        read: impl FnOnce(&[i64], &[f32]) -> T,
+    ) -> ort::Result<T> {
         let shape = [
             pictures as i64,
             3,
@@ -176,17 +179,15 @@ impl Network {
                 .session
                 .run(ort::inputs![self.input.as_str() => input])?;
             let (shape, values) = outputs[self.output.as_str()].try_extract_tensor::<f16>()?;
-            Ok((
-                values.iter().map(|value| value.to_f32()).collect(),
-                shape.to_vec(),
-            ))
+            let values: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
+            Ok(read(shape, &values))
         } else {
             let input = TensorRef::from_array_view((shape, pixels))?;
             let outputs = self
                 .session
                 .run(ort::inputs![self.input.as_str() => input])?;
             let (shape, values) = outputs[self.output.as_str()].try_extract_tensor::<f32>()?;
-            Ok((values.to_vec(), shape.to_vec()))
+            Ok(read(shape, values))
         }
     }
 }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use ort::environment::Environment;
 use tracing::info;
 
-use super::onnx::{self, Network, Output, Place, Weights};
+use super::onnx::{self, Network, Place, Weights};
 use super::provider::{self, Choice, Failure, Provider, Working};
 use super::yolo::Size;
 
@@ -51,7 +51,8 @@ pub fn load(
     let mut cpu = open(Provider::Cpu, None)?;
     let net = size(cpu.fixed)?;
     let pixels = pattern(net);
-    let reference = cpu.run(&pixels, net)?;
+    let (reference, columns) =
+        cpu.run(&pixels, net, |values, columns| (values.to_vec(), columns))?;
     let offered = onnx::offered();
     let cpu = Working {
         // What nothing is compared with need not be measured.
@@ -81,7 +82,7 @@ pub fn load(
     Ok(Loaded {
         network,
         provider,
-        columns: reference.columns,
+        columns,
         batch,
     })
 }
@@ -90,15 +91,16 @@ pub fn load(
 fn attempt(
     mut network: Network,
     provider: Provider,
-    reference: &Output,
+    reference: &[f32],
     pixels: &[f32],
     net: Size,
 ) -> Result<Working<Network>, Failure> {
     let failed = |err: anyhow::Error| Failure::Start(format!("{err:#}"));
-    let output = network.run(pixels, net).map_err(failed)?;
+    let agrees = |values: &[f32], _| provider::agree(reference, values);
+    let agrees = network.run(pixels, net, agrees).map_err(failed)?;
     let profile = network.end_profile().map_err(failed)?;
     provider::ran_there(&profile, provider)?;
-    if !provider::agree(&reference.values, &output.values) {
+    if !agrees {
         return Err(Failure::Wrong);
     }
     let took = fastest(&mut network, pixels, net).map_err(failed)?;
@@ -114,7 +116,10 @@ fn batch(network: &mut Network, provider: Provider, net: Size) -> anyhow::Result
     let one = pattern(net);
     let alone = fastest(network, &one, net)?;
     let several = one.repeat(provider::BATCH);
-    network.run(&several, net).context("several pictures")?;
+    let nothing = |_: &[f32], _| ();
+    network
+        .run(&several, net, nothing)
+        .context("several pictures")?;
     Ok(provider::batch(alone, fastest(network, &several, net)?))
 }
 
@@ -123,7 +128,7 @@ fn fastest(network: &mut Network, pixels: &[f32], net: Size) -> anyhow::Result<D
     let mut best = Duration::MAX;
     for _ in 0..3 {
         let start = Instant::now();
-        network.run(pixels, net)?;
+        network.run(pixels, net, |_, _| ())?;
         best = best.min(start.elapsed());
     }
     Ok(best)
@@ -151,7 +156,7 @@ mod tests {
 
     /// The demo model with a profile that will be written to `profile`, and what it gives; `None`, said as a skip,
     /// without ONNX Runtime.
-    fn profiled(profile: &Path) -> Option<(Network, Output)> {
+    fn profiled(profile: &Path) -> Option<(Network, Vec<f32>)> {
         static RUNTIME: OnceLock<Option<Environment>> = OnceLock::new();
         let runtime = RUNTIME.get_or_init(|| runtime::load(None).ok()).as_ref();
         let Some(environment) = runtime else {
@@ -166,8 +171,8 @@ mod tests {
             };
             Network::load(environment, Weights::Memory(DEMO), place).unwrap()
         };
-        let reference = open(None).run(&pattern(NET), NET).unwrap();
-        Some((open(Some(profile)), reference))
+        let reference = open(None).run(&pattern(NET), NET, |values, _| values.to_vec());
+        Some((open(Some(profile)), reference.unwrap()))
     }
 
     #[test]
@@ -176,10 +181,7 @@ mod tests {
         let profile = scratch.path().join("trial");
         let tried = |provider, factor| {
             let (network, mut reference) = profiled(&profile)?;
-            reference
-                .values
-                .iter_mut()
-                .for_each(|value| *value *= factor);
+            reference.iter_mut().for_each(|value| *value *= factor);
             let tried = attempt(network, provider, &reference, &pattern(NET), NET);
             Some(tried.map(|working| working.took))
         };
