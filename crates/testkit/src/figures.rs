@@ -17,6 +17,8 @@ pub enum Unit {
     Count,
     /// Frames a second.
     Fps,
+    /// Anything else a second.
+    PerSecond,
     /// Average precision, 0 to 1.
     Precision,
     /// Hundredths.
@@ -69,6 +71,7 @@ impl Unit {
             Self::Mb => format!("{value:.0} MB"),
             Self::Count => format!("{value:.0}"),
             Self::Fps => format!("{value:.2} fps"),
+            Self::PerSecond => format!("{value:.2} /s"),
             Self::Precision => format!("{value:.3}"),
             Self::Percent => format!("{value:.2} %"),
         }

@@ -6,6 +6,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+pub mod boxes;
+#[cfg(target_os = "linux")]
+pub mod cells;
 pub mod coco;
 pub mod config;
 #[cfg(target_os = "linux")]

@@ -8,14 +8,13 @@
 //! let addr = relay.listening();
 //! // .. frames in, frames out ..
 //! relay.terminate();
-//! let done = relay.finish();
-//! assert!(done.status.success(), "{}", done.stderr);
+//! assert!(relay.well().figure("received") > 0.0);
 //! ```
 //!
 //! A test that waits in vain panics with all that the program said: the log is the first thing one wants to see.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
@@ -223,6 +222,21 @@ impl Running {
         }
     }
 
+    /// As [`Running::finish`], of a program that is to end well.
+    ///
+    /// # Panics
+    /// With all that it said, where it did not.
+    pub fn well(self) -> Finished {
+        let finished = self.finish();
+        let Finished { stdout, stderr, .. } = &finished;
+        assert!(
+            finished.status.success(),
+            "{}\n{stdout}{stderr}",
+            finished.status
+        );
+        finished
+    }
+
     fn signal(&self, signal: Signal) {
         lock(&self.signalled).get_or_insert_with(Instant::now);
         let id = i32::try_from(self.id()).expect("process ids are positive and small");
@@ -245,6 +259,17 @@ impl Running {
             assert!(!left.is_zero(), "no {what:?} within {timeout:?}\n{said}");
             said = self.log.wait(said, left);
         }
+    }
+}
+
+impl Finished {
+    /// A number of the report.
+    ///
+    /// # Panics
+    /// Where there is no report, or no such number in it.
+    pub fn figure(&self, key: &str) -> f64 {
+        let figure = self.report.as_ref().and_then(|r| r[key].as_f64());
+        figure.unwrap_or_else(|| panic!("no {key} in the report: {self:?}"))
     }
 }
 
@@ -273,8 +298,7 @@ pub fn binary(name: &str) -> PathBuf {
 }
 
 fn build(name: &str) -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command
         .args(["build", "--workspace", "--bin", name, "--locked"])
         .arg("--message-format=json-render-diagnostics")
@@ -292,6 +316,21 @@ fn build(name: &str) -> PathBuf {
         .filter(|message| message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .unwrap_or_else(|| panic!("cargo built no {name}:\n{words}"))
+}
+
+/// Cargo as a shell would start it. What it tells a test about the test's own package is taken away: build scripts look
+/// at some of it (ring's does), and would build all that depends on them again, here and then again outside.
+fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let of_package = |name: &&OsString| {
+        let name = name.to_string_lossy();
+        name == "OUT_DIR" || name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    let names: Vec<OsString> = std::env::vars_os().map(|(name, _)| name).collect();
+    for name in names.iter().filter(of_package) {
+        cargo.env_remove(name);
+    }
+    cargo
 }
 
 /// The address in a `listening` line.
@@ -429,6 +468,22 @@ mod tests {
     }
 
     #[test]
+    fn a_build_knows_nothing_of_the_package_under_test() {
+        let cargo = cargo();
+        let removed: Vec<_> = cargo
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .collect();
+        for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME"] {
+            assert!(std::env::var_os(name).is_some(), "cargo sets {name}");
+            assert!(
+                removed.iter().any(|(removed, _)| *removed == name),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
     fn a_line_is_waited_for_on_either_stream() {
         let program = shell("echo one; echo two >&2; exec sleep 60");
         assert_eq!(program.wait_for_line("tw", READY), "two");
@@ -483,6 +538,18 @@ mod tests {
         assert_eq!(done.report.unwrap()["sent"], 7);
         assert!(done.stopped_in.unwrap() <= done.took);
         assert_eq!(done.stdout, "{\"v\":1}\nup\n{\"sent\":7}\n[1]\n");
+    }
+
+    #[test]
+    fn a_program_that_fails_has_not_ended_well_and_a_report_has_what_it_has() {
+        let done = shell(r#"echo "{\"sent\":7}""#).well();
+        assert!((done.figure("sent") - 7.0).abs() < 1e-9);
+        let words = panic_of(|| {
+            done.figure("skipped");
+        });
+        assert!(words.contains("no skipped in the report"), "{words}");
+        let words = panic_of(|| drop(shell("echo it broke >&2; exit 1").well()));
+        assert!(words.contains("it broke"), "{words}");
     }
 
     #[test]

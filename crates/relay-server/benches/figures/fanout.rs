@@ -24,8 +24,9 @@ const WARM: u64 = 3;
 
 pub(crate) fn measure(run: &mut Run) {
     let (relay, floor) = (Relay::start(None, &[]), Forwarder::start());
-    let mut ours = Side::new(relay.address, &relay.account);
-    let mut bare = Side::new(floor.address, &floor.account);
+    let frame = || vec![media::frame_of(FRAME - LABEL)];
+    let mut ours = Side::new(frame(), relay.address, &relay.account);
+    let mut bare = Side::new(frame(), floor.address, &floor.account);
     for (viewers, goal) in [
         (1, Goal::Most(60.0)),
         (10, Goal::None),
@@ -49,7 +50,7 @@ pub(crate) fn measure(run: &mut Run) {
 }
 
 /// One of the two that forward, with its camera and viewers.
-struct Side {
+pub(crate) struct Side {
     camera: Camera,
     viewers: Vec<Viewer>,
     relay: SocketAddr,
@@ -62,10 +63,9 @@ struct Side {
 }
 
 impl Side {
-    fn new(relay: SocketAddr, account: &Account) -> Self {
-        let camera = Camera::new(vec![media::frame_of(FRAME - LABEL)], relay);
+    pub(crate) fn new(frames: Vec<Vec<u8>>, relay: SocketAddr, account: &Account) -> Self {
         Self {
-            camera,
+            camera: Camera::new(frames, relay),
             viewers: Vec::new(),
             relay,
             account: account.clone(),
@@ -75,14 +75,14 @@ impl Side {
         }
     }
 
-    fn grow(&mut self, viewers: usize) {
+    pub(crate) fn grow(&mut self, viewers: usize) {
         self.viewers
             .resize_with(viewers, || Viewer::join(self.relay));
     }
 
     /// Sends a frame, sleeps until `then`, and sees what was spent since the last one: also on what a viewer's reading
     /// wakes up.
-    fn frame(&mut self, then: Instant, counts: bool) {
+    pub(crate) fn frame(&mut self, then: Instant, counts: bool) {
         self.camera.send();
         thread::sleep(then.saturating_duration_since(Instant::now()));
         let copies: usize = self.viewers.iter().map(Viewer::drain).sum();
@@ -95,7 +95,7 @@ impl Side {
     }
 
     /// Microseconds a copy.
-    fn cost(&mut self) -> f64 {
+    pub(crate) fn cost(&mut self) -> f64 {
         us(std::mem::take(&mut self.spent)) / std::mem::take(&mut self.copies) as f64
     }
 }

@@ -19,6 +19,7 @@ mod machine;
 mod media;
 mod memory;
 mod native;
+mod overlay;
 mod peer;
 mod programs;
 mod sender;
@@ -80,10 +81,11 @@ impl Run {
 
 type Part = (&'static str, fn(&mut Run));
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("forwarding", forwarding::measure),
     ("fanout", fanout::measure),
     ("native", native::measure),
+    ("overlay", overlay::measure),
     ("detector", detector::measure),
     ("accuracy", accuracy::measure),
     ("sender", sender::measure),

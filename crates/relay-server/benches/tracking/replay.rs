@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use protocol::detections::Detection;
 use relay_server::track::Tracker;
 use relay_server::track::carry::Pictures;
+use testkit::boxes::Outline;
 
-use crate::{Clip, FPS, TRACK};
+use crate::{Clip, FPS, TRACK, outlines};
 
 /// What is shown on a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) enum Show {
 }
 
 /// The boxes on each frame where every `every`th is inferred, and its answer is known when the next frame comes.
-pub(crate) fn replay(clip: &Clip, show: Show, every: u64) -> Vec<Vec<Detection>> {
+pub(crate) fn replay(clip: &Clip, show: Show, every: u64) -> Vec<Vec<Outline>> {
     let mut tracker = Tracker::new(TRACK);
     let mut pictures = Pictures::default();
     let mut answer = Vec::new();
@@ -31,13 +31,13 @@ pub(crate) fn replay(clip: &Clip, show: Show, every: u64) -> Vec<Vec<Detection>>
         pictures.push(count, jpeg.clone());
         let at = Duration::from_secs_f64(count as f64 / FPS);
         let due = count.is_multiple_of(every);
-        boxes.push(match show {
+        boxes.push(outlines(&match show {
             Show::EveryNth if due => found.clone(),
             Show::EveryNth => Vec::new(),
             Show::Hold => answer.clone(),
             Show::Velocity => tracker.frame(count, |_| None, at),
             Show::Tracked => tracker.frame(count, |search| pictures.carry(search), at),
-        });
+        }));
         if due {
             tracker.answer(count, found);
             answer.clone_from(found);

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use ort::environment::Environment;
 use protocol::detections::Detection;
 use relay_server::detect::Model;
+use testkit::boxes::{Outline, overlap};
 
-use crate::score::overlap;
 use crate::{Clip, TRACK, look};
 
 /// The sender's streams of the test media.
@@ -62,19 +62,14 @@ fn split(mut stream: &[u8]) -> Vec<Bytes> {
 /// The detections of one thing, by frame.
 struct Path(Vec<(usize, Detection)>);
 
-fn smooth(found: &[Vec<Detection>]) -> Vec<Vec<Detection>> {
+fn smooth(found: &[Vec<Detection>]) -> Vec<Vec<Outline>> {
     let mut truth = vec![Vec::new(); found.len()];
     let real = paths(found).into_iter().filter(Path::is_real);
     for (id, path) in (0..).zip(real) {
-        let (class, label) = path.name();
+        let class = path.class();
         for (frame, bounds) in path.boxes() {
-            truth[frame].push(Detection {
-                id: Some(id),
-                class,
-                label: label.clone(),
-                score: 1.0,
-                bounds,
-            });
+            let id = Some(id);
+            truth[frame].push(Outline { id, class, bounds });
         }
     }
     truth
@@ -121,16 +116,13 @@ impl Path {
         self.0.len() >= SEEN && self.0.iter().any(|(_, found)| found.score >= TRACK.start)
     }
 
-    fn name(&self) -> (usize, String) {
+    fn class(&self) -> usize {
         let mut votes = BTreeMap::new();
         for (_, found) in &self.0 {
-            *votes.entry((found.class, &found.label)).or_insert(0.0) += found.score;
+            *votes.entry(found.class).or_insert(0.0) += found.score;
         }
-        let ((class, label), _) = votes
-            .into_iter()
-            .max_by(|a, b| a.1.total_cmp(&b.1))
-            .unwrap();
-        (class, label.clone())
+        let most = votes.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        most.unwrap().0
     }
 
     /// A box for each frame from the first to the last.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use testkit::link::{Counts, Link};
-use testkit::process::{Finished, Program, Running, binary};
+use testkit::process::{Program, Running, binary};
 
 use crate::cell::{Cell, Door};
 use crate::media;
@@ -99,18 +99,18 @@ pub(crate) fn run(cell: &Cell, setting: &Setting) -> Raw {
         ])
         .start();
     thread::sleep(length);
-    let sent = well(sender);
+    let sent = sender.well();
     thread::sleep(TAIL + Duration::from_millis(cell.rtt));
     let counters = link.counters();
     viewer.terminate();
-    let seen = well(viewer);
+    let seen = viewer.well();
     relay.terminate();
-    well(relay);
+    relay.well();
 
-    assert_eq!(figure(&seen, "decode_errors"), 0, "{}", seen.stderr);
+    assert_eq!(seen.figure("decode_errors"), 0.0, "{}", seen.stderr);
     Raw {
-        offered: figure(&sent, "sent") + figure(&sent, "skipped"),
-        received: figure(&seen, "received"),
+        offered: (sent.figure("sent") + sent.figure("skipped")) as u64,
+        received: seen.figure("received") as u64,
         shown: read_shown(&shown),
         link: match side {
             Side::Sender => counters.up,
@@ -136,18 +136,6 @@ fn relay(state: &Path) -> Running {
 fn start(program: &str, to: SocketAddr, door: &str) -> Program {
     let to = to.to_string();
     Program::new(binary(program)).args(["--report", "--server", &to, "--transport", door])
-}
-
-fn well(running: Running) -> Finished {
-    let finished = running.finish();
-    assert!(finished.status.success(), "{}", finished.stderr);
-    finished
-}
-
-/// A number of a program's report.
-fn figure(finished: &Finished, key: &str) -> u64 {
-    let figure = finished.report.as_ref().and_then(|r| r[key].as_u64());
-    figure.unwrap_or_else(|| panic!("no {key} in the report: {finished:?}"))
 }
 
 fn read_shown(file: &Path) -> Vec<(u64, Option<f64>)> {

@@ -21,14 +21,11 @@ mod media;
 mod options;
 mod table;
 
-use std::cmp::Reverse;
 use std::io::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use testkit::cells::{self, Load};
 
 use cell::Cell;
 use chain::Setting;
@@ -62,78 +59,24 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-/// What came of each cell, in their order; a few run at a time, the longest first.
+/// What came of each cell, in their order.
 fn measure_all(options: &Options, cells: &[Cell]) -> Vec<(Cell, Outcome)> {
     let setting = Setting::new(options);
-    let mut turns: Vec<usize> = (0..cells.len()).collect();
-    turns.sort_by_key(|&n| Reverse(options.length(&cells[n])));
-    let (all, jobs) = (cells.len(), options.jobs);
-    let seconds = expected(options, cells, &setting).as_secs_f64();
-    eprintln!("{all} cells, {jobs} at a time, about {seconds:.0} s");
-    let (next, (tell, told)) = (AtomicUsize::new(0), mpsc::channel());
-    let mut results = Vec::new();
-    thread::scope(|scope| {
-        for tell in vec![tell; jobs] {
-            let (setting, turns, next) = (&setting, &turns, &next);
-            scope.spawn(move || {
-                while let Some(&n) = turns.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    tell.send((n, outcome(&cells[n], setting))).unwrap();
-                }
-            });
-        }
-        for (n, outcome) in told {
-            let line = table::line(&cells[n], &outcome);
-            results.push((n, outcome));
-            eprintln!("{:>3}/{all} {line}", results.len());
-        }
-    });
-    results.sort_by_key(|(n, _)| *n);
-    results
-        .into_iter()
-        .map(|(n, outcome)| (cells[n], outcome))
-        .collect()
+    let length = |cell: &Cell| match setting.has(cell.door) {
+        true => options.length(cell) + chain::AROUND,
+        false => Duration::ZERO,
+    };
+    let measure = |cell: &Cell| outcome(cell, &setting);
+    let outcomes = cells::run(cells, options.jobs, length, measure, table::line);
+    cells.iter().copied().zip(outcomes).collect()
 }
 
 fn outcome(cell: &Cell, setting: &Setting) -> Outcome {
     if !setting.has(cell.door) {
         return Outcome::NotBuilt;
     }
-    let run = catch_unwind(AssertUnwindSafe(|| chain::run(cell, setting)));
-    match run {
+    match cells::attempt(|| chain::run(cell, setting)) {
         Ok(raw) => Outcome::Measured(measure::of(cell, &raw)),
-        Err(panic) => {
-            let words = panic.downcast_ref::<String>();
-            let first = words.and_then(|words| words.lines().next());
-            Outcome::Failed(first.unwrap_or("see above").to_owned())
-        }
-    }
-}
-
-/// What the cells take, with the start and the end of their programs.
-fn expected(options: &Options, cells: &[Cell], setting: &Setting) -> Duration {
-    let run = cells.iter().filter(|cell| setting.has(cell.door));
-    let each = run.map(|cell| options.length(cell) + chain::AROUND);
-    each.sum::<Duration>() / options.jobs as u32
-}
-
-/// How busy the machine is meanwhile.
-struct Load {
-    start: Instant,
-    busy: Duration,
-}
-
-impl Load {
-    fn start() -> Self {
-        Self {
-            start: Instant::now(),
-            busy: testkit::cpu::machine(),
-        }
-    }
-
-    fn say(&self) -> String {
-        let took = self.start.elapsed().as_secs_f64();
-        let busy = (testkit::cpu::machine() - self.busy).as_secs_f64() / took;
-        let cores = thread::available_parallelism().map_or(0, usize::from);
-        format!("took {took:.0} s, in which {busy:.2} of {cores} cores were busy")
+        Err(why) => Outcome::Failed(why),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use testkit::cells::number;
+
 use crate::cell::{Cell, Door};
 
 /// A cell with a goal of its own takes so many times as long.
@@ -113,9 +115,4 @@ impl Options {
             self.seed
         )
     }
-}
-
-fn number(flag: &str, text: &str) -> Result<u64, String> {
-    let number = text.parse().ok().filter(|n| *n > 0);
-    number.ok_or(format!("{flag} is a number above 0, not {text}"))
 }

@@ -72,14 +72,7 @@ pub(crate) fn stop(running: Running) -> Finished {
 
 /// Waits until a program ends by itself, and looks that it went well.
 pub(crate) fn well(running: Running) -> Finished {
-    let finished = running.finish();
-    assert_eq!(
-        finished.status.code(),
-        Some(0),
-        "{}\n{}",
-        finished.stdout,
-        finished.stderr
-    );
+    let finished = running.well();
     if let Some(took) = finished.stopped_in {
         assert!(took < Duration::from_secs(2), "a stop took {took:?}");
     }
@@ -88,13 +81,7 @@ pub(crate) fn well(running: Running) -> Finished {
 
 /// A number of a program's report.
 pub(crate) fn figure(finished: &Finished, key: &str) -> f64 {
-    let report = finished
-        .report
-        .as_ref()
-        .unwrap_or_else(|| panic!("no report\n{}", finished.stderr));
-    report[key]
-        .as_f64()
-        .unwrap_or_else(|| panic!("no {key} in {report}"))
+    finished.figure(key)
 }
 
 /// What the tests with real pictures and the tutorial's scripts need; said as a skip where it is not all here.

@@ -1,0 +1,148 @@
+//! Benchmarks that run the same thing under many settings: a few of these cells run at a time, and each tells how it went.
+
+use std::cmp::Reverse;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::cpu;
+
+/// Measures each cell, `jobs` of them at a time, and gives what came of each, in the order of `cells`.
+///
+/// The ones that take longest (by `length`) go first, so that none of them is left at the end alone. Standard error tells
+/// how long all will take, and a `line` on each cell as it ends.
+pub fn run<C: Sync, T: Send>(
+    cells: &[C],
+    jobs: usize,
+    length: impl Fn(&C) -> Duration,
+    measure: impl Fn(&C) -> T + Sync,
+    line: impl Fn(&C, &T) -> String,
+) -> Vec<T> {
+    let all = cells.len();
+    let mut turns: Vec<usize> = (0..all).collect();
+    turns.sort_by_key(|&n| Reverse(length(&cells[n])));
+    let seconds = cells.iter().map(&length).sum::<Duration>().as_secs_f64() / jobs as f64;
+    eprintln!("{all} cells, {jobs} at a time, about {seconds:.0} s");
+    let (next, (tell, told)) = (AtomicUsize::new(0), mpsc::channel());
+    let mut results = Vec::new();
+    thread::scope(|scope| {
+        for tell in vec![tell; jobs] {
+            let (turns, next, measure) = (&turns, &next, &measure);
+            scope.spawn(move || {
+                while let Some(&n) = turns.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if tell.send((n, measure(&cells[n]))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        for (n, result) in told {
+            let line = line(&cells[n], &result);
+            results.push((n, result));
+            eprintln!("{:>3}/{all} {line}", results.len());
+        }
+    });
+    results.sort_by_key(|(n, _)| *n);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// What `measure` gives, or the first line of what it panicked with: one cell that fails does not end the others.
+///
+/// # Errors
+/// That line.
+pub fn attempt<T>(measure: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(measure)).map_err(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+        let first = words.and_then(|words| words.lines().next());
+        first.unwrap_or("see above").to_owned()
+    })
+}
+
+/// A number that is the value of a flag.
+///
+/// # Errors
+/// A sentence, where it is none or nothing.
+pub fn number(flag: &str, text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|n| *n > 0);
+    number.ok_or(format!("{flag} is a number above 0, not {text}"))
+}
+
+/// How busy the machine is meanwhile.
+#[derive(Debug)]
+pub struct Load {
+    start: Instant,
+    busy: Duration,
+}
+
+impl Load {
+    /// From now on.
+    pub fn start() -> Self {
+        Self {
+            start: Instant::now(),
+            busy: cpu::machine(),
+        }
+    }
+
+    /// One line: how long it took, and how many cores had work.
+    pub fn say(&self) -> String {
+        let took = self.start.elapsed().as_secs_f64();
+        let busy = (cpu::machine() - self.busy).as_secs_f64() / took;
+        let cores = thread::available_parallelism().map_or(0, usize::from);
+        format!("took {took:.0} s, in which {busy:.2} of {cores} cores were busy")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn results_come_in_the_order_of_the_cells_and_the_longest_goes_first() {
+        let begun = Mutex::new(Vec::new());
+        let measure = |cell: &u64| {
+            begun.lock().unwrap().push(*cell);
+            10 * cell
+        };
+        let length = |cell: &u64| Duration::from_secs(*cell);
+        let line = |_: &u64, _: &u64| String::new();
+        assert_eq!(run(&[2, 9, 4], 1, length, measure, line), [20, 90, 40]);
+        assert_eq!(*begun.lock().unwrap(), [9, 4, 2]);
+        assert_eq!(run(&[2, 9, 4], 8, length, measure, line), [20, 90, 40]);
+    }
+
+    #[test]
+    fn as_many_run_at_a_time_as_are_asked_for() {
+        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let measure = |_: &()| {
+            most.fetch_max(1 + running.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(20));
+            running.fetch_sub(1, Ordering::SeqCst);
+        };
+        let second = |_: &()| Duration::from_secs(1);
+        run(&[(); 12], 3, second, measure, |(), ()| String::new());
+        assert!((2..=3).contains(&most.into_inner()));
+    }
+
+    #[test]
+    fn what_fails_says_why_in_one_line() {
+        assert_eq!(attempt(|| 7), Ok(7));
+        let failed = attempt(|| panic!("no {} here\nand a log", "relay"));
+        assert_eq!(failed, Err::<(), _>("no relay here".to_owned()));
+        let failed = attempt(|| panic!("no relay"));
+        assert_eq!(failed, Err::<(), _>("no relay".to_owned()));
+    }
+
+    #[test]
+    fn a_number_is_above_nothing() {
+        assert_eq!(number("--jobs", "6"), Ok(6));
+        for text in ["0", "-1", "six", ""] {
+            let why = number("--jobs", text).unwrap_err();
+            assert!(why.starts_with("--jobs is a number above 0"), "{why}");
+        }
+    }
+}
