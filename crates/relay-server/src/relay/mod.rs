@@ -353,16 +353,17 @@ impl Relay {
             purpose = Purpose::None;
         }
         let waits = self.is_worth_waiting(id, now);
-        if self.is_followed(id, now) {
-            self.actions.push_back(Action::Follow(job.clone()));
-        }
-        if purpose != Purpose::None {
-            self.enqueue(job.clone());
-        }
+        let waiting = (purpose != Purpose::None).then(|| job.clone());
+        let followed = self.is_followed(id, now).then(|| job.clone());
         match purpose {
             Purpose::Burn => self.hold(job, waits, now),
             _ if self.is_drawn_on_all(id, now) => self.hold(job, true, now),
             Purpose::Data | Purpose::None => self.forward(id, job.jpeg, Some(now), now),
+        }
+        // Behind the frame itself: a thread that is woken may well run in our place.
+        self.actions.extend(followed.map(Action::Follow));
+        if let Some(job) = waiting {
+            self.enqueue(job);
         }
         self.feed_model(now);
     }
