@@ -12,6 +12,7 @@ use protocol::ticket::{BadHost, Host};
 use crate::detect::{provider, yolo};
 use crate::relay::Overlay;
 use crate::reload::Adjustable;
+use crate::web::Origin;
 
 /// Frames in, frames and boxes out: forwards a camera's frames to its viewers, every Nth through YOLOv5
 #[derive(Debug, Clone, PartialEq, Parser)]
@@ -80,9 +81,12 @@ pub struct Args {
     /// What all plain viewers together are sent at most, in Mbit/s
     #[arg(long, value_name = "MBITS", default_value_t = 20.0, value_parser = megabits)]
     pub plain_egress: f64,
-    /// TCP address of the web door, or off
-    #[arg(long, value_name = "ADDR|off", default_value = "off")]
-    pub http: Http,
+    /// TCP address of the web door, or off; without this flag 127.0.0.1:8080, where that is free
+    #[arg(long, value_name = "ADDR|off")]
+    pub http: Option<Http>,
+    /// Origins (SCHEME://NAME) whose pages may read the web door, and names by which it is known behind a proxy; * is any
+    #[arg(long, value_name = "ORIGINS", value_delimiter = ',')]
+    pub http_origin: Vec<Origin>,
     /// What all programs have.
     #[command(flatten)]
     pub common: Common,
@@ -199,19 +203,14 @@ impl Args {
         self
     }
 
-    /// Refuses what is not built yet.
+    /// Refuses what does not go together.
     ///
     /// # Errors
     /// A sentence that says so.
     pub fn check(&self) -> Result<(), String> {
-        let unbuilt =
-            |what: &str, instead: &str| Err(format!("{what} is not built yet; {instead}"));
-        match () {
-            () if self.rotate && !self.private => {
-                Err("--rotate makes new tickets, so it needs --private".to_owned())
-            }
-            () if self.http.0.is_some() => unbuilt("the web door (--http)", "use --http off"),
-            () => Ok(()),
+        match self.rotate && !self.private {
+            true => Err("--rotate makes new tickets, so it needs --private".to_owned()),
+            false => Ok(()),
         }
     }
 }

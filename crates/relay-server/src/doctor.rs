@@ -23,6 +23,7 @@ use crate::access::SECRETS;
 use crate::args::{Args, ModelChoice};
 use crate::detect::{Detector, Model, runtime};
 use crate::door::port;
+use crate::web;
 
 /// What the sender sends unless told otherwise (frames a second).
 const RATE: f64 = 10.0;
@@ -37,7 +38,7 @@ pub fn run(args: &Args) -> ExitCode {
     let taken = port::reserve(args.listen).map(drop);
     let runs = taken.is_err() && is_relay(args.listen);
     report.add(&judge_port(args.listen, taken, runs));
-    report.extend(args.http.0.map(|web| {
+    report.extend(web::address(args.http).map(|web| {
         let taken = TcpListener::bind(web).map(drop);
         judge_web(web, taken, runs)
     }));

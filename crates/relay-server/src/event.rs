@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::feeds::Subscription;
 use crate::metrics::Metrics;
-use crate::relay::{Answer, Burn, ScreenId, Tracked};
+use crate::relay::{Answer, Burn, ScreenId, Seen, Tracked};
 
 /// Events that may wait for the loop.
 pub const EVENTS: usize = 256;
@@ -31,8 +31,12 @@ pub enum Event {
     SenderLeft(SocketAddr),
     /// Somebody wants to watch a camera, or the first that is live.
     Screen(ScreenId, Option<CameraName>, oneshot::Sender<Subscription>),
+    /// It wants the boxes in the picture.
+    Burning(ScreenId),
     /// It watches no more.
     ScreenLeft(ScreenId),
+    /// Somebody asks how things stand.
+    Look(oneshot::Sender<Look>),
     /// The model has answered.
     Answered(Vec<Answer>),
     /// A frame's own boxes have been found by those of earlier ones.
@@ -43,6 +47,15 @@ pub enum Event {
     Figures(oneshot::Sender<Box<Metrics>>),
     /// The model's thread is gone.
     ModelDied,
+}
+
+/// How things stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Look {
+    /// All cameras, in order of appearance.
+    pub cameras: Vec<Seen>,
+    /// Whether there was to be a model and it is gone.
+    pub model_died: bool,
 }
 
 /// A sender that wants to come in.

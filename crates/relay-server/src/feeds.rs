@@ -98,6 +98,11 @@ impl Feeds {
         if label.is_some() && feed.newest.receiver_count() + first == 0 {
             // Nobody watches, and nobody misses a frame that is copied for its label.
             feed.published += 1;
+            // Who comes next is not to take an older one for it.
+            feed.newest.send_replace(None);
+            if shown {
+                self.first.newest.send_replace(None);
+            }
             return;
         }
         let jpeg = label.map_or(jpeg.clone(), |label| label.write(&jpeg).into());
@@ -325,6 +330,29 @@ mod tests {
         let mut feeds = Feeds::default();
         feeds.publish(frame("yard", true, false, b"1"));
         assert_eq!(next(&mut feeds.subscribe(Some("yard"))).await, b"1");
+    }
+
+    #[tokio::test]
+    async fn who_comes_after_a_time_without_anybody_takes_no_old_frame_for_the_newest() {
+        let mut feeds = Feeds::default();
+        let watched = (feeds.subscribe(Some("cam1")), feeds.subscribe(None));
+        feeds.publish(frame("cam1", true, false, b"1"));
+        drop(watched);
+        // Without a label: it would be copied for nobody.
+        let label = protocol::label::Label {
+            stream: protocol::label::StreamId(1),
+            seq: 2,
+            captured_us: 2,
+            camera: "cam1".parse().unwrap(),
+        };
+        feeds.publish(Publish {
+            label: Some(label),
+            ..frame("cam1", true, false, b"2")
+        });
+        for camera in [Some("cam1"), None] {
+            let slot = feeds.subscribe(camera).frames.newest;
+            assert!(slot.borrow().is_none(), "{camera:?}");
+        }
     }
 
     #[test]

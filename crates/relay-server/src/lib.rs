@@ -5,6 +5,7 @@
 //!  UDP 8081  |  doors --> relay (PURE: decides) --> doors | <----> tracks thread: JPEG + earlier boxes -> its own boxes
 //!            +----------------------------|---------------+        overlay thread: JPEG + boxes -> JPEG
 //!                                         +--> feeds: each camera's newest frame --> a task a native viewer
+//!                                                                                +-> web: TCP 8080, on a thread of its own
 //! ```
 
 pub mod access;
@@ -21,6 +22,7 @@ pub mod reload;
 pub mod serve;
 pub mod sink;
 pub mod track;
+pub mod web;
 pub mod worker;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -78,8 +80,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let (tell, events) = mpsc::channel(EVENTS);
     let state = directories::state(args.state.as_deref());
     let access = Access::open(state.as_deref(), args.private, args.rotate)?;
+    let access = Arc::new(access);
     let port = Port::open(args.listen, Recognition::of(&access.identity), tell.clone())?;
     let port = Arc::new(port);
+    let web = web::bind(args.http)?;
+    let web = web.map(|port| web::open(port, access.clone(), &args.http_origin, tell.clone()));
+    let web = web.transpose()?;
     let sink = args.detections.as_deref().map(sink::open).transpose()?;
     let settings = reload::watch(args)?;
     let chosen = model(args)?;
@@ -108,15 +114,29 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         plain: plain::Door::new(port, tell),
         native: native.clone(),
         feeds: Feeds::default(),
+        web: web.as_ref().map(|web| web.traffic.clone()),
         model,
+        model_died: false,
         sink,
         places: places.map(places::keeper).transpose()?,
         figures: Figures::new(name(chosen.as_ref())),
     };
     let local = server.plain.port().local();
-    info!(addr = %local, model = %name(chosen.as_ref()), every = %args.every, "listening");
+    // Before anybody reads that it listens: whoever asks from then on is answered when the loop runs.
+    if let Some(web) = &web {
+        web.ready();
+    }
+    let http = web
+        .as_ref()
+        .map_or_else(|| "off".to_owned(), |web| web.local.to_string());
+    info!(addr = %local, %http, model = %name(chosen.as_ref()), every = %args.every, "listening");
     advise(args, server.plain.port());
-    tickets(args, native.access(), local);
+    tickets(
+        args,
+        native.access(),
+        local,
+        web.as_ref().map(|web| web.local),
+    );
     tokio::spawn(native.serve(quic.clone()));
     // As a task like the doors': what runs outside of all tasks is woken by a system call each time.
     let running = tokio::spawn(async move {
@@ -127,6 +147,9 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     // Peers that hear it look for another way at once, and do not wait for a timeout.
     quic.close(DONE, b"the relay stops");
     let _ = timeout(LAST_WORD, quic.wait_idle()).await;
+    if let Some(web) = web {
+        web.close(Instant::now() + LAST_WORD);
+    }
     let report = server.close(PATIENCE);
     if args.common.report {
         report::print(&report);
@@ -225,7 +248,7 @@ fn advise(args: &Args, port: &Port) {
 }
 
 /// Two lines ready to paste.
-fn tickets(args: &Args, access: &Access, local: SocketAddr) {
+fn tickets(args: &Args, access: &Access, local: SocketAddr, web: Option<SocketAddr>) {
     let host = match &args.advertise {
         Some(Advertise {
             host,
@@ -243,6 +266,12 @@ fn tickets(args: &Args, access: &Access, local: SocketAddr) {
     info!("private; the two tickets, to be kept like passwords:");
     info!("pi-sender --server '{send}'");
     info!("viewer --server '{view}'");
+    if let Some(web) = web {
+        info!(
+            "a browser on the machine of the web door: 'http://{web}/?token={}'",
+            view.token
+        );
+    }
     if args.advertise.is_none() {
         info!(
             "the host in them is this machine's own address; --advertise HOST names another, as a machine behind NAT needs"

@@ -20,12 +20,13 @@ use tracing::{debug, info, warn};
 
 use crate::door::native;
 use crate::door::plain::{self, Sent};
-use crate::event::{Event, Knock};
+use crate::event::{Event, Knock, Look};
 use crate::feeds::Feeds;
 use crate::metrics::distribution::{Distribution, FORWARDING, INFERENCE};
 use crate::metrics::tally::Tally;
 use crate::metrics::{self, Metrics};
 use crate::relay::{Action, Burn, Forward, Job, Note, Relay};
+use crate::web;
 use crate::worker::{Track, Worker};
 
 /// How often the summary line comes.
@@ -42,8 +43,12 @@ pub struct Server {
     pub native: Arc<native::Door>,
     /// What screens see.
     pub feeds: Feeds,
+    /// The figures of the web door, where there is one.
+    pub web: Option<Arc<web::Traffic>>,
     /// The model's thread, where there is a model.
     pub model: Option<Worker<Vec<Job>>>,
+    /// Whether it has died.
+    pub model_died: bool,
     /// The thread that follows objects from frame to frame.
     pub tracks: Worker<Track>,
     /// The drawing thread.
@@ -142,6 +147,10 @@ impl Server {
             .unwrap_or_else(PoisonError::into_inner);
         self.figures.forward.merge(&waited);
         drop(waited);
+        if let Some(web) = &self.web {
+            let waited = web.forward.lock().unwrap_or_else(PoisonError::into_inner);
+            self.figures.forward.merge(&waited);
+        }
         let counts = self.relay.counts();
         json!({
             "received": counts.received,
@@ -188,12 +197,14 @@ impl Server {
     }
 
     fn doors(&self) -> Vec<metrics::Door> {
-        let (plain, native) = self.relay.viewers();
+        let (plain, screens) = self.relay.viewers();
+        let web = self.web.as_deref().map(web::Traffic::door);
+        let native = screens - web.as_ref().map_or(0, |web| web.viewers.min(screens));
         let tally = &self.figures.tally;
         let flow = self.native.traffic.flow.figures();
         let waited = self.native.traffic.forward.lock();
         let waited = waited.unwrap_or_else(PoisonError::into_inner);
-        vec![
+        let mut doors = vec![
             metrics::Door {
                 name: "plain",
                 viewers: plain,
@@ -213,18 +224,22 @@ impl Server {
                 unsent: vec![("skipped", flow.skipped), ("expired", flow.expired)],
                 forwarding: Distribution::of(FORWARDING, &waited),
             },
-        ]
+        ];
+        doors.extend(web);
+        doors
     }
 
-    /// Frames that left for a viewer, at either door.
+    /// Frames that left for a viewer, at any door.
     fn forwarded(&self) -> u64 {
-        self.figures.forwarded + self.native.traffic.flow.figures().sent
+        let web = self.web.as_ref().map_or(0, |web| web.sent());
+        self.figures.forwarded + self.native.traffic.flow.figures().sent + web
     }
 
     /// Frames that a viewer's path or host did not take in time.
     fn not_forwarded(&self) -> u64 {
         let native = self.native.traffic.flow.figures();
-        self.figures.not_forwarded + native.skipped + native.expired
+        let web = self.web.as_ref().map_or(0, |web| web.skipped());
+        self.figures.not_forwarded + native.skipped + native.expired + web
     }
 
     fn event(&mut self, event: Event) {
@@ -244,7 +259,15 @@ impl Server {
                 let _ = reply.send(self.feeds.subscribe(camera));
                 self.relay.screen_joined(screen, camera.map(str::to_owned));
             }
+            Event::Burning(screen) => self.relay.screen_wants_burned(screen, true),
             Event::ScreenLeft(screen) => self.relay.screen_left(screen),
+            Event::Look(reply) => {
+                let (cameras, model_died) = (self.relay.seen(now), self.model_died);
+                let _ = reply.send(Look {
+                    cameras,
+                    model_died,
+                });
+            }
             Event::Answered(answers) => {
                 let found = answers.iter().filter_map(|answer| answer.found.as_ref());
                 found.for_each(|found| {
@@ -261,6 +284,7 @@ impl Server {
             }
             Event::ModelDied => {
                 self.model = None;
+                self.model_died = true;
                 self.relay.model_died(now);
             }
         }

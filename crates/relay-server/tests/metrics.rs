@@ -311,9 +311,11 @@ fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, SocketAddr) {
     let mut server = Server {
         relay: Relay::new(rules(), Instant::now()),
         plain: plain::Door::new(Arc::new(port), tell.clone()),
-        native: Arc::new(native_door::Door::new(access, tell.clone())),
+        native: Arc::new(native_door::Door::new(Arc::new(access), tell.clone())),
         feeds: Feeds::default(),
+        web: None,
         model: Some(model(tell.clone())),
+        model_died: false,
         tracks: worker::tracks(settings, tell.clone()).unwrap(),
         overlay: worker::overlay(tell.clone()).unwrap(),
         sink: None,

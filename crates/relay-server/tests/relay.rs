@@ -548,7 +548,8 @@ fn usage_errors_exit_with_2_and_say_what_is_wrong() {
         (&["--rotate"], "--private"),
         (&["--net-size", "640"], "WIDTHxHEIGHT"),
         (&["--no-such-flag"], "--no-such-flag"),
-        (&["--http", "127.0.0.1:8080"], "not built yet"),
+        (&["--http", "8080"], "ADDRESS:PORT or off"),
+        (&["--http-origin", "cam.example"], "https://cam.example"),
         (&["--provider", "gpu"], "cuda"),
     ] {
         let finished = relay(words).finish();

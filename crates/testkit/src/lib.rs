@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 pub mod boxes;
+#[cfg(unix)]
+pub mod browser;
 #[cfg(target_os = "linux")]
 pub mod cells;
 pub mod coco;

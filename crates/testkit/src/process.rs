@@ -297,6 +297,14 @@ pub fn binary(name: &str) -> PathBuf {
         .clone()
 }
 
+/// A program of this machine; `None` where it is not installed.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+}
+
 fn build(name: &str) -> PathBuf {
     let mut command = cargo();
     command

@@ -24,6 +24,7 @@ mod peer;
 mod programs;
 mod sender;
 mod viewer;
+mod web;
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -81,11 +82,12 @@ impl Run {
 
 type Part = (&'static str, fn(&mut Run));
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("forwarding", forwarding::measure),
     ("fanout", fanout::measure),
     ("native", native::measure),
     ("overlay", overlay::measure),
+    ("web", web::measure),
     ("detector", detector::measure),
     ("accuracy", accuracy::measure),
     ("sender", sender::measure),

@@ -12,6 +12,8 @@ pub(crate) struct Relay {
     running: Running,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Where its web door is.
+    pub(crate) http: Option<SocketAddr>,
     /// Its processor time.
     pub(crate) account: Account,
     /// From start to `listening`.
@@ -21,8 +23,17 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
+    /// Starts one without a model and with a web door.
+    pub(crate) fn with_web() -> Self {
+        Self::open(None, "127.0.0.1:0", &[])
+    }
+
     /// Starts a relay with a model's file, or none, and waits until it listens.
     pub(crate) fn start(model: Option<&Path>, words: &[&str]) -> Self {
+        Self::open(model, "off", words)
+    }
+
+    fn open(model: Option<&Path>, http: &str, words: &[&str]) -> Self {
         let state = tempfile::tempdir().unwrap();
         let program = Program::new(binary("relay-server"))
             .args([
@@ -34,7 +45,7 @@ impl Relay {
                 "--plain-viewers",
                 "200",
                 "--http",
-                "off",
+                http,
             ])
             .args([
                 Path::new("--state"),
@@ -46,10 +57,14 @@ impl Relay {
         let start = std::time::Instant::now();
         let running = program.start();
         let address = running.listening();
+        let line = running.wait_for_line("listening", Duration::from_secs(1));
+        let mut words = line.split_whitespace();
+        let http = words.find_map(|word| word.strip_prefix("http=")?.parse().ok());
         Self {
             ready_in: start.elapsed(),
             account: Account::of_program(running.id()),
             address,
+            http,
             running,
             _state: state,
         }

@@ -1,4 +1,4 @@
-//! Who may knock at the native door: so many connections in all and from one host, and for a while nobody who guesses
+//! Who may knock at a door: so many connections in all and from one host, and for a while nobody who guesses
 //! tokens. Pure.
 
 use std::collections::HashMap;
@@ -17,31 +17,61 @@ const PENALTY: Duration = Duration::from_secs(10);
 const REMEMBERED: usize = 1024;
 
 /// Counts connections and wrong tokens.
-#[derive(Debug, Default)]
-pub(super) struct Guard {
+#[derive(Debug)]
+pub(crate) struct Guard {
+    in_all: usize,
+    from_one: usize,
     inside: usize,
     hosts: HashMap<IpAddr, usize>,
     guesses: HashMap<IpAddr, (u32, Instant)>,
 }
 
+/// The native door's.
+impl Default for Guard {
+    fn default() -> Self {
+        Self::new(IN_ALL, FROM_ONE)
+    }
+}
+
 impl Guard {
+    /// Lets in so many connections in all, and so many from one host.
+    pub(crate) fn new(in_all: usize, from_one: usize) -> Self {
+        Self {
+            in_all,
+            from_one,
+            inside: 0,
+            hosts: HashMap::new(),
+            guesses: HashMap::new(),
+        }
+    }
+
     /// Lets a connection in, if there is room.
-    pub(super) fn enter(&mut self, from: IpAddr, now: Instant) -> bool {
+    pub(crate) fn enter(&mut self, from: IpAddr, now: Instant) -> bool {
         let host = host(from);
-        let barred = self.guesses.get(&host).is_some_and(|(count, last)| {
-            *count >= GUESSES && now.saturating_duration_since(*last) < PENALTY
-        });
         let here = self.hosts.get(&host).copied().unwrap_or(0);
-        if barred || self.inside >= IN_ALL || here >= FROM_ONE {
+        if self.is_barred(from, now) || here >= self.from_one || !self.enter_uncounted() {
             return false;
         }
-        self.inside += 1;
         self.hosts.insert(host, here + 1);
         true
     }
 
+    /// Lets a connection in, if there is room in all, wherever it comes from.
+    pub(crate) fn enter_uncounted(&mut self) -> bool {
+        let room = self.inside < self.in_all;
+        self.inside += usize::from(room);
+        room
+    }
+
+    /// Whether a host has guessed too often.
+    pub(crate) fn is_barred(&self, from: IpAddr, now: Instant) -> bool {
+        self.guesses.get(&host(from)).is_some_and(|(count, last)| {
+            *count >= GUESSES && now.saturating_duration_since(*last) < PENALTY
+        })
+    }
+
     /// A connection that was let in has ended.
-    pub(super) fn leave(&mut self, from: IpAddr) {
+    pub(crate) fn leave(&mut self, from: IpAddr) {
         let host = host(from);
         self.inside = self.inside.saturating_sub(1);
         let left = self
@@ -58,7 +88,7 @@ impl Guard {
     }
 
     /// A host had a wrong token.
-    pub(super) fn guessed(&mut self, from: IpAddr, now: Instant) {
+    pub(crate) fn guessed(&mut self, from: IpAddr, now: Instant) {
         let forgiven = |last: Instant| now.saturating_duration_since(last) >= PENALTY;
         self.guesses.retain(|_, (_, last)| !forgiven(*last));
         if self.guesses.len() >= REMEMBERED {

@@ -32,7 +32,7 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 /// What all connections share.
 #[derive(Debug)]
 pub struct Door {
-    access: Access,
+    access: Arc<Access>,
     guard: Mutex<Guard>,
     events: mpsc::Sender<Event>,
     screens: AtomicU64,
@@ -42,7 +42,7 @@ pub struct Door {
 
 impl Door {
     /// A door with nobody in it.
-    pub fn new(access: Access, events: mpsc::Sender<Event>) -> Self {
+    pub fn new(access: Arc<Access>, events: mpsc::Sender<Event>) -> Self {
         Self {
             access,
             guard: Mutex::default(),

@@ -70,6 +70,8 @@ pub(super) struct Camera {
     last: Instant,
     /// Smoothed time between frames.
     interval: Option<Duration>,
+    /// Width and height of its frames.
+    pub(super) size: (u16, u16),
     order: Order,
     stranger_noted: bool,
     pub(super) sight: Sight,
@@ -188,6 +190,7 @@ impl Camera {
             named,
             last: now,
             interval: None,
+            size: (0, 0),
             order: Order::default(),
             stranger_noted: false,
             sight: Sight::default(),
@@ -206,6 +209,17 @@ impl Camera {
     /// When it will not be live any more, unless another frame comes.
     pub(super) fn ends(&self) -> Instant {
         self.last + LIVE
+    }
+
+    /// Since its last frame.
+    pub(super) fn silent(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.last)
+    }
+
+    /// Frames a second, once there are two.
+    pub(super) fn fps(&self) -> Option<f64> {
+        let interval = self.interval.map(|interval| interval.as_secs_f64());
+        interval.filter(|seconds| *seconds > 0.0).map(f64::recip)
     }
 
     /// Whether its frames come from here.

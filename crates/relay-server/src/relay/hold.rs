@@ -129,7 +129,7 @@ impl Relay {
         self.actions.push_back(Action::Burn(burn));
     }
 
-    fn publish_burned(&mut self, job: &Job, jpeg: Bytes, now: Instant) {
+    pub(super) fn publish_burned(&mut self, job: &Job, jpeg: Bytes, now: Instant) {
         let publish = self.publication(job.camera, jpeg, &job.arrival, false, now);
         self.actions.push_back(Action::PublishBurned(publish));
     }

@@ -19,6 +19,7 @@ mod camera;
 mod egress;
 mod follow;
 mod hold;
+mod look;
 mod model;
 mod native;
 mod screens;
@@ -40,6 +41,7 @@ pub use self::action::{
 use self::camera::{Admission, Cameras, Door, Source};
 pub use self::camera::{Arrival, CameraId};
 use self::egress::Egress;
+pub use self::look::Seen;
 use self::model::{Model, Purpose};
 pub use self::screens::ScreenId;
 use self::screens::Screens;
@@ -249,7 +251,9 @@ impl Relay {
         let Some((id, admission)) = self.admit(source, name, seq, now) else {
             return;
         };
-        let count = self.cameras.get(id).accepted;
+        let camera = self.cameras.get_mut(id);
+        camera.size = (frame.header.width, frame.header.height);
+        let count = camera.accepted;
         let arrival = Arrival::of(frame, count, wall_us);
         let late = admission == Admission::Late;
         let publish = self.publication(id, jpeg.clone(), &arrival, late, now);
@@ -354,14 +358,19 @@ impl Relay {
         }
         let waits = self.is_worth_waiting(id, now);
         let waiting = (purpose != Purpose::None).then(|| job.clone());
-        let followed = self.is_followed(id, now).then(|| job.clone());
+        let seen = job.clone();
         match purpose {
             Purpose::Burn => self.hold(job, waits, now),
             _ if self.is_drawn_on_all(id, now) => self.hold(job, true, now),
             Purpose::Data | Purpose::None => self.forward(id, job.jpeg, Some(now), now),
         }
         // Behind the frame itself: a thread that is woken may well run in our place.
-        self.actions.extend(followed.map(Action::Follow));
+        if self.is_followed(id, now) {
+            self.actions.push_back(Action::Follow(seen));
+        } else if self.are_burned_wanted(id, now) {
+            // Nobody will find boxes for it; a frame is shown without rather than not at all.
+            self.publish_burned(&seen, seen.jpeg.clone(), now);
+        }
         if let Some(job) = waiting {
             self.enqueue(job);
         }

@@ -272,6 +272,23 @@ fn a_screen_that_wants_boxes_in_the_picture_has_them_on_every_frame_and_holds_no
 }
 
 #[test]
+fn without_a_model_a_screen_that_wants_boxes_in_the_picture_has_each_frame_as_it_came() {
+    let mut scene = burning(Overlay::EveryNth);
+    scene.datagram(address(1, 1000), plain(1));
+    scene.relay.model_died(scene.now);
+    for n in 2..=3 {
+        scene.pass(100 * MS);
+        scene.datagram(address(1, 1000), plain(n));
+    }
+    let burned: Vec<_> = scene
+        .burned
+        .iter()
+        .map(|frame| frame.jpeg.clone())
+        .collect();
+    assert_eq!(burned, [plain(2), plain(3)]);
+}
+
+#[test]
 fn with_hold_one_drawing_is_for_plain_viewers_and_screens_alike() {
     let mut scene = burning(Overlay::Hold);
     scene.datagram(address(1, 1000), plain(1));

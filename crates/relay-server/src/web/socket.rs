@@ -1,0 +1,174 @@
+//! Frames and boxes over one WebSocket, for the page: the newest frame whenever the last one has been shown, so a slow
+//! phone misses frames and never lags.
+//!
+//! ```text
+//!  browser                                   relay
+//!                                        <-- binary: a labelled JPEG
+//!      an empty binary message           -->         it is shown, the next one please
+//!                                        <-- text: a detections message; {"camera":{..}}, {"cameras":[..]} as at the
+//!      {"ping":{"t1":..}}                -->       native door
+//!                                        <-- {"pong":{"t1":..,"t2":..,"t3":..}}
+//! ```
+//!
+//! A frame needs no header of its own: number, time and camera are in its label, at a fixed place behind SOI.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::native::client::wall_us;
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use bytes::Bytes;
+use protocol::native::{self as words, Camera, Ping, Pong, Said, Told};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::listen::Place;
+use super::show::{Seat, Shown, Slot, next};
+
+/// What a browser has to say fits in this many bytes.
+const SAID: usize = 512;
+/// Bytes read at once, of each socket.
+const READ: usize = 1024;
+/// How soon a browser that says nothing is asked whether it is there ..
+const ASK: Duration = Duration::from_secs(15);
+/// .. and how often before it is gone.
+const ASKED: u32 = 2;
+
+/// Answers the upgrade, and serves the socket until it ends.
+pub(super) fn upgrade(upgrade: WebSocketUpgrade, seat: Seat, place: Arc<Place>) -> Response {
+    upgrade
+        .max_message_size(SAID)
+        .max_frame_size(SAID)
+        .read_buffer_size(READ)
+        .write_buffer_size(0)
+        .on_upgrade(async |socket| {
+            let _place = place;
+            Viewer::new(socket, seat).run().await;
+        })
+}
+
+struct Viewer {
+    socket: WebSocket,
+    frames: Slot,
+    messages: broadcast::Receiver<Bytes>,
+    camera: watch::Receiver<Camera>,
+    live: watch::Receiver<Vec<String>>,
+    /// Whether the last frame has not been shown yet.
+    busy: bool,
+    last: Option<u64>,
+    asked: u32,
+    seat: Seat,
+}
+
+/// What comes next.
+enum Next {
+    Frame(Arc<Shown>),
+    Message(Bytes),
+    Told(Told),
+    Said(Message),
+    Silence,
+}
+
+impl Viewer {
+    fn new(socket: WebSocket, seat: Seat) -> Self {
+        let mut live = seat.live();
+        live.mark_changed();
+        let mut camera = seat.camera();
+        camera.mark_changed();
+        Self {
+            socket,
+            frames: seat.frames(),
+            messages: seat.messages(),
+            camera,
+            live,
+            busy: false,
+            last: None,
+            asked: 0,
+            seat,
+        }
+    }
+
+    /// Until either side has enough; `None` is how it ends.
+    async fn run(mut self) -> Option<()> {
+        let mut patience = Box::pin(sleep_until(Instant::now() + ASK));
+        loop {
+            match self.next(&mut patience).await? {
+                Next::Frame(shown) => self.show(&shown).await?,
+                Next::Message(line) => self.say(line).await?,
+                Next::Told(told) => self.say(words::write(&told).into()).await?,
+                Next::Said(message) => {
+                    self.asked = 0;
+                    self.hear(message).await?;
+                }
+                Next::Silence => {
+                    self.asked += 1;
+                    patience.as_mut().reset(Instant::now() + ASK);
+                    if self.asked > ASKED {
+                        return None;
+                    }
+                    self.socket.send(Message::Ping(Bytes::new())).await.ok()?;
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self, patience: &mut Pin<Box<Sleep>>) -> Option<Next> {
+        loop {
+            return Some(tokio::select! {
+                said = self.socket.recv() => Next::Said(said?.ok()?),
+                frame = next(&mut self.frames), if !self.busy => Next::Frame(frame?),
+                message = self.messages.recv() => match message {
+                    Ok(line) => Next::Message(line),
+                    Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => return None,
+                },
+                changed = self.camera.changed() => {
+                    changed.ok()?;
+                    Next::Told(Told::Camera(self.camera.borrow_and_update().clone()))
+                }
+                changed = self.live.changed() => {
+                    changed.ok()?;
+                    Next::Told(Told::Cameras(self.live.borrow_and_update().clone()))
+                }
+                () = patience.as_mut() => Next::Silence,
+            });
+        }
+    }
+
+    async fn show(&mut self, shown: &Shown) -> Option<()> {
+        self.seat.traffic().leaves(shown, self.last);
+        self.last = Some(shown.number);
+        self.busy = true;
+        let message = Message::Binary(shown.jpeg.clone());
+        self.socket.send(message).await.ok()
+    }
+
+    /// A line of JSON, its end left out.
+    async fn say(&mut self, line: Bytes) -> Option<()> {
+        let text = Utf8Bytes::try_from(line.slice(..line.len().saturating_sub(1))).ok()?;
+        self.socket.send(Message::Text(text)).await.ok()
+    }
+
+    async fn hear(&mut self, message: Message) -> Option<()> {
+        match message {
+            Message::Binary(_) => self.busy = false,
+            Message::Text(text) => {
+                if let Some(Said::Ping(Ping { t1 })) = words::read(text.as_bytes()) {
+                    let now = wall_us();
+                    let pong = Told::Pong(Pong {
+                        t1,
+                        t2: now,
+                        t3: now,
+                    });
+                    self.say(words::write(&pong).into()).await?;
+                }
+            }
+            Message::Ping(_) | Message::Pong(_) => {}
+            Message::Close(_) => return None,
+        }
+        Some(())
+    }
+}
