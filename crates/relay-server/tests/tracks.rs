@@ -9,6 +9,7 @@ use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,10 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// The relay with the demo model; `None`, said as a skip, where ONNX Runtime is not here.
 fn relay(words: &[&str]) -> Option<(Running, SocketAddr)> {
-    if relay_server::detect::runtime::load(None).is_err() {
+    // A process loads it once; the tests share one.
+    static HERE: LazyLock<bool> =
+        LazyLock::new(|| relay_server::detect::runtime::load(None).is_ok());
+    if !*HERE {
         testkit::skip("ONNX Runtime is not here (scripts/setup)");
         return None;
     }
