@@ -4,9 +4,8 @@
 //! hello, gate, deadlines, clocks and the loop. The viewers read in a thread of this process.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use ::native::client::{self, Client, Session};
 use ::native::endpoint;
 use ::native::identity::Identity;
 use bytes::Bytes;
+use protocol::label::Label;
 use protocol::native::{Hello, Role};
 use quinn::{Connection, Runtime as _, TokioRuntime};
 use testkit::cpu::Account;
@@ -105,6 +105,25 @@ impl Audience {
             .enable_all()
             .build();
         Self(runtime.unwrap())
+    }
+
+    /// Joins as one viewer, and keeps how many microseconds each frame took from its camera to here.
+    pub(crate) fn time(&self, at: SocketAddr) -> Arc<Mutex<Vec<f64>>> {
+        let delays = Arc::<Mutex<Vec<f64>>>::default();
+        let kept = Arc::clone(&delays);
+        let session = self.0.block_on(view(at));
+        self.0.spawn(async move {
+            while let Ok(mut stream) = session.connection.accept_uni().await {
+                let Ok(frame) = stream.read_to_end(100_000).await else {
+                    continue;
+                };
+                if let Ok(Some(label)) = Label::read(&frame) {
+                    let delay = client::wall_us() as f64 - label.captured_us as f64;
+                    kept.lock().unwrap().push(delay);
+                }
+            }
+        });
+        delays
     }
 
     /// A viewer of ours with `hello`, else a bare connection; counts the frames that it has `seen`.

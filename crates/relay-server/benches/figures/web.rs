@@ -7,15 +7,16 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use testkit::cpu::Account;
 use testkit::figures::{Goal, Unit};
 
+use crate::native::Audience;
 use crate::programs::Relay;
 use crate::viewer::{Camera, Seen, Viewer};
-use crate::{Run, media, median, percentile, us};
+use crate::{Run, media, percentile, us};
 
 const FRAME: usize = 20_000;
 /// Between two frames of a side, at 10 fps: half of it for the other side.
@@ -292,7 +293,7 @@ fn blocked(run: &mut Run) {
     }
 }
 
-/// Whether 50 web viewers change what a plain viewer sees.
+/// Whether 50 web viewers change when a plain and a native viewer get their frames.
 fn other_doors(run: &mut Run) {
     let sides = [Relay::with_web(), Relay::with_web()];
     let mut cameras = [0, 1].map(|side: usize| {
@@ -301,38 +302,60 @@ fn other_doors(run: &mut Run) {
         camera
     });
     thread::sleep(INTERVAL);
-    let stop = Arc::new(AtomicBool::new(false));
-    let http = sides[1].http.unwrap();
-    let mut room: Vec<_> = (0..50).map(|_| Watcher::join(http, Kind::Mjpeg)).collect();
-    let stopped = Arc::clone(&stop);
-    let reader = thread::spawn(move || {
-        while !stopped.load(Ordering::Relaxed) {
-            room.iter_mut().for_each(|watcher| {
-                watcher.drain();
-            });
-            thread::sleep(Duration::from_millis(20));
-        }
-    });
+    let room = Room::of(sides[1].http.unwrap(), 50);
+    let audience = Audience::start();
+    let natives = [0, 1].map(|side: usize| audience.time(sides[side].address));
     let viewers = [0, 1].map(|side: usize| Viewer::join(sides[side].address));
-    let mut delays = [Vec::new(), Vec::new()];
+    let mut plain = [Vec::new(), Vec::new()];
     for _ in 0..if run.quick { 2 } else { 6 } {
         for side in [0, 1] {
             let (_, seen) = cameras[side].stream(&viewers[side], 30, run.seconds(4, 2));
-            delays[side].extend(seen.iter().skip(10).map(|seen: &Seen| seen.delay_us));
+            plain[side].extend(seen.iter().skip(10).map(|seen: &Seen| seen.delay_us));
         }
     }
-    stop.store(true, Ordering::Relaxed);
-    reader.join().unwrap();
-    let [alone, beside] = [0, 1].map(|side: usize| median(delays[side].iter().copied()));
-    let name = "delay of a plain viewer's frame beside 50 web viewers, p50";
-    run.add(
-        name,
-        Unit::Us,
-        beside,
-        ("without them", alone),
-        Goal::Times(1.1),
-    );
-    let [alone, beside] = [0, 1].map(|side: usize| percentile(delays[side].iter().copied(), 0.95));
-    let name = "delay of a plain viewer's frame beside 50 web viewers, p95";
-    run.add(name, Unit::Us, beside, ("without them", alone), Goal::None);
+    drop(room);
+    let native = natives.map(|delays| delays.lock().unwrap().clone());
+    for (door, delays) in [("plain", plain), ("native", native)] {
+        for (name, share, goal) in [("p50", 0.5, Goal::Times(1.1)), ("p95", 0.95, Goal::None)] {
+            let [alone, beside] =
+                [0, 1].map(|side: usize| percentile(delays[side].iter().copied(), share));
+            let name = format!("delay of a {door} viewer's frame beside 50 web viewers, {name}");
+            run.add(&name, Unit::Us, beside, ("without them", alone), goal);
+        }
+    }
+}
+
+/// Web viewers that read in a thread of their own until they are dropped.
+struct Room {
+    stop: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Room {
+    fn of(http: SocketAddr, viewers: usize) -> Self {
+        let mut room: Vec<_> = (0..viewers)
+            .map(|_| Watcher::join(http, Kind::Mjpeg))
+            .collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let reader = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                for watcher in &mut room {
+                    watcher.drain();
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        Self {
+            stop,
+            reader: Some(reader),
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.reader.take().map(JoinHandle::join);
+    }
 }

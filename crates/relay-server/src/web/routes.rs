@@ -16,12 +16,11 @@ use protocol::label::CameraName;
 use protocol::native::Refusal;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 use super::gate::{Asker, Refused};
 use super::listen::Place;
-use super::show::{Seat, next};
+use super::show::{Seat, line, next};
 use super::{Door, Unknown, mjpeg, socket};
 use crate::event::{Event, Look};
 use crate::metrics;
@@ -290,13 +289,7 @@ async fn detections(State(door): State<Arc<Door>>, Path(name): Path<String>) -> 
     };
     let messages = seat.messages();
     let events = stream::unfold((seat, messages), async |(seat, mut messages)| {
-        let line = loop {
-            match messages.recv().await {
-                Ok(line) => break line,
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return None,
-            }
-        };
+        let line = line(&mut messages).await?;
         let event = sse::Event::default().data(String::from_utf8_lossy(line.trim_ascii_end()));
         Some((Ok::<_, std::convert::Infallible>(event), (seat, messages)))
     });

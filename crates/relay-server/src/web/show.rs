@@ -1,6 +1,12 @@
 //! What is shown at the web door: for each camera that somebody watches one look-out, which takes its frames and messages
 //! from the loop's feed and holds them out to all who watch here.
 //!
+//! ```text
+//!   the loop's thread: feed --> carry --+   after all that the frame wakes there
+//!                                       |   one wake-up
+//!   the door's thread:                  +--> hand_out --> all who watch
+//! ```
+//!
 //! A slot of one for each kind of frame, so whoever is slow finds the newest there and never a queue.
 
 use std::collections::HashMap;
@@ -15,7 +21,7 @@ use protocol::native::Camera;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, yield_now};
 
 use super::{Traffic, mjpeg};
 use crate::event::Event;
@@ -69,6 +75,8 @@ pub(super) struct Shows {
     traffic: Arc<Traffic>,
     screens: AtomicU64,
     shows: Mutex<HashMap<Option<CameraName>, Weak<Show>>>,
+    /// Where the loop runs.
+    there: Handle,
 }
 
 /// One look-out; it ends with the last who watches.
@@ -77,16 +85,23 @@ pub(super) struct Show {
     stage: Arc<Stage>,
     camera: watch::Receiver<Camera>,
     live: watch::Receiver<Vec<String>>,
-    task: AbortHandle,
+    tasks: [AbortHandle; 2],
 }
 
-/// Where it holds out what it has.
+/// Where frames and messages lie for who takes them next.
 #[derive(Debug)]
 struct Stage {
     newest: watch::Sender<Option<Arc<Shown>>>,
     /// With boxes burned in; filled while somebody watches it.
     burned: watch::Sender<Option<Arc<Shown>>>,
     messages: broadcast::Sender<Bytes>,
+}
+
+/// One of these.
+enum Piece {
+    Newest(Arc<Shown>),
+    Burned(Arc<Shown>),
+    Message(Bytes),
 }
 
 /// A place before a look-out.
@@ -97,12 +112,14 @@ pub(super) struct Seat {
 }
 
 impl Shows {
+    /// To be called where the loop runs.
     pub(super) fn new(events: mpsc::Sender<Event>, traffic: Arc<Traffic>) -> Self {
         Self {
             events,
             traffic,
             screens: AtomicU64::new(SCREENS),
             shows: Mutex::default(),
+            there: Handle::current(),
         }
     }
 
@@ -124,70 +141,122 @@ impl Shows {
             return show;
         }
         shows.retain(|_, show| show.strong_count() > 0);
-        let show = Arc::new(Show::start(subscription));
+        let show = Arc::new(Show::start(subscription, &self.there));
         shows.insert(camera, Arc::downgrade(&show));
         show
     }
 }
 
 impl Show {
-    fn start(subscription: Subscription) -> Self {
-        let stage = Arc::new(Stage {
-            newest: watch::Sender::default(),
-            burned: watch::Sender::default(),
-            messages: broadcast::Sender::new(MESSAGES),
-        });
-        let (camera, live) = (subscription.camera.clone(), subscription.live.clone());
-        let pass = tokio::spawn(pass_on(stage.clone(), subscription));
+    fn start(feed: Subscription, there: &Handle) -> Self {
+        let (camera, live) = (feed.camera.clone(), feed.live.clone());
+        let (between, stage) = (Stage::new(), Arc::new(Stage::new()));
+        let hand_out = tokio::spawn(hand_out(Audience::of(&between), stage.clone()));
+        let carry = there.spawn(carry(feed, between));
         Self {
             stage,
             camera,
             live,
-            task: pass.abort_handle(),
+            tasks: [carry.abort_handle(), hand_out.abort_handle()],
         }
     }
 }
 
 impl Drop for Show {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
-/// From the loop's feed to the stage.
-async fn pass_on(stage: Arc<Stage>, subscription: Subscription) {
-    let Subscription {
-        mut frames,
-        mut messages,
-        mut burned,
-        ..
-    } = subscription;
+impl Stage {
+    fn new() -> Self {
+        Self {
+            newest: watch::Sender::default(),
+            burned: watch::Sender::default(),
+            messages: broadcast::Sender::new(MESSAGES),
+        }
+    }
+
+    fn put(&self, piece: Piece) {
+        match piece {
+            Piece::Newest(shown) => drop(self.newest.send_replace(Some(shown))),
+            Piece::Burned(shown) => drop(self.burned.send_replace(Some(shown))),
+            // Nobody reads them: nobody misses them.
+            Piece::Message(line) => drop(self.messages.send(line)),
+        }
+    }
+}
+
+/// From the loop's feed to the door's thread.
+async fn carry(mut feed: Subscription, stage: Stage) {
     let mut last = 0;
+    while let Some(piece) = of_feed(&mut feed, &mut last).await {
+        // To wake another thread is a system call, and it may run in our place. So what the same frame wakes here goes
+        // first: the native door's tasks.
+        yield_now().await;
+        stage.put(piece);
+    }
+}
+
+/// What comes next; a frame that was overtaken is of no use to who sees the newest only. `None` where the relay ends.
+async fn of_feed(feed: &mut Subscription, last: &mut u64) -> Option<Piece> {
     loop {
         tokio::select! {
-            frame = frames.next() => match frame {
-                // One that was overtaken is of no use to who sees the newest only.
-                Some(frame) if frame.number <= last => {}
-                Some(frame) => {
-                    last = frame.number;
-                    stage.newest.send_replace(Some(Arc::new(Shown::of(frame))));
+            frame = feed.frames.next() => {
+                let frame = frame?;
+                if frame.number > *last {
+                    *last = frame.number;
+                    return Some(Piece::Newest(Arc::new(Shown::of(frame))));
                 }
-                None => return,
-            },
-            changed = burned.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                let frame = burned.borrow_and_update().clone();
-                let shown = frame.map(|frame| Arc::new(Shown::of(frame)));
-                stage.burned.send_replace(shown);
             }
-            message = messages.recv() => match message {
-                // Nobody reads them: nobody misses them.
-                Ok(line) => drop(stage.messages.send(line)),
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
-            },
+            changed = feed.burned.changed() => {
+                changed.ok()?;
+                if let Some(frame) = feed.burned.borrow_and_update().clone() {
+                    return Some(Piece::Burned(Arc::new(Shown::of(frame))));
+                }
+            }
+            line = line(&mut feed.messages) => return line.map(Piece::Message),
+        }
+    }
+}
+
+/// Takes from a stage.
+struct Audience {
+    newest: Slot,
+    burned: Slot,
+    messages: broadcast::Receiver<Bytes>,
+}
+
+impl Audience {
+    fn of(stage: &Stage) -> Self {
+        Self {
+            newest: stage.newest.subscribe(),
+            burned: stage.burned.subscribe(),
+            messages: stage.messages.subscribe(),
+        }
+    }
+}
+
+/// To all who watch: their wake-ups cost least on the thread that they are on.
+async fn hand_out(mut from: Audience, stage: Arc<Stage>) {
+    loop {
+        let piece = tokio::select! {
+            shown = next(&mut from.newest) => shown.map(Piece::Newest),
+            shown = next(&mut from.burned) => shown.map(Piece::Burned),
+            line = line(&mut from.messages) => line.map(Piece::Message),
+        };
+        let Some(piece) = piece else { return };
+        stage.put(piece);
+    }
+}
+
+/// The next message; who is slow misses the oldest. `None` where the relay ends. May be cancelled.
+pub(super) async fn line(messages: &mut broadcast::Receiver<Bytes>) -> Option<Bytes> {
+    loop {
+        match messages.recv().await {
+            Ok(line) => return Some(line),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
         }
     }
 }
@@ -315,7 +384,7 @@ mod tests {
             publish.send(frame(jpeg, late)).await.unwrap();
             // Each gets its turn, so that it is no other's place that it loses.
             for _ in 0..10 {
-                tokio::task::yield_now().await;
+                yield_now().await;
             }
             if !late {
                 assert_eq!(next(&mut slot).await.unwrap().jpeg, jpeg.as_slice());
@@ -334,12 +403,12 @@ mod tests {
         let shown = next(&mut first.frames()).await.unwrap();
         let same = next(&mut second.frames()).await.unwrap();
         assert!(Arc::ptr_eq(&shown, &same), "and so its part of MJPEG");
-        let task = first.show.task.clone();
+        let task = first.show.tasks[1].clone();
         drop(first);
         assert!(!task.is_finished());
         drop(second);
         while !task.is_finished() {
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
         assert_eq!(shows.traffic.viewers(), 0);
     }

@@ -21,12 +21,11 @@ use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::Bytes;
 use protocol::native::{self as words, Camera, Ping, Pong, Said, Told};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::listen::Place;
-use super::show::{Seat, Shown, Slot, next};
+use super::show::{Seat, Shown, Slot, line, next};
 
 /// What a browser has to say fits in this many bytes.
 const SAID: usize = 512;
@@ -116,26 +115,20 @@ impl Viewer {
     }
 
     async fn next(&mut self, patience: &mut Pin<Box<Sleep>>) -> Option<Next> {
-        loop {
-            return Some(tokio::select! {
-                said = self.socket.recv() => Next::Said(said?.ok()?),
-                frame = next(&mut self.frames), if !self.busy => Next::Frame(frame?),
-                message = self.messages.recv() => match message {
-                    Ok(line) => Next::Message(line),
-                    Err(RecvError::Lagged(_)) => continue,
-                    Err(RecvError::Closed) => return None,
-                },
-                changed = self.camera.changed() => {
-                    changed.ok()?;
-                    Next::Told(Told::Camera(self.camera.borrow_and_update().clone()))
-                }
-                changed = self.live.changed() => {
-                    changed.ok()?;
-                    Next::Told(Told::Cameras(self.live.borrow_and_update().clone()))
-                }
-                () = patience.as_mut() => Next::Silence,
-            });
-        }
+        Some(tokio::select! {
+            said = self.socket.recv() => Next::Said(said?.ok()?),
+            frame = next(&mut self.frames), if !self.busy => Next::Frame(frame?),
+            line = line(&mut self.messages) => Next::Message(line?),
+            changed = self.camera.changed() => {
+                changed.ok()?;
+                Next::Told(Told::Camera(self.camera.borrow_and_update().clone()))
+            }
+            changed = self.live.changed() => {
+                changed.ok()?;
+                Next::Told(Told::Cameras(self.live.borrow_and_update().clone()))
+            }
+            () = patience.as_mut() => Next::Silence,
+        })
     }
 
     async fn show(&mut self, shown: &Shown) -> Option<()> {
