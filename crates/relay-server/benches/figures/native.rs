@@ -113,14 +113,18 @@ impl Audience {
         let kept = Arc::clone(&delays);
         let session = self.0.block_on(view(at));
         self.0.spawn(async move {
-            while let Ok(mut stream) = session.connection.accept_uni().await {
-                let Ok(frame) = stream.read_to_end(100_000).await else {
-                    continue;
-                };
-                if let Ok(Some(label)) = Label::read(&frame) {
-                    let delay = client::wall_us() as f64 - label.captured_us as f64;
-                    kept.lock().unwrap().push(delay);
-                }
+            let connection = session.connection.clone();
+            let _open = session;
+            while let Ok(mut stream) = connection.accept_uni().await {
+                let kept = Arc::clone(&kept);
+                // A task a stream: that of the messages has no end.
+                tokio::spawn(async move {
+                    let frame = stream.read_to_end(100_000).await.unwrap_or_default();
+                    if let Ok(Some(label)) = Label::read(&frame) {
+                        let delay = client::wall_us() as f64 - label.captured_us as f64;
+                        kept.lock().unwrap().push(delay);
+                    }
+                });
             }
         });
         delays
