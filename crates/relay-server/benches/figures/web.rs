@@ -1,5 +1,6 @@
-//! What a frame costs the relay for each viewer at the web door, against a thread that writes it to each connection; what
-//! a blocked viewer does to the others; and what web viewers do to the other doors.
+//! What a frame costs the relay for each viewer at the web door, against a thread that writes it to each connection, and
+//! reads what a socket's viewer answers; what a blocked viewer does to the others; and what web viewers do to the other
+//! doors.
 //!
 //! Both sides get the same frames in turn, and everything is read while they sleep, so the scheduler's books are exact.
 
@@ -49,10 +50,18 @@ impl Kind {
             Self::Socket => "WebSocket",
         }
     }
+
+    /// What the least is that a frame takes.
+    fn floor(self) -> &'static str {
+        match self {
+            Self::Mjpeg => "recv + write, TCP",
+            Self::Socket => "recv + read + write, TCP",
+        }
+    }
 }
 
 fn costs(run: &mut Run, kind: Kind) {
-    let (relay, floor) = (Relay::with_web(), Bare::start());
+    let (relay, floor) = (Relay::with_web(), Bare::start(kind));
     let http = relay.http.unwrap();
     let sides = [
         (relay.address, relay.account.clone()),
@@ -64,9 +73,7 @@ fn costs(run: &mut Run, kind: Kind) {
     for viewers in [1, 10, 50, 200] {
         while sides[0].audience.len() < viewers {
             sides[0].audience.push(Watcher::join(http, kind));
-            sides[1]
-                .audience
-                .push(Watcher::join(floor.tcp, Kind::Mjpeg));
+            sides[1].audience.push(Watcher::join(floor.tcp, kind));
         }
         let frames = WARM + run.seconds(12, 2).as_millis() as u64 / INTERVAL.as_millis() as u64;
         let mut next = Instant::now();
@@ -86,7 +93,7 @@ fn costs(run: &mut Run, kind: Kind) {
             "CPU a 20 kB frame and {} viewer, viewers: {viewers}",
             kind.name()
         );
-        run.add(&name, Unit::Us, ours, ("recv + write, TCP", floor), goal);
+        run.add(&name, Unit::Us, ours, (kind.floor(), floor), goal);
     }
     let name = format!("memory, 200 {} viewers", kind.name());
     run.add_alone(&name, Unit::Mb, relay.resident_mb(), Goal::None);
@@ -184,7 +191,8 @@ impl Watcher {
     }
 }
 
-/// The floor: a thread that receives a datagram and writes it to each connection as a part of MJPEG.
+/// The floor: a thread that receives a datagram, takes what each connection has said, and writes it to each as a part of
+/// MJPEG.
 struct Bare {
     udp: SocketAddr,
     tcp: SocketAddr,
@@ -193,7 +201,7 @@ struct Bare {
 }
 
 impl Bare {
-    fn start() -> Self {
+    fn start(kind: Kind) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (tell, told) = mpsc::channel();
         let stopped = Arc::clone(&stop);
@@ -209,10 +217,11 @@ impl Bare {
                 for viewer in tcp.incoming() {
                     let viewer = viewer.unwrap();
                     viewer.set_nodelay(true).unwrap();
+                    viewer.set_nonblocking(true).unwrap();
                     room.lock().unwrap().push(viewer);
                 }
             });
-            write_on(&udp, &viewers, &stopped);
+            write_on(&udp, &viewers, kind, &stopped);
         });
         let ((udp, tcp), account) = told.recv().unwrap();
         Self {
@@ -230,8 +239,8 @@ impl Drop for Bare {
     }
 }
 
-fn write_on(udp: &UdpSocket, viewers: &Mutex<Vec<TcpStream>>, stop: &AtomicBool) {
-    let mut buffer = vec![0; 65_536];
+fn write_on(udp: &UdpSocket, viewers: &Mutex<Vec<TcpStream>>, kind: Kind, stop: &AtomicBool) {
+    let (mut buffer, mut said) = (vec![0; 65_536], [0; 1024]);
     while !stop.load(Ordering::Relaxed) {
         let Ok(length) = udp.recv(&mut buffer) else {
             continue;
@@ -239,6 +248,9 @@ fn write_on(udp: &UdpSocket, viewers: &Mutex<Vec<TcpStream>>, stop: &AtomicBool)
         let head = format!("Content-Type: image/jpeg\r\nContent-Length: {length}\r\n\r\n");
         let part = [head.as_bytes(), &buffer[..length], b"\r\n--frame\r\n"].concat();
         for viewer in &mut *viewers.lock().unwrap() {
+            if kind == Kind::Socket {
+                let _ = viewer.read(&mut said);
+            }
             let _ = viewer.write_all(&part);
         }
     }
