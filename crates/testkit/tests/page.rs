@@ -7,8 +7,13 @@
 
 mod common;
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use common::{LONG, alone, directory, relay, sender, stop};
 use serde_json::Value;
@@ -20,6 +25,12 @@ use testkit::process::{Program, Running, binary};
 const EAVESDROP: &str = r#"
     window.told = [];
     window.sockets = [];
+    window.asked = 0;
+    const ask = window.fetch;
+    window.fetch = (...words) => { asked++; return ask(...words); };
+    window.states = [];
+    const note = () => document.body && states.push(document.body.dataset.state);
+    new MutationObserver(note).observe(document, { subtree: true, attributes: true, attributeFilter: ["data-state"] });
     const Real = WebSocket;
     window.WebSocket = class extends Real {
         constructor(url) {
@@ -40,6 +51,15 @@ const PICTURE: &str = r#"(() => {
     const { width, height } = picture;
     if (document.body.dataset.state !== "live") return 0;
     const pixels = picture.getContext("2d").getImageData(0, 0, width, height).data;
+    return pixels.reduce((sum, one, i) => (sum * 31 + one * (i % 7)) % 1000003, 7);
+})()"#;
+
+/// The same of the picture that comes as MJPEG.
+const MOTION: &str = r#"(() => {
+    const canvas = document.createElement("canvas"), { naturalWidth: width, naturalHeight: height } = motion;
+    [canvas.width, canvas.height] = [width, height];
+    canvas.getContext("2d").drawImage(motion, 0, 0);
+    const pixels = canvas.getContext("2d").getImageData(0, 0, width, height).data;
     return pixels.reduce((sum, one, i) => (sum * 31 + one * (i % 7)) % 1000003, 7);
 })()"#;
 
@@ -118,6 +138,20 @@ impl Scene {
         sender(self.port, &[&always, words].concat())
     }
 
+    /// A private relay, its sender's ticket and its page's address.
+    fn private(&self, words: &[&str]) -> (Running, String, String) {
+        let http = format!("127.0.0.1:{}", self.http);
+        let always = ["--http", &http, "--model", "demo", "--private"];
+        let relay = relay(self.port, self.state.path(), &[&always, words].concat());
+        let quoted = |of: &str| {
+            let line = relay.wait_for_line(of, LONG);
+            line.split('\'').nth(1).unwrap().to_owned()
+        };
+        let ticket = quoted("pi-sender --server 'sightline://");
+        let url = quoted("/?token=");
+        (relay, ticket, url)
+    }
+
     fn url(&self) -> String {
         format!("http://127.0.0.1:{}/", self.http)
     }
@@ -132,6 +166,58 @@ impl Scene {
     fn moves(&mut self) {
         let now = self.page.get(PICTURE);
         self.page.wait(&format!("![0, {now}].includes({PICTURE})"));
+    }
+}
+
+fn private_sender(ticket: &str) -> Running {
+    Program::new(binary("pi-sender"))
+        .args(["--server", ticket, "--source", "demo", "--camera", "yard"])
+        .start()
+}
+
+/// A way to a web door that can forget all its connections and swallow what comes on them, as a router does that starts
+/// again.
+struct Way {
+    port: u16,
+    swallows: Arc<AtomicBool>,
+}
+
+impl Way {
+    fn to(http: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let swallows = Arc::<AtomicBool>::default();
+        let hole = Arc::clone(&swallows);
+        thread::spawn(move || {
+            for here in listener.incoming() {
+                let (here, there) = (here.unwrap(), TcpStream::connect(("127.0.0.1", http)));
+                let Ok(there) = there else { continue };
+                let (back, forth) = (there.try_clone().unwrap(), here.try_clone().unwrap());
+                for (from, to) in [(here, there), (back, forth)] {
+                    let hole = Arc::clone(&hole);
+                    thread::spawn(move || pass_on(from, to, &hole));
+                }
+            }
+        });
+        Self { port, swallows }
+    }
+
+    fn swallow(&self, on: bool) {
+        self.swallows.store(on, Ordering::Relaxed);
+    }
+}
+
+/// What was on its way once while the way swallowed goes nowhere ever after.
+fn pass_on(mut from: TcpStream, mut to: TcpStream, swallows: &AtomicBool) {
+    let (mut buffer, mut forgotten) = (vec![0; 65_536], false);
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        forgotten |= swallows.load(Ordering::Relaxed);
+        if !forgotten && to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    if !forgotten {
+        let _ = to.shutdown(std::net::Shutdown::Write);
     }
 }
 
@@ -216,9 +302,59 @@ fn a_sender_that_stops_shows_stale_with_its_age_and_no_boxes() {
     scene
         .page
         .wait("parseFloat(words.textContent.slice(6)) > 3");
+    // Whoever comes now sees the last picture and is not told that it is of now.
+    scene.page.get("window.old = 1; location.reload()");
+    scene
+        .page
+        .wait("!window.old && document.body.dataset.state === 'stale'");
+    assert_eq!(scene.page.get("states.includes('live')"), false);
+    let age = scene.page.get("parseFloat(words.textContent.slice(6))");
+    assert!(age.as_f64() > Some(3.0), "{age}");
     let _sender = scene.sender(&[]);
     scene.page.wait("document.body.dataset.state === 'live'");
     assert_eq!(scene.page.get("words.textContent"), "");
+    scene.moves();
+}
+
+#[test]
+fn a_camera_that_sends_once_in_three_seconds_is_live() {
+    let _alone = alone();
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let (_relay, _sender) = (scene.relay(), scene.sender(&["--fps", "0.35"]));
+    scene.open();
+    for _ in 0..2 {
+        let seq = scene.page.get("picture.dataset.seq");
+        scene.page.wait(&format!(
+            "picture.dataset.seq !== {seq} && (states.length = 0, true)"
+        ));
+    }
+    let seq = scene.page.get("picture.dataset.seq");
+    scene.page.wait(&format!("picture.dataset.seq !== {seq}"));
+    assert_eq!(scene.page.get("states.includes('stale')"), false);
+    scene.page.wait(
+        "figures.textContent.startsWith('0.3 fps') || figures.textContent.startsWith('0.4 fps')",
+    );
+}
+
+#[test]
+fn a_network_that_forgets_its_connections_is_left_behind() {
+    let _alone = alone();
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let (_relay, _sender) = (scene.relay(), scene.sender(&[]));
+    let way = Way::to(scene.http);
+    scene.page.open(&format!("http://127.0.0.1:{}/", way.port));
+    scene.page.wait("document.body.dataset.state === 'live'");
+    way.swallow(true);
+    // Until it asks which cameras there are, and hears nothing.
+    scene
+        .page
+        .wait("words.textContent.includes('does not answer')");
+    way.swallow(false);
+    scene.page.wait("document.body.dataset.state === 'live'");
     scene.moves();
 }
 
@@ -247,7 +383,7 @@ fn where_no_socket_opens_the_picture_comes_as_mjpeg_with_its_boxes() {
     let Some(mut scene) = Scene::new() else {
         return;
     };
-    let (_relay, sender) = (scene.relay(), scene.sender(&[]));
+    let (relay, sender) = (scene.relay(), scene.sender(&[]));
     scene.open();
     scene.page.get("localStorage.setItem('test.no-sockets', 1)");
     let url = scene.url();
@@ -261,6 +397,15 @@ fn where_no_socket_opens_the_picture_comes_as_mjpeg_with_its_boxes() {
     stop(sender);
     page.wait("words.textContent.startsWith('STALE')");
     page.wait(&format!("{DRAWN} === 0"));
+    // An <img> does not start again by itself.
+    stop(relay);
+    page.wait("words.textContent.includes('does not answer')");
+    let (_relay, _sender) = (scene.relay(), scene.sender(&[]));
+    scene.page.wait("document.body.dataset.state === 'live'");
+    for _ in 0..2 {
+        let now = scene.page.get(MOTION);
+        scene.page.wait(&format!("{now} !== {MOTION}"));
+    }
 }
 
 #[test]
@@ -282,21 +427,62 @@ fn two_cameras_can_be_chosen_between() {
 }
 
 #[test]
+fn who_has_chosen_no_camera_sees_one_that_is_live() {
+    let _alone = alone();
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let (_relay, yard) = (scene.relay(), scene.sender(&[]));
+    scene.open();
+    stop(yard);
+    scene.page.wait("document.body.dataset.state === 'stale'");
+    let _door = scene.sender_as("door", &["--size", "240x240"]);
+    scene
+        .page
+        .wait("picture.width === 240 && document.body.dataset.state === 'live'");
+    // One who chooses quickly, and again, has one socket in the end, and the camera that was chosen last.
+    scene.page.get(
+        "for (const name of ['yard', 'door', 'yard', 'door']) { \
+         const chooser = document.getElementById('camera'); chooser.value = name; chooser.onchange(); }",
+    );
+    scene
+        .page
+        .wait("picture.width === 240 && document.body.dataset.state === 'live'");
+    scene
+        .page
+        .wait("sockets.filter(one => one.readyState < 2).length === 1");
+    assert_eq!(scene.page.get("location.search"), "?camera=door");
+}
+
+#[test]
+fn a_token_that_was_renewed_is_said_and_not_tried_again() {
+    let _alone = alone();
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let (relay, ticket, url) = scene.private(&[]);
+    let sender = private_sender(&ticket);
+    scene.page.open(&url);
+    scene.page.wait("document.body.dataset.state === 'live'");
+    stop(sender);
+    stop(relay);
+    let (_relay, ..) = scene.private(&["--rotate"]);
+    scene
+        .page
+        .wait("/^STALE.*this token is wrong, or was renewed/.test(words.textContent)");
+    let asked = scene.page.get("asked");
+    thread::sleep(Duration::from_secs(6));
+    assert_eq!(scene.page.get("asked"), asked, "each would be a guess");
+}
+
+#[test]
 fn a_private_page_hands_its_token_on_to_all_that_it_asks_for() {
     let _alone = alone();
     let Some(mut scene) = Scene::new() else {
         return;
     };
-    let http = format!("127.0.0.1:{}", scene.http);
-    let words = ["--http", &http, "--model", "demo", "--private"];
-    let relay = relay(scene.port, scene.state.path(), &words);
-    let line = relay.wait_for_line("pi-sender --server 'sightline://", LONG);
-    let ticket = line.split('\'').nth(1).unwrap();
-    let line = relay.wait_for_line("/?token=", LONG);
-    let url = line.split('\'').nth(1).unwrap().to_owned();
-    let _sender = Program::new(binary("pi-sender"))
-        .args(["--server", ticket, "--source", "demo", "--camera", "yard"])
-        .start();
+    let (_relay, ticket, url) = scene.private(&[]);
+    let _sender = private_sender(&ticket);
     scene.page.open(&scene.url());
     scene
         .page
@@ -344,6 +530,40 @@ fn on_a_phone_everything_fits_and_can_be_touched() {
     scene.page.resize(390, 844, 2.0, true);
     scene.moves();
     scene.page.screenshot(&file);
+}
+
+#[test]
+fn a_full_screen_and_many_classes_leave_the_picture_its_shape_and_its_room() {
+    let _alone = alone();
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let (_relay, _sender) = (scene.relay(), scene.sender(&[]));
+    scene.page.resize(390, 844, 2.0, true);
+    scene.open();
+    let page = &mut scene.page;
+    const SHAPE: &str = "(b => b.width / b.height)(stage.getBoundingClientRect())";
+    let shaped = format!("Math.abs({SHAPE} - 1.5) < 0.02 && stage.clientWidth >= 389");
+    page.get("full.click()");
+    page.wait(&format!("document.fullscreenElement && {shaped}"));
+    page.get("stage.click()");
+    page.wait(&format!("!document.fullscreenElement && {shaped}"));
+    // Phones that let no element have the screen.
+    page.get("HTMLElement.prototype.requestFullscreen = undefined; full.click()");
+    page.wait(&format!("!full.offsetParent && {shaped}"));
+    page.get("stage.click()");
+    page.get(
+        "hear(JSON.stringify({ v: 1, seq: 0, t: 0, kind: 'tracked', detections: \
+         [...Array(80).keys()].map(n => ({ class: n, label: 'class ' + n, score: 1, box: [0, 0, 0, 0] })) }))",
+    );
+    page.wait("document.querySelectorAll('#classes button').length >= 80");
+    for (width, height, least) in [(390, 844, 389), (844, 390, 240), (1280, 800, 700)] {
+        page.resize(width, height, 2.0, true);
+        page.wait(&format!(
+            "innerWidth === {width} && stage.clientWidth >= {least}"
+        ));
+        assert_eq!(page.get("document.documentElement.scrollWidth"), width);
+    }
 }
 
 /// `SIGHTLINE_PICTURE=.github/web.png cargo test -p testkit --test page picture -- --ignored`
