@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use native::frames::Outgoing;
-use protocol::native::{Camera, Facts};
+use protocol::native::{Camera, Facts, MAX_CAMERAS};
 use tokio::sync::{broadcast, watch};
 
 use crate::relay::Publish;
@@ -176,12 +176,30 @@ impl Feeds {
 
     fn feed(&mut self, camera: &str) -> &mut Feed {
         if !self.named.contains_key(camera) {
+            if self.named.len() >= MAX_CAMERAS {
+                self.forget_one();
+            }
             self.named
                 .insert(camera.to_owned(), Feed::new(camera.to_owned()));
         }
         self.named
             .get_mut(camera)
             .expect("it was inserted if it was not there")
+    }
+
+    /// Drops the feed before which nobody is and whose last frame is the oldest, with that frame: the relay has given its
+    /// place away. Where all are watched, or live, there are no more than the relay lets in.
+    fn forget_one(&mut self) {
+        let live = self.live.borrow();
+        let lonely = self
+            .named
+            .iter()
+            .filter(|(name, feed)| feed.newest.receiver_count() == 0 && !live.contains(*name));
+        let since = |feed: &Feed| feed.newest.borrow().as_ref().map(|frame| frame.since);
+        let oldest = lonely.min_by_key(|(_, feed)| since(feed));
+        let oldest = oldest.map(|(name, _)| name.clone());
+        drop(live);
+        oldest.and_then(|name| self.named.remove(&name));
     }
 
     /// The feeds that show a camera now.
@@ -362,6 +380,22 @@ mod tests {
             feeds.subscribe(Some(&n.to_string()));
         }
         assert!(feeds.named.len() <= 1);
+    }
+
+    #[tokio::test]
+    async fn however_many_names_strangers_think_of_few_frames_are_kept() {
+        let mut feeds = Feeds::default();
+        feeds.set_live(vec!["live".to_owned()]);
+        feeds.publish(frame("live", true, false, b"live"));
+        feeds.publish(frame("watched", true, false, b"watched"));
+        let mut watched = feeds.subscribe(Some("watched"));
+        for n in 0..1000 {
+            feeds.publish(frame(&n.to_string(), false, false, b"n"));
+        }
+        assert!(feeds.named.len() <= MAX_CAMERAS);
+        assert_eq!(next(&mut feeds.subscribe(Some("live"))).await, b"live");
+        assert_eq!(next(&mut feeds.subscribe(Some("999"))).await, b"n");
+        assert_eq!(next(&mut watched).await, b"watched");
     }
 
     #[tokio::test]

@@ -10,6 +10,9 @@ use protocol::native::{Facts, MAX_CAMERAS};
 use super::distribution::{AGE, Distribution};
 use crate::relay::{Found, Publish};
 
+/// No frame that comes is so old.
+const OLDEST: Duration = Duration::from_secs(3600);
+
 /// Counted since the start.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tally {
@@ -55,25 +58,24 @@ impl Default for Camera {
 impl Tally {
     /// A frame was accepted, at `wall_us` microseconds since the Unix epoch.
     pub fn received(&mut self, frame: &Publish, wall_us: u64) {
-        let Some(camera) = self.camera(&frame.camera) else {
-            return;
-        };
+        let camera = self.camera(&frame.camera);
         camera.frames += 1;
         camera.bytes += frame.jpeg.len() as u64;
         camera.last_us = wall_us;
         if let Ok(Some(label)) = Label::read(&frame.jpeg) {
             let age = clock::age_us(label.captured_us, camera.offset_us, wall_us, 0);
             // Below zero it is the clocks' error that is larger than the age.
-            let age = u64::try_from(age).unwrap_or(0);
-            camera.age.add(Duration::from_micros(age));
+            let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
+            // What is older has a clock that was never set: the sum of all ages would be worth nothing for good.
+            if age < OLDEST {
+                camera.age.add(age);
+            }
         }
     }
 
     /// What a camera's sender says of its clock.
     pub fn facts(&mut self, camera: &str, facts: Facts) {
-        if let Some(camera) = self.camera(camera) {
-            camera.offset_us = facts.offset_us.unwrap_or(0);
-        }
+        self.camera(camera).offset_us = facts.offset_us.unwrap_or(0);
     }
 
     /// The model has found this.
@@ -95,15 +97,14 @@ impl Tally {
         self.plain_bytes += bytes as u64;
     }
 
-    /// `None` for one too many, which the relay does not let in either.
-    fn camera(&mut self, name: &str) -> Option<&mut Camera> {
-        if !self.cameras.contains_key(name) {
-            if self.cameras.len() == MAX_CAMERAS {
-                return None;
-            }
-            self.cameras.insert(name.to_owned(), Camera::default());
+    /// One too many takes the place of the one that has been silent for longest, as in the relay.
+    fn camera(&mut self, name: &str) -> &mut Camera {
+        if !self.cameras.contains_key(name) && self.cameras.len() == MAX_CAMERAS {
+            let silent = self.cameras.iter().min_by_key(|(_, camera)| camera.last_us);
+            let silent = silent.map(|(name, _)| name.clone()).unwrap_or_default();
+            self.cameras.remove(&silent);
         }
-        self.cameras.get_mut(name)
+        self.cameras.entry(name.to_owned()).or_default()
     }
 }
 
@@ -170,16 +171,24 @@ mod tests {
         let age = &tally.cameras["yard"].age;
         assert_eq!(age.count(), 2);
         assert!((age.sum() - 0.04).abs() < 1e-9, "{age:?}");
+        tally.received(&frame("yard", Some(0)), NOW);
+        assert_eq!(tally.cameras["yard"].age.count(), 2, "a clock never set");
     }
 
     #[test]
     fn however_many_names_strangers_think_of_there_is_an_end() {
         let mut tally = Tally::default();
         for n in 0..1000 {
-            tally.received(&frame(&n.to_string(), None), NOW);
+            tally.received(&frame("live", None), NOW + n);
+            tally.received(&frame(&n.to_string(), None), NOW + n);
             tally.facts(&format!("x{n}"), Facts::default());
         }
         assert_eq!(tally.cameras.len(), MAX_CAMERAS);
+        assert_eq!(tally.cameras["live"].frames, 1000);
+        assert!(
+            tally.cameras.contains_key("999"),
+            "and who comes late is counted"
+        );
     }
 
     #[test]

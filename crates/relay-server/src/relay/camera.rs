@@ -12,6 +12,7 @@ use bytes::Bytes;
 use protocol::datagram::Frame;
 use protocol::detections::Detection;
 use protocol::label::{CameraName, StreamId};
+use protocol::native::MAX_CAMERAS;
 use protocol::order::{Order, Place};
 
 use super::{Job, Note};
@@ -24,8 +25,6 @@ const RESTART: Duration = Duration::from_millis(300);
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Between two words to a sender that the native door is open.
 const UPGRADE: Duration = Duration::from_secs(5);
-/// Most cameras remembered; a spoofed flood of sources reaches this and no further.
-const CAMERAS: usize = 64;
 
 /// A camera's number for as long as the relay runs; a place that is given up is given a new camera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -424,7 +423,8 @@ impl Cameras {
 
     /// Where a new camera goes: behind the others, or in the place of the one that has been silent for longest.
     fn place(&self, now: Instant) -> Result<usize, Refusal> {
-        if self.0.len() < CAMERAS {
+        // A spoofed flood of sources reaches this and no further.
+        if self.0.len() < MAX_CAMERAS {
             return Ok(self.0.len());
         }
         let silent = self
