@@ -65,7 +65,10 @@ impl FromStr for CameraName {
 
     fn from_str(s: &str) -> Result<Self, BadName> {
         let allowed = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_' | '.');
-        let good = (1..=Self::MAX).contains(&s.len()) && s.trim() == s && s.chars().all(allowed);
+        // In a URL's path one dot or two are no name, but the way to somewhere else.
+        let path = matches!(s, "." | "..");
+        let length = (1..=Self::MAX).contains(&s.len());
+        let good = length && !path && s.trim() == s && s.chars().all(allowed);
         good.then(|| Self(s.to_owned()))
             .ok_or_else(|| BadName(s.escape_debug().take(Self::MAX).collect()))
     }
@@ -246,6 +249,8 @@ mod tests {
         for bad in [
             "",
             " yard",
+            ".",
+            "..",
             "a/b",
             "a\nb",
             "a\u{202e}b",
@@ -262,7 +267,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(
-            stream in any::<u64>(), seq in any::<u64>(), captured_us in any::<u64>(), name in "[a-z0-9._äß-]{1,30}",
+            stream in any::<u64>(), seq in any::<u64>(), captured_us in any::<u64>(), name in "[a-z0-9_äß][a-z0-9._äß-]{0,29}",
         ) {
             let label = Label { stream: StreamId(stream), seq, captured_us, camera: name.parse().unwrap() };
             let jpeg = label.write(&Sketch::new(8, 8).bytes());
