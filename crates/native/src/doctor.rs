@@ -86,7 +86,7 @@ impl Question<'_> {
             false => Plain::Unasked,
         };
         let (native, session) = self.knock(relay, plain).await;
-        report.extend(judge_plain(plain, &native, self.server.host().port()));
+        report.extend(judge_plain(plain, self.server.host().port()));
         report.extend(judge_native(plain, &native, self.transport));
         if self.role == Role::Send && matches!(plain, Plain::Relay(..)) {
             let large = probe(relay, LARGE, LARGE_TRIES).await;
@@ -109,7 +109,9 @@ impl Question<'_> {
     }
 
     async fn knock(&self, relay: SocketAddr, plain: Plain) -> (Native, Option<(Client, Session)>) {
-        if self.transport == Transport::Udp || plain == Plain::Refused {
+        // Where nothing answers it may be the tutorial's, which QUIC would kill.
+        let hopeless = matches!(plain, Plain::Refused | Plain::Silent);
+        if self.transport == Transport::Udp || hopeless {
             return (Native::Unasked, None);
         }
         match self.open(relay).await {
@@ -218,11 +220,12 @@ fn judge_name(host: &str, found: &Result<SocketAddr, String>) -> Check {
 fn silence(port: u16) -> String {
     format!(
         "nothing answers: start relay-server there, open UDP port {port} in the provider's firewall and in the \
-         machine's (ufw allow {port}/udp), or name another port; the tutorial's server never answers"
+         machine's (ufw allow {port}/udp), or name another port; the tutorial's server never answers, and where plain \
+         frames are dropped on the way, --transport quic does without"
     )
 }
 
-fn judge_plain(plain: Plain, native: &Native, port: u16) -> Option<Check> {
+fn judge_plain(plain: Plain, port: u16) -> Option<Check> {
     Some(match plain {
         Plain::Unasked => return None,
         Plain::Relay(Verdict::Private, _) => Check::bad("plain door", Refusal::Private.to_string()),
@@ -236,10 +239,6 @@ fn judge_plain(plain: Plain, native: &Native, port: u16) -> Option<Check> {
                 "the host is there and nobody listens at its UDP port {port}: start relay-server there, or name its port"
             ),
         ),
-        Plain::Silent if matches!(native, Native::Open(_)) => Check::advice(
-            "plain door",
-            "nothing answers there, and by QUIC the relay does: something on the way drops plain frames",
-        ),
         Plain::Silent => Check::bad("plain door", silence(port)),
     })
 }
@@ -249,7 +248,6 @@ fn judge_native(plain: Plain, native: &Native, transport: Transport) -> Option<C
     Some(match native {
         // Nobody is there, or a ticket is missing: that was said, and is to be mended first.
         Native::Unasked => return None,
-        Native::Shut(Failure::Silence) if plain == Plain::Silent => return None,
         Native::Shut(Failure::Refused(Refusal::Private)) if plain != Plain::Unasked => return None,
         Native::Open(round_trip) => Check::good(
             "native door",
@@ -392,30 +390,17 @@ mod tests {
 
     #[test]
     fn who_does_not_answer_plainly_is_told_apart() {
-        let plain = |plain, native: &Native| judge_plain(plain, native, 8081);
-        told(plain(WELCOME, &OPEN), Found::Good, "1.0 ms");
+        let plain = |plain| judge_plain(plain, 8081);
+        told(plain(WELCOME), Found::Good, "1.0 ms");
         told(
-            plain(Plain::Refused, &Native::Unasked),
+            plain(Plain::Refused),
             Found::Bad,
             "nobody listens at its UDP port 8081",
         );
-        told(
-            plain(Plain::Silent, &silent()),
-            Found::Bad,
-            "ufw allow 8081/udp",
-        );
-        told(
-            plain(Plain::Silent, &OPEN),
-            Found::Advice,
-            "drops plain frames",
-        );
+        told(plain(Plain::Silent), Found::Bad, "ufw allow 8081/udp");
         let private = Plain::Relay(Verdict::Private, MS);
-        told(
-            plain(private, &refused(Refusal::Private)),
-            Found::Bad,
-            "sightline://",
-        );
-        assert_eq!(plain(Plain::Unasked, &OPEN), None);
+        told(plain(private), Found::Bad, "sightline://");
+        assert_eq!(plain(Plain::Unasked), None);
     }
 
     #[test]
@@ -454,7 +439,7 @@ mod tests {
     #[test]
     fn what_was_said_of_one_door_is_not_said_again_of_the_other() {
         let native = |plain, native: &Native| judge_native(plain, native, Transport::Auto);
-        assert_eq!(native(Plain::Silent, &silent()), None);
+        assert_eq!(native(Plain::Silent, &Native::Unasked), None);
         assert_eq!(native(Plain::Refused, &Native::Unasked), None);
         let private = Plain::Relay(Verdict::Private, MS);
         assert_eq!(native(private, &refused(Refusal::Private)), None);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use native::doctor::Question;
 use platform::config::Transport;
-use platform::doctor::{Check, Report, machine};
+use platform::doctor::{Check, Report, files, machine};
 use platform::window;
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::label::{Label, StreamId};
@@ -49,6 +49,8 @@ pub fn run(args: &Args) -> ExitCode {
         }
         Err(err) => report.add(&Check::bad("camera", format!("{err:#}"))),
     }
+    let truth = |file: &PathBuf| files::judge("--demo-truth", file, files::try_file(file));
+    report.extend(args.demo_truth.as_ref().map(truth));
     if args.preview {
         let display = window::usable().context("--preview needs a display");
         report.add(&Check::of(

@@ -71,12 +71,7 @@ impl Access {
         };
         let [identity, sender, viewer] = SECRETS;
         let path = file(identity);
-        let identity = unpack(&path.keep(made)?).with_context(|| {
-            format!(
-                "{} is damaged; remove it, and all tickets are void",
-                path.path.display()
-            )
-        })?;
+        let identity = identity_of(&path.path, &path.keep(made)?)?;
         let tokens = private.then(|| -> anyhow::Result<_> {
             let send = file(sender).token()?;
             let view = file(viewer).token()?;
@@ -128,6 +123,34 @@ impl Access {
     }
 }
 
+/// Looks at what is kept below `state`, without making anything.
+///
+/// # Errors
+/// Where something is there that cannot be used.
+pub(crate) fn examine(state: &Path) -> anyhow::Result<()> {
+    let [identity, tokens @ ..] = SECRETS.map(|name| state.join(name));
+    let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
+    if identity.exists() {
+        identity_of(&identity, &read(&identity)?)?;
+    }
+    for token in tokens.iter().filter(|path| path.exists()) {
+        token_of(token, &read(token)?)?;
+    }
+    Ok(())
+}
+
+fn identity_of(path: &Path, kept: &[u8]) -> anyhow::Result<Identity> {
+    let path = path.display();
+    unpack(kept).with_context(|| format!("{path} is damaged; remove it, and all tickets are void"))
+}
+
+fn token_of(path: &Path, kept: &[u8]) -> anyhow::Result<Key> {
+    let text = std::str::from_utf8(kept).ok();
+    let key = text.and_then(|text| Key::parse(text.trim_end()));
+    let path = path.display();
+    key.with_context(|| format!("{path} holds no token; --rotate makes a new one"))
+}
+
 /// Certificate and key in one file, so that no crash and no second relay ever leaves one without the other: the
 /// certificate's length in two bytes, the certificate, the key.
 fn pack(identity: &Identity) -> Vec<u8> {
@@ -157,10 +180,7 @@ impl Secret {
             getrandom::fill(&mut key.0).context("no random numbers from the system")?;
             Ok(format!("{key}\n").into_bytes())
         })?;
-        let text = String::from_utf8(kept).ok();
-        let key = text.and_then(|text| Key::parse(text.trim_end()));
-        let path = self.path.display();
-        key.with_context(|| format!("{path} holds no token; --rotate makes a new one"))
+        token_of(&self.path, &kept)
     }
 
     /// What the file holds, made if it is not there yet. Of two relays that make it at the same time one is second, and

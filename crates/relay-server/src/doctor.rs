@@ -3,9 +3,9 @@
 //! Everything is tried as the relay does it, the port taken, the model loaded and run; only what cannot be tried from here
 //! is told by signs. A relay that runs already is no fault: then the doctor is asked why no picture comes.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::fs;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,19 +14,23 @@ use std::time::Duration;
 use anyhow::Context as _;
 use memchr::memmem;
 use opencv::core::{CV_8UC3, Mat, Scalar};
+use platform::doctor::files;
 use platform::doctor::machine::{self, Torn};
 use platform::doctor::{Check, Report};
 use platform::{directories, jpeg};
 use protocol::schedule::Every;
 
-use crate::access::SECRETS;
+use crate::access::{self, SECRETS};
 use crate::args::{Args, ModelChoice};
+use crate::detect::provider::Provider;
 use crate::detect::{Detector, Model, runtime};
 use crate::door::port;
 use crate::web;
 
 /// What the sender sends unless told otherwise (frames a second).
 const RATE: f64 = 10.0;
+/// For a web door to answer.
+const WEB: Duration = Duration::from_secs(2);
 
 /// Looks at all that the relay needs, and says what to do.
 pub fn run(args: &Args) -> ExitCode {
@@ -40,10 +44,14 @@ pub fn run(args: &Args) -> ExitCode {
     report.add(&judge_port(args.listen, taken, runs));
     report.extend(web::address(args.http).map(|web| {
         let taken = TcpListener::bind(web).map(drop);
-        judge_web(web, taken, runs)
+        let answers = taken.is_err() && runs && is_web_door(web);
+        judge_web(web, taken, answers, args.http.is_some())
     }));
     let state = directories::state(args.state.as_deref());
     report.add(&judge_state(State::of(state), args.private));
+    let file = args.detections.as_deref();
+    let file = file.filter(|file| file.as_os_str() != "-");
+    report.extend(file.map(|file| files::judge("--detections", file, files::try_file(file))));
     see(args, &mut report);
     report.add(&machine::processors());
     report.add(&machine::container());
@@ -89,18 +97,37 @@ fn judge_port(listen: SocketAddr, taken: anyhow::Result<()>, runs: bool) -> Chec
     }
 }
 
-fn judge_web(web: SocketAddr, taken: io::Result<()>, runs: bool) -> Check {
-    match taken {
-        Ok(()) => Check::good("web door", format!("TCP {web} is free")),
-        Err(err) if runs && err.kind() == ErrorKind::AddrInUse => Check::good(
+/// Whether a relay's web door is there.
+fn is_web_door(web: SocketAddr) -> bool {
+    let ask = || -> io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&reached(web), WEB)?;
+        stream.set_read_timeout(Some(WEB))?;
+        stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.take(4096).read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.ends_with("alive\n"))
+}
+
+/// `answers`: it is the running relay's own; `asked`: the relay ends where it cannot have the port that it was given.
+fn judge_web(web: SocketAddr, taken: io::Result<()>, answers: bool, asked: bool) -> Check {
+    let Err(err) = taken else {
+        return Check::good("web door", format!("TCP {web} is free"));
+    };
+    if answers {
+        let words = format!("a Sightline relay answers at TCP {web}");
+        return Check::good("web door", words);
+    }
+    let cure = match err.kind() {
+        ErrorKind::AddrInUse => "stop what holds it, or use another with --http ADDRESS:PORT",
+        _ => "use another with --http ADDRESS:PORT, or none with --http off",
+    };
+    match asked {
+        true => Check::bad("web door", format!("TCP {web}: {err}; {cure}")),
+        false => Check::advice(
             "web door",
-            format!("TCP {web} is taken, by the relay that runs"),
-        ),
-        Err(err) => Check::advice(
-            "web door",
-            format!(
-                "TCP {web}: {err}; stop what holds it, or use another with --http ADDRESS:PORT"
-            ),
+            format!("TCP {web}: {err}, so the relay goes without; {cure}"),
         ),
     }
 }
@@ -113,6 +140,8 @@ struct State {
     writable: io::Result<()>,
     /// What others may read, and may not.
     loose: Vec<PathBuf>,
+    /// Whether what is kept there can be used.
+    kept: anyhow::Result<()>,
 }
 
 impl State {
@@ -120,11 +149,13 @@ impl State {
         let secrets = |dir: &Path| SECRETS.map(|name| dir.join(name));
         let files = path.iter().flat_map(|dir| secrets(dir));
         let loose = files.filter(|file| is_loose(file)).collect();
-        let writable = path.as_deref().map_or(Ok(()), try_to_write);
+        let writable = path.as_deref().map_or(Ok(()), files::try_directory);
+        let kept = path.as_deref().map_or(Ok(()), access::examine);
         Self {
             path,
             writable,
             loose,
+            kept,
         }
     }
 }
@@ -132,21 +163,6 @@ impl State {
 /// Whether anybody but its owner may do something with it.
 fn is_loose(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
-}
-
-fn try_to_write(directory: &Path) -> io::Result<()> {
-    let there = directory.ancestors().find(|dir| dir.exists());
-    let there = there.unwrap_or(directory);
-    if !there.is_dir() {
-        return Err(ErrorKind::NotADirectory.into());
-    }
-    let unique = getrandom::u64().map_err(io::Error::other)?;
-    let trial = there.join(format!(".doctor-{unique:016x}"));
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&trial)?;
-    fs::remove_file(trial)
 }
 
 fn judge_state(state: State, private: bool) -> Check {
@@ -165,6 +181,9 @@ fn judge_state(state: State, private: bool) -> Check {
     let Some(path) = state.path else {
         return missing("no home directory says where".to_owned());
     };
+    if let Err(err) = state.kept {
+        return missing(format!("{err:#}"));
+    }
     let path = path.display();
     match (state.writable, state.loose.first()) {
         (Err(err), _) => missing(format!("{path} cannot be written: {err}")),
@@ -199,16 +218,16 @@ fn see(args: &Args, report: &mut Report) {
         Err(err) => return report.add(&Check::bad("ONNX Runtime", format!("{err:#}"))),
     };
     report.add(&judge_runtime(&path, version(&path)));
-    let took = Detector::load(&environment, &model, crate::settings(args)).and_then(infer);
-    report.add(&judge_model(&model, args, took));
+    let tried = Detector::load(&environment, &model, crate::settings(args)).and_then(infer);
+    report.add(&judge_model(&model, args, tried));
 }
 
-/// How long a frame of the default size takes, when all is warm.
-fn infer(mut detector: Detector) -> anyhow::Result<Duration> {
+/// How long a frame of the default size takes, when all is warm, and on what.
+fn infer(mut detector: Detector) -> anyhow::Result<(Duration, Provider)> {
     let picture = Mat::new_rows_cols_with_default(200, 300, CV_8UC3, Scalar::all(114.0))?;
     let frame = jpeg::encode(&picture, 80)?;
     detector.detect(&frame).context("a trial frame")?;
-    Ok(detector.detect(&frame)?.took)
+    Ok((detector.detect(&frame)?.took, detector.provider()))
 }
 
 /// The library's version. Official builds name it in the table of their symbols' versions (`VERS_1.32.0`); the library
@@ -230,9 +249,9 @@ fn judge_runtime(path: &Path, version: Option<String>) -> Check {
     Check::good("ONNX Runtime", format!("{version}, {}", path.display()))
 }
 
-fn judge_model(model: &Model, args: &Args, took: anyhow::Result<Duration>) -> Check {
-    let took = match took {
-        Ok(took) => took.max(Duration::from_micros(1)),
+fn judge_model(model: &Model, args: &Args, tried: anyhow::Result<(Duration, Provider)>) -> Check {
+    let (took, provider) = match tried {
+        Ok((took, provider)) => (took.max(Duration::from_micros(1)), provider),
         Err(err) => return Check::bad("model", format!("{err:#}")),
     };
     let name = model.to_string();
@@ -245,7 +264,7 @@ fn judge_model(model: &Model, args: &Args, took: anyhow::Result<Duration>) -> Ch
         return Check::advice(
             "model",
             format!(
-                "{name} takes {ms:.0} ms a frame on the processor, so with --every {} it keeps up with {rate:.1} frames a \
+                "{name} takes {ms:.0} ms a frame by {provider}, so with --every {} it keeps up with {rate:.1} frames a \
                  second: --every auto, a smaller --net-size or a smaller model make boxes younger",
                 args.every
             ),
@@ -260,7 +279,7 @@ fn judge_model(model: &Model, args: &Args, took: anyhow::Result<Duration>) -> Ch
         ),
         _ => Check::good(
             "model",
-            format!("{name} loads, and takes {ms:.1} ms a frame on the processor"),
+            format!("{name} loads, and takes {ms:.1} ms a frame by {provider}"),
         ),
     }
 }
@@ -304,11 +323,34 @@ mod tests {
     fn a_web_port_that_is_taken_is_the_running_relays_or_is_to_be_changed() {
         let web = "127.0.0.1:8080".parse().unwrap();
         let taken = || Err(io::Error::from(ErrorKind::AddrInUse));
-        told(&judge_web(web, Ok(()), false), Good, "is free");
-        told(&judge_web(web, taken(), true), Good, "by the relay");
-        told(&judge_web(web, taken(), false), Advice, "--http");
+        let judge = |taken, answers, asked| judge_web(web, taken, answers, asked);
+        told(&judge(Ok(()), false, true), Good, "is free");
+        told(&judge(taken(), true, true), Good, "a Sightline relay");
+        told(&judge(taken(), false, false), Advice, "stop what holds it");
+        told(&judge(taken(), false, true), Bad, "stop what holds it");
         let denied = Err(io::Error::from(ErrorKind::PermissionDenied));
-        told(&judge_web(web, denied, true), Advice, "--http");
+        told(&judge(denied, false, true), Bad, "use another with --http");
+    }
+
+    #[test]
+    fn a_web_door_is_known_by_its_answer() {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = other.local_addr().unwrap();
+        let answers = |words: &'static str| {
+            let other = other.try_clone().unwrap();
+            let one = std::thread::spawn(move || {
+                let (mut stream, _) = other.accept().unwrap();
+                let _ = stream.read(&mut [0; 100]);
+                stream.write_all(words.as_bytes()).unwrap();
+            });
+            let is = is_web_door(at);
+            one.join().unwrap();
+            is
+        };
+        assert!(answers("HTTP/1.0 200 OK\r\n\r\nalive\n"));
+        assert!(!answers("HTTP/1.0 404 Not Found\r\n\r\n"));
+        drop(other);
+        assert!(!is_web_door(at));
     }
 
     #[test]
@@ -325,6 +367,7 @@ mod tests {
             path: path.map(PathBuf::from),
             writable,
             loose: Vec::new(),
+            kept: Ok(()),
         };
         let denied = || Err(ErrorKind::PermissionDenied.into());
         told(&judge_state(state(Some("/s"), Ok(())), true), Good, "/s");
@@ -339,13 +382,18 @@ mod tests {
             "/s cannot be written",
         );
         told(&judge_state(state(None, Ok(())), true), Bad, "--state DIR");
+        let damaged = State {
+            kept: Err(anyhow::anyhow!("identity is damaged")),
+            ..state(Some("/s"), Ok(()))
+        };
+        told(&judge_state(damaged, true), Bad, "identity is damaged");
     }
 
     #[test]
     fn a_secret_that_others_may_read_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("viewer.token");
-        fs::write(&file, "x").unwrap();
+        fs::write(&file, protocol::ticket::Key([7; 32]).to_string()).unwrap();
         for (mode, verdict) in [(0o640, Advice), (0o600, Good)] {
             fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
             let state = State::of(Some(dir.path().to_owned()));
@@ -359,23 +407,14 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_to_be_made_is_tried_at_what_is_there_of_it() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(try_to_write(&dir.path().join("a/b/c")).is_ok());
-        assert!(!dir.path().join("a").exists());
-        fs::write(dir.path().join("file"), "").unwrap();
-        assert!(try_to_write(&dir.path().join("file/b")).is_err());
-    }
-
-    #[test]
     fn a_model_is_judged_by_the_rate_it_keeps_up_with() {
-        let ms = |ms| Ok(Duration::from_millis(ms));
+        let ms = |ms| Ok((Duration::from_millis(ms), Provider::Cpu));
         let model = Model::File("yolov5n.onnx".into());
         let judge = |words: &[&str], took| judge_model(&model, &args(words), took);
         told(
             &judge(&[], ms(40)),
             Good,
-            "yolov5n loads, and takes 40.0 ms",
+            "yolov5n loads, and takes 40.0 ms a frame by cpu",
         );
         told(&judge(&[], ms(500)), Advice, "keeps up with 8.0");
         told(&judge(&["--every", "8"], ms(500)), Good, "500.0 ms");
@@ -389,7 +428,13 @@ mod tests {
 
     #[test]
     fn a_demo_model_that_nobody_asked_for_is_said() {
-        let judge = |words: &[&str]| judge_model(&Model::Demo, &args(words), Ok(Duration::ZERO));
+        let judge = |words: &[&str]| {
+            judge_model(
+                &Model::Demo,
+                &args(words),
+                Ok((Duration::ZERO, Provider::Cpu)),
+            )
+        };
         told(&judge(&[]), Advice, "scripts/get-model yolov5n");
         told(&judge(&["--model", "demo"]), Good, "demo loads");
     }

@@ -267,8 +267,12 @@ fn tickets(args: &Args, access: &Access, local: SocketAddr, web: Option<SocketAd
     info!("pi-sender --server '{send}'");
     info!("viewer --server '{view}'");
     if let Some(web) = web {
+        let page = match web.ip().is_unspecified() {
+            true => host.at(web.port()).to_string(),
+            false => web.to_string(),
+        };
         info!(
-            "a browser on the machine of the web door: 'http://{web}/?token={}'",
+            "a browser, where it reaches the web door: 'http://{page}/?token={}'",
             view.token
         );
     }

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::thread;
 
 use common::{LONG, alone, directory, relay, stop};
@@ -125,6 +125,43 @@ fn a_state_that_cannot_be_is_bad_for_a_private_relay() {
 }
 
 #[test]
+fn what_would_end_the_relay_at_its_start_is_bad() {
+    let (state, other) = (directory(), directory());
+    let words = ["--listen", "127.0.0.1:0", "--model", "none", "--state"];
+    let relay = |more: &[&str]| {
+        said(
+            doctor("relay-server", &words)
+                .args([state.path()])
+                .args(more),
+        )
+    };
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = web.local_addr().unwrap().to_string();
+    told(
+        &relay(&["--http", &at]),
+        1,
+        "BAD",
+        "web door",
+        "stop what holds it",
+    );
+    let done = relay(&["--detections", "/no/such/file"]);
+    told(&done, 1, "BAD", "files", "--detections /no/such/file");
+    let record = ["--headless", "--record", "/no/such.mp4"];
+    let done = said(doctor("viewer", &record));
+    told(&done, 1, "BAD", "files", "--record /no/such.mp4");
+    fs::write(state.path().join("identity"), "no certificate").unwrap();
+    told(&relay(&["--private"]), 1, "BAD", "state", "is damaged");
+    told(&relay(&[]), 0, "advice", "state", "is damaged");
+    let relative = said(
+        doctor("relay-server", &words[..4])
+            .args(["--state", "made"])
+            .args(["--private"])
+            .dir(other.path()),
+    );
+    told(&relative, 0, "good", "state", "made can be written");
+}
+
+#[test]
 fn a_sender_and_a_viewer_whose_relay_answers_are_good() {
     let (_alone, state, port) = (alone(), directory(), port::free());
     let running = relay(port, state.path(), &["--model", "none"]);
@@ -166,6 +203,22 @@ fn a_sender_and_a_viewer_whose_relay_answers_are_good() {
     assert!(!done.stderr.contains("WARN"), "{}", done.stderr);
 }
 
+/// How many of the datagrams that have come would end the tutorial's relay: those that are no JPEG. It has to be given some.
+fn what_kills(relay: &UdpSocket) -> usize {
+    relay.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 2048];
+    let came = std::iter::from_fn(|| {
+        relay
+            .recv(&mut buffer)
+            .ok()
+            .map(|length| buffer[..length].to_vec())
+    });
+    let (jpegs, others): (Vec<_>, Vec<_>) =
+        came.partition(|words| words.starts_with(&[0xFF, 0xD8, 0xFF]));
+    assert!(!jpegs.is_empty());
+    others.len()
+}
+
 #[test]
 fn a_relay_that_is_dead_and_one_that_is_silent_are_told_apart() {
     for (program, words) in [
@@ -178,6 +231,7 @@ fn a_relay_that_is_dead_and_one_that_is_silent_are_told_apart() {
         let server = silent.local_addr().unwrap().to_string();
         let done = said(doctor(program, &["--server", &server]).args(words));
         told(&done, 1, "BAD", "plain door", "ufw allow");
+        assert_eq!(what_kills(&silent), 0, "it may be the tutorial's");
         let done = said(doctor(program, &["--server", &server, "--transport", "quic"]).args(words));
         told(&done, 1, "BAD", "native door", "nothing answers by QUIC");
         let done = said(doctor(program, &["--server", "no.such.host.invalid"]).args(words));

@@ -1,10 +1,12 @@
 //! `viewer doctor`: is there a screen for the window, and does the relay answer with a picture to show?
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use native::doctor::Question;
 use platform::config::Transport;
+use platform::doctor::files;
 use platform::doctor::machine::{self, Torn};
 use platform::doctor::{Check, Report};
 use platform::window;
@@ -18,6 +20,13 @@ pub fn run(args: &Args) -> ExitCode {
     let mut report = Report::default();
     let display = (!args.headless).then(window::usable);
     report.add(&judge_display(display));
+    let files = [("--shown", &args.shown), ("--record", &args.record)];
+    for (flag, file) in files {
+        let check = |file: &PathBuf| files::judge(flag, file, files::try_file(file));
+        report.extend(file.as_ref().map(check));
+    }
+    let save = |dir: &PathBuf| files::judge("--save", dir, files::try_directory(dir));
+    report.extend(args.save.as_ref().map(save));
     if let Err(err) = ask(args, &mut report) {
         report.add(&Check::bad("relay", format!("{err:#}")));
     }

@@ -3,6 +3,7 @@
 //! A check is a judgement, facts in and a [`Check`] out, so that each is tested without the machine that it is about. The
 //! programs gather the facts and print.
 
+pub mod files;
 pub mod machine;
 
 use std::fmt;

@@ -32,7 +32,7 @@ const BUFFER: usize = 16 << 10;
 const UNSENT: u32 = 16 << 10;
 /// What may be under way on the path: 2 s of 1 Mbit/s.
 const UNDER_WAY: usize = 256 << 10;
-/// A peer that has acknowledged nothing for so long is gone.
+/// A peer that has acknowledged nothing for so long is gone; so is one that has read nothing of what waits for it.
 const GONE: Duration = Duration::from_secs(30);
 /// How soon it is looked after a peer to whom nothing is sent.
 const IDLE: Duration = Duration::from_secs(30);
@@ -65,10 +65,11 @@ impl Default for Places {
 }
 
 impl Places {
+    /// Who is barred comes in too, and is told why.
     fn enter(&self, from: IpAddr) -> bool {
         match from.to_canonical().is_loopback() {
             true => self.guard().enter_uncounted(),
-            false => self.guard().enter(from, Instant::now()),
+            false => self.guard().enter(from),
         }
     }
 
