@@ -216,7 +216,7 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, swallows: &AtomicBool) {
             break;
         }
     }
-    if !forgotten {
+    if !forgotten && !swallows.load(Ordering::Relaxed) {
         let _ = to.shutdown(std::net::Shutdown::Write);
     }
 }
@@ -322,7 +322,7 @@ fn a_camera_that_sends_once_in_three_seconds_is_live() {
     let Some(mut scene) = Scene::new() else {
         return;
     };
-    let (_relay, _sender) = (scene.relay(), scene.sender(&["--fps", "0.35"]));
+    let (_relay, _sender) = (scene.relay(), scene.sender(&["--fps", "0.3"]));
     scene.open();
     for _ in 0..2 {
         let seq = scene.page.get("picture.dataset.seq");
@@ -333,9 +333,7 @@ fn a_camera_that_sends_once_in_three_seconds_is_live() {
     let seq = scene.page.get("picture.dataset.seq");
     scene.page.wait(&format!("picture.dataset.seq !== {seq}"));
     assert_eq!(scene.page.get("states.includes('stale')"), false);
-    scene.page.wait(
-        "figures.textContent.startsWith('0.3 fps') || figures.textContent.startsWith('0.4 fps')",
-    );
+    scene.page.wait("figures.textContent.startsWith('0.3 fps')");
 }
 
 #[test]
