@@ -1,17 +1,19 @@
 //! The web door: a page, streams and figures over HTTP, for browsers and for whatever else takes a URL.
 //!
 //! ```text
-//!  TCP 8080 --> listen: places, patience --> gate (PURE): who may --> routes --> page, cameras, health
-//!                                                                       |
-//!  the loop's feeds --> show: one look-out a camera --------------------+--> stream.mjpg, snapshot.jpg, detections, ws
+//!  TCP 8080 --> listen, places --> entry, gate (PURE): who may --> routes --> page, cameras, health
+//!                                                                     |
+//!  the loop's feeds --> show: one look-out a camera ------------------+--> stream.mjpg, snapshot.jpg, detections, ws
 //! ```
 //!
 //! It has a thread and a runtime of its own: a crowd at this door, wanted or not, must not hold up a frame at the others.
 //! For the same reason the loop wakes one task a camera here, however many watch it; that task wakes them.
 
+mod entry;
 mod gate;
 mod listen;
 mod mjpeg;
+mod places;
 mod routes;
 mod show;
 mod socket;
@@ -32,7 +34,7 @@ use tracing::warn;
 
 use self::gate::Gate;
 pub use self::gate::Origin;
-use self::listen::Places;
+use self::places::Places;
 use self::show::Shows;
 pub use self::traffic::Traffic;
 use crate::access::Access;

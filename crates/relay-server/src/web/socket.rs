@@ -21,7 +21,7 @@ use bytes::Bytes;
 use protocol::native::{self as words, Camera, Ping, Pong, Said, Told};
 use tokio::sync::{broadcast, watch};
 
-use super::listen::Place;
+use super::places::Place;
 use super::show::{Seat, Shown, Slot, line, next};
 
 /// What a browser has to say fits in this many bytes.
