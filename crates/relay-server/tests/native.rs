@@ -168,9 +168,7 @@ async fn frames_go_from_a_native_sender_to_native_and_plain_viewers() {
     };
     let (sent, first, named) =
         tokio::join!(sending, watch(&first, 2000 * MS), watch(&named, 2000 * MS));
-    assert_eq!(sent, 60);
-    let seen = [first.len(), named.len()];
-    assert!(seen.iter().all(is_nearly_all(60)), "{seen:?}");
+    assert_eq!((sent, first.len(), named.len()), (60, 60, 60));
     let mut buffer = [0; 70_000];
     let plain = std::iter::from_fn(|| plain.recv(&mut buffer).ok()).count();
     assert!(
@@ -182,12 +180,10 @@ async fn frames_go_from_a_native_sender_to_native_and_plain_viewers() {
         (&report["received"], &report["viewers_peak"]),
         (&60.into(), &3.into())
     );
-    assert!(report["forward_us_p99"].as_f64() > Some(0.0), "{report}");
-}
-
-/// A screen may miss what comes while a busy machine gives it no time; more than one in ten is a fault.
-fn is_nearly_all(sent: usize) -> impl Fn(&usize) -> bool {
-    move |&seen| (sent - sent / 10..=sent).contains(&seen)
+    assert!(
+        report["forward_us_p99"].as_f64().unwrap() < 50_000.0,
+        "{report}"
+    );
 }
 
 #[tokio::test]
@@ -462,12 +458,12 @@ async fn one_viewer_that_reads_nothing_costs_the_other_nine_and_the_camera_nothi
     let sender = sender(at, "yard").await;
     let watching = viewers.iter().map(|session| watch(session, 2000 * MS));
     let (sent, numbers) = tokio::join!(
-        send(&sender, Steady::new("yard", 40_000, 15, 75)),
+        send(&sender, Steady::new("yard", 40_000, 30, 150)),
         futures_util::future::join_all(watching)
     );
-    assert_eq!(sent, 75);
-    let seen: Vec<_> = numbers.iter().map(HashSet::len).collect();
-    assert!(seen.iter().all(is_nearly_all(75)), "{seen:?}");
+    assert_eq!(sent, 150);
+    let least = numbers.iter().map(HashSet::len).min();
+    assert!(least >= Some(148), "{least:?}");
     let grown = relay.rss_kb().saturating_sub(before);
     assert!(
         grown < 30_000,

@@ -45,8 +45,13 @@ impl Guard {
         }
     }
 
-    /// Lets a connection in, if there is room.
-    pub(crate) fn enter(&mut self, from: IpAddr) -> bool {
+    /// Lets a connection in, if there is room, and its host has not guessed too often.
+    pub(crate) fn enter(&mut self, from: IpAddr, now: Instant) -> bool {
+        !self.is_barred(from, now) && self.enter_to_be_told(from)
+    }
+
+    /// Lets a connection in, if there is room: one that is barred is to be told so.
+    pub(crate) fn enter_to_be_told(&mut self, from: IpAddr) -> bool {
         let host = host(from);
         let here = self.hosts.get(&host).copied().unwrap_or(0);
         if here >= self.from_one || !self.enter_uncounted() {
@@ -122,34 +127,39 @@ mod tests {
 
     #[test]
     fn one_host_gets_so_many_connections_and_all_together_so_many() {
-        let mut guard = Guard::default();
-        let entered = (0..FROM_ONE + 5).filter(|_| guard.enter(from(1))).count();
+        let (mut guard, now) = (Guard::default(), testkit::time::start());
+        let entered = (0..FROM_ONE + 5)
+            .filter(|_| guard.enter(from(1), now))
+            .count();
         assert_eq!(entered, FROM_ONE);
         guard.leave(from(1));
-        assert!(guard.enter(from(1)));
-        let others = (2..5000).filter(|n| guard.enter(from(*n))).count();
+        assert!(guard.enter(from(1), now));
+        let others = (2..5000).filter(|n| guard.enter(from(*n), now)).count();
         assert_eq!(entered + others, IN_ALL);
         (0..FROM_ONE).for_each(|_| guard.leave(from(1)));
-        assert!(guard.enter(from(6000)));
+        assert!(guard.enter(from(6000), now));
     }
 
     #[test]
     fn who_guesses_tokens_is_barred_for_a_while_and_nobody_else() {
         let (mut guard, now) = (Guard::default(), testkit::time::start());
         for _ in 0..GUESSES {
-            assert!(!guard.is_barred(from(1), now));
+            assert!(guard.enter(from(1), now));
+            guard.leave(from(1));
             guard.guessed(from(1), now);
         }
-        assert!(guard.is_barred(from(1), now + PENALTY / 2));
-        assert!(!guard.is_barred(from(2), now));
-        assert!(!guard.is_barred(from(1), now + PENALTY));
+        assert!(!guard.enter(from(1), now + PENALTY / 2));
+        assert!(guard.enter_to_be_told(from(1)));
+        guard.leave(from(1));
+        assert!(guard.enter(from(2), now));
+        assert!(guard.enter(from(1), now + PENALTY));
     }
 
     #[test]
     fn an_ipv6_household_is_one_host() {
-        let mut guard = Guard::default();
+        let (mut guard, now) = (Guard::default(), testkit::time::start());
         let address = |n: u128| IpAddr::from(Ipv6Addr::from_bits((0x2001_0db8 << 96) + n));
-        let entered = (0..5000).filter(|n| guard.enter(address(*n))).count();
+        let entered = (0..5000).filter(|n| guard.enter(address(*n), now)).count();
         assert_eq!(entered, FROM_ONE);
     }
 

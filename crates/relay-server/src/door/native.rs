@@ -1,7 +1,7 @@
 //! The native door: lets peers in, one task a connection. What may be is decided elsewhere: who comes in by [`Access`] and
 //! `Guard`, whose frames are a camera's by the relay.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -64,18 +64,12 @@ impl Door {
             if !incoming.remote_address_validated() {
                 // An address that somebody else may have written gets one small packet, and has to answer it.
                 let _ = incoming.retry();
-            } else if self.is_open_to(from.ip()) {
+            } else if self.guard().enter(from.ip(), Instant::now()) {
                 tokio::spawn(Arc::clone(&self).attend(incoming, from));
             } else {
                 incoming.refuse();
             }
         }
-    }
-
-    /// Takes a place for a connection, if its host may have one.
-    fn is_open_to(&self, from: IpAddr) -> bool {
-        let mut guard = self.guard();
-        !guard.is_barred(from, Instant::now()) && guard.enter(from)
     }
 
     async fn attend(self: Arc<Self>, incoming: Incoming, from: SocketAddr) {

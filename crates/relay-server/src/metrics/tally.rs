@@ -97,12 +97,17 @@ impl Tally {
 
     /// One too many takes the place of the one that has been silent for longest, as in the relay.
     fn camera(&mut self, name: &str) -> &mut Camera {
-        if !self.cameras.contains_key(name) && self.cameras.len() == MAX_CAMERAS {
-            let silent = self.cameras.iter().min_by_key(|(_, camera)| camera.last_us);
-            let silent = silent.map(|(name, _)| name.clone()).unwrap_or_default();
-            self.cameras.remove(&silent);
+        if !self.cameras.contains_key(name) {
+            if self.cameras.len() == MAX_CAMERAS {
+                let silent = self.cameras.iter().min_by_key(|(_, camera)| camera.last_us);
+                let silent = silent.map(|(name, _)| name.clone());
+                silent.and_then(|name| self.cameras.remove(&name));
+            }
+            self.cameras.insert(name.to_owned(), Camera::default());
         }
-        self.cameras.entry(name.to_owned()).or_default()
+        self.cameras
+            .get_mut(name)
+            .expect("it was inserted if it was not there")
     }
 }
 

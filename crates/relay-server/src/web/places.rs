@@ -49,7 +49,7 @@ impl Places {
     pub(super) fn enter(&self, from: IpAddr) -> bool {
         match from.to_canonical().is_loopback() {
             true => self.guard().enter_uncounted(),
-            false => self.guard().enter(from),
+            false => self.guard().enter_to_be_told(from),
         }
     }
 
@@ -103,6 +103,7 @@ mod tests {
             places.is_barred(from)
         };
         assert!(guess("192.0.2.1"));
+        assert!(places.enter("192.0.2.1".parse().unwrap()), "to be told so");
         assert!(!guess("127.0.0.1") && !guess("::1"));
     }
 }

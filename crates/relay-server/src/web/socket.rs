@@ -12,7 +12,9 @@
 //!
 //! A frame needs no header of its own: number, time and camera are in its label, at a fixed place behind SOI.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::native::client::wall_us;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
@@ -20,6 +22,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use protocol::native::{self as words, Camera, Ping, Pong, Said, Told};
 use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::places::Place;
 use super::show::{Seat, Shown, Slot, line, next};
@@ -28,6 +31,10 @@ use super::show::{Seat, Shown, Slot, line, next};
 const SAID: usize = 512;
 /// Bytes read at once, of each socket.
 const READ: usize = 1024;
+/// How soon a browser that says nothing is asked whether it is there ..
+const ASK: Duration = Duration::from_secs(15);
+/// .. and how often before it is gone.
+const ASKED: u32 = 2;
 
 /// Answers the upgrade, and serves the socket until it ends.
 pub(super) fn upgrade(upgrade: WebSocketUpgrade, seat: Seat, place: Arc<Place>) -> Response {
@@ -51,6 +58,7 @@ struct Viewer {
     /// Whether the last frame has not been shown yet.
     busy: bool,
     last: Option<u64>,
+    asked: u32,
     seat: Seat,
 }
 
@@ -58,7 +66,9 @@ struct Viewer {
 enum Next {
     Frame(Arc<Shown>),
     Message(Bytes),
+    Told(Told),
     Said(Message),
+    Silence,
 }
 
 impl Viewer {
@@ -75,41 +85,49 @@ impl Viewer {
             live,
             busy: false,
             last: None,
+            asked: 0,
             seat,
         }
     }
 
     /// Until either side has enough; `None` is how it ends.
     async fn run(mut self) -> Option<()> {
+        let mut patience = Box::pin(sleep_until(Instant::now() + ASK));
         loop {
-            self.tell().await?;
-            match self.next().await? {
+            match self.next(&mut patience).await? {
                 Next::Frame(shown) => self.show(&shown).await?,
                 Next::Message(line) => self.say(line).await?,
-                Next::Said(message) => self.hear(message).await?,
+                Next::Told(told) => self.say(words::write(&told).into()).await?,
+                Next::Said(message) => {
+                    self.asked = 0;
+                    self.hear(message).await?;
+                }
+                Next::Silence => {
+                    self.asked += 1;
+                    patience.as_mut().reset(Instant::now() + ASK);
+                    if self.asked > ASKED {
+                        return None;
+                    }
+                    self.socket.send(Message::Ping(Bytes::new())).await.ok()?;
+                }
             }
         }
     }
 
-    /// What is known of the cameras, where that is new. No task is woken for it: it is told with the next frame, or when
-    /// the page next asks for the time.
-    async fn tell(&mut self) -> Option<()> {
-        if self.camera.has_changed().ok()? {
-            let camera = self.camera.borrow_and_update().clone();
-            self.say(words::write(&Told::Camera(camera)).into()).await?;
-        }
-        if self.live.has_changed().ok()? {
-            let live = self.live.borrow_and_update().clone();
-            self.say(words::write(&Told::Cameras(live)).into()).await?;
-        }
-        Some(())
-    }
-
-    async fn next(&mut self) -> Option<Next> {
+    async fn next(&mut self, patience: &mut Pin<Box<Sleep>>) -> Option<Next> {
         Some(tokio::select! {
             said = self.socket.recv() => Next::Said(said?.ok()?),
             frame = next(&mut self.frames), if !self.busy => Next::Frame(frame?),
             line = line(&mut self.messages) => Next::Message(line?),
+            changed = self.camera.changed() => {
+                changed.ok()?;
+                Next::Told(Told::Camera(self.camera.borrow_and_update().clone()))
+            }
+            changed = self.live.changed() => {
+                changed.ok()?;
+                Next::Told(Told::Cameras(self.live.borrow_and_update().clone()))
+            }
+            () = patience.as_mut() => Next::Silence,
         })
     }
 
