@@ -4,8 +4,9 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::Parser;
-use platform::config::{Common, Size, Transport};
+use platform::config::{Common, Transport};
 use platform::server::Server;
+use protocol::geometry::Size;
 use protocol::label::CameraName;
 
 use crate::source::choice::Choice;

@@ -11,13 +11,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use native::doctor::Question;
+use imaging::window;
 use platform::config::Transport;
 use platform::doctor::{Check, Report, files, machine};
-use platform::window;
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::label::{Label, StreamId};
 use protocol::native::Role;
+use quic::doctor::Question;
 
 use crate::args::Args;
 use crate::frame::{Form, Maker};
@@ -244,8 +244,8 @@ fn ask(args: &Args, report: &mut Report) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use platform::config::Size;
     use platform::doctor::Verdict::{self, Advice, Bad, Good};
+    use protocol::geometry::Size;
 
     use super::*;
 

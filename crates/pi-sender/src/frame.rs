@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use opencv::core::Mat;
-use platform::config::Size;
 use platform::report::Percentiles;
 use protocol::datagram::MAX_DATAGRAM;
+use protocol::geometry::Size;
 use protocol::jpeg::{self, Limits};
 use protocol::label::Label;
 use tracing::{info, warn};
@@ -88,11 +88,11 @@ impl Maker {
     pub(crate) fn small(&self, picture: &Picture, label: &Label) -> anyhow::Result<Vec<u8>> {
         let Rung { quality, size } = self.ladder.lowest();
         let picture = match picture {
-            Picture::Jpeg(jpeg) => &platform::jpeg::decode(jpeg)?,
+            Picture::Jpeg(jpeg) => &imaging::jpeg::decode(jpeg)?,
             Picture::Raw(picture) => picture,
         };
-        let picture = platform::jpeg::resize(picture, size)?;
-        Ok(label.write(&platform::jpeg::encode(&picture, quality)?))
+        let picture = imaging::jpeg::resize(picture, size)?;
+        Ok(label.write(&imaging::jpeg::encode(&picture, quality)?))
     }
 
     /// A JPEG as it came, where its size is near the one that was asked for and it fits.
@@ -120,7 +120,7 @@ impl Maker {
         now: Instant,
     ) -> anyhow::Result<Option<(Vec<u8>, Form)>> {
         let picture = match picture {
-            Picture::Jpeg(jpeg) => &platform::jpeg::decode(jpeg)?,
+            Picture::Jpeg(jpeg) => &imaging::jpeg::decode(jpeg)?,
             Picture::Raw(picture) => picture,
         };
         let before = self.ladder.rung();
@@ -138,8 +138,8 @@ impl Maker {
     ) -> anyhow::Result<Option<(Vec<u8>, Form)>> {
         loop {
             let rung = self.ladder.rung();
-            let picture = platform::jpeg::resize(picture, rung.size)?;
-            let frame = label.write(&platform::jpeg::encode(&picture, rung.quality)?);
+            let picture = imaging::jpeg::resize(picture, rung.size)?;
+            let frame = label.write(&imaging::jpeg::encode(&picture, rung.quality)?);
             if frame.len() <= MAX_DATAGRAM {
                 self.ladder.fitted(frame.len(), now);
                 return Ok(Some((frame, rung.into())));
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_jpeg_of_another_size_is_resized() {
-        let jpeg = platform::jpeg::encode(&noise("640x480"), 50).unwrap();
+        let jpeg = imaging::jpeg::encode(&noise("640x480"), 50).unwrap();
         let mut maker = Maker::new(top("300x200", 80), false);
         let frame = maker.make(&Picture::Jpeg(jpeg), &label(), Instant::now());
         assert_eq!(sides(&frame.unwrap().unwrap()), (300, 200));
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn on_a_lower_rung_a_jpeg_is_encoded_again_and_smaller() {
         let now = Instant::now();
-        let jpeg = platform::jpeg::encode(&noise("320x240"), 70).unwrap();
+        let jpeg = imaging::jpeg::encode(&noise("320x240"), 70).unwrap();
         let picture = Picture::Jpeg(jpeg);
         let mut last = usize::MAX;
         for (steps, form) in [
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn a_jpeg_that_is_smaller_than_the_rung_makes_it_is_passed_through_on_any() {
         let now = Instant::now();
-        let jpeg = platform::jpeg::encode(&noise("300x200"), 1).unwrap();
+        let jpeg = imaging::jpeg::encode(&noise("300x200"), 1).unwrap();
         let mut maker = down(top("300x200", 80), 3, now);
         let frame = maker.make(&Picture::Jpeg(jpeg.clone()), &label(), now);
         assert!(frame.unwrap() == Some(label().write(&jpeg)));

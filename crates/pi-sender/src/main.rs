@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
+use imaging::window;
 use pi_sender::args::Args;
 use platform::config::{self, Task};
-use platform::{logging, window};
+use platform::logging;
 
 fn main() -> ExitCode {
     window::answer_probe();

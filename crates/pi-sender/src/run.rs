@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use imaging::window::{Event, Window};
 use platform::server;
-use platform::window::{Event, Window};
 use platform::{report, signals};
 use protocol::label::{CameraName, Label, StreamId};
 use serde_json::json;
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 fn send(args: &Args) -> anyhow::Result<()> {
     let stop = signals::stop_on_signals()?;
-    platform::jpeg::single_threaded()?;
+    imaging::jpeg::single_threaded()?;
     let mut source = Source::open(args)?;
     let mut sender = Sender::new(args, stop, source.fps(args.fps))?;
     let sent = sender.run(&mut source);
@@ -190,7 +190,7 @@ impl Sender {
     fn send(&mut self, frame: Vec<u8>) -> anyhow::Result<()> {
         if let Some(window) = &self.preview {
             // A camera's JPEG that cannot be decoded is the viewer's to show, or not, as well.
-            if let Ok(picture) = platform::jpeg::decode(&frame) {
+            if let Ok(picture) = imaging::jpeg::decode(&frame) {
                 window.show(&picture)?;
             }
         }

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use protocol::datagram::{Datagram, Frame, MAX_DATAGRAM, classify};
+use protocol::datagram::{Datagram, MAX_DATAGRAM, classify};
+use protocol::frame::Frame;
 use protocol::label::Label;
 use serde_json::Value;
 use testkit::process::{Finished, Program, Running};
@@ -46,7 +47,7 @@ impl Relay {
     }
 
     fn frame(&self) -> (Frame, Label) {
-        match classify(&self.datagram()) {
+        match classify(self.datagram()) {
             Ok(Datagram::Frame(frame)) => {
                 let label = frame.label.clone().expect("every frame has a label");
                 (frame, label)
@@ -87,7 +88,7 @@ fn jpeg(width: i32, height: i32, shade: f64) -> Vec<u8> {
     let colour = Scalar::new(shade, 255.0 - shade, 90.0, 0.0);
     let picture = Mat::new_rows_cols_with_default(height, width, CV_8UC3, colour).unwrap();
     // Not the default quality: encoded again, it would have other bytes.
-    platform::jpeg::encode(&picture, 60).unwrap()
+    imaging::jpeg::encode(&picture, 60).unwrap()
 }
 
 fn write(dir: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
@@ -131,7 +132,7 @@ fn video(dir: &Path, fps: f64, count: u64) -> String {
 fn shade(frame: &[u8]) -> u64 {
     use opencv::core::Vec3b;
     use opencv::prelude::*;
-    let picture = platform::jpeg::decode(frame).unwrap();
+    let picture = imaging::jpeg::decode(frame).unwrap();
     picture
         .at_2d::<Vec3b>(picture.rows() / 2, picture.cols() / 2)
         .unwrap()[0]
@@ -179,7 +180,7 @@ fn labelled_frames_arrive_with_consecutive_numbers() {
         assert!(label.seq >= n && next.seq > label.seq);
         assert!(next.captured_us > label.captured_us);
         assert_eq!((label.stream, label.camera.as_str()), (stream, "yard"));
-        assert_eq!((frame.header.width, frame.header.height), (300, 200));
+        assert_eq!((frame.size.width, frame.size.height), (300, 200));
     }
 }
 
@@ -349,7 +350,7 @@ fn frames_too_large_for_a_datagram_step_the_quality_down() {
     // Two rungs, at once, and said once.
     let steps = done.stderr.matches("a step down in quality").count();
     assert_eq!(steps, 1, "{}", done.stderr);
-    assert_eq!(relay.frame().0.header.width, 1600);
+    assert_eq!(relay.frame().0.size.width, 1600);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::{env, fmt, fs};
+use std::{env, fs};
 
 use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -45,39 +45,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// Width and height in pixels, written `WxH`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Width, at least 1.
-    pub width: u16,
-    /// Height, at least 1.
-    pub height: u16,
-}
-
-impl std::str::FromStr for Size {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        let side = |s: &str| s.parse::<u16>().ok().filter(|n| (1..=4096).contains(n));
-        s.split_once('x')
-            .and_then(|(w, h)| {
-                Some(Self {
-                    width: side(w)?,
-                    height: side(h)?,
-                })
-            })
-            .ok_or_else(|| {
-                "a size is WIDTHxHEIGHT in pixels, 1 to 4096 each, as in 300x200".to_owned()
-            })
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}", self.width, self.height)
-    }
 }
 
 /// A switch that is written out.
@@ -473,17 +440,5 @@ mod tests {
             .replace("#every = 4", "every = 5")
             .replace("#preview = false", "preview = true");
         assert!(parse(&set, &[]).unwrap().preview);
-    }
-
-    #[test]
-    fn sizes_are_width_x_height() {
-        let size: Size = "300x200".parse().unwrap();
-        assert_eq!(
-            (size.width, size.height, size.to_string().as_str()),
-            (300, 200, "300x200")
-        );
-        for bad in ["300", "0x200", "300x", "5000x1", "-1x2", "3x4x5"] {
-            assert!(bad.parse::<Size>().is_err(), "{bad}");
-        }
     }
 }

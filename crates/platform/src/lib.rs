@@ -5,8 +5,6 @@
 pub mod config;
 pub mod directories;
 pub mod doctor;
-pub mod draw;
-pub mod jpeg;
 pub mod kernel;
 pub mod latest;
 pub mod logging;
@@ -14,7 +12,6 @@ pub mod report;
 pub mod server;
 pub mod signals;
 pub mod udp;
-pub mod window;
 
 use std::process::ExitCode;
 

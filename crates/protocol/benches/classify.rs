@@ -7,6 +7,7 @@
 
 use std::hint::black_box;
 
+use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use protocol::datagram::{REQUEST, classify};
 use protocol::label::{Label, StreamId};
@@ -18,13 +19,13 @@ fn classes(criterion: &mut Criterion) {
     let torn = plain[..plain.len() / 2].to_vec();
     let mut group = criterion.benchmark_group("classify");
     for (name, bytes) in [
-        ("15 kB frame", &plain[..]),
-        ("15 kB frame with label", &labelled),
-        ("torn frame", &torn),
-        ("Request", REQUEST),
+        ("15 kB frame", Bytes::copy_from_slice(&plain)),
+        ("15 kB frame with label", labelled.into()),
+        ("torn frame", torn.into()),
+        ("Request", Bytes::from_static(REQUEST)),
     ] {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| classify(black_box(bytes)).is_ok())
+            bencher.iter(|| classify(black_box(bytes.clone())).is_ok())
         });
     }
     group.bench_function("writing a label", |bencher| {

@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for control in ALL {
-            let Ok(Datagram::Control(read)) = classify(&control.write()) else {
+            let Ok(Datagram::Control(read)) = classify(control.write()) else {
                 panic!("{control:?} is not read as a control message");
             };
             assert_eq!(read, control);
@@ -191,6 +191,6 @@ mod tests {
     fn a_torn_control_message_is_neither_control_nor_frame() {
         let mut hello = Control::Hello { nonce: 7 }.write();
         hello[6 + 12] = b'x';
-        assert!(classify(&hello).is_err());
+        assert!(classify(hello).is_err());
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! Total: any bytes give a verdict, and a decoder sees only what got the verdict `Frame`.
 
+use bytes::Bytes;
+
 use crate::control::{BadControl, Control};
-use crate::jpeg::{self, Defect, Header, Limits};
+use crate::frame::Frame;
+use crate::jpeg::{self, Defect, Limits};
 use crate::label::{self, Label};
 
 /// What a tutorial viewer sends once, so that the relay learns its address behind the router.
@@ -24,15 +27,6 @@ pub enum Datagram {
     Control(Control),
     /// A picture.
     Frame(Frame),
-}
-
-/// What is known of a frame from its bytes alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
-    /// Its size.
-    pub header: Header,
-    /// Its label; `None` too where that cannot be read, since the picture is good all the same.
-    pub label: Option<Label>,
 }
 
 /// Why a datagram was dropped.
@@ -69,21 +63,23 @@ impl Reason {
 ///
 /// # Errors
 /// The [`Reason`] why they are nothing of ours.
-pub fn classify(bytes: &[u8]) -> Result<Datagram, Reason> {
+pub fn classify(bytes: impl Into<Bytes>) -> Result<Datagram, Reason> {
+    let bytes = bytes.into();
     if bytes == REQUEST {
         return Ok(Datagram::Request);
     }
-    let header = jpeg::scan(bytes, Limits::default()).map_err(|defect| match defect {
+    let size = jpeg::scan(&bytes, Limits::default()).map_err(|defect| match defect {
         Defect::NotJpeg | Defect::NoEnd if bytes.len() == FFMPEG_PIECE => Reason::Piece,
         defect => Reason::Jpeg(defect),
     })?;
-    match label::segment(bytes) {
+    match label::segment(&bytes) {
         Ok(Some((kind, body))) if kind != label::FRAME => {
             Ok(Datagram::Control(Control::parse(kind, body)?))
         }
         _ => Ok(Datagram::Frame(Frame {
-            header,
-            label: Label::read(bytes).ok().flatten(),
+            size,
+            label: Label::read(&bytes).ok().flatten(),
+            jpeg: bytes,
         })),
     }
 }
@@ -94,6 +90,10 @@ mod tests {
     use testkit::jpeg::Sketch;
 
     use super::*;
+
+    fn classify(bytes: &[u8]) -> Result<Datagram, Reason> {
+        super::classify(bytes.to_vec())
+    }
 
     #[test]
     fn only_the_seven_bytes_are_a_request() {
@@ -109,7 +109,7 @@ mod tests {
             panic!("not a frame");
         };
         assert_eq!(
-            (frame.header.width, frame.header.height, frame.label),
+            (frame.size.width, frame.size.height, frame.label),
             (300, 200, None)
         );
     }

@@ -1,6 +1,10 @@
 //! The detections message: one line of JSON, the same bytes on every door and in the `--detections` file.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::geometry::{BBox, Size};
 
 /// What a model, or a track between two inferences, says of one frame.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +43,17 @@ pub enum Kind {
     Tracked,
 }
 
+/// What a detector found on one picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Size of the displayed picture.
+    pub size: Size,
+    /// Time from taking the JPEG to final boxes.
+    pub took: Duration,
+    /// The detections, best score first.
+    pub detections: Vec<Detection>,
+}
+
 /// One object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
@@ -51,9 +66,9 @@ pub struct Detection {
     pub label: String,
     /// Confidence, 0 to 1.
     pub score: f32,
-    /// `[x0, y0, x1, y1]` in the displayed picture, 0 to 1, origin top left.
+    /// Its place in the displayed picture.
     #[serde(rename = "box")]
-    pub bounds: [f32; 4],
+    pub bbox: BBox,
 }
 
 /// Why bytes are no detections message.
@@ -91,7 +106,7 @@ impl Detections {
             return Err(BadDetections::Version(message.v));
         }
         let unit = |x: &f32| (0.0..=1.0).contains(x);
-        let sane = |d: &Detection| unit(&d.score) && d.bounds.iter().all(unit);
+        let sane = |d: &Detection| unit(&d.score) && d.bbox.edges().iter().all(unit);
         let time = |ms: f32| ms.is_finite() && ms >= 0.0;
         let good = message.t.is_finite()
             && message.infer_ms.is_none_or(time)
@@ -141,7 +156,7 @@ mod tests {
         ) {
             let mut message = Detections::parse(LINE.as_bytes()).unwrap();
             message.seq = seq;
-            message.detections[0] = Detection { id, class: 3, label, score, bounds: [x, 0.0, 1.0, x] };
+            message.detections[0] = Detection { id, class: 3, label, score, bbox: [x, 0.0, 1.0, x].into() };
             prop_assert_eq!(Detections::parse(message.to_json().as_bytes()).unwrap(), message);
         }
 

@@ -9,6 +9,8 @@ use std::ops::Range;
 
 use memchr::memchr;
 
+use crate::geometry::Size;
+
 /// Start of image, the first two bytes of every JPEG.
 pub const SOI: [u8; 2] = [0xFF, 0xD8];
 /// End of image, the last two bytes of every whole JPEG.
@@ -34,15 +36,6 @@ impl Default for Limits {
             scans: 100,
         }
     }
-}
-
-/// What the frame header (SOF) declares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
-    /// Width in pixels, before any EXIF rotation; at least 1.
-    pub width: u16,
-    /// Height in pixels, before any EXIF rotation; at least 1.
-    pub height: u16,
 }
 
 /// Why bytes are not a picture that may go to a decoder.
@@ -72,7 +65,7 @@ pub enum Defect {
 ///
 /// # Errors
 /// The first [`Defect`] found, in the order in which the enum lists them.
-pub fn scan(bytes: &[u8], limits: Limits) -> Result<Header, Defect> {
+pub fn scan(bytes: &[u8], limits: Limits) -> Result<Size, Defect> {
     if !(bytes.starts_with(&SOI) && bytes.get(2) == Some(&0xFF)) {
         return Err(Defect::NotJpeg);
     }
@@ -117,7 +110,7 @@ pub fn stream_end(stream: &[u8]) -> Result<Option<usize>, Defect> {
 const SOS: u8 = 0xDA;
 
 /// Takes the walk past the first frame header.
-fn frame_header(walk: &mut Walk<'_>) -> Result<Header, Defect> {
+fn frame_header(walk: &mut Walk<'_>) -> Result<Size, Defect> {
     let bytes = walk.bytes;
     for piece in walk {
         match piece {
@@ -126,7 +119,7 @@ fn frame_header(walk: &mut Walk<'_>) -> Result<Header, Defect> {
                 let [_, h1, h0, w1, w0, ..] = bytes[body] else {
                     return Err(Defect::NoFrameHeader);
                 };
-                return Ok(Header {
+                return Ok(Size {
                     width: u16::from_be_bytes([w1, w0]),
                     height: u16::from_be_bytes([h1, h0]),
                 });
@@ -230,7 +223,7 @@ mod tests {
 
     use super::*;
 
-    fn scan_default(bytes: &[u8]) -> Result<Header, Defect> {
+    fn scan_default(bytes: &[u8]) -> Result<Size, Defect> {
         scan(bytes, Limits::default())
     }
 
@@ -239,7 +232,7 @@ mod tests {
         let jpeg = Sketch::new(300, 200).bytes();
         assert_eq!(
             scan_default(&jpeg),
-            Ok(Header {
+            Ok(Size {
                 width: 300,
                 height: 200
             })

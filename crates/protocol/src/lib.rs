@@ -33,6 +33,8 @@
 pub mod control;
 pub mod datagram;
 pub mod detections;
+pub mod frame;
+pub mod geometry;
 pub mod handshake;
 pub mod jpeg;
 pub mod label;

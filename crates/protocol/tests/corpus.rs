@@ -242,7 +242,7 @@ fn lines() -> Vec<(String, String)> {
         class: 0,
         label: "person".to_owned(),
         score: 0.87,
-        bounds: [0.1, 0.2, 0.3, 0.4],
+        bbox: [0.1, 0.2, 0.3, 0.4].into(),
     };
     let message = Detections {
         v: Detections::VERSION,

@@ -14,7 +14,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use opencv::core::{self, CV_8UC3, Mat, Scalar};
 use opencv::imgproc;
 use protocol::datagram::REQUEST;
-use relay_server::relay::{Overlay, Relay, Rules};
+use relay_core::{Overlay, Relay, Rules};
 use testkit::jpeg::Sketch;
 
 const SIZE: usize = 15_000;
@@ -53,12 +53,12 @@ fn frame(criterion: &mut Criterion) {
         bencher.iter_batched(empty, |_| from.send(&jpeg), BatchSize::PerIteration);
     });
     let picture = cloudy();
-    let jpeg = platform::jpeg::encode(&picture, 80).expect("a picture is encoded");
+    let jpeg = imaging::jpeg::encode(&picture, 80).expect("a picture is encoded");
     group.bench_function("for boxes: decode 300x200", |bencher| {
-        bencher.iter(|| platform::jpeg::decode(black_box(&jpeg)).map(drop));
+        bencher.iter(|| imaging::jpeg::decode(black_box(&jpeg)).map(drop));
     });
     group.bench_function("for boxes: encode 300x200 at 90", |bencher| {
-        bencher.iter(|| platform::jpeg::encode(black_box(&picture), 90).map(drop));
+        bencher.iter(|| imaging::jpeg::encode(black_box(&picture), 90).map(drop));
     });
 }
 

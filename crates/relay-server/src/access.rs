@@ -6,9 +6,9 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use native::identity::Identity;
 use protocol::native::{Hello, Refusal, Role};
 use protocol::ticket::{Host, Key, Ticket};
+use quic::identity::Identity;
 use subtle::ConstantTimeEq as _;
 use tracing::warn;
 

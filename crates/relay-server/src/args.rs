@@ -4,15 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use platform::config::{Common, Size};
+use platform::config::Common;
 use protocol::RELAY_PORT;
+use protocol::geometry::Size;
 use protocol::schedule::Every;
 use protocol::ticket::{BadHost, Host};
 
-use crate::detect::{provider, yolo};
-use crate::relay::Overlay;
 use crate::reload::Adjustable;
 use crate::web::Origin;
+use relay_core::Overlay;
+use vision::detect::{provider, yolo};
 
 /// Frames in, frames and boxes out: forwards a camera's frames to its viewers, every Nth through YOLOv5
 #[derive(Debug, Clone, PartialEq, Parser)]

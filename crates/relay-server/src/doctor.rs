@@ -12,20 +12,21 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use imaging::jpeg;
 use memchr::memmem;
 use opencv::core::{CV_8UC3, Mat, Scalar};
+use platform::directories;
 use platform::doctor::files;
 use platform::doctor::machine::{self, Torn};
 use platform::doctor::{Check, Report};
-use platform::{directories, jpeg};
 use protocol::schedule::Every;
 
 use crate::access::{self, SECRETS};
 use crate::args::{Args, ModelChoice};
-use crate::detect::provider::Provider;
-use crate::detect::{Detector, Model, runtime};
 use crate::door::port;
 use crate::web;
+use vision::detect::provider::Provider;
+use vision::detect::{Detector, Model, runtime};
 
 /// What the sender sends unless told otherwise (frames a second).
 const RATE: f64 = 10.0;
@@ -66,7 +67,7 @@ fn is_relay(listen: SocketAddr) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    runtime.is_ok_and(|runtime| runtime.block_on(native::doctor::is_relay(reached(listen))))
+    runtime.is_ok_and(|runtime| runtime.block_on(quic::doctor::is_relay(reached(listen))))
 }
 
 /// Where this machine itself reaches an address that it listens at.

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::feeds::Subscription;
 use crate::metrics::Metrics;
-use crate::relay::{Answer, Burn, ScreenId, Seen, Tracked};
+use relay_core::{Answer, Burn, ScreenId, Seen, Tracked};
 
 /// Events that may wait for the loop.
 pub const EVENTS: usize = 256;

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
-use native::frames::Outgoing;
 use protocol::native::{Camera, Facts, MAX_CAMERAS};
+use quic::frames::Outgoing;
 use tokio::sync::{broadcast, watch};
 
-use crate::relay::Publish;
+use relay_core::Publish;
 
 /// Messages that may wait for a reader: two seconds of tracked ones at 30 frames a second. Behind that the oldest go.
 const MESSAGES: usize = 64;

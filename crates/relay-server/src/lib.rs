@@ -10,18 +10,15 @@
 
 pub mod access;
 pub mod args;
-pub mod detect;
 pub mod doctor;
 pub mod door;
 pub mod event;
 pub mod feeds;
 pub mod metrics;
 pub mod places;
-pub mod relay;
 pub mod reload;
 pub mod serve;
 pub mod sink;
-pub mod track;
 pub mod web;
 pub mod worker;
 
@@ -31,25 +28,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use ::native::client::DONE;
-use ::native::endpoint::{self, Recognition};
 use anyhow::Context as _;
-use platform::{directories, jpeg, report, signals, udp};
+use imaging::jpeg;
+use platform::{directories, report, signals, udp};
 use protocol::label::StreamId;
 use protocol::ticket::Host;
+use quic::client::DONE;
+use quic::endpoint::{self, Recognition};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::access::Access;
 use crate::args::{Advertise, Args, ModelChoice};
-use crate::detect::{Detector, Model, Settings, runtime};
 use crate::door::port::Port;
 use crate::door::{native, plain};
 use crate::event::EVENTS;
 use crate::feeds::Feeds;
-use crate::relay::{Relay, Rules};
 use crate::serve::{Figures, Server};
+use relay_core::{Relay, Rules};
+use vision::detect::{Detector, Model, Settings, runtime};
 
 /// The model that is used where none is named.
 const MODEL: &str = "models/yolov5n.onnx";

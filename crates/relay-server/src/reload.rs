@@ -14,7 +14,7 @@ use tokio::time::interval;
 use tracing::{info, warn};
 
 use crate::args::Args;
-use crate::track;
+use vision::track;
 
 /// Between two looks at the file.
 const LOOK: Duration = Duration::from_secs(1);

@@ -5,13 +5,13 @@ use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::native::client::wall_us;
 use bytes::Bytes;
 use platform::kernel;
 use platform::report::Percentiles;
 use protocol::datagram::{MAX_DATAGRAM, Reason};
 use protocol::detections::{Detections, Kind};
 use protocol::label::CameraName;
+use quic::client::wall_us;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -25,9 +25,9 @@ use crate::feeds::Feeds;
 use crate::metrics::distribution::{Distribution, FORWARDING, INFERENCE};
 use crate::metrics::tally::Tally;
 use crate::metrics::{self, Metrics};
-use crate::relay::{Action, Burn, Forward, Job, Note, Relay};
 use crate::web;
 use crate::worker::{Track, Worker};
+use relay_core::{Action, Burn, Forward, Job, Note, Relay};
 
 /// How often the summary line comes.
 const SUMMARY: Duration = Duration::from_secs(10);

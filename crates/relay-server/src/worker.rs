@@ -11,20 +11,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
+use imaging::{draw, jpeg};
 use opencv::core::{Mat, Point};
 use opencv::prelude::*;
-use platform::{draw, jpeg};
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::detections::Detection;
 use protocol::label::Label;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
-use crate::detect::Detector;
 use crate::event::Event;
-use crate::relay::{Answer, Burn, CameraId, Found, Job, Tracked};
 use crate::reload::Adjustable;
-use crate::track::Follower;
+use protocol::detections::Found;
+use relay_core::{Answer, Burn, CameraId, Job, Tracked};
+use vision::detect::Detector;
+use vision::track::Follower;
 
 /// Qualities at which a frame with boxes is tried until it fits a datagram; the first keeps the lines sharp.
 const QUALITIES: [u8; 4] = [90, 75, 50, 25];

@@ -16,11 +16,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser as _;
-use native::endpoint::Recognition;
 use protocol::control::Control;
 use protocol::detections::Detection;
+use protocol::detections::Found;
+use protocol::geometry::Size;
 use protocol::label::{Label, StreamId};
 use protocol::native::Facts;
+use quic::endpoint::Recognition;
+use relay_core::{Answer, Job, Overlay, Relay, Rules, ScreenId};
 use relay_server::access::Access;
 use relay_server::args::Args;
 use relay_server::door::port::Port;
@@ -30,7 +33,6 @@ use relay_server::feeds::Feeds;
 use relay_server::metrics::distribution::{Distribution, FORWARDING, INFERENCE};
 use relay_server::metrics::tally::{Camera, Tally};
 use relay_server::metrics::{Door, Metrics};
-use relay_server::relay::{Answer, Found, Job, Overlay, Relay, Rules, ScreenId};
 use relay_server::serve::{Figures, Server};
 use relay_server::worker::Worker;
 use relay_server::{reload, worker};
@@ -348,11 +350,13 @@ fn model(tell: mpsc::Sender<Event>) -> Worker<Vec<Job>> {
         class: 0,
         label: "person".to_owned(),
         score: 0.9,
-        bounds: [0.1, 0.1, 0.5, 0.5],
+        bbox: [0.1, 0.1, 0.5, 0.5].into(),
     };
     let found = Found {
-        width: 300,
-        height: 200,
+        size: Size {
+            width: 300,
+            height: 200,
+        },
         took: 12 * MS,
         detections: vec![person],
     };

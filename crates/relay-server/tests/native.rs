@@ -10,13 +10,13 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use native::client::{Client, Failure, Heard, Session};
-use native::frames::{self, Arrival, Flow, Newest, Outgoing};
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{Datagram, classify};
 use protocol::label::{Label, StreamId};
 use protocol::native::{Hello, Refusal, Role, Told};
 use protocol::ticket::{Key, Ticket};
+use quic::client::{Client, Failure, Heard, Session};
+use quic::frames::{self, Arrival, Flow, Newest, Outgoing};
 use serde_json::Value;
 use testkit::jpeg::Sketch;
 use testkit::link::{Conditions, Link};
@@ -82,7 +82,7 @@ fn frame(camera: &str, seq: u64, bytes: usize) -> Vec<u8> {
     let label = Label {
         stream: StreamId(7),
         seq,
-        captured_us: native::client::wall_us(),
+        captured_us: quic::client::wall_us(),
         camera: camera.parse().unwrap(),
     };
     let mut sketch = Sketch::new(300, 200);
@@ -351,12 +351,12 @@ fn a_private_relays_plain_door_answers_no_stranger() {
     let length = socket.recv(&mut buffer).unwrap();
     let verdict = Verdict::Private;
     let answer = Ok(Datagram::Control(Control::Accept { nonce: 1, verdict }));
-    assert_eq!(classify(&buffer[..length]), answer);
+    assert_eq!(classify(buffer[..length].to_vec()), answer);
     assert!(length <= hello.len());
     socket.send(&frame("yard", 1, 0)).unwrap();
     let length = socket.recv(&mut buffer).unwrap();
     assert_eq!(
-        classify(&buffer[..length]),
+        classify(buffer[..length].to_vec()),
         Ok(Datagram::Control(Control::Upgrade))
     );
     let report = report(relay);
@@ -399,7 +399,7 @@ async fn frames_that_were_acknowledged_outlive_their_connection() {
         for stream in &mut streams {
             stream.stopped().await.unwrap();
         }
-        session.connection.close(native::client::DONE, b"");
+        session.connection.close(quic::client::DONE, b"");
     }
     sleep(500 * MS).await;
     let report = report(relay);
@@ -544,7 +544,7 @@ async fn strangers_who_say_nonsense_or_nothing_are_put_out() {
 
 /// Says these bytes in place of a hello and tells what came back as the connection's end.
 async fn raw(relay: SocketAddr, words: &[u8]) -> String {
-    let connection = native::client::connect(relay).await.unwrap();
+    let connection = quic::client::connect(relay).await.unwrap();
     let (mut say, _hear) = connection.open_bi().await.unwrap();
     let _ = say.write_all(words).await;
     timeout(SOON, connection.closed())

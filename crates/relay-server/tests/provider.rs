@@ -1,9 +1,9 @@
 //! `--provider` with the ONNX Runtime that is here: what runs the model is said, and what was asked for and is not there
 //! ends the program. ONNX Runtime by itself would run on the processor and say nothing.
 
-use relay_server::detect::provider::Provider;
-use relay_server::detect::{onnx, runtime};
 use testkit::process::Program;
+use vision::detect::provider::Provider;
+use vision::detect::{onnx, runtime};
 
 /// What the library offers besides the processor; `None`, said as a skip, where it is not installed.
 fn offered() -> Option<Vec<Provider>> {

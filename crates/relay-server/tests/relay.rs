@@ -117,7 +117,7 @@ fn frame(camera: &str, stream: u64, seq: u64) -> Vec<u8> {
 fn picture(seq: u64) -> Vec<u8> {
     let grey = Scalar::all((seq % 256) as f64);
     let picture = Mat::new_rows_cols_with_default(200, 300, CV_8UC3, grey).unwrap();
-    platform::jpeg::encode(&picture, 80).unwrap()
+    imaging::jpeg::encode(&picture, 80).unwrap()
 }
 
 #[test]
@@ -380,7 +380,7 @@ fn the_nth_frames_carry_boxes_and_the_others_are_untouched() {
         camera.send(jpeg).unwrap();
         let shown = receive(&viewer);
         assert!(
-            matches!(classify(&shown), Ok(Datagram::Frame(_))),
+            matches!(classify(shown.clone()), Ok(Datagram::Frame(_))),
             "frame {n}"
         );
         if shown != *jpeg {

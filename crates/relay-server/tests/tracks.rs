@@ -13,13 +13,13 @@ use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use imaging::jpeg;
 use opencv::core::{self, Mat, Rect, Vec3b};
 use opencv::prelude::*;
-use pi_sender::source::Demo;
-use platform::config::Size;
-use platform::jpeg;
 use protocol::detections::{Detection, Detections, Kind};
+use protocol::geometry::{BBox, Size};
 use protocol::label::{Label, StreamId};
+use scene::Demo;
 use testkit::process::{Finished, Program, Running};
 
 const RELAY: &str = env!("CARGO_BIN_EXE_relay-server");
@@ -34,8 +34,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// The relay with the demo model; `None`, said as a skip, where ONNX Runtime is not here.
 fn relay(words: &[&str]) -> Option<(Running, SocketAddr)> {
     // A process loads it once; the tests share one.
-    static HERE: LazyLock<bool> =
-        LazyLock::new(|| relay_server::detect::runtime::load(None).is_ok());
+    static HERE: LazyLock<bool> = LazyLock::new(|| vision::detect::runtime::load(None).is_ok());
     if !*HERE {
         testkit::skip("ONNX Runtime is not here (scripts/setup)");
         return None;
@@ -101,9 +100,9 @@ fn changed(before: &[u8], after: &[u8]) -> Mat {
 }
 
 /// Whether something was drawn along most of a box's outline, give or take some pixels.
-fn is_outlined(difference: &Mat, bounds: [f32; 4]) -> bool {
+fn is_outlined(difference: &Mat, bbox: BBox) -> bool {
     const NEAR: i32 = 6;
-    let [x0, y0, x1, y1] = bounds;
+    let [x0, y0, x1, y1] = bbox.edges();
     let x = [x0, x1].map(|x| (x * f32::from(SIZE.width)) as i32);
     let y = [y0, y1].map(|y| (y * f32::from(SIZE.height)) as i32);
     let drawn = |from: [i32; 2], to: [i32; 2]| {
@@ -147,7 +146,7 @@ fn with_hold_plain_viewers_see_boxes_on_every_frame_and_every_frame_once() {
         let difference = changed(&sent, seen);
         let truth = camera.truth(seq);
         truths += truth.len();
-        let boxes = truth.iter().filter(|d| is_outlined(&difference, d.bounds));
+        let boxes = truth.iter().filter(|d| is_outlined(&difference, d.bbox));
         outlined += boxes.count();
     }
     let report = stop(relay).report.unwrap();

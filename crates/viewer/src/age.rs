@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use native::clock::{Offset, age_us};
 use protocol::label::Label;
 use protocol::native::Camera;
+use quic::clock::{Offset, age_us};
 
 /// A capture time so far in the future is still the tick of two clocks that somebody set; beyond it they disagree.
 const AHEAD_US: u64 = 50_000;

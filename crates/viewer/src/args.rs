@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use platform::config::{Common, Size, Switch, Transport};
+use platform::config::{Common, Switch, Transport};
 use platform::server::Server;
+use protocol::geometry::Size;
 use protocol::label::CameraName;
 
 use crate::record::Container;

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use native::doctor::Question;
+use imaging::window;
 use platform::config::Transport;
 use platform::doctor::files;
 use platform::doctor::machine::{self, Torn};
 use platform::doctor::{Check, Report};
-use platform::window;
 use protocol::native::Role;
+use quic::doctor::Question;
 
 use crate::args::Args;
 

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use imaging::draw;
 use opencv::core::{Mat, Point, Rect, Scalar};
 use opencv::imgproc::{self, FONT_HERSHEY_SIMPLEX, LINE_8, LINE_AA};
 use opencv::prelude::*;
-use platform::draw;
 
 /// What the HUD tells.
 #[derive(Debug, Clone, Default)]

@@ -30,9 +30,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use imaging::jpeg;
 use platform::latest::latest;
 use platform::server::follow;
-use platform::{jpeg, report, signals};
+use platform::{report, signals};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 

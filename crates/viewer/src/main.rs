@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use imaging::window;
 use platform::config::{self, Task};
-use platform::{logging, window};
+use platform::logging;
 use viewer::args::Args;
 
 fn main() -> ExitCode {

@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use protocol::detections::{Detection, Detections, Kind};
+use protocol::geometry::BBox;
 use protocol::label::Label;
 
 /// How long a frame that has just come waits for its own boxes. On two cores that ten processes wanted, half of the
@@ -148,7 +149,7 @@ impl Overlay {
                 speed(d, last.t, before).map(|speed| speed * age)
             });
             Some(Detection {
-                bounds: inside(d.bounds, by)?,
+                bbox: inside(d.bbox, by)?,
                 score: d.score * opacity,
                 ..d.clone()
             })
@@ -202,17 +203,16 @@ fn speed(d: &Detection, t: f64, before: &Detections) -> [f64; 2] {
         return [0.0; 2];
     };
     let middle = |[x0, y0, x1, y1]: [f32; 4]| [x0 + x1, y0 + y1].map(|sum| f64::from(sum) / 2.0);
-    let (now, then) = (middle(d.bounds), middle(was.bounds));
+    let (now, then) = (middle(d.bbox.edges()), middle(was.bbox.edges()));
     [0, 1].map(|axis| (now[axis] - then[axis]) / (t - before.t))
 }
 
 /// A box moved `by` so many widths and heights of the picture; nothing where nothing of it is inside any more.
-fn inside(bounds: [f32; 4], [x, y]: [f64; 2]) -> Option<[f32; 4]> {
-    let [x0, y0, x1, y1] = bounds;
+fn inside(bbox: BBox, [x, y]: [f64; 2]) -> Option<BBox> {
+    let [x0, y0, x1, y1] = bbox.edges();
     let at = |edge: f32, by: f64| (f64::from(edge) + by).clamp(0.0, 1.0) as f32;
-    let moved = [at(x0, x), at(y0, y), at(x1, x), at(y1, y)];
-    let seen = moved[0] < moved[2] && moved[1] < moved[3];
-    (seen || moved == bounds).then_some(moved)
+    let moved = BBox::new(at(x0, x), at(y0, y), at(x1, x), at(y1, y));
+    (moved.area() > 0.0 || moved == bbox).then_some(moved)
 }
 
 #[cfg(test)]

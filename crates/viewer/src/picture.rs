@@ -1,10 +1,10 @@
 //! The picture on the screen: a frame, decoded, with the boxes that belong on it.
 
+use imaging::{draw, jpeg};
 use opencv::core::{self, Mat};
 use opencv::prelude::*;
-use platform::config::Size;
-use platform::{draw, jpeg};
 use protocol::detections::Detection;
+use protocol::geometry::Size;
 
 use crate::overlay::Boxes;
 use crate::receive::Frame;
@@ -98,7 +98,7 @@ mod tests {
             class: 0,
             label: "person".to_owned(),
             score: 0.8,
-            bounds: [0.5, 0.5, 0.9, 0.9],
+            bbox: [0.5, 0.5, 0.9, 0.9].into(),
         };
         Boxes {
             list: vec![one],

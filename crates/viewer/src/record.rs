@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use opencv::core::{self, Mat};
 use opencv::prelude::*;
 use opencv::videoio::{CAP_FFMPEG, VideoWriter};
-use platform::config::Size;
+use protocol::geometry::Size;
 use tracing::{info, warn};
 
 /// Pictures per second.

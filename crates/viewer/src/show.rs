@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use native::client::wall_us;
-use platform::config::{Size, Switch};
-use platform::jpeg;
+use imaging::jpeg;
+use platform::config::Switch;
 use platform::latest::{Taken, Taker};
 use platform::report::Percentiles;
+use protocol::geometry::Size;
 use protocol::label::Label;
+use quic::client::wall_us;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

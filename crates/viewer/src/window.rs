@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use imaging::window::{Event, Window};
 use opencv::core::{CV_8UC3, Mat, Scalar};
-use platform::config::{Size, Switch};
-use platform::window::{Event, Window};
+use platform::config::Switch;
+use protocol::geometry::Size;
 
 use crate::args::Args;
 use crate::hud::{self, Hud};

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use common::native::{NativeRelay, Script, Visit, camera, send};
 use common::{INTERVAL, captured, viewer};
-use native::client::wall_us;
-use native::identity::Identity;
 use protocol::native::Told;
+use quic::client::wall_us;
+use quic::identity::Identity;
 use serde_json::Value;
 use testkit::wrong_clock;
 

@@ -163,7 +163,7 @@ fn a_picture_that_stands_still_says_stale_and_no_relay_says_where() {
 #[test]
 fn boxes_are_seen_until_key_b_and_never_on_a_stale_picture() {
     let Some(desk) = Desk::open() else { return };
-    let identity = native::identity::Identity::generate().unwrap();
+    let identity = quic::identity::Identity::generate().unwrap();
     let relay = NativeRelay::start(ANY, &identity, Script::boxes(1));
     let viewer = desk.viewer_of(relay.addr).start();
     let [x, y, ..] = desk.window(&viewer);
@@ -185,7 +185,7 @@ fn boxes_are_seen_until_key_b_and_never_on_a_stale_picture() {
 #[test]
 fn boxes_that_come_late_are_drawn_on_the_picture_that_is_still_there() {
     let Some(desk) = Desk::open() else { return };
-    let identity = native::identity::Identity::generate().unwrap();
+    let identity = quic::identity::Identity::generate().unwrap();
     // Frames with a box and frames without one take turns, so what is drawn of an earlier message is never a box.
     let script = Script::tracks(Duration::from_millis(600), |seq| {
         Some(match seq % 2 {

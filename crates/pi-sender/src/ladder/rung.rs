@@ -12,7 +12,7 @@
 //!                    .68    .67    .72    .70    .62    .63    .64    .65
 //! ```
 
-use platform::config::Size;
+use protocol::geometry::Size;
 
 /// Qualities below the top. Under 40 a JPEG falls into blocks, and fewer pixels look better for the same bytes.
 const QUALITIES: [u8; 5] = [95, 90, 80, 65, 40];
@@ -61,7 +61,7 @@ fn smaller(size: Size, steps: i32) -> Option<Size> {
 
 #[cfg(test)]
 mod tests {
-    use platform::jpeg;
+    use imaging::jpeg;
     use proptest::prelude::*;
 
     use super::*;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use native::client::{Client, DONE, Failure, Heard, Session, Talk};
-use native::frames::{self, Figures, Flow, Outgoing};
-use native::gate::OLDEST;
 use protocol::native::{Facts, Hello, Said};
 use protocol::ticket::Key;
+use quic::client::{Client, DONE, Failure, Heard, Session, Talk};
+use quic::frames::{self, Figures, Flow, Outgoing};
+use quic::gate::OLDEST;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -273,10 +273,10 @@ async fn tell(mut talk: Talk, quality: &mut watch::Receiver<Option<u8>>) -> io::
 mod tests {
     use std::net::UdpSocket;
 
-    use native::endpoint;
-    use native::identity::Identity;
-    use native::lines::Lines;
     use protocol::native::{Answer, Refusal, Role};
+    use quic::endpoint;
+    use quic::identity::Identity;
+    use quic::lines::Lines;
     use quinn::{Endpoint, Runtime as _, TokioRuntime};
 
     use super::*;

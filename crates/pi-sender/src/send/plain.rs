@@ -165,7 +165,7 @@ fn drain(socket: &UdpSocket) -> Heard {
     for _ in 0..64 {
         match socket.recv(&mut buffer) {
             Ok(length) => {
-                if classify(&buffer[..length]) == Ok(Datagram::Control(Control::Upgrade)) {
+                if classify(buffer[..length].to_vec()) == Ok(Datagram::Control(Control::Upgrade)) {
                     heard = Heard::Upgrade;
                 }
             }

@@ -16,7 +16,7 @@ use opencv::videoio::{
     CAP_PROP_FPS, CAP_PROP_FRAME_COUNT, CAP_PROP_FRAME_HEIGHT, CAP_PROP_FRAME_WIDTH,
     CAP_PROP_OPEN_TIMEOUT_MSEC, CAP_PROP_READ_TIMEOUT_MSEC, CAP_V4L2, VideoCapture,
 };
-use platform::config::Size;
+use protocol::geometry::Size;
 use tracing::debug;
 
 use super::choice::without_password;

@@ -12,7 +12,6 @@
 mod backoff;
 mod capture;
 pub mod choice;
-mod demo;
 mod live;
 mod recording;
 mod rpicam;
@@ -22,8 +21,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opencv::core::Mat;
-use platform::config::Size;
 use protocol::detections::Detection;
+use protocol::geometry::Size;
 use protocol::jpeg::{self, Defect, Limits};
 
 use crate::args::Args;
@@ -31,8 +30,8 @@ use crate::pace::Tick;
 
 pub(crate) use capture::devices;
 use choice::Choice;
-pub use demo::{Demo, Kind};
 pub(crate) use rpicam::find as rpicam;
+use scene::Demo;
 
 /// What a source gives.
 #[derive(Debug)]

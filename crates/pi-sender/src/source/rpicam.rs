@@ -13,8 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use platform::config::Size;
 use platform::latest::{Taken, Taker, latest};
+use protocol::geometry::Size;
 use tracing::debug;
 
 use super::live::{Feed, Leash};

@@ -19,15 +19,15 @@ pub fn classify(bytes: &[u8]) {
     if let Ok(Some(end)) = jpeg::stream_end(bytes) {
         assert!(bytes[..end].ends_with(&EOI));
     }
-    match verdict(bytes) {
+    match verdict(bytes.to_vec()) {
         Ok(Datagram::Frame(frame)) => {
             let limits = Limits::default();
-            assert!((1..=limits.width).contains(&frame.header.width));
-            assert!((1..=limits.height).contains(&frame.header.height));
+            assert!((1..=limits.width).contains(&frame.size.width));
+            assert!((1..=limits.height).contains(&frame.size.height));
             assert_eq!(frame.label, label.ok().flatten());
         }
         Ok(Datagram::Control(control)) => {
-            assert_eq!(verdict(&control.write()), Ok(Datagram::Control(control)));
+            assert_eq!(verdict(control.write()), Ok(Datagram::Control(control)));
         }
         Ok(Datagram::Request) => assert_eq!(bytes, b"Request"),
         Err(reason) => assert!(!reason.name().is_empty()),
@@ -107,7 +107,13 @@ pub fn detections(bytes: &[u8]) {
     assert!(message.detections.len() <= Detections::MAX);
     for detection in &message.detections {
         assert!(unit.contains(&detection.score));
-        assert!(detection.bounds.iter().all(|side| unit.contains(side)));
+        assert!(
+            detection
+                .bbox
+                .edges()
+                .iter()
+                .all(|side| unit.contains(side))
+        );
     }
     let again = Detections::parse(message.to_json().as_bytes()).expect("what is written is read");
     assert_eq!(again.detections, message.detections);
@@ -161,7 +167,7 @@ impl Door {
 
     fn hear(&mut self, sender: SocketAddr, datagram: &[u8]) {
         let now = self.now;
-        match verdict(datagram) {
+        match verdict(datagram.to_vec()) {
             Ok(Datagram::Request) => self.ask(sender, Ask::Request),
             Ok(Datagram::Control(Control::Hello { .. })) => {
                 self.ask(sender, Ask::Hello);

@@ -8,7 +8,6 @@
 //!  plain viewers have a connected socket each on the same port; screens read their camera's feed
 //! ```
 
-pub(crate) mod guard;
 pub mod native;
 pub mod plain;
 pub mod port;

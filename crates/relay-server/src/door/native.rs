@@ -6,21 +6,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::native::endpoint::welcome;
-use ::native::frames::TALK;
-use ::native::lines::Lines;
 use protocol::label::{CameraName, StreamId};
 use protocol::native::{self as words, Answer, Hello, Refusal, Role};
+use quic::endpoint::welcome;
+use quic::frames::TALK;
+use quic::lines::Lines;
 use quinn::{Endpoint, Incoming, VarInt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::guard::Guard;
 use super::session::{Sender, Traffic, Viewer, Visit};
 use crate::access::Access;
 use crate::event::{Event, Knock};
-use crate::relay::ScreenId;
+use relay_core::ScreenId;
+use relay_core::connection_limits::Guard;
 
 /// For the handshake, and for the hello behind it.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use bytes::Bytes;
-use native::endpoint::Recognition;
 use platform::udp;
+use quic::endpoint::Recognition;
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::io::Interest;
@@ -242,8 +242,8 @@ fn bind(listen: SocketAddr) -> io::Result<(UdpSocket, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use ::native::identity::Identity;
     use protocol::datagram::MAX_DATAGRAM;
+    use quic::identity::Identity;
 
     use super::*;
 

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
-use ::native::client::{DONE, wall_us};
-use ::native::frames::{self, Arrival, DETECTIONS, Flow, Newest, Outgoing};
-use ::native::lines::Lines;
 use bytes::Bytes;
 use platform::report::Percentiles;
 use protocol::label::CameraName;
 use protocol::native::{self as words, Answer, Camera, Ping, Pong, Said, Told};
+use quic::client::{DONE, wall_us};
+use quic::frames::{self, Arrival, DETECTIONS, Flow, Newest, Outgoing};
+use quic::lines::Lines;
 use quinn::{Connection, SendStream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, watch};

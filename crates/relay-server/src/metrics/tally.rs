@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use native::clock;
 use protocol::label::Label;
 use protocol::native::{Facts, MAX_CAMERAS};
+use quic::clock;
 
 use super::distribution::{AGE, Distribution};
-use crate::relay::{Found, Publish};
+use protocol::detections::Found;
+use relay_core::Publish;
 
 /// No frame that comes is older. One that seems to be has a clock that was never set, and with its half a century the sum
 /// of all ages would be worth nothing for good.
@@ -119,6 +120,8 @@ mod tests {
     use protocol::label::StreamId;
     use testkit::jpeg::Sketch;
 
+    use protocol::geometry::Size;
+
     use super::*;
 
     const NOW: u64 = 1_763_820_000_000_000;
@@ -198,8 +201,10 @@ mod tests {
     #[test]
     fn what_the_model_finds_is_counted_by_its_class() {
         let found = |labels: &[&str]| Found {
-            width: 300,
-            height: 200,
+            size: Size {
+                width: 300,
+                height: 200,
+            },
             took: Duration::ZERO,
             detections: labels.iter().map(|label| detection(label)).collect(),
         };
@@ -216,7 +221,7 @@ mod tests {
             class: 0,
             label: label.to_owned(),
             score: 0.9,
-            bounds: [0.0, 0.0, 1.0, 1.0],
+            bbox: [0.0, 0.0, 1.0, 1.0].into(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::Door;
-use crate::door::guard::Guard;
+use relay_core::connection_limits::Guard;
 
 /// Connections in all: below the 1024 descriptors that a process often may have, which the other doors need too.
 const IN_ALL: usize = 512;

@@ -22,7 +22,7 @@ use super::show::{Seat, line, next};
 use super::{Door, Unknown, mjpeg, socket};
 use crate::event::{Event, Look};
 use crate::metrics;
-use crate::relay::Seen;
+use relay_core::Seen;
 
 /// The page, whole.
 const PAGE: &str = include_str!("page.html");
@@ -223,8 +223,8 @@ async fn cameras(State(door): State<Arc<Door>>) -> Response {
             "name": seen.name,
             "live": seen.live,
             "fps": seen.fps.map(|fps| (fps * 10.0).round() / 10.0),
-            "width": seen.size.0,
-            "height": seen.size.1,
+            "width": seen.size.width,
+            "height": seen.size.height,
             "age_ms": u64::try_from(seen.silent.as_millis()).unwrap_or(u64::MAX),
         })
     });

@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
-use native::frames::Outgoing;
 use protocol::label::{CameraName, Label};
 use protocol::native::Camera;
+use quic::frames::Outgoing;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -26,7 +26,7 @@ use tokio::task::{AbortHandle, yield_now};
 use super::{Traffic, mjpeg};
 use crate::event::Event;
 use crate::feeds::Subscription;
-use crate::relay::ScreenId;
+use relay_core::ScreenId;
 
 /// Messages that may wait for a reader: two seconds of tracked ones at 30 frames a second. Behind that the oldest go.
 const MESSAGES: usize = 64;
@@ -345,7 +345,7 @@ impl Drop for Leaving {
 mod tests {
     use super::*;
     use crate::feeds::Feeds;
-    use crate::relay::Publish;
+    use relay_core::Publish;
 
     fn frame(jpeg: &'static [u8], late: bool) -> Publish {
         Publish {

@@ -16,11 +16,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::native::client::wall_us;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::Bytes;
 use protocol::native::{self as words, Camera, Ping, Pong, Said, Told};
+use quic::client::wall_us;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 

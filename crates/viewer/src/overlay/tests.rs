@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 use protocol::label::StreamId;
 
+use protocol::geometry::BBox;
+
 use super::*;
 use crate::stream::{Counts, Pace};
 
@@ -26,7 +28,7 @@ fn at(id: u64, x: f32) -> Detection {
         class: 0,
         label: format!("thing {id}"),
         score: 0.8,
-        bounds: [x, 0.4, x + 0.1, 0.5],
+        bbox: [x, 0.4, x + 0.1, 0.5].into(),
     }
 }
 
@@ -69,7 +71,7 @@ fn of(messages: impl IntoIterator<Item = Detections>) -> Overlay {
 /// What is drawn on frame `seq`: each box's id (0 without one) and its left edge in thousandths.
 fn drawn(overlay: &Overlay, seq: u64) -> Vec<(u64, i32)> {
     let boxes = overlay.boxes(&label(seq), None);
-    let edge = |d: &Detection| (d.bounds[0] * 1000.0).round() as i32;
+    let edge = |d: &Detection| (d.bbox.x0 * 1000.0).round() as i32;
     boxes
         .list
         .iter()
@@ -113,7 +115,7 @@ fn boxes_whose_message_is_lost_move_on_as_they_moved() {
     assert_eq!(drawn(&overlay, 5), [(7, 500), (8, 460)]);
     assert_eq!(opacity(&overlay, 5), 1.0, "no flicker");
     let sizes = overlay.boxes(&label(5), None).list;
-    let size = |d: &Detection| d.bounds[2] - d.bounds[0];
+    let size = |d: &Detection| d.bbox.x1 - d.bbox.x0;
     assert!(sizes.iter().all(|d| (size(d) - 0.1).abs() < 1e-5));
     assert!(sizes.iter().all(|d| d.score == 0.8));
 }
@@ -124,7 +126,7 @@ fn a_box_that_is_new_or_has_no_id_stays_where_it_is() {
     bare.detections[0].id = None;
     let mut before = bare.clone();
     (before.seq, before.t) = (2, taken(&label(2)));
-    before.detections[0].bounds = [0.0; 4];
+    before.detections[0].bbox = BBox::default();
     assert_eq!(drawn(&of([before, bare]), 4), [(0, 300)]);
     let overlay = of([tracked(2, &[(7, 0.2)]), tracked(3, &[(7, 0.3), (9, 0.7)])]);
     assert_eq!(drawn(&overlay, 4), [(7, 400), (9, 700)]);
@@ -165,7 +167,7 @@ fn an_id_that_ends_is_gone_at_once() {
 fn a_box_that_moved_out_of_the_picture_is_gone_and_one_at_its_edge_is_cut() {
     let overlay = of([tracked(1, &[(7, 0.6)]), tracked(2, &[(7, 0.75)])]);
     let cut = overlay.boxes(&label(3), None).list;
-    assert!((cut[0].bounds[0] - 0.9).abs() < 1e-5 && cut[0].bounds[2] <= 1.0);
+    assert!((cut[0].bbox.x0 - 0.9).abs() < 1e-5 && cut[0].bbox.x1 <= 1.0);
     assert_eq!(drawn(&overlay, 4), []);
 }
 
@@ -397,7 +399,7 @@ proptest! {
         overlay.frame(&label, now);
         for (n, (how, near, any)) in times.into_iter().enumerate() {
             let mut message = tracked(n as u64, &[(id, 0.0), (id, 0.5)]);
-            message.detections[0].bounds = edges;
+            message.detections[0].bbox = edges.into();
             message.t = if how == 0 { any } else { taken(&label) + near / 1e6 };
             message.kind = if how == 1 { Kind::Inferred } else { Kind::Tracked };
             overlay.add(message, now);
@@ -405,7 +407,7 @@ proptest! {
         let boxes = overlay.boxes(&label, None);
         let unit = |x: &f32| (0.0..=1.0).contains(x);
         prop_assert!(unit(&boxes.opacity));
-        prop_assert!(boxes.list.iter().all(|d| unit(&d.score) && d.bounds.iter().all(unit)));
+        prop_assert!(boxes.list.iter().all(|d| unit(&d.score) && d.bbox.edges().iter().all(unit)));
         overlay.awaits(&label);
     }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use native::client::Heard;
-use native::clock::Offset;
-use native::frames::Arrival;
 use platform::latest::Putter;
-use protocol::datagram::{self, Datagram, classify};
+use protocol::datagram::{Datagram, classify};
 use protocol::detections::Detections;
 use protocol::handshake::Peer;
 use protocol::label::{CameraName, Label};
 use protocol::native::{Camera, MAX_CAMERAS, Told};
+use quic::client::Heard;
+use quic::clock::Offset;
+use quic::frames::Arrival;
 use tokio::sync::watch;
 use tracing::{debug, trace};
 
@@ -140,7 +140,7 @@ impl Intake {
     }
 
     /// Takes a frame whose bytes have been scanned.
-    pub(super) fn frame(&mut self, jpeg: Bytes, frame: datagram::Frame, door: Door) {
+    pub(super) fn frame(&mut self, frame: protocol::frame::Frame, door: Door) {
         let number = self.order.admit(frame.label.as_ref());
         // A frame is counted before it can be shown, so that no report tells of more shown than received.
         self.status.send_modify(|status| {
@@ -152,10 +152,10 @@ impl Intake {
                 self.board.frame(label);
             }
             self.frames.put(Frame {
-                jpeg,
+                jpeg: frame.jpeg,
                 seq,
                 label: frame.label,
-                size: (frame.header.width, frame.header.height),
+                size: (frame.size.width, frame.size.height),
                 door,
             })
         });
@@ -184,8 +184,8 @@ impl Intake {
     /// Takes what came on a stream of the native door.
     pub(super) fn arrival(&mut self, arrival: Arrival) {
         match arrival {
-            Arrival::Frame(jpeg) => match classify(&jpeg) {
-                Ok(Datagram::Frame(frame)) => self.frame(jpeg, frame, Door::Native),
+            Arrival::Frame(jpeg) => match classify(jpeg) {
+                Ok(Datagram::Frame(frame)) => self.frame(frame, Door::Native),
                 Ok(_) => self.drop_it("not_a_frame"),
                 Err(reason) => self.drop_it(reason.name()),
             },

@@ -23,12 +23,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::native::client::{Client, Failure, Session};
 use platform::config::Transport;
 use platform::latest::Putter;
 use protocol::control::Verdict;
 use protocol::handshake::{Peer, Renewal};
 use protocol::native::Refusal;
+use quic::client::{Client, Failure, Session};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
@@ -215,10 +215,10 @@ impl Receiver {
         now: Instant,
     ) -> Result<(), Hopeless> {
         match meaning {
-            Meaning::Frame(jpeg, frame) => {
+            Meaning::Frame(frame) => {
                 renewal.frame(now);
                 if self.plan.camera.is_none() {
-                    self.intake.frame(jpeg, frame, Door::Plain);
+                    self.intake.frame(frame, Door::Plain);
                 } else {
                     self.intake.drop_it("no_choice");
                 }

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 
-use native::client::{Client, DONE, Failure, Session};
-use native::frames;
 use protocol::native::{Hello, Role};
 use protocol::ticket::Key;
+use quic::client::{Client, DONE, Failure, Session};
+use quic::frames;
 use tokio::sync::mpsc;
 
 use super::Plan;

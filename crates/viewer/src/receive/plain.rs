@@ -11,7 +11,8 @@ use bytes::Bytes;
 use platform::udp;
 use protocol::VIEWER_PORT;
 use protocol::control::{Control, Verdict};
-use protocol::datagram::{self, Datagram, MAX_DATAGRAM, REQUEST, classify};
+use protocol::datagram::{Datagram, MAX_DATAGRAM, REQUEST, classify};
+use protocol::frame::Frame;
 use protocol::handshake::{Ask, Peer, QUIET, Renewal, SEEK};
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout_at};
@@ -36,7 +37,7 @@ pub(super) struct Plain {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// A picture.
-    Frame(Bytes, datagram::Frame),
+    Frame(Frame),
     /// Our relay answers what we asked.
     Answer(Verdict),
     /// A tutorial relay gives back what we said.
@@ -135,9 +136,9 @@ async fn route(relay: SocketAddr) -> (UdpSocket, Instant) {
 
 /// What a datagram means to a viewer that says hello with this nonce.
 fn meaning(bytes: &[u8], ours: u64) -> Meaning {
-    match classify(bytes) {
+    match classify(Bytes::copy_from_slice(bytes)) {
         Ok(Datagram::Frame(frame)) if is_echo(&frame) => Meaning::Echo,
-        Ok(Datagram::Frame(frame)) => Meaning::Frame(Bytes::copy_from_slice(bytes), frame),
+        Ok(Datagram::Frame(frame)) => Meaning::Frame(frame),
         Ok(Datagram::Control(Control::Accept { nonce, verdict })) if nonce == ours => {
             Meaning::Answer(verdict)
         }
@@ -152,8 +153,8 @@ fn meaning(bytes: &[u8], ours: u64) -> Meaning {
 }
 
 /// What we said, put through a tutorial relay's model, comes back without its label, as a picture of one pixel.
-fn is_echo(frame: &datagram::Frame) -> bool {
-    frame.label.is_none() && (frame.header.width, frame.header.height) == (1, 1)
+fn is_echo(frame: &Frame) -> bool {
+    frame.label.is_none() && (frame.size.width, frame.size.height) == (1, 1)
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Relay {
 
     /// That nothing but `Request` and whole JPEGs came: of anything else a tutorial relay would die.
     pub(crate) fn is_unharmed(&self) -> bool {
-        let harmless = |said: &[u8]| said == REQUEST || classify(said).is_ok();
+        let harmless = |said: &[u8]| said == REQUEST || classify(said.to_vec()).is_ok();
         self.heard().iter().all(|(_, said)| harmless(said))
     }
 
@@ -129,7 +129,7 @@ fn play(
             if let Some(answer) = answer(kind, viewer.is_some(), &said) {
                 let _ = socket.send_to(&answer, from);
             }
-            match (kind, classify(&said)) {
+            match (kind, classify(said.clone())) {
                 (Kind::Ours, Ok(Datagram::Control(Control::Probe { .. }))) => viewer = None,
                 (Kind::Ours, Ok(Datagram::Control(Control::Hello { .. })))
                 | (Kind::Waiting, Ok(Datagram::Request))
@@ -156,7 +156,7 @@ fn answer(kind: Kind, streaming: bool, said: &[u8]) -> Option<Vec<u8>> {
         Kind::Waiting => return streaming.then(|| said.to_vec()),
         Kind::Streaming => return Some(said.to_vec()),
     };
-    match classify(said) {
+    match classify(said.to_vec()) {
         Ok(Datagram::Control(Control::Hello { nonce } | Control::Probe { nonce })) => {
             Some(Control::Accept { nonce, verdict }.write())
         }
@@ -182,12 +182,12 @@ pub(crate) fn picture(number: u64) -> Vec<u8> {
     };
     fill(150, 0, 150, 200, scalar(RIGHT));
     fill((number * 4 % 290) as i32, 190, 8, 8, Scalar::all(255.0));
-    platform::jpeg::encode(&picture, 90).unwrap()
+    imaging::jpeg::encode(&picture, 90).unwrap()
 }
 
 /// The picture with our label, captured now.
 pub(crate) fn labelled(stream: u64, seq: u64) -> Vec<u8> {
-    captured(stream, seq, ::native::client::wall_us())
+    captured(stream, seq, quic::client::wall_us())
 }
 
 /// The picture with our label, captured at this time in microseconds since the Unix epoch.

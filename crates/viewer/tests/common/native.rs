@@ -9,15 +9,15 @@ use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use native::client::wall_us;
-use native::endpoint::{self, Recognition};
-use native::frames::DETECTIONS;
-use native::identity::Identity;
-use native::lines::Lines;
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{Datagram, classify};
 use protocol::label::Label;
 use protocol::native::{self as words, Answer, Camera, Hello, Ping, Pong, Refusal, Said, Told};
+use quic::client::wall_us;
+use quic::endpoint::{self, Recognition};
+use quic::frames::DETECTIONS;
+use quic::identity::Identity;
+use quic::lines::Lines;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{
     AsyncUdpSocket, Connection, Incoming, Runtime as _, SendStream, TokioRuntime, UdpPoller, VarInt,
@@ -283,7 +283,7 @@ impl NativeRelay {
     /// What was said at the plain door, and when.
     pub(crate) fn heard(&self) -> Vec<(Instant, Control)> {
         let heard = self.heard.lock().unwrap();
-        let control = |said: &[u8]| match classify(said) {
+        let control = |said: &[u8]| match classify(said.to_vec()) {
             Ok(Datagram::Control(control)) => control,
             other => panic!("said at the plain door: {other:?}"),
         };
@@ -404,7 +404,7 @@ impl Port {
             .unwrap()
             .push((Instant::now(), said.to_vec()));
         let mut viewer = self.viewer.lock().unwrap();
-        let nonce = match classify(said) {
+        let nonce = match classify(said.to_vec()) {
             Ok(Datagram::Control(Control::Hello { nonce })) => {
                 *viewer = Some(from);
                 nonce

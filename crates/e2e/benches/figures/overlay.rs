@@ -1,0 +1,89 @@
+//! What boxes on the picture cost the relay, for viewers that cannot draw them.
+//!
+//! Three relays get the demo's frames in turn, and each has its model look at every 4th: one draws on no frame, one on
+//! those that were looked at, one on all. What the last costs more than the first is following the objects, and one decode
+//! and one encode of each frame, however many viewers share it.
+
+use std::hint::black_box;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use imaging::jpeg;
+use protocol::geometry::Size;
+use scene::Demo;
+use testkit::figures::{Goal, Unit};
+
+use crate::fanout::Side;
+use crate::programs::Relay;
+use crate::{Run, median, us};
+
+const SIZE: Size = Size {
+    width: 300,
+    height: 200,
+};
+/// The sender's, and the relay's for what it has drawn on.
+const QUALITY: u8 = 80;
+const DRAWN: u8 = 90;
+const FPS: f64 = 10.0;
+/// 20 s of the scene, played again and again.
+const FRAMES: u64 = 200;
+/// Between two frames of a side, at 10 fps: a third of it for each side.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// Frames that only warm caches and let the viewers join.
+const WARM: u64 = 10;
+
+pub(crate) fn measure(run: &mut Run) {
+    if let Err(why) = vision::detect::runtime::load(None) {
+        return run.leave_out("boxes on the picture", &format!("{why:#}"));
+    }
+    let scene = Demo::new(1, SIZE, FPS, 60.0).unwrap();
+    let frame = |n| jpeg::encode(&scene.draw(n).unwrap(), QUALITY).unwrap();
+    let frames: Vec<Vec<u8>> = (0..FRAMES).map(frame).collect();
+    let overlays = ["none", "every-nth", "hold"].map(|overlay| {
+        // Somebody reads the boxes, so that the model works the same for all three.
+        let words = ["--overlay", overlay, "--detections", "/dev/null"];
+        Relay::start(Some("demo".as_ref()), &words)
+    });
+    let side = |relay: &Relay| Side::new(frames.clone(), relay.address, &relay.account);
+    let mut sides = overlays.each_ref().map(side);
+
+    let [none, nth, hold] = costs(run, &mut sides, 1);
+    let name = "CPU a frame, one plain viewer: --overlay hold";
+    run.add(name, Unit::Us, hold, ("every-nth", nth), Goal::None);
+    run.add(name, Unit::Us, hold, ("none", none), Goal::None);
+    let name = |viewers| {
+        format!("plain frame with boxes burned in: one decode and one encode shared by {viewers}")
+    };
+    let (one, floor) = (hold - none, ("decode + encode", codec(&frames)));
+    run.add(&name("1 viewer"), Unit::Us, one, floor, Goal::None);
+    let [none, _, hold] = costs(run, &mut sides, 4);
+    let (four, alone) = (hold - none, ("1 viewer", one));
+    run.add(&name("4 viewers"), Unit::Us, four, alone, Goal::Times(1.2));
+}
+
+/// Microseconds a frame of each relay with so many viewers.
+fn costs(run: &Run, sides: &mut [Side; 3], viewers: usize) -> [f64; 3] {
+    let frames = WARM + run.seconds(20, 3).as_millis() as u64 / INTERVAL.as_millis() as u64;
+    let mut next = Instant::now();
+    for side in &mut *sides {
+        side.grow(viewers);
+    }
+    for frame in 0..frames {
+        for side in &mut *sides {
+            next += INTERVAL / 3;
+            side.frame(next, frame >= WARM);
+        }
+    }
+    sides.each_mut().map(|side| viewers as f64 * side.cost())
+}
+
+/// What no drawing on a JPEG can do without, with caches as cold as between two frames.
+fn codec(frames: &[Vec<u8>]) -> f64 {
+    median(frames.iter().take(50).map(|frame| {
+        thread::sleep(INTERVAL / 5);
+        let start = Instant::now();
+        let picture = jpeg::decode(frame).unwrap();
+        black_box(jpeg::encode(&picture, DRAWN).unwrap());
+        us(start.elapsed())
+    }))
+}

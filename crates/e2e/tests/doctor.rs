@@ -1,0 +1,336 @@
+//! `doctor` of the real programs: on a machine where all is well, and on those where one thing is not.
+
+mod common;
+
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::thread;
+
+use common::{LONG, alone, directory, relay, stop};
+use protocol::control::{Control, Verdict};
+use protocol::datagram::{Datagram, classify};
+use testkit::port;
+use testkit::process::{Finished, Program, binary};
+use testkit::wrong_clock;
+
+/// What a doctor says; its configuration is nobody's but the test's.
+fn doctor(program: &str, words: &[&str]) -> Program {
+    Program::new(binary(program))
+        .args(["doctor"])
+        .args(words)
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .env_remove("RUST_LOG")
+}
+
+fn said(program: Program) -> Finished {
+    program.start().finish()
+}
+
+/// Ended with `code`, and its line on `about` begins with `verdict` and holds `words`.
+#[track_caller]
+fn told(done: &Finished, code: i32, verdict: &str, about: &str, words: &str) {
+    assert_eq!(done.status.code(), Some(code), "{done:?}");
+    let begins = format!("{verdict:<6}  {about:<12}  ");
+    let line = done.stdout.lines().find(|line| line.starts_with(&begins));
+    assert!(
+        line.is_some_and(|line| line.contains(words)),
+        "{verdict} {about} .. {words}: {}\n{}",
+        done.stdout,
+        done.stderr
+    );
+}
+
+fn at(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+#[test]
+fn a_relay_that_would_start_is_good_and_nothing_is_left_behind() {
+    let state = directory();
+    let kept = state.path().join("made/later");
+    let words = ["--listen", "127.0.0.1:0", "--model", "demo", "--state"];
+    let done = said(doctor("relay-server", &words).args([&kept]));
+    told(&done, 0, "good", "port", "is free");
+    told(&done, 0, "good", "state", "can be written");
+    told(&done, 0, "good", "ONNX Runtime", "libonnxruntime.so");
+    told(&done, 0, "good", "model", "demo loads");
+    for about in ["processors", "container", "buffers", "pieces", "clock"] {
+        assert!(done.stdout.contains(&format!("  {about}")), "{done:?}");
+    }
+    assert!(
+        !done.stdout.contains('\x1b'),
+        "no colours but on a terminal"
+    );
+    assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_library_or_model_that_does_not_load_is_bad() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let broken = file.path().to_str().unwrap();
+    let relay =
+        |words: &[&str]| said(doctor("relay-server", &["--listen", "127.0.0.1:0"]).args(words));
+    let done = relay(&["--onnxruntime", "/no/such.so"]);
+    told(&done, 1, "BAD", "ONNX Runtime", "/no/such.so");
+    let done = relay(&["--onnxruntime", broken]);
+    told(&done, 1, "BAD", "ONNX Runtime", "loading ONNX Runtime");
+    let done = relay(&["--model", "/no/such.onnx"]);
+    told(&done, 1, "BAD", "model", "/no/such.onnx");
+    let done = relay(&["--model", broken]);
+    told(&done, 1, "BAD", "model", broken);
+}
+
+#[test]
+fn a_port_in_use_is_bad_unless_a_relay_of_ours_uses_it() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let words = ["--listen", &at(port), "--model", "none"];
+    let done = said(doctor("relay-server", &words));
+    told(&done, 1, "BAD", "port", "use another port with --listen");
+    drop(taken);
+    let (state, port) = (directory(), port::free());
+    let running = relay(port, state.path(), &["--model", "none"]);
+    let words = ["--listen", &at(port), "--model", "none"];
+    let done = said(doctor("relay-server", &words));
+    told(&done, 0, "good", "port", "a Sightline relay answers");
+    stop(running);
+}
+
+#[test]
+fn torn_plain_frames_are_a_care_of_those_alone_who_take_them() {
+    let state = directory();
+    let words = ["--listen", "127.0.0.1:0", "--model", "none", "--state"];
+    let open = said(doctor("relay-server", &words).args([state.path()]));
+    let kernels = fs::read_to_string("/proc/sys/net/ipv4/ipfrag_time").unwrap_or_default();
+    let long = kernels.trim().parse().is_ok_and(|seconds: u64| seconds > 2);
+    let verdict = if long { "advice" } else { "good" };
+    told(&open, 0, verdict, "pieces", "torn datagrams");
+    let private = doctor("relay-server", &words).args([state.path()]);
+    told(&said(private.args(["--private"])), 0, "good", "pieces", "");
+}
+
+#[test]
+fn a_state_that_cannot_be_is_bad_for_a_private_relay() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let state = file.path().join("state");
+    let words = ["--listen", "127.0.0.1:0", "--model", "none", "--state"];
+    let done = said(doctor("relay-server", &words).args([&state]));
+    told(&done, 0, "advice", "state", "--state DIR");
+    let done = said(
+        doctor("relay-server", &words)
+            .args([&state])
+            .args(["--private"]),
+    );
+    told(&done, 1, "BAD", "state", "--state DIR");
+}
+
+#[test]
+fn what_would_end_the_relay_at_its_start_is_bad() {
+    let (state, other) = (directory(), directory());
+    let words = ["--listen", "127.0.0.1:0", "--model", "none", "--state"];
+    let relay = |more: &[&str]| {
+        said(
+            doctor("relay-server", &words)
+                .args([state.path()])
+                .args(more),
+        )
+    };
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = web.local_addr().unwrap().to_string();
+    told(
+        &relay(&["--http", &at]),
+        1,
+        "BAD",
+        "web door",
+        "stop what holds it",
+    );
+    let done = relay(&["--detections", "/no/such/file"]);
+    told(&done, 1, "BAD", "files", "--detections /no/such/file");
+    let record = ["--headless", "--record", "/no/such.mp4"];
+    let done = said(doctor("viewer", &record));
+    told(&done, 1, "BAD", "files", "--record /no/such.mp4");
+    fs::write(state.path().join("identity"), "no certificate").unwrap();
+    told(&relay(&["--private"]), 1, "BAD", "state", "is damaged");
+    told(&relay(&[]), 0, "advice", "state", "is damaged");
+    let relative = said(
+        doctor("relay-server", &words[..4])
+            .args(["--state", "made"])
+            .args(["--private"])
+            .dir(other.path()),
+    );
+    told(&relative, 0, "good", "state", "made can be written");
+}
+
+#[test]
+fn a_sender_and_a_viewer_whose_relay_answers_are_good() {
+    let (_alone, state, port) = (alone(), directory(), port::free());
+    let running = relay(port, state.path(), &["--model", "none"]);
+    let done = said(doctor(
+        "pi-sender",
+        &["--source", "demo", "--server", &at(port)],
+    ));
+    for (about, words) in [
+        ("camera", "demo gives pictures"),
+        ("frame", "300x200, quality 80"),
+        ("plain door", "a Sightline relay answers"),
+        ("native door", "QUIC opens"),
+        ("fragments", "15 kB arrives"),
+        ("path", "carries packets of"),
+        ("clocks", "of the relay's"),
+    ] {
+        told(&done, 0, "good", about, words);
+    }
+    let viewer =
+        |words: &[&str]| said(doctor("viewer", &["--headless", "--server", &at(port)]).args(words));
+    told(&viewer(&[]), 0, "advice", "cameras", "pi-sender doctor");
+    let camera = common::sender(port, &["--source", "demo", "--camera", "yard"]);
+    running.wait_for_line("camera appeared", LONG);
+    let done = viewer(&["--camera", "yard"]);
+    told(&done, 0, "good", "cameras", "live: yard");
+    told(&done, 0, "good", "native door", "QUIC opens");
+    let done = viewer(&["--transport", "udp"]);
+    told(&done, 0, "good", "plain door", "a Sightline relay answers");
+    assert!(!done.stdout.contains("native door"), "{done:?}");
+    if let Some(library) = wrong_clock::library(state.path()) {
+        let wrong = doctor("viewer", &["--headless", "--server", &at(port)])
+            .env("LD_PRELOAD", library)
+            .env(wrong_clock::AHEAD, "3600");
+        let done = said(wrong);
+        told(&done, 0, "advice", "clocks", "ms ahead of the relay's");
+    }
+    stop(camera);
+    let done = stop(running);
+    assert!(!done.stderr.contains("WARN"), "{}", done.stderr);
+}
+
+/// How many of the datagrams that have come would end the tutorial's relay: those that are no JPEG. It has to be given some.
+fn what_kills(relay: &UdpSocket) -> usize {
+    relay
+        .set_nonblocking(true)
+        .expect("a socket that need not wait");
+    let mut buffer = [0; 2048];
+    let (mut jpegs, mut others) = (0, 0);
+    while let Ok(length) = relay.recv(&mut buffer) {
+        match buffer[..length].starts_with(&[0xFF, 0xD8, 0xFF]) {
+            true => jpegs += 1,
+            false => others += 1,
+        }
+    }
+    assert!(jpegs > 0);
+    others
+}
+
+#[test]
+fn a_relay_that_is_dead_and_one_that_is_silent_are_told_apart() {
+    for (program, words) in [
+        ("pi-sender", &["--source", "demo"][..]),
+        ("viewer", &["--headless"]),
+    ] {
+        let dead = doctor(program, &["--server", &at(port::free())]).args(words);
+        told(&said(dead), 1, "BAD", "plain door", "nobody listens");
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let server = silent.local_addr().unwrap().to_string();
+        let done = said(doctor(program, &["--server", &server]).args(words));
+        told(&done, 1, "BAD", "plain door", "ufw allow");
+        assert_eq!(what_kills(&silent), 0, "it may be the tutorial's");
+        let done = said(doctor(program, &["--server", &server, "--transport", "quic"]).args(words));
+        told(&done, 1, "BAD", "native door", "nothing answers by QUIC");
+        let done = said(doctor(program, &["--server", "no.such.host.invalid"]).args(words));
+        told(&done, 1, "BAD", "relay", "does not resolve");
+    }
+}
+
+#[test]
+fn a_private_relay_asks_for_the_ticket_and_takes_the_right_one() {
+    let (state, port) = (directory(), port::free());
+    let running = relay(port, state.path(), &["--model", "none", "--private"]);
+    let line = running.wait_for_line("viewer --server 'sightline://", LONG);
+    let ticket = line.split('\'').nth(1).unwrap();
+    let viewer = |server: &str| said(doctor("viewer", &["--headless", "--server", server]));
+    told(
+        &viewer(&at(port)),
+        1,
+        "BAD",
+        "plain door",
+        "this relay is private",
+    );
+    let done = viewer(ticket);
+    told(&done, 0, "good", "native door", "QUIC opens");
+    let token = ticket.split(['=', '#']).nth(1).unwrap();
+    assert!(
+        !done.stdout.contains("plain door"),
+        "nothing goes plainly: {done:?}"
+    );
+    assert!(!done.stdout.contains(token), "a secret is shown: {done:?}");
+    let sender = doctor("pi-sender", &["--source", "demo", "--server", ticket]);
+    told(&said(sender), 1, "BAD", "native door", "for the other role");
+    stop(running);
+}
+
+#[test]
+fn a_path_that_drops_pieces_is_found_before_a_frame_is_lost() {
+    let path = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let server = path.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let mut buffer = [0; 65_536];
+        while let Ok((length, from)) = path.recv_from(&mut buffer) {
+            if length > 1472 {
+                continue;
+            }
+            if let Ok(Datagram::Control(Control::Probe { nonce })) =
+                classify(buffer[..length].to_vec())
+            {
+                let verdict = Verdict::Welcome;
+                let answer = Control::Accept { nonce, verdict }.write();
+                path.send_to(&answer, from).unwrap();
+            }
+        }
+    });
+    let words = [
+        "--source",
+        "demo",
+        "--transport",
+        "udp",
+        "--server",
+        &server,
+    ];
+    told(
+        &said(doctor("pi-sender", &words)),
+        1,
+        "BAD",
+        "fragments",
+        "the path drops pieces",
+    );
+}
+
+#[test]
+fn a_camera_and_a_display_that_are_not_there_are_bad() {
+    let server = ["--server", "127.0.0.1:1"];
+    let done = said(doctor("pi-sender", &["--source", "/dev/video99"]).args(server));
+    told(&done, 1, "BAD", "camera", "/dev/video99 does not exist");
+    let viewer = || {
+        let displays = ["DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"];
+        let viewer = doctor("viewer", &[]).args(server);
+        displays
+            .iter()
+            .fold(viewer, |viewer, name| viewer.env_remove(name))
+    };
+    told(&said(viewer()), 1, "BAD", "display", "neither DISPLAY nor");
+    let dead = viewer().env("DISPLAY", ":987654");
+    told(&said(dead), 1, "BAD", "display", "a trial window failed");
+    let offscreen = viewer().env("QT_QPA_PLATFORM", "offscreen");
+    told(&said(offscreen), 1, "good", "display", "a window opens");
+}
+
+#[test]
+fn a_sender_without_a_relay_is_told_among_the_rest_and_a_typo_is_a_usage_error() {
+    let done = said(doctor("pi-sender", &["--source", "demo"]));
+    told(&done, 1, "BAD", "relay", "--server is missing");
+    told(&done, 1, "good", "camera", "demo gives pictures");
+    for program in ["pi-sender", "relay-server", "viewer"] {
+        let done = said(doctor(program, &["--no-such-flag"]));
+        assert_eq!(done.status.code(), Some(2), "{done:?}");
+        let done = said(Program::new(binary(program)).args(["docter"]));
+        assert_eq!(done.status.code(), Some(2), "{done:?}");
+    }
+}

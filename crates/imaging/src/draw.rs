@@ -1,0 +1,174 @@
+//! Boxes and text on a picture, legible at 300x200.
+
+use opencv::core::{Mat, Point, Rect, Scalar};
+use opencv::imgproc::{self, FONT_HERSHEY_SIMPLEX, LINE_8, LINE_AA};
+use opencv::prelude::*;
+use protocol::detections::Detection;
+
+/// Colours (BGR) far apart from each other, for neighbouring class numbers.
+const COLOURS: [(u8, u8, u8); 8] = [
+    (80, 220, 80),
+    (60, 160, 255),
+    (255, 160, 60),
+    (200, 90, 255),
+    (80, 230, 240),
+    (255, 220, 80),
+    (120, 120, 255),
+    (200, 200, 200),
+];
+
+/// Draws each box with its label and score; they come best first, and the best is drawn last, on top.
+///
+/// # Errors
+/// OpenCV's own; never seen on an 8-bit BGR picture.
+pub fn boxes(picture: &mut Mat, detections: &[Detection]) -> opencv::Result<()> {
+    for detection in detections.iter().rev() {
+        let (b, g, r) = COLOURS[detection.class % COLOURS.len()];
+        let colour = Scalar::new(b.into(), g.into(), r.into(), 0.0);
+        let bounds = pixels(detection.bbox.edges(), picture.cols(), picture.rows());
+        let thickness = if picture.cols() >= 600 { 2 } else { 1 };
+        imgproc::rectangle(picture, bounds, colour, thickness, LINE_8, 0)?;
+        let text = format!("{} {:.0}%", detection.label, detection.score * 100.0);
+        tag(picture, &text, bounds.tl(), colour)?;
+    }
+    Ok(())
+}
+
+/// White text on a dark bar, its top left corner at `at`; 20 pixels high on a picture 640 wide, smaller on smaller ones.
+///
+/// # Errors
+/// As [`boxes`].
+pub fn text(picture: &mut Mat, text: &str, at: Point) -> opencv::Result<()> {
+    let scale = (f64::from(picture.cols()) / 1280.0).clamp(0.34, 0.5);
+    plate(
+        picture,
+        text,
+        at,
+        Scalar::all(30.0),
+        Scalar::all(255.0),
+        scale,
+    )
+}
+
+/// A label above the box's corner, or inside where there is no room above.
+fn tag(picture: &mut Mat, text: &str, corner: Point, colour: Scalar) -> opencv::Result<()> {
+    let scale = (f64::from(picture.cols()) / 800.0).clamp(0.36, 1.0);
+    let height = plate_size(text, scale)?.height;
+    let y = if corner.y >= height {
+        corner.y - height
+    } else {
+        corner.y
+    };
+    plate(
+        picture,
+        text,
+        Point::new(corner.x, y),
+        colour,
+        Scalar::all(0.0),
+        scale,
+    )
+}
+
+/// Text on a filled bar that is moved to stay inside the picture.
+fn plate(
+    picture: &mut Mat,
+    text: &str,
+    at: Point,
+    back: Scalar,
+    ink: Scalar,
+    scale: f64,
+) -> opencv::Result<()> {
+    let size = plate_size(text, scale)?;
+    let x = at.x.min(picture.cols() - size.width).max(0);
+    let bar = Rect::new(x, at.y, size.width, size.height);
+    imgproc::rectangle(picture, bar, back, imgproc::FILLED, LINE_8, 0)?;
+    let base = Point::new(x + 2, at.y + size.height - size.height / 4);
+    imgproc::put_text(
+        picture,
+        &ascii(text),
+        base,
+        FONT_HERSHEY_SIMPLEX,
+        scale,
+        ink,
+        1,
+        LINE_AA,
+        false,
+    )
+}
+
+fn plate_size(text: &str, scale: f64) -> opencv::Result<opencv::core::Size> {
+    let mut below = 0;
+    let size = imgproc::get_text_size(&ascii(text), FONT_HERSHEY_SIMPLEX, scale, 1, &mut below)?;
+    Ok(opencv::core::Size::new(
+        size.width + 4,
+        size.height + below + 2,
+    ))
+}
+
+/// The Hershey fonts know ASCII alone.
+fn ascii(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_ascii_graphic() || c == ' ' {
+                c
+            } else {
+                '?'
+            }
+        })
+        .collect()
+}
+
+/// A box in whole pixels, inside the picture.
+fn pixels([x0, y0, x1, y1]: [f32; 4], width: i32, height: i32) -> Rect {
+    let on = |x: f32, side: i32| ((x * side as f32).round() as i32).clamp(0, side - 1);
+    let (left, top) = (on(x0, width), on(y0, height));
+    let (right, bottom) = (on(x1, width), on(y1, height));
+    Rect::new(left, top, (right - left).max(1), (bottom - top).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use opencv::core::CV_8UC3;
+
+    use super::*;
+
+    fn detection(bounds: [f32; 4]) -> Detection {
+        Detection {
+            id: None,
+            class: 0,
+            label: "person".to_owned(),
+            score: 0.87,
+            bbox: bounds.into(),
+        }
+    }
+
+    #[test]
+    fn boxes_at_and_beyond_every_edge_are_drawn_inside() {
+        for bounds in [
+            [0.0; 4],
+            [1.0; 4],
+            [0.0, 0.0, 1.0, 1.0],
+            [0.99, 0.0, 1.0, 0.01],
+            [0.4, 0.9, 0.2, 0.1],
+        ] {
+            let mut picture =
+                Mat::new_rows_cols_with_default(2, 3, CV_8UC3, Scalar::all(0.0)).unwrap();
+            boxes(&mut picture, &[detection(bounds)]).unwrap();
+            assert!(
+                picture.data_bytes().unwrap().iter().any(|&b| b != 0),
+                "{bounds:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_box_is_drawn_where_it_stands() {
+        let mut picture =
+            Mat::new_rows_cols_with_default(200, 300, CV_8UC3, Scalar::all(0.0)).unwrap();
+        boxes(&mut picture, &[detection([0.5, 0.5, 0.9, 0.9])]).unwrap();
+        let pixel = picture.at_2d::<opencv::core::Vec3b>(140, 150).unwrap();
+        assert_eq!(pixel.0, [80, 220, 80]);
+        let outside = picture.at_2d::<opencv::core::Vec3b>(20, 20).unwrap();
+        assert_eq!(outside.0, [0, 0, 0]);
+    }
+}

@@ -1,0 +1,174 @@
+//! The only calls of the JPEG codec. What goes in has passed `protocol::jpeg::scan`, so sizes are bounded.
+
+use anyhow::{Context as _, ensure};
+use opencv::core::{Mat, Vector};
+use opencv::prelude::*;
+use opencv::{core, imgcodecs, imgproc};
+
+use protocol::geometry::Size;
+
+/// Keeps OpenCV on the thread that calls it: pictures here are small, and its pool would compete with the model's.
+///
+/// # Errors
+/// Never seen; OpenCV's own.
+pub fn single_threaded() -> opencv::Result<()> {
+    core::set_num_threads(1)
+}
+
+/// Decodes to 8-bit BGR, turned as its EXIF orientation says.
+///
+/// # Errors
+/// Where the picture data is broken beyond what libjpeg repairs.
+pub fn decode(jpeg: &[u8]) -> anyhow::Result<Mat> {
+    read(jpeg, imgcodecs::IMREAD_COLOR)
+}
+
+fn read(jpeg: &[u8], how: i32) -> anyhow::Result<Mat> {
+    let bytes = Mat::from_slice(jpeg)?;
+    let picture = imgcodecs::imdecode(&bytes, how).context("decoding a JPEG")?;
+    ensure!(!picture.empty(), "decoding a JPEG gave no picture");
+    Ok(picture)
+}
+
+/// By how much [`decode_grey`] shrinks a picture: what the codec does for less than nothing, since it skips the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reduction {
+    /// Not at all.
+    Full,
+    /// To half its width and height.
+    Half,
+    /// To a quarter.
+    Quarter,
+    /// To an eighth.
+    Eighth,
+}
+
+impl Reduction {
+    /// All of them, the largest picture first.
+    pub const ALL: [Self; 4] = [Self::Full, Self::Half, Self::Quarter, Self::Eighth];
+
+    /// What width and height are divided by; what is left over is rounded up.
+    pub fn divisor(self) -> u16 {
+        match self {
+            Self::Full => 1,
+            Self::Half => 2,
+            Self::Quarter => 4,
+            Self::Eighth => 8,
+        }
+    }
+}
+
+/// Decodes to 8-bit grey of a reduced size, turned as its EXIF orientation says. At half size a third of the cost of
+/// [`decode`].
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_grey(jpeg: &[u8], reduction: Reduction) -> anyhow::Result<Mat> {
+    let how = match reduction {
+        Reduction::Full => imgcodecs::IMREAD_GRAYSCALE,
+        Reduction::Half => imgcodecs::IMREAD_REDUCED_GRAYSCALE_2,
+        Reduction::Quarter => imgcodecs::IMREAD_REDUCED_GRAYSCALE_4,
+        Reduction::Eighth => imgcodecs::IMREAD_REDUCED_GRAYSCALE_8,
+    };
+    read(jpeg, how)
+}
+
+/// Encodes 8-bit BGR as a baseline JPEG of `quality` 1 to 100.
+///
+/// # Errors
+/// Where the matrix is no such picture.
+pub fn encode(picture: &Mat, quality: u8) -> anyhow::Result<Vec<u8>> {
+    let mut out = Vector::new();
+    let options = Vector::from_slice(&[imgcodecs::IMWRITE_JPEG_QUALITY, i32::from(quality)]);
+    imgcodecs::imencode(".jpg", picture, &mut out, &options).context("encoding a JPEG")?;
+    Ok(out.into())
+}
+
+/// The picture at `size`; shrinking averages areas, so that fine patterns do not shimmer.
+///
+/// # Errors
+/// Where the matrix is empty.
+pub fn resize(picture: &Mat, size: Size) -> anyhow::Result<Mat> {
+    let wanted = core::Size::new(size.width.into(), size.height.into());
+    if picture.size()? == wanted {
+        return Ok(picture.clone());
+    }
+    let shrinks = picture.cols() > wanted.width && picture.rows() > wanted.height;
+    let how = if shrinks {
+        imgproc::INTER_AREA
+    } else {
+        imgproc::INTER_LINEAR
+    };
+    let mut out = Mat::default();
+    imgproc::resize(picture, &mut out, wanted, 0.0, 0.0, how).context("resizing a picture")?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::control::{Control, Verdict};
+    use protocol::label::{Label, StreamId};
+
+    use super::*;
+
+    fn noise() -> Mat {
+        let mut picture =
+            Mat::new_rows_cols_with_default(200, 300, core::CV_8UC3, core::Scalar::all(0.0))
+                .unwrap();
+        core::randu(&mut picture, &0.0, &255.0).unwrap();
+        picture
+    }
+
+    #[test]
+    fn a_label_changes_no_pixel() {
+        let jpeg = encode(&noise(), 80).unwrap();
+        let label = Label {
+            stream: StreamId(1),
+            seq: 2,
+            captured_us: 3,
+            camera: "yard".parse().unwrap(),
+        };
+        let labelled = label.write(&jpeg);
+        assert_eq!(
+            decode(&jpeg).unwrap().data_bytes().unwrap(),
+            decode(&labelled).unwrap().data_bytes().unwrap()
+        );
+    }
+
+    #[test]
+    fn grey_is_reduced_by_its_divisor_rounded_up() {
+        let jpeg = encode(&noise(), 80).unwrap();
+        for reduction in Reduction::ALL {
+            let grey = decode_grey(&jpeg, reduction).unwrap();
+            let side = |n: i32| n.cast_unsigned().div_ceil(reduction.divisor().into());
+            let size = (grey.cols().cast_unsigned(), grey.rows().cast_unsigned());
+            assert_eq!((size, grey.channels()), ((side(300), side(200)), 1));
+        }
+        assert!(decode_grey(b"junk", Reduction::Half).is_err());
+    }
+
+    #[test]
+    fn control_messages_decode_to_one_pixel() {
+        let accept = Control::Accept {
+            nonce: 1,
+            verdict: Verdict::Welcome,
+        };
+        for control in [Control::Hello { nonce: 1 }, accept, Control::Upgrade] {
+            let pixel = decode(&control.write()).unwrap();
+            assert_eq!((pixel.cols(), pixel.rows(), pixel.channels()), (1, 1, 3));
+        }
+    }
+
+    #[test]
+    fn what_the_encoder_writes_passes_the_scan() {
+        let jpeg = encode(&noise(), 80).unwrap();
+        let header = protocol::jpeg::scan(&jpeg, protocol::jpeg::Limits::default()).unwrap();
+        assert_eq!((header.width, header.height), (300, 200));
+    }
+
+    #[test]
+    fn junk_is_an_error_and_not_an_empty_picture() {
+        assert!(decode(b"junk").is_err());
+        assert!(decode(b"").is_err());
+    }
+}

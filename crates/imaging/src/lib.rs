@@ -1,0 +1,8 @@
+//! Pictures: the JPEG codec, drawing on them and, with the feature `window`, a window to show them in.
+//!
+//! The only calls of OpenCV's codec, drawing and window functions in Sightline.
+
+pub mod draw;
+pub mod jpeg;
+#[cfg(feature = "window")]
+pub mod window;

@@ -1,0 +1,183 @@
+//! Frames over a bad link, one end to the other in one process: what the gate lets through, and how old it is.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use quic::endpoint::{self, welcome};
+use quic::frames::{self, Arrival, Flow, Outgoing};
+use quic::identity::Identity;
+use quinn::{Runtime as _, TokioRuntime};
+use testkit::link::{Bottleneck, Conditions, Link, Loss, Path};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// What went in and what came out.
+struct Run {
+    offered: u64,
+    /// Age of each frame that arrived, by number.
+    ages: HashMap<u64, Duration>,
+    skipped: u64,
+    expired: u64,
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} of {} arrived, {} skipped, {} given up; age p50 {:?}, p95 {:?}",
+            self.ages.len(),
+            self.offered,
+            self.skipped,
+            self.expired,
+            self.age(0.5),
+            self.age(0.95)
+        )
+    }
+}
+
+impl Run {
+    fn delivered(&self) -> f64 {
+        self.ages.len() as f64 / self.offered as f64
+    }
+
+    fn age(&self, share: f64) -> Duration {
+        let mut ages: Vec<_> = self.ages.values().copied().collect();
+        ages.sort();
+        ages.get((ages.len() as f64 * share) as usize)
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+/// Sends frames of `bytes` at `fps` for `seconds` over a link.
+async fn run(path: Path, bytes: usize, fps: u32, seconds: u32) -> Run {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let at = socket.local_addr().unwrap();
+    let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
+    let relay = endpoint::server(socket, &Identity::generate().unwrap()).unwrap();
+    let down = Path {
+        bottleneck: None,
+        ..path
+    };
+    let link = Link::start(at, Conditions { up: path, down }, 7);
+    let start = Instant::now();
+    let arrived = tokio::spawn(async move {
+        let connection = relay.accept().await.unwrap().await.unwrap();
+        welcome(&connection);
+        let (out, mut arrivals) = mpsc::channel(8);
+        let receiving = connection.clone();
+        tokio::spawn(async move { frames::receive(&receiving, out).await });
+        let mut ages = HashMap::new();
+        while let Some(Arrival::Frame(frame)) = arrivals.recv().await {
+            let number = u64::from_be_bytes(frame[..8].try_into().unwrap());
+            let sent = u64::from_be_bytes(frame[8..16].try_into().unwrap());
+            ages.insert(number, start.elapsed() - Duration::from_micros(sent));
+        }
+        ages
+    });
+    let connection = connect(link.address()).await;
+    let (slot, mut frames) = watch::channel(None);
+    let flow = Flow::default();
+    let offered = u64::from(fps * seconds);
+    let offer = async move {
+        let mut ticks = interval(Duration::from_secs(1) / fps);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for number in 1..=offered {
+            ticks.tick().await;
+            let mut frame = BytesMut::zeroed(0);
+            frame.put_u64(number);
+            frame.put_u64(start.elapsed().as_micros() as u64);
+            frame.resize(bytes, 0x55);
+            slot.send_replace(Some(Outgoing {
+                number,
+                jpeg: Bytes::from(frame),
+                since: Instant::now(),
+            }));
+        }
+    };
+    let (sent, ()) = tokio::join!(frames::send(&connection, &flow, &mut frames), offer);
+    sent.unwrap();
+    sleep(500 * MS).await;
+    connection.close(0_u32.into(), b"");
+    let figures = flow.figures();
+    Run {
+        offered,
+        ages: arrived.await.unwrap(),
+        skipped: figures.skipped,
+        expired: figures.expired,
+    }
+}
+
+async fn connect(relay: SocketAddr) -> quinn::Connection {
+    loop {
+        if let Ok(connection) = quic::client::connect(relay).await {
+            return connection;
+        }
+    }
+}
+
+fn path(rtt: u64, loss: Loss) -> Path {
+    Path {
+        loss,
+        delay: Duration::from_millis(rtt / 2),
+        ..Path::default()
+    }
+}
+
+fn narrow(mbit: u64) -> Path {
+    let bottleneck = Bottleneck {
+        rate: mbit * 1_000_000,
+        queue: 200 * MS,
+    };
+    Path {
+        bottleneck: Some(bottleneck),
+        ..path(50, Loss::None)
+    }
+}
+
+#[tokio::test]
+async fn loss_costs_time_and_not_frames() {
+    let five = Loss::Random(0.05);
+    let bursts = Loss::Bursts {
+        share: 0.05,
+        length: 5.0,
+    };
+    let cells = [(50, five), (50, bursts), (100, five), (100, bursts)];
+    let runs = cells.map(|(rtt, loss)| async move {
+        let run = run(path(rtt, loss), 40_000, 10, 8).await;
+        assert!(run.delivered() >= 0.95, "{rtt} ms, {loss:?}: {run:?}");
+        assert!(run.age(0.95) < 350 * MS, "{rtt} ms, {loss:?}: {run:?}");
+    });
+    futures_util::future::join_all(runs).await;
+}
+
+#[tokio::test]
+async fn a_path_that_is_too_narrow_is_kept_busy_and_costs_frames_and_not_age() {
+    let cells = [(3, 40_000, 10), (3, 15_000, 30), (1, 8_000, 30)];
+    let runs = cells.map(|(mbit, bytes, fps)| async move {
+        let seconds = 12;
+        let run = run(narrow(mbit), bytes, fps, seconds).await;
+        let bits = run.ages.len() as f64 * bytes as f64 * 8.0 / f64::from(seconds);
+        let used = bits / (mbit as f64 * 1e6);
+        assert!(used >= 0.85, "{mbit} Mbit/s: {used:.2} of it; {run:?}");
+        assert!(run.age(0.95) < 400 * MS, "{mbit} Mbit/s: {run:?}");
+        assert!(run.skipped > 0 && run.expired < 10, "{run:?}");
+    });
+    futures_util::future::join_all(runs).await;
+}
+
+#[tokio::test]
+async fn a_long_path_fills_with_frames_within_a_second() {
+    let run = run(path(200, Loss::None), 15_000, 30, 6).await;
+    assert!(run.skipped + run.expired <= 25, "{run:?}");
+    assert!(run.age(0.95) < 150 * MS, "{run:?}");
+}

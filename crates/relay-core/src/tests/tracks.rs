@@ -1,0 +1,310 @@
+//! Rules of the boxes between inferences.
+
+use protocol::detections::Kind;
+
+use super::*;
+
+/// A relay with a screen that sees the first camera.
+fn with_screen() -> Scene {
+    let mut scene = Scene::new(rules());
+    scene.relay.screen_joined(ScreenId(1), None);
+    scene
+}
+
+/// A relay that draws boxes on every frame for a plain viewer.
+fn holding() -> Scene {
+    Scene::watched(Rules {
+        overlay: Overlay::Hold,
+        ..rules()
+    })
+}
+
+fn jobs(scene: &Scene) -> Vec<Job> {
+    let job = |action: &Action| match action {
+        Action::Follow(job) => Some(job.clone()),
+        _ => None,
+    };
+    scene.tracks.iter().filter_map(job).collect()
+}
+
+fn followed(scene: &Scene) -> Vec<u64> {
+    jobs(scene).iter().map(|job| job.count).collect()
+}
+
+impl Scene {
+    /// The latest frame that was to be followed has its boxes.
+    fn track_last(&mut self, detections: Vec<Detection>) {
+        let job = jobs(self).pop().unwrap();
+        self.relay.tracked(Tracked { job, detections }, self.now);
+        self.act();
+    }
+}
+
+#[test]
+fn every_frame_that_a_screen_sees_is_followed_and_no_other() {
+    let mut scene = with_screen();
+    scene.frames(1..=8);
+    assert_eq!(followed(&scene), [1, 2, 3, 4, 5, 6, 7, 8]);
+    let mut scene = Scene::watched(rules());
+    scene.frames(1..=8);
+    assert_eq!(followed(&scene), [0; 0], "plain viewers see no data");
+    let mut scene = with_screen();
+    scene.relay.rules.every = None;
+    scene.frames(1..=8);
+    assert_eq!(followed(&scene), [0; 0], "nothing finds anything to follow");
+}
+
+#[test]
+fn what_the_model_found_corrects_what_is_followed_and_comes_behind_its_frame() {
+    let mut scene = with_screen();
+    scene.frames(1..=6);
+    scene.answer_last();
+    let told = scene.tracks.iter().filter_map(|action| match action {
+        Action::Follow(job) => Some(("frame", job.count)),
+        Action::Correct(_, count, found) => {
+            assert_eq!(*found, person());
+            Some(("answer", *count))
+        }
+        _ => None,
+    });
+    let frames = (1..=6).map(|count| ("frame", count));
+    let order: Vec<_> = frames.chain([("answer", 4)]).collect();
+    assert_eq!(told.collect::<Vec<_>>(), order);
+}
+
+#[test]
+fn each_followed_frame_gives_one_message_of_its_own_number_and_time() {
+    let mut scene = with_screen();
+    scene.datagram(address(1, 1), labelled("yard", 7, 41));
+    scene.track_last(person());
+    let Some(Action::Tell(message)) = scene.other.last() else {
+        panic!("{:?}", scene.other);
+    };
+    assert_eq!((message.kind, message.seq), (Kind::Tracked, 41));
+    assert_eq!((message.t, message.w, message.h), (41.0, 300, 200));
+    assert_eq!((message.infer_ms, &message.model), (None, &None));
+    assert_eq!(message.detections, person());
+}
+
+#[test]
+fn a_turned_picture_has_the_size_at_which_it_is_displayed() {
+    let mut scene = with_screen();
+    scene.frames(1..=4);
+    let job = scene.jobs.pop().unwrap();
+    let found = Found {
+        size: Size {
+            width: 200,
+            height: 300,
+        },
+        took: 40 * MS,
+        detections: person(),
+    };
+    let answer = Answer {
+        camera: job.camera,
+        count: job.count,
+        arrival: job.arrival,
+        found: Some(found),
+    };
+    scene.relay.answered(vec![answer], scene.now);
+    scene.frames(5..=5);
+    scene.track_last(person());
+    let sizes = scene.other.iter().filter_map(|action| match action {
+        Action::Tell(message) => Some((message.kind, message.w, message.h)),
+        _ => None,
+    });
+    let turned = [(Kind::Inferred, 200, 300), (Kind::Tracked, 200, 300)];
+    assert_eq!(sizes.collect::<Vec<_>>(), turned);
+}
+
+#[test]
+fn a_camera_that_begins_anew_is_followed_anew() {
+    let mut scene = with_screen();
+    scene.datagram(address(1, 1), labelled("yard", 7, 1));
+    scene.pass(1000 * MS);
+    scene.tracks.clear();
+    scene.datagram(address(1, 1), labelled("yard", 8, 1));
+    assert!(
+        matches!(scene.tracks[..], [Action::Forget(_), Action::Follow(_)]),
+        "{:?}",
+        scene.tracks
+    );
+}
+
+#[test]
+fn a_late_frame_is_not_followed() {
+    let mut scene = with_screen();
+    let yard = "yard".parse().unwrap();
+    for seq in [1, 3, 2] {
+        let frame = labelled("yard", 7, seq);
+        scene.relay.sent(address(1, 1), &yard, frame, 5, scene.now);
+    }
+    scene.act();
+    assert_eq!(followed(&scene), [1, 2], "counted as they are accepted");
+}
+
+#[test]
+fn with_hold_every_frame_waits_for_its_own_boxes_and_leaves_with_them() {
+    let mut scene = holding();
+    for n in 1..=8 {
+        scene.datagram(address(1, 1000), plain(n));
+        assert_eq!(scene.sent.len() as u64, n - 1, "held");
+        scene.track_last(person());
+        scene.burn_last();
+        assert_eq!(scene.sent.last(), Some(&with_boxes(n, true)));
+        scene.pass(100 * MS);
+    }
+    let inferred: Vec<u64> = scene.jobs.iter().map(|job| job.count).collect();
+    assert_eq!(inferred, [4], "and the model, which is slow, sees the Nth");
+    assert_eq!(scene.burns.len(), 8, "one drawing a frame");
+    assert!(
+        !scene
+            .other
+            .iter()
+            .any(|action| matches!(action, Action::Tell(_))),
+        "nobody reads data"
+    );
+}
+
+#[test]
+fn with_hold_a_frame_without_boxes_leaves_as_it_came() {
+    let mut scene = holding();
+    scene.datagram(address(1, 1000), plain(1));
+    scene.track_last(Vec::new());
+    assert_eq!(scene.sent, [plain(1)]);
+    assert!(scene.burns.is_empty());
+}
+
+#[test]
+fn with_hold_a_frame_whose_boxes_are_late_leaves_without_and_they_are_drawn_on_no_other() {
+    let mut scene = holding();
+    scene.datagram(address(1, 1000), plain(1));
+    scene.pass(100 * MS);
+    assert_eq!(scene.sent, [plain(1)]);
+    scene.track_last(person());
+    scene.datagram(address(1, 1000), plain(2));
+    scene.pass(100 * MS);
+    assert_eq!(scene.sent, [plain(1), plain(2)]);
+    assert!(scene.burns.is_empty());
+    scene.datagram(address(1, 1000), plain(3));
+    scene.track_last(person());
+    scene.datagram(address(1, 1000), plain(4));
+    assert_eq!(scene.sent[2..], [plain(3)], "drawn too late");
+    assert_eq!(scene.burns.len(), 1, "and not on the next one");
+    scene.burn_last();
+    assert_eq!(scene.sent.len(), 3);
+}
+
+#[test]
+fn with_hold_the_models_answer_corrects_and_is_not_drawn_itself() {
+    let mut scene = holding();
+    scene.frames(1..=3);
+    scene.datagram(address(1, 1000), plain(4));
+    scene.answer_last();
+    assert!(matches!(
+        scene.tracks.last(),
+        Some(Action::Correct(_, 4, _))
+    ));
+    assert!(scene.burns.is_empty());
+}
+
+#[test]
+fn with_hold_and_no_model_no_frame_waits() {
+    let mut scene = Scene::watched(Rules {
+        every: None,
+        overlay: Overlay::Hold,
+        ..rules()
+    });
+    scene.datagram(address(1, 1000), plain(1));
+    assert_eq!(scene.sent, [plain(1)]);
+}
+
+/// A relay with a browser that wants boxes in the picture.
+fn burning(overlay: Overlay) -> Scene {
+    let mut scene = Scene::watched(Rules { overlay, ..rules() });
+    scene.relay.screen_joined(ScreenId(1), None);
+    scene.relay.screen_wants_burned(ScreenId(1), true);
+    scene
+}
+
+#[test]
+fn a_screen_that_wants_boxes_in_the_picture_has_them_on_every_frame_and_holds_none() {
+    let mut scene = burning(Overlay::EveryNth);
+    for n in 1..=3 {
+        scene.datagram(address(1, 1000), plain(n));
+        assert_eq!(scene.sent.len() as u64, n, "plain viewers do not wait");
+        scene.track_last(person());
+        scene.burn_last();
+        let burned = scene.burned.last().unwrap();
+        assert_eq!(burned.jpeg, with_boxes(n, true));
+        assert_eq!(burned.label.as_ref().unwrap().seq, n);
+        scene.pass(100 * MS);
+    }
+    scene.datagram(address(1, 1000), plain(4));
+    scene.track_last(Vec::new());
+    assert_eq!(
+        scene.burned.last().unwrap().jpeg,
+        plain(4),
+        "nothing to draw"
+    );
+    assert_eq!(
+        scene.sent.len(),
+        3,
+        "which waits for the model's boxes, and not for these"
+    );
+    let job = scene.jobs[0].clone();
+    scene.track_last(person());
+    scene.burn_last();
+    assert_eq!(scene.sent.len(), 3);
+    scene.answer(&job, person());
+    scene.burn_last();
+    assert_eq!(scene.sent.last(), Some(&with_boxes(4, true)));
+    assert_eq!(
+        scene.burned.len(),
+        5,
+        "each once, and the model's boxes are not theirs"
+    );
+    scene.relay.screen_wants_burned(ScreenId(1), false);
+    scene.datagram(address(1, 1000), plain(5));
+    scene.track_last(person());
+    assert_eq!(
+        (scene.burned.len(), scene.burns.len()),
+        (5, 5),
+        "nobody wants it"
+    );
+}
+
+#[test]
+fn without_a_model_a_screen_that_wants_boxes_in_the_picture_has_each_frame_as_it_came() {
+    let mut scene = burning(Overlay::EveryNth);
+    scene.datagram(address(1, 1000), plain(1));
+    scene.relay.model_died(scene.now);
+    for n in 2..=3 {
+        scene.pass(100 * MS);
+        scene.datagram(address(1, 1000), plain(n));
+    }
+    let burned: Vec<_> = scene
+        .burned
+        .iter()
+        .map(|frame| frame.jpeg.clone())
+        .collect();
+    assert_eq!(burned, [plain(2), plain(3)]);
+}
+
+#[test]
+fn with_hold_one_drawing_is_for_plain_viewers_and_screens_alike() {
+    let mut scene = burning(Overlay::Hold);
+    scene.datagram(address(1, 1000), plain(1));
+    scene.track_last(person());
+    assert_eq!(scene.burns.len(), 1);
+    scene.burn_last();
+    assert_eq!(scene.sent, [with_boxes(1, true)]);
+    assert_eq!(scene.burned[0].jpeg, with_boxes(1, true));
+    scene.pass(100 * MS);
+    scene.datagram(address(1, 1000), plain(2));
+    scene.track_last(person());
+    let burn = scene.burns.pop().unwrap();
+    scene.relay.burned(&burn, None, scene.now);
+    scene.act();
+    assert_eq!(scene.sent[1], plain(2), "it could not be drawn");
+    assert_eq!(scene.burned[1].jpeg, plain(2));
+}

@@ -1,0 +1,194 @@
+//! How true boxes are on every frame when only every Nth is inferred, and what it costs to carry them.
+//!
+//! In one process and in virtual time: each frame is inferred once, and then every way of showing boxes is played over
+//! the same detections, with each answer known when the next frame comes. What counts as true is said in [`demo`] (the
+//! generated scene, exact) and [`streams`] (real ones, smoothed); how it is counted, in [`testkit::boxes`].
+//!
+//! What the real programs make of the same scene is the business of testkit's benchmark `boxes`.
+//!
+//! `cargo bench -p relay-server --bench tracking` prints the tables, in about a minute; `-- --quick` looks at two of the
+//! eight scenes, `-- --seed 21` at others, from that number on.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a benchmark, like a test, fails by panicking"
+)]
+
+mod cost;
+mod demo;
+mod replay;
+mod streams;
+mod table;
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use ort::environment::Environment;
+use protocol::detections::Detection;
+use testkit::boxes::{Outline, Score, judge};
+use testkit::figures::{self, Figure, Goal, Unit};
+use vision::detect::{Detector, Model, Settings, runtime};
+use vision::track;
+
+use crate::replay::{Show, replay};
+use crate::table::Table;
+
+/// Lowest scores that begin and keep a track; the model is run with the second.
+const TRACK: track::Settings = track::Settings {
+    start: 0.40,
+    keep: 0.25,
+};
+/// All streams here have the tutorial's pace.
+const FPS: f64 = 10.0;
+/// The distance of inferences that the goals speak of.
+const EVERY: u64 = 4;
+
+/// A stream with what the model says of each of its frames, and what is true.
+pub(crate) struct Clip {
+    pub(crate) frames: Vec<Bytes>,
+    pub(crate) found: Vec<Vec<Detection>>,
+    /// With an id for each thing.
+    pub(crate) truth: Vec<Vec<Outline>>,
+}
+
+/// What is measured for one kind of clips.
+struct Scores {
+    /// The model's own boxes on each frame.
+    model: Score,
+    /// Of [`EVERY`].
+    hold: Score,
+    tracked: Score,
+}
+
+/// The goals.
+#[derive(Default)]
+struct Goals(figures::Table);
+
+fn main() {
+    imaging::jpeg::single_threaded().unwrap();
+    let words: Vec<String> = std::env::args().collect();
+    let scenes = if words.iter().any(|word| word == "--quick") {
+        2
+    } else {
+        8
+    };
+    let seed = words.iter().skip_while(|word| *word != "--seed").nth(1);
+    let seed = seed.map_or(1, |seed| seed.parse().unwrap());
+    let runtime = match runtime::load(None) {
+        Ok(runtime) => runtime,
+        Err(why) => return say(&format!("left out: everything: {why:#}")),
+    };
+    let (mut table, mut goals) = (Table::default(), Goals::default());
+    for speed in [30.0, 80.0, 160.0] {
+        let clips = demo::clips(&runtime, seed..seed + scenes, speed);
+        let scores = measure(&format!("demo, {speed} px/s"), &clips, &mut table);
+        if speed == 80.0 {
+            goals.add_boxes("demo at 80 px/s", &scores, 95.0, 2.0);
+            let cost = cost::of_boxes(&clips, 5);
+            let name = "carrying five boxes, decoding too";
+            goals.add(name, Unit::Us, cost, None, Goal::Most(300.0));
+        }
+    }
+    match streams::clips(&runtime) {
+        Some(clips) => {
+            let scores = measure("real streams", &clips, &mut table);
+            goals.add_boxes("real streams", &scores, 94.0, 1.0);
+            let (ours, raw) = (scores.tracked.relabelled, scores.model.relabelled);
+            let (name, raw) = ("real streams: label changes", Some(("the model", raw)));
+            goals.add(name, Unit::Count, ours, raw, Goal::Times(0.25));
+        }
+        None => goals
+            .0
+            .leave_out("real streams", "../shared/data is not here"),
+    }
+    say(&format!("{table}\nN = {EVERY}:\n{}", goals.0));
+}
+
+/// Plays every way of showing boxes, and adds a row for each distance of inferences.
+fn measure(name: &str, clips: &[Clip], table: &mut Table) -> Scores {
+    let score = |show, every| -> Score {
+        let shown = |clip: &Clip| judge(&clip.truth, &replay(clip, show, every), FPS);
+        clips.iter().map(shown).sum()
+    };
+    let model = score(Show::EveryNth, 1);
+    let mut goals = None;
+    for every in [1, 2, EVERY, 8] {
+        let scores =
+            [Show::EveryNth, Show::Hold, Show::Velocity, Show::Tracked].map(|s| score(s, every));
+        table.add(name, every, &model, &scores);
+        if every == EVERY {
+            let [_, hold, _, tracked] = scores;
+            goals = Some((hold, tracked));
+        }
+    }
+    let (hold, tracked) = goals.unwrap();
+    Scores {
+        model,
+        hold,
+        tracked,
+    }
+}
+
+impl Goals {
+    /// What tracks are to leave of the model's own F1, in per cent at least, and how much they may flicker, a second.
+    fn add_boxes(&mut self, name: &str, scores: &Scores, share: f64, flicker: f64) {
+        let of_model = |score: &Score| 100.0 * score.f1() / scores.model.f1();
+        let (tracked, hold) = (&scores.tracked, &scores.hold);
+        self.add(
+            &format!("{name}: tracked, of the model's own F1"),
+            Unit::Percent,
+            of_model(tracked),
+            Some(("hold", of_model(hold))),
+            Goal::Least(share),
+        );
+        self.add(
+            &format!("{name}: flicker"),
+            Unit::PerSecond,
+            tracked.flicker(),
+            Some(("hold", hold.flicker())),
+            Goal::Most(flicker),
+        );
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        unit: Unit,
+        value: f64,
+        against: Option<(&str, f64)>,
+        goal: Goal,
+    ) {
+        self.0.add(&Figure {
+            name: name.to_owned(),
+            value,
+            unit,
+            against: against.map(|(name, value)| (name.to_owned(), value)),
+            goal,
+        });
+    }
+}
+
+/// As they are judged.
+pub(crate) fn outlines(boxes: &[Detection]) -> Vec<Outline> {
+    let outline = |found: &Detection| Outline {
+        id: found.id,
+        class: found.class,
+        bounds: found.bbox.edges(),
+    };
+    boxes.iter().map(outline).collect()
+}
+
+/// What the model sees on each frame.
+pub(crate) fn look(runtime: &Environment, model: &Model, frames: &[Bytes]) -> Vec<Vec<Detection>> {
+    let settings = Settings {
+        conf: TRACK.keep,
+        ..Settings::default()
+    };
+    let mut detector = Detector::load(runtime, model, settings).unwrap();
+    let look = |frame: &Bytes| detector.detect(frame).unwrap().detections;
+    frames.iter().map(look).collect()
+}
+
+fn say(words: &str) {
+    writeln!(std::io::stdout().lock(), "{words}").unwrap();
+}

@@ -1,0 +1,158 @@
+//! Real streams, in which nobody has drawn boxes: the truth is what the model says of all frames, smoothed with hindsight.
+//!
+//! - Detections of successive frames, and over gaps of up to three, that overlap by at least 0.3 are one thing's. Greedy,
+//!   the most alike first, whatever the class.
+//! - It is true where it was seen five times or more, and at least once with the score that begins a track.
+//! - Gaps are filled on a straight line; each side of the box is the mean over half a second around the frame.
+//! - It has one class throughout: the one with the most votes, weighed by score.
+//!
+//! So the model's own boxes are no perfect answer here either, and the goal is a share of what they reach.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use bytes::Bytes;
+use ort::environment::Environment;
+use protocol::detections::Detection;
+use testkit::boxes::{Outline, overlap};
+use vision::detect::Model;
+
+use crate::{Clip, TRACK, look};
+
+/// The sender's streams of the test media.
+const FILES: [&str; 2] = [
+    "data/video/seq-cars-300x200-q80.mjpeg",
+    "data/video/seq-person-300x200-q95.mjpeg",
+];
+const ALIKE: f64 = 0.3;
+/// A second detection that lies so on another is the same thing under another name.
+const DOUBLE: f64 = 0.7;
+/// Frames from one detection of a thing to the next, at most.
+const NEXT: usize = 4;
+/// Detections of a thing, at least.
+const SEEN: usize = 5;
+/// Frames on each side that a box is smoothed over.
+const SMOOTH: usize = 2;
+
+/// The streams, where the test media are here.
+pub(crate) fn clips(runtime: &Environment) -> Option<Vec<Clip>> {
+    let model = Model::File(testkit::shared("data/models/yolov5n-dynamic.onnx")?);
+    let clip = |file: &str| {
+        let frames = split(&fs::read(testkit::shared(file)?).unwrap());
+        let found = look(runtime, &model, &frames);
+        Some(Clip {
+            truth: smooth(&found),
+            found,
+            frames,
+        })
+    };
+    FILES.into_iter().map(clip).collect()
+}
+
+/// JPEGs that stand back to back.
+fn split(mut stream: &[u8]) -> Vec<Bytes> {
+    let mut frames = Vec::new();
+    while let Ok(Some(end)) = protocol::jpeg::stream_end(stream) {
+        frames.push(Bytes::copy_from_slice(&stream[..end]));
+        stream = &stream[end..];
+    }
+    frames
+}
+
+/// The detections of one thing, by frame.
+struct Path(Vec<(usize, Detection)>);
+
+fn smooth(found: &[Vec<Detection>]) -> Vec<Vec<Outline>> {
+    let mut truth = vec![Vec::new(); found.len()];
+    let real = paths(found).into_iter().filter(Path::is_real);
+    for (id, path) in (0..).zip(real) {
+        let class = path.class();
+        for (frame, bounds) in path.boxes() {
+            let id = Some(id);
+            truth[frame].push(Outline { id, class, bounds });
+        }
+    }
+    truth
+}
+
+fn paths(found: &[Vec<Detection>]) -> Vec<Path> {
+    let mut paths: Vec<Path> = Vec::new();
+    for (frame, boxes) in found.iter().enumerate() {
+        let mut pairs = Vec::new();
+        for (p, path) in paths.iter().enumerate() {
+            let (last, of) = path.last();
+            let alike = |found: &Detection| overlap(of.bbox.edges(), found.bbox.edges());
+            let near = boxes.iter().enumerate().filter(|_| frame - last <= NEXT);
+            pairs.extend(near.map(|(b, found)| (alike(found), p, b)));
+        }
+        pairs.retain(|(alike, ..)| *alike >= ALIKE);
+        pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut free: Vec<Option<&Detection>> = boxes.iter().map(Some).collect();
+        for (_, path, b) in pairs {
+            if paths[path].last().0 < frame
+                && let Some(found) = free[b].take()
+            {
+                paths[path].0.push((frame, found.clone()));
+            }
+        }
+        for new in free.into_iter().flatten() {
+            let here = paths.iter().map(Path::last).filter(|(at, _)| *at == frame);
+            let mut doubles =
+                here.filter(|(_, of)| overlap(of.bbox.edges(), new.bbox.edges()) > DOUBLE);
+            if doubles.next().is_none() {
+                paths.push(Path(vec![(frame, new.clone())]));
+            }
+        }
+    }
+    paths
+}
+
+impl Path {
+    fn last(&self) -> (usize, &Detection) {
+        let (frame, found) = self.0.last().unwrap();
+        (*frame, found)
+    }
+
+    fn is_real(&self) -> bool {
+        self.0.len() >= SEEN && self.0.iter().any(|(_, found)| found.score >= TRACK.start)
+    }
+
+    fn class(&self) -> usize {
+        let mut votes = BTreeMap::new();
+        for (_, found) in &self.0 {
+            *votes.entry(found.class).or_insert(0.0) += found.score;
+        }
+        let most = votes.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        most.unwrap().0
+    }
+
+    /// A box for each frame from the first to the last.
+    fn boxes(&self) -> impl Iterator<Item = (usize, [f32; 4])> {
+        let first = self.0[0].0;
+        let dense: Vec<[f32; 4]> = (first..=self.last().0)
+            .map(|frame| self.at(frame))
+            .collect();
+        (0..dense.len()).map(move |n| {
+            let radius = SMOOTH.min(n).min(dense.len() - 1 - n);
+            let window = &dense[n - radius..=n + radius];
+            let mean = |side: usize| {
+                window.iter().map(|bounds| bounds[side]).sum::<f32>() / window.len() as f32
+            };
+            (first + n, [0, 1, 2, 3].map(mean))
+        })
+    }
+
+    /// Where it was seen, or between its neighbours.
+    fn at(&self, frame: usize) -> [f32; 4] {
+        let next = self.0.iter().position(|(at, _)| *at >= frame).unwrap();
+        let (end, after) = &self.0[next];
+        if *end == frame {
+            return after.bbox.edges();
+        }
+        let (start, before) = &self.0[next - 1];
+        let share = (frame - start) as f32 / (end - start) as f32;
+        let (before, after) = (before.bbox.edges(), after.bbox.edges());
+        let between = |side: usize| before[side] + share * (after[side] - before[side]);
+        [0, 1, 2, 3].map(between)
+    }
+}

@@ -1,0 +1,395 @@
+//! JPEG in, boxes out: YOLOv5 with ONNX Runtime.
+//!
+//! # Which input size
+//! A model with free input size runs at the size that [`yolo::net_size`] chooses from the frame's alone. What that rule
+//! hangs on, by `scripts/bench --net-size`: YOLOv5n on 48 photographs of COCO shrunk to the frame's size, at JPEG quality
+//! 50, 80 and 95; processor time of one thread from JPEG to boxes on an AMD EPYC. Of so few photographs differences below
+//! .02 say nothing, those of persons (a third of all objects) less.
+//!
+//! | frame | network | AP50-95 | the same of persons | ms |
+//! |---|---|---|---|---|
+//! | 160x120 | 160x128 | .175 .187 .194 | .171 .172 .171 | 4 |
+//! | | 256x192, chosen | .179 .206 .246 | .211 .236 .258 | 10 |
+//! | | 320x256 | .174 .197 .225 | .220 .250 .265 | 16 |
+//! | | 640x480 | .086 .150 .228 | .157 .216 .272 | 54 |
+//! | 300x200 | 320x224 | .243 .242 .250 | .235 .256 .273 | 12 |
+//! | | 480x320, chosen | .221 .290 .276 | .303 .327 .357 | 26 |
+//! | | 640x448 | .197 .242 .281 | .292 .323 .374 | 48 |
+//! | | 640x640 | .195 .255 .281 | .291 .314 .372 | 68 |
+//! | 400x300 | 416x320 | .284 .278 .278 | .304 .339 .357 | 26 |
+//! | | 640x480, chosen | .269 .310 .309 | .336 .386 .395 | 58 |
+//! | 640x480 | 320x256 | .268 .274 .274 | .299 .299 .302 | 17 |
+//! | | 480x384 | .293 .274 .294 | .363 .376 .377 | 35 |
+//! | | 640x480, chosen | .294 .337 .327 | .366 .382 .397 | 56 |
+//! | | 640x640 | .314 .333 .321 | .373 .399 .389 | 71 |
+//! | | 960x736 | .221 .256 .295 | .361 .382 .410 | 119 |
+//!
+//! So a small frame is enlarged by three fifths: what is gained in persons is worth twice the time, and more costs more
+//! and finds less. `--net-size 320x224` is the choice for a machine that has no such time.
+//!
+//! # What runs it
+//! [`provider`] chooses, [`trial`] tries. Seen here: the processor, and OpenVINO on a processor (Python package
+//! onnxruntime-openvino 1.24.1: 28.5 ms of processor time for a 480x320 picture, ONNX Runtime itself 27.2). CUDA and
+//! TensorRT were seen to be refused where the library or what it needs is missing; no device was at hand to see them run.
+//!
+//! # Several pictures in one run
+//! On the processor they gain nothing: YOLOv5n at 480x320 takes 27.2 ms of one thread a picture alone, 27.2 with two in a
+//! run and 28.0 with four (OpenVINO 28.5, 29.6 and 29.7), and the first waits for the last. So [`Detector::batch`] is 1
+//! there; elsewhere it is measured at load.
+
+pub mod head;
+pub mod names;
+pub mod onnx;
+pub mod picture;
+pub mod provider;
+pub mod runtime;
+pub mod trial;
+pub mod yolo;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use bytes::Bytes;
+use ort::environment::Environment;
+use protocol::detections::Detection;
+
+use self::onnx::Weights;
+use self::picture::Picture;
+use self::provider::{Provider, Refusal};
+use self::trial::Loaded;
+use self::yolo::{Letterbox, STRIDE, Size};
+use protocol::detections::Found;
+
+/// The frame that a sender makes where nobody says otherwise: for its network the model is warm.
+const USUAL: Size = Size {
+    width: 300,
+    height: 200,
+};
+
+/// The demo scene's own model, embedded so that the whole chain runs anywhere.
+const DEMO: &[u8] = include_bytes!("../../../../models/demo.onnx");
+
+/// Which network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Model {
+    /// The embedded one, which knows the demo scene and nothing else.
+    Demo,
+    /// A YOLOv5 export.
+    File(PathBuf),
+}
+
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Demo => f.write_str("demo"),
+            Self::File(path) => {
+                f.write_str(&path.file_stem().unwrap_or_default().to_string_lossy())
+            }
+        }
+    }
+}
+
+/// What the operator chose.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Lowest score of a box.
+    pub conf: f32,
+    /// Highest overlap of two boxes of a class.
+    pub iou: f32,
+    /// Names or numbers of the classes to report; empty for all.
+    pub classes: Vec<String>,
+    /// The network's input size; `None` to choose it for each frame.
+    pub net_size: Option<Size>,
+    /// Threads of one inference.
+    pub threads: usize,
+    /// What runs the model; `None` for the best that works.
+    pub provider: Option<Provider>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            conf: 0.25,
+            iou: 0.45,
+            classes: Vec::new(),
+            net_size: None,
+            threads: 1,
+            provider: None,
+        }
+    }
+}
+
+/// A loaded model with its settings.
+#[derive(Debug)]
+pub struct Detector {
+    loaded: Loaded,
+    report: Report,
+    net_size: Option<Size>,
+    /// The network's input, kept to spare an allocation a frame.
+    input: Vec<f32>,
+}
+
+/// What is reported of that which the network finds.
+#[derive(Debug)]
+struct Report {
+    names: Vec<String>,
+    /// Which classes, by number.
+    wanted: Vec<bool>,
+    conf: f32,
+    iou: f32,
+}
+
+/// A picture in the network's input, and the way back.
+#[derive(Debug)]
+struct Laid {
+    start: Instant,
+    image: Size,
+    letterbox: Letterbox,
+}
+
+/// Pictures that wait for one run, and where their results belong.
+#[derive(Debug, Default)]
+struct Group {
+    input: Vec<f32>,
+    laid: Vec<Laid>,
+    places: Vec<usize>,
+}
+
+impl Detector {
+    /// Loads a model and runs it once: the first run allocates, and shows what the head gives.
+    ///
+    /// # Errors
+    /// What is wrong, and the cure.
+    pub fn load(runtime: &Environment, model: &Model, settings: Settings) -> anyhow::Result<Self> {
+        let named = || match model {
+            Model::Demo => "the demo model".to_owned(),
+            Model::File(path) => format!("the model {}", path.display()),
+        };
+        let weights = match model {
+            Model::Demo => Weights::Memory(DEMO),
+            Model::File(path) => Weights::File(path),
+        };
+        let mut net_size = settings.net_size;
+        let (provider, threads) = (settings.provider, settings.threads);
+        let mut loaded = trial::load(runtime, weights, provider, threads, |fixed| {
+            net_size = input_size(fixed, net_size)?;
+            Ok(net_size.unwrap_or_else(|| yolo::net_size(USUAL)))
+        })
+        // What is wrong with a provider is not wrong with the model.
+        .map_err(|err| match err.is::<Refusal>() {
+            true => err,
+            false => err.context(named()),
+        })?;
+        let found = std::mem::take(&mut loaded.network.names);
+        let names = names::complete((!found.is_empty()).then_some(found), loaded.columns - 5);
+        let report = Report {
+            wanted: wanted(&settings.classes, &names)?,
+            conf: settings.conf,
+            iou: settings.iou,
+            names,
+        };
+        Ok(Self {
+            report,
+            net_size,
+            loaded,
+            input: Vec::new(),
+        })
+    }
+
+    /// What runs the model.
+    pub fn provider(&self) -> Provider {
+        self.loaded.provider
+    }
+
+    /// How many pictures [`Detector::detect_all`] does in one run, at most: 1 where the export fixed that, or where it
+    /// does not pay.
+    pub fn batch(&self) -> usize {
+        self.loaded.batch
+    }
+
+    /// Does so many pictures in one run, where the model can, whether it pays or not; for measurements.
+    #[must_use]
+    pub fn with_batch(mut self, most: usize) -> Self {
+        if self.loaded.network.free_batch {
+            self.loaded.batch = most.max(1);
+        }
+        self
+    }
+
+    /// Other settings from the next picture on.
+    ///
+    /// # Errors
+    /// Where the model has no class of such a name; the old settings then stay.
+    pub fn set(&mut self, conf: f32, iou: f32, classes: &[String]) -> anyhow::Result<()> {
+        self.report.wanted = wanted(classes, &self.report.names)?;
+        (self.report.conf, self.report.iou) = (conf, iou);
+        Ok(())
+    }
+
+    /// Finds objects on a JPEG.
+    ///
+    /// # Errors
+    /// Where the picture cannot be decoded, or the model does not run.
+    pub fn detect(&mut self, jpeg: &[u8]) -> anyhow::Result<Found> {
+        let mut input = std::mem::take(&mut self.input);
+        input.clear();
+        let found = self.lay(jpeg, &mut input).and_then(|(net, laid)| {
+            let mut found = self.run(&input, net, &[laid])?;
+            found.pop().context("a picture has a result")
+        });
+        self.input = input;
+        found
+    }
+
+    /// Finds objects on several JPEGs, those of the same input size in one run where [`Detector::batch`] is above 1. The
+    /// results, in the order of the JPEGs, are those of one after the other.
+    pub fn detect_all(&mut self, jpegs: &[Bytes]) -> Vec<anyhow::Result<Found>> {
+        if self.batch() == 1 {
+            return jpegs.iter().map(|jpeg| self.detect(jpeg)).collect();
+        }
+        let mut results: Vec<_> = jpegs.iter().map(|_| None).collect();
+        let mut groups: HashMap<Size, Group> = HashMap::new();
+        let mut input = Vec::new();
+        for (place, jpeg) in jpegs.iter().enumerate() {
+            input.clear();
+            let (net, laid) = match self.lay(jpeg, &mut input) {
+                Ok(laid) => laid,
+                Err(err) => {
+                    results[place] = Some(Err(err));
+                    continue;
+                }
+            };
+            let group = groups.entry(net).or_default();
+            group.input.extend_from_slice(&input);
+            group.laid.push(laid);
+            group.places.push(place);
+            if group.laid.len() == self.loaded.batch {
+                let group = std::mem::take(group);
+                self.run_group(&group, net, &mut results);
+            }
+        }
+        for (net, group) in groups {
+            self.run_group(&group, net, &mut results);
+        }
+        let missing = || Err(anyhow!("a picture has no result"));
+        let results = results.into_iter();
+        results.map(|one| one.unwrap_or_else(missing)).collect()
+    }
+
+    fn run_group(
+        &mut self,
+        group: &Group,
+        net: Size,
+        results: &mut [Option<anyhow::Result<Found>>],
+    ) {
+        if group.laid.is_empty() {
+            return;
+        }
+        match self.run(&group.input, net, &group.laid) {
+            Ok(found) => {
+                for (&place, found) in group.places.iter().zip(found) {
+                    results[place] = Some(Ok(found));
+                }
+            }
+            Err(err) => {
+                for &place in &group.places {
+                    results[place] = Some(Err(anyhow!("{err:#}")));
+                }
+            }
+        }
+    }
+
+    /// Decodes a JPEG and appends it to the network's input; tells that input's size.
+    fn lay(&self, jpeg: &[u8], input: &mut Vec<f32>) -> anyhow::Result<(Size, Laid)> {
+        let start = Instant::now();
+        let picture = Picture::decode(jpeg)?;
+        let image = picture.size;
+        let net = self.net_size.unwrap_or_else(|| yolo::net_size(image));
+        let letterbox = Letterbox::new(image, net);
+        picture.append(input, &letterbox, net)?;
+        let laid = Laid {
+            start,
+            image,
+            letterbox,
+        };
+        Ok((net, laid))
+    }
+
+    /// One run; what was found on each picture.
+    fn run(&mut self, input: &[f32], net: Size, laid: &[Laid]) -> anyhow::Result<Vec<Found>> {
+        let report = &self.report;
+        self.loaded.network.run(input, net, |values, columns| {
+            let pictures = laid.iter().zip(values.chunks(values.len() / laid.len()));
+            pictures
+                .map(|(laid, rows)| report.found(laid, rows, columns))
+                .collect()
+        })?
+    }
+}
+
+impl Report {
+    /// A picture's rows of the output as boxes on the picture.
+    fn found(&self, laid: &Laid, rows: &[f32], columns: usize) -> anyhow::Result<Found> {
+        let wanted = |class: usize| self.wanted.get(class).copied().unwrap_or(false);
+        let candidates = yolo::candidates(rows, columns, self.conf, wanted);
+        let kept = yolo::suppress(candidates, self.iou);
+        let detections = kept.into_iter().map(|candidate| Detection {
+            id: None,
+            class: candidate.class,
+            label: self.names[candidate.class].clone(),
+            score: candidate.score,
+            bbox: laid.letterbox.to_picture(candidate.bounds).into(),
+        });
+        Ok(Found {
+            size: protocol::geometry::Size {
+                width: u16::try_from(laid.image.width)?,
+                height: u16::try_from(laid.image.height)?,
+            },
+            detections: detections.collect(),
+            took: laid.start.elapsed(),
+        })
+    }
+}
+
+/// The size that the model fixed or the operator asked for.
+fn input_size(fixed: Option<Size>, asked: Option<Size>) -> anyhow::Result<Option<Size>> {
+    if let Some(size) = asked {
+        let fits = |side: u32| side.is_multiple_of(STRIDE) && side <= yolo::LARGEST;
+        ensure!(
+            fits(size.width) && fits(size.height),
+            "--net-size: both sides are multiples of {STRIDE}, up to {}",
+            yolo::LARGEST
+        );
+    }
+    match (fixed, asked) {
+        (Some(fixed), Some(asked)) if fixed != asked => bail!(
+            "--net-size: the model takes {}x{} only; export it with --dynamic for other sizes",
+            fixed.width,
+            fixed.height
+        ),
+        _ => Ok(fixed.or(asked)),
+    }
+}
+
+/// Which classes are reported.
+fn wanted(classes: &[String], names: &[String]) -> anyhow::Result<Vec<bool>> {
+    let mut wanted = vec![classes.is_empty(); names.len()];
+    for class in classes.iter().map(|class| class.trim()) {
+        let by_number = class
+            .parse()
+            .ok()
+            .filter(|&number: &usize| number < names.len());
+        let number = names.iter().position(|name| name == class).or(by_number);
+        let number = number.with_context(|| {
+            format!(
+                "--classes: the model has no class '{class}'; it has {}",
+                names.join(", ")
+            )
+        })?;
+        wanted[number] = true;
+    }
+    Ok(wanted)
+}

@@ -1,0 +1,308 @@
+//! Every form of YOLOv5 export that there is, and models that are none: each a few hundred bytes of ONNX made here.
+//!
+//! The network's output is a constant, so that what comes out of it is known: one sure box of class 1.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
+mod onnx;
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use half::f16;
+use opencv::core::{CV_8UC3, Mat, Scalar};
+use ort::environment::Environment;
+use protocol::detections::Detection;
+use vision::detect::{Detector, Model as Weights, Settings, runtime};
+
+use self::onnx::{FLOAT, FLOAT16, INT64, Model};
+
+/// Rows of the head for a 64x32 input (WxH): three anchors on grids of 8x4, 4x2 and 2x1.
+const ROWS: i64 = 3 * (8 * 4 + 4 * 2 + 2);
+
+/// ONNX Runtime, once for all tests; `None`, said as a skip, where it is not installed.
+fn runtime() -> Option<&'static Environment> {
+    static RUNTIME: OnceLock<Option<Environment>> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| runtime::load(None).ok()).as_ref();
+    if runtime.is_none() {
+        testkit::skip("ONNX Runtime is not here (scripts/setup)");
+    }
+    runtime
+}
+
+/// A head with `columns` numbers a row, all 0 but one row: a box of 16x8 around (32, 16), class 1.
+fn head(columns: usize) -> Vec<f32> {
+    let mut rows = vec![0.0; ROWS as usize * columns];
+    rows[columns..columns + 7].copy_from_slice(&[32.0, 16.0, 16.0, 8.0, 0.9, 0.1, 0.8]);
+    rows
+}
+
+/// YOLOv5's export of today for two classes.
+fn export() -> Model {
+    Model::new()
+        .input("images", FLOAT, &[1, 3, 32, 64])
+        .output("output0", FLOAT, &[1, ROWS, 7], &head(7))
+        .metadata("names", "{0: 'cat', 1: 'dog'}")
+        .metadata("stride", "32")
+}
+
+fn load(model: &Model) -> anyhow::Result<Option<Detector>> {
+    let Some(runtime) = runtime() else {
+        return Ok(None);
+    };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), model.bytes()).unwrap();
+    let settings = Settings {
+        ..Settings::default()
+    };
+    Detector::load(runtime, &Weights::File(file.path().into()), settings).map(Some)
+}
+
+/// What a model finds on a picture of its input's size.
+fn found(model: &Model) -> Option<Vec<Detection>> {
+    let mut detector = load(model).unwrap()?;
+    let picture = Mat::new_rows_cols_with_default(32, 64, CV_8UC3, Scalar::all(99.0)).unwrap();
+    let jpeg = imaging::jpeg::encode(&picture, 80).unwrap();
+    Some(detector.detect(&jpeg).unwrap().detections)
+}
+
+/// The one box, under this name.
+fn is_the_box(model: &Model, label: &str) {
+    let Some(found) = found(model) else { return };
+    let [detection] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(
+        (detection.class, detection.label.as_str(), detection.id),
+        (1, label, None)
+    );
+    assert!((detection.score - 0.72).abs() < 0.01, "{}", detection.score);
+    let want = [0.375, 0.375, 0.625, 0.625];
+    assert!(
+        detection
+            .bbox
+            .edges()
+            .into_iter()
+            .zip(want)
+            .all(|(a, b): (f32, f32)| (a - b).abs() < 0.01),
+        "{:?}",
+        detection.bbox
+    );
+}
+
+fn is_refused(model: &Model, saying: &[&str]) {
+    let loaded = load(model);
+    if runtime().is_none() {
+        return;
+    }
+    let err = format!("{:#}", loaded.unwrap_err());
+    for text in saying {
+        assert!(err.contains(text), "does not say {text:?}: {err}");
+    }
+}
+
+#[test]
+fn the_export_of_today_is_understood() {
+    is_the_box(&export(), "dog");
+}
+
+#[test]
+fn an_old_export_with_other_names_extra_heads_and_no_metadata_is_understood() {
+    let head_of_stride = |width, height| [1, 3, height, width, 7];
+    let model = Model::new()
+        .input("images", FLOAT, &[1, 3, 32, 64])
+        .output("output", FLOAT, &[1, ROWS, 7], &head(7))
+        .output(
+            "345",
+            FLOAT,
+            &head_of_stride(8, 4),
+            &vec![0.0; 3 * 8 * 4 * 7],
+        )
+        .output(
+            "403",
+            FLOAT,
+            &head_of_stride(4, 2),
+            &vec![0.0; 3 * 4 * 2 * 7],
+        )
+        .output("461", FLOAT, &head_of_stride(2, 1), &[0.0; 3 * 2 * 7]);
+    is_the_box(&model, "class 1");
+}
+
+#[test]
+fn names_may_be_a_list() {
+    let model = Model::new()
+        .input("images", FLOAT, &[1, 3, 32, 64])
+        .output("output0", FLOAT, &[1, ROWS, 7], &head(7))
+        .metadata("names", "['cat', 'dog']");
+    is_the_box(&model, "dog");
+}
+
+#[test]
+fn eighty_classes_without_names_are_cocos() {
+    let model = Model::new().input("images", FLOAT, &[1, 3, 32, 64]).output(
+        "output0",
+        FLOAT,
+        &[1, ROWS, 85],
+        &head(85),
+    );
+    is_the_box(&model, "bicycle");
+}
+
+#[test]
+fn half_precision_is_understood() {
+    let half: Vec<f16> = head(7).into_iter().map(f16::from_f32).collect();
+    let model = Model::new()
+        .input("images", FLOAT16, &[1, 3, 32, 64])
+        .output_f16("output0", &[1, ROWS, 7], &half)
+        .metadata("names", "{0: 'cat', 1: 'dog'}");
+    is_the_box(&model, "dog");
+}
+
+#[test]
+fn a_free_input_size_is_understood() {
+    // The first run, at 480x320, finds that this constant is no head of that size: so free inputs are really run.
+    let free = Model::new()
+        .input("images", FLOAT, &[-1, 3, -1, -1])
+        .output("output0", FLOAT, &[1, ROWS, 7], &head(7));
+    is_refused(&free, &["480x320 input", "[1, 9450, 5 + classes]"]);
+}
+
+#[test]
+fn other_detectors_are_refused_with_what_was_found_and_what_is_needed() {
+    let with = |shape: &[i64]| {
+        let values = vec![0.0; shape.iter().product::<i64>() as usize];
+        Model::new()
+            .input("images", FLOAT, &[1, 3, 32, 64])
+            .output("output0", FLOAT, shape, &values)
+    };
+    let needed = ["[1, 126, 5 + classes]", "export.py of ultralytics/yolov5"];
+    for (shape, is) in [
+        (&[1, 84, 42][..], "YOLOv8, YOLO11"),
+        (&[1, 42, 85], "YOLOX"),
+        (&[1, 300, 6], "suppression (NMS)"),
+        (&[1, 1000], "classifier"),
+    ] {
+        is_refused(&with(shape), &[&format!("{shape:?}"), is]);
+        is_refused(&with(shape), &needed);
+    }
+}
+
+#[test]
+fn a_head_of_yolov8_is_recognised_at_a_free_input_size_too() {
+    let model = Model::new()
+        .input("images", FLOAT, &[-1, 3, -1, -1])
+        .output("output0", FLOAT, &[1, 84, 3150], &vec![0.0; 84 * 3150]);
+    is_refused(&model, &["480x320 input", "[1, 84, 3150]", "YOLOv8"]);
+}
+
+#[test]
+fn a_segmentation_model_is_no_detector_with_32_more_classes() {
+    let model = Model::new()
+        .input("images", FLOAT, &[1, 3, 32, 64])
+        .output("output0", FLOAT, &[1, ROWS, 39], &head(39))
+        .output("output1", FLOAT, &[1, 32, 8, 16], &[0.0; 32 * 8 * 16]);
+    is_refused(&model, &["segmentation", "output1", "[1, 32, 8, 16]"]);
+}
+
+#[test]
+fn what_is_no_detector_is_refused_with_what_was_found() {
+    let output = |model: Model| model.output("output0", FLOAT, &[1, ROWS, 7], &head(7));
+    let two_inputs = output(Model::new().input("a", FLOAT, &[1, 3, 32, 64]).input(
+        "b",
+        FLOAT,
+        &[1],
+    ));
+    is_refused(&two_inputs, &["one input", "has 2"]);
+    let words = output(Model::new().input("words", INT64, &[1, 77]));
+    is_refused(&words, &["its input", "float32 or float16"]);
+    let grey = output(Model::new().input("images", FLOAT, &[1, 1, 32, 64]));
+    is_refused(&grey, &["1x3xHxW", "[1, 1, 32, 64]"]);
+    let batch = output(Model::new().input("images", FLOAT, &[8, 3, 32, 64]));
+    is_refused(&batch, &["batches of 8"]);
+    let classifier = Model::new().input("images", FLOAT, &[1, 3, 32, 64]).output(
+        "logits",
+        FLOAT,
+        &[1, 10],
+        &[0.0; 10],
+    );
+    is_refused(&classifier, &["output0 or output", "logits"]);
+}
+
+/// Any number of pictures in a run; the box is the larger, and the surer, the brighter a picture is.
+fn free_batch() -> Model {
+    Model::new()
+        .input("images", FLOAT, &[-1, 3, 32, 64])
+        .times_brightness("images", "output0", &[1, ROWS, 7], &head(7))
+        .metadata("names", "{0: 'cat', 1: 'dog'}")
+}
+
+fn grey(level: f64) -> Bytes {
+    let picture = Mat::new_rows_cols_with_default(32, 64, CV_8UC3, Scalar::all(level)).unwrap();
+    imaging::jpeg::encode(&picture, 95).unwrap().into()
+}
+
+#[test]
+fn several_pictures_in_one_run_find_what_each_finds_alone() {
+    let Some(detector) = load(&free_batch()).unwrap() else {
+        return;
+    };
+    assert_eq!(detector.batch(), 1, "the processor gains nothing by more");
+    let mut detector = detector.with_batch(3);
+    assert_eq!(detector.batch(), 3);
+    let mut jpegs: Vec<Bytes> = [250.0, 160.0, 200.0, 180.0, 240.0, 190.0, 230.0]
+        .map(grey)
+        .into();
+    jpegs.insert(2, Bytes::from_static(b"no JPEG"));
+    let together = detector.detect_all(&jpegs);
+    assert_eq!(together.len(), jpegs.len());
+    for (n, (jpeg, found)) in jpegs.iter().zip(together).enumerate() {
+        match (detector.detect(jpeg), found) {
+            (Ok(alone), Ok(found)) => {
+                assert_eq!(alone.detections.len(), 1, "picture {n}");
+                assert_eq!(alone.detections, found.detections, "picture {n}");
+            }
+            (Err(_), Err(_)) => assert_eq!(n, 2),
+            other => panic!("picture {n}: {other:?}"),
+        }
+    }
+    assert!(detector.detect_all(&[]).is_empty());
+}
+
+#[test]
+fn an_export_of_one_picture_a_run_does_several_one_after_the_other() {
+    let Some(detector) = load(&export()).unwrap() else {
+        return;
+    };
+    let mut detector = detector.with_batch(4);
+    assert_eq!(detector.batch(), 1);
+    let found = detector.detect_all(&[grey(99.0), grey(20.0)]);
+    assert!(
+        found
+            .iter()
+            .all(|one| one.as_ref().unwrap().detections.len() == 1)
+    );
+}
+
+#[test]
+fn settings_change_between_pictures_and_a_bad_one_changes_nothing() {
+    let Some(mut detector) = load(&export()).unwrap() else {
+        return;
+    };
+    let boxes = |detector: &mut Detector| detector.detect(&grey(99.0)).unwrap().detections.len();
+    let class = |name: &str| [name.to_owned()];
+    detector.set(0.8, 0.45, &[]).unwrap();
+    assert_eq!(boxes(&mut detector), 0, "its score is 0.72");
+    detector.set(0.25, 0.45, &class("cat")).unwrap();
+    assert_eq!(boxes(&mut detector), 0, "it is a dog");
+    let err = detector
+        .set(0.1, 0.1, &class("bird"))
+        .unwrap_err()
+        .to_string();
+    assert!(err.contains("no class 'bird'; it has cat, dog"), "{err}");
+    assert_eq!(boxes(&mut detector), 0, "the old settings stay");
+    detector.set(0.25, 0.45, &class("dog")).unwrap();
+    assert_eq!(boxes(&mut detector), 1);
+}
