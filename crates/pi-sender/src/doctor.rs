@@ -16,7 +16,7 @@ use platform::config::Transport;
 use platform::doctor::{Check, Report, files, machine};
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::label::{Label, StreamId};
-use protocol::native::Role;
+use protocol::quic::Role;
 use quic::doctor::Question;
 
 use crate::args::Args;

@@ -18,7 +18,7 @@
 //! **Label.** Our sender writes stream id, camera name, frame number and capture time into the JPEG ([`label`]); the
 //! picture stays an ordinary JPEG. Frames without one are cameras too.
 //!
-//! **Places.** A tutorial viewer says `Request` once and keeps its place; ours says hello every 2 s ([`handshake`]).
+//! **Places.** A tutorial viewer says `Request` once and keeps its place; ours says hello every 2 s ([`lease`]).
 //! An address that answered nothing within 300 ms gets one `Request`; one that echoed a hello or sent a frame gets none,
 //! since it is a tutorial relay that streams already and would die of it.
 //!
@@ -35,11 +35,11 @@ pub mod datagram;
 pub mod detections;
 pub mod frame;
 pub mod geometry;
-pub mod handshake;
+pub mod lease;
 pub mod jpeg;
 pub mod label;
-pub mod native;
-pub mod order;
+pub mod quic;
+pub mod sequence;
 pub mod schedule;
 pub mod ticket;
 

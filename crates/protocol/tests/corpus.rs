@@ -7,7 +7,7 @@ use protocol::control::{Control, Verdict};
 use protocol::datagram::REQUEST;
 use protocol::detections::{Detection, Detections, Kind};
 use protocol::label::{Label, StreamId};
-use protocol::native::{self, Camera, Facts, Ping, Pong, Said, Told};
+use protocol::quic::{self, Camera, Facts, Ping, Pong, Said, Told};
 use testkit::jpeg::Sketch;
 
 #[path = "../fuzz/src/lib.rs"]
@@ -134,13 +134,13 @@ fn words() -> Vec<(&'static str, Vec<u8>)> {
         ("bad-name", br#"{"role":"view","camera":"a/b"}"#.to_vec()),
         ("refused", br#"{"ok":false,"refusal":"token"}"#.to_vec()),
         ("welcome", br#"{"ok":true,"cameras":["yard"]}"#.to_vec()),
-        ("ping", native::write(&Said::Ping(Ping { t1: 7 }))),
-        ("facts", native::write(&Said::Facts(facts))),
-        ("pong", native::write(&Told::Pong(pong))),
-        ("camera", native::write(&Told::Camera(camera))),
+        ("ping", quic::write(&Said::Ping(Ping { t1: 7 }))),
+        ("facts", quic::write(&Said::Facts(facts))),
+        ("pong", quic::write(&Told::Pong(pong))),
+        ("camera", quic::write(&Told::Camera(camera))),
         (
             "cameras",
-            native::write(&Told::Cameras(vec!["yard".to_owned()])),
+            quic::write(&Told::Cameras(vec!["yard".to_owned()])),
         ),
         ("later", br#"{"dance":{"t1":1}}"#.to_vec()),
     ]

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use platform::udp;
-use protocol::native::{self, Answer, Hello, Refusal, Said, Told};
+use protocol::quic::{self, Answer, Hello, Refusal, Said, Told};
 use protocol::ticket::Key;
 use quinn::{
     ClientConfig, ConnectError, Connection, ConnectionError, Endpoint, SendStream, VarInt,
@@ -144,7 +144,7 @@ impl Client {
         match err {
             ConnectionError::TimedOut => Failure::Silence,
             ConnectionError::ApplicationClosed(ref close) => {
-                native::read::<Refusal>(&close.reason).map_or(Failure::Lost(err), Failure::Refused)
+                quic::read::<Refusal>(&close.reason).map_or(Failure::Lost(err), Failure::Refused)
             }
             other => Failure::Lost(other),
         }
@@ -177,7 +177,7 @@ async fn greet(connection: &Connection, hello: &Hello) -> Result<Session, Failur
     let (mut say, told) = connection.open_bi().await?;
     // A question for the clock that waits behind a frame has a wrong answer.
     let _ = say.set_priority(TALK);
-    say.write_all(&native::write(hello))
+    say.write_all(&quic::write(hello))
         .await
         .map_err(io::Error::other)?;
     let mut lines = Lines::new(told);
@@ -185,7 +185,7 @@ async fn greet(connection: &Connection, hello: &Hello) -> Result<Session, Failur
         // Why is told by the end of the connection, which is near.
         return Err(connection.closed().await.into());
     };
-    let answer: Answer = native::read(&line).ok_or(Failure::Refused(Refusal::Hello))?;
+    let answer: Answer = quic::read(&line).ok_or(Failure::Refused(Refusal::Hello))?;
     match answer.refusal {
         None if answer.ok => Ok(Session {
             connection: connection.clone(),
@@ -229,7 +229,7 @@ impl Talk {
             tokio::select! {
                 line = self.lines.next() => {
                     let line = line.map_err(io::Error::other)?;
-                    match native::read(&line) {
+                    match quic::read(&line) {
                         Some(Told::Pong(pong)) => {
                             if let Some(offset) = self.clock.answered(pong, wall_us()) {
                                 return Ok(Heard::Offset(offset));
@@ -254,7 +254,7 @@ impl Talk {
     /// The connection's end.
     pub async fn say(&mut self, said: &Said) -> io::Result<()> {
         self.say
-            .write_all(&native::write(said))
+            .write_all(&quic::write(said))
             .await
             .map_err(io::Error::other)
     }

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use protocol::native::{Ping, Pong};
+use protocol::quic::{Ping, Pong};
 
 /// Exchanges that are compared. They span 15 s, in which clocks that are 50 ppm apart drift by 0.8 ms.
 const KEPT: usize = 8;

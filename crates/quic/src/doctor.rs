@@ -15,7 +15,7 @@ use platform::udp;
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{Datagram, MAX_DATAGRAM, classify};
 use protocol::label::CameraName;
-use protocol::native::{Hello, Refusal, Role};
+use protocol::quic::{Hello, Refusal, Role};
 use quinn::Connection;
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout};

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, sleep_until};
 
-use crate::gate::{End, Gate, Landing, OLDEST};
+use crate::frame_window::{End, Gate, Landing, OLDEST};
 use crate::path;
 
 /// A stream that is given up because its frame is too old.

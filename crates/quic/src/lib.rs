@@ -18,7 +18,7 @@ pub mod clock;
 pub mod doctor;
 pub mod endpoint;
 pub mod frames;
-pub mod gate;
+pub mod frame_window;
 pub mod identity;
 pub mod lines;
 pub mod path;

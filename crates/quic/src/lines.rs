@@ -1,7 +1,7 @@
 //! Lines of JSON on a stream, never longer than they may be.
 
 use bytes::BytesMut;
-use protocol::native::MAX_LINE;
+use protocol::quic::MAX_LINE;
 use quinn::{ReadError, RecvStream};
 
 /// Why there is no next line.

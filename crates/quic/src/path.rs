@@ -1,5 +1,5 @@
 //! What the packets of a connection tell of its path: round trips, and from them the queue. quinn's congestion window
-//! itself is fixed and large, since frames are what is controlled ([`crate::gate`]).
+//! itself is fixed and large, since frames are what is controlled ([`crate::frame_window`]).
 //!
 //! Measured at 5 % loss, quinn's CUBIC delivers a fifth of 40 kB frames, and its BBR collapses on a 3 Mbit/s uplink.
 
@@ -12,14 +12,14 @@ use quinn::Connection;
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory};
 
-use crate::gate::Met;
+use crate::frame_window::Met;
 
 /// Bytes in flight that are never reached: the gate lets at most 0.4 s of frames out.
 const WINDOW: u64 = 16 << 20;
 /// Round trips kept: two of the largest frames.
 const SAMPLES: usize = 128;
 /// The shortest round trip is that of the last one to two of these: routes change. Longer than a path is kept busy
-/// without a pause ([`crate::gate`]).
+/// without a pause ([`crate::frame_window`]).
 const MEMORY: Duration = Duration::from_secs(15);
 
 /// What packets met that were sent at `since` or later, on the connection's path as it is now; `None` where none of them

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use protocol::control::Control;
 use protocol::detections::{Detection, Detections, Found};
 use protocol::label::{Label, StreamId};
-use protocol::native::Facts;
+use protocol::quic::Facts;
 use protocol::schedule::Every;
 
 use super::camera::{Arrival, CameraId};

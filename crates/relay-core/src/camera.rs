@@ -13,8 +13,8 @@ use protocol::detections::Detection;
 use protocol::frame::Frame;
 use protocol::geometry::Size;
 use protocol::label::{CameraName, StreamId};
-use protocol::native::MAX_CAMERAS;
-use protocol::order::{Order, Place};
+use protocol::quic::MAX_CAMERAS;
+use protocol::sequence::{Order, Place};
 
 use super::{Job, Note};
 

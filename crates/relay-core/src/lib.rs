@@ -33,7 +33,7 @@ use bytes::Bytes;
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{self, Datagram, Reason};
 use protocol::frame::Frame;
-use protocol::handshake::{Ask, Grant, Leases};
+use protocol::lease::{Ask, Grant, Leases};
 use protocol::label::{CameraName, Label};
 
 pub use self::action::{

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use protocol::datagram::{self, Datagram};
 use protocol::label::{CameraName, StreamId};
-use protocol::native::{Facts, Refusal};
+use protocol::quic::{Facts, Refusal};
 
 use super::Relay;
 use super::action::Action;

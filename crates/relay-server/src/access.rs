@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use protocol::native::{Hello, Refusal, Role};
+use protocol::quic::{Hello, Refusal, Role};
 use protocol::ticket::{Host, Key, Ticket};
 use quic::identity::Identity;
 use subtle::ConstantTimeEq as _;

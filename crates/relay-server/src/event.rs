@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use protocol::label::{CameraName, StreamId};
-use protocol::native::{Facts, Refusal};
+use protocol::quic::{Facts, Refusal};
 use tokio::sync::oneshot;
 
 use crate::feeds::Subscription;

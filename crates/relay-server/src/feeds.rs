@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
-use protocol::native::{Camera, Facts, MAX_CAMERAS};
+use protocol::quic::{Camera, Facts, MAX_CAMERAS};
 use quic::frames::Outgoing;
 use tokio::sync::{broadcast, watch};
 

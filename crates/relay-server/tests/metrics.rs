@@ -21,7 +21,7 @@ use protocol::detections::Detection;
 use protocol::detections::Found;
 use protocol::geometry::Size;
 use protocol::label::{Label, StreamId};
-use protocol::native::Facts;
+use protocol::quic::Facts;
 use quic::endpoint::Recognition;
 use relay_core::{Answer, Job, Overlay, Relay, Rules, ScreenId};
 use relay_server::access::Access;

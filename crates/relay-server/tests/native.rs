@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{Datagram, classify};
 use protocol::label::{Label, StreamId};
-use protocol::native::{Hello, Refusal, Role, Told};
+use protocol::quic::{Hello, Refusal, Role, Told};
 use protocol::ticket::{Key, Ticket};
 use quic::client::{Client, Failure, Heard, Session};
 use quic::frames::{self, Arrival, Flow, Newest, Outgoing};

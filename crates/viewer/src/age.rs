@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use protocol::label::Label;
-use protocol::native::Camera;
+use protocol::quic::Camera;
 use quic::clock::{Offset, age_us};
 
 /// A capture time so far in the future is still the tick of two clocks that somebody set; beyond it they disagree.
@@ -79,7 +79,7 @@ fn believed(captured_us: u64, now_us: u64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use protocol::label::StreamId;
-    use protocol::native::Facts;
+    use protocol::quic::Facts;
 
     use super::*;
 

@@ -9,7 +9,7 @@ use platform::config::Transport;
 use platform::doctor::files;
 use platform::doctor::machine::{self, Torn};
 use platform::doctor::{Check, Report};
-use protocol::native::Role;
+use protocol::quic::Role;
 use quic::doctor::Question;
 
 use crate::args::Args;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use platform::config::Transport;
-use protocol::handshake::{ANSWER, Peer, RENEW};
+use protocol::lease::{ANSWER, Peer, RENEW};
 use protocol::label::CameraName;
 use tracing::{info, warn};
 

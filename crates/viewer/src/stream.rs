@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use protocol::label::{CameraName, Label, StreamId};
-use protocol::order::{self, Place};
+use protocol::sequence::{self, Place};
 
 /// So many frames in a row without a label are another camera. A tutorial relay strips the label of each Nth frame only,
 /// so two in a row there already mean that one between them was lost.
@@ -42,7 +42,7 @@ pub(crate) struct Order {
 struct Run {
     stream: StreamId,
     camera: CameraName,
-    order: order::Order,
+    order: sequence::Order,
     newest: u64,
     /// Frames that came without a label since the newest.
     bare: u64,
@@ -103,7 +103,7 @@ impl Run {
         Self {
             stream: label.stream,
             camera: label.camera.clone(),
-            order: order::Order::default(),
+            order: sequence::Order::default(),
             newest: label.seq,
             bare: 0,
         }

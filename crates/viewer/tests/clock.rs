@@ -9,7 +9,7 @@ use std::path::Path;
 
 use common::native::{NativeRelay, Script, Visit, camera, send};
 use common::{INTERVAL, captured, viewer};
-use protocol::native::Told;
+use protocol::quic::Told;
 use quic::client::wall_us;
 use quic::identity::Identity;
 use serde_json::Value;

@@ -15,7 +15,7 @@ use common::native::{NativeRelay, Script, Visit, send};
 use common::router::Router;
 use common::{INTERVAL, Kind, LONG, Relay, bare, eventually, labelled, viewer};
 use protocol::control::{Control, Verdict};
-use protocol::native::{Facts, Refusal, Role, Told};
+use protocol::quic::{Facts, Refusal, Role, Told};
 use protocol::ticket::{Key, Ticket};
 use quic::identity::Identity;
 use serde_json::{Value, json};
@@ -580,7 +580,7 @@ fn a_hostile_relay_neither_ends_nor_fattens_the_viewer() {
             };
             let name = "yard".to_owned();
             visit
-                .tell(&Told::Camera(protocol::native::Camera { name, facts }))
+                .tell(&Told::Camera(protocol::quic::Camera { name, facts }))
                 .await?;
             assault(&visit.connection).await;
             over.store(true, Ordering::Relaxed);

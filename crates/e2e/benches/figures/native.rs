@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use protocol::label::Label;
-use protocol::native::{Hello, Role};
+use protocol::quic::{Hello, Role};
 use quic::client::{self, Client, Session};
 use quic::endpoint;
 use quic::identity::Identity;

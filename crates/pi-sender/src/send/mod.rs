@@ -18,7 +18,7 @@ use anyhow::bail;
 use platform::config::Transport;
 use platform::server::Server;
 use protocol::label::{CameraName, StreamId};
-use protocol::native::{Hello, Role};
+use protocol::quic::{Hello, Role};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 

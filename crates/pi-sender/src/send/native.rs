@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use protocol::native::{Facts, Hello, Said};
+use protocol::quic::{Facts, Hello, Said};
 use protocol::ticket::Key;
 use quic::client::{Client, DONE, Failure, Heard, Session, Talk};
 use quic::frames::{self, Figures, Flow, Outgoing};
-use quic::gate::OLDEST;
+use quic::frame_window::OLDEST;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -273,7 +273,7 @@ async fn tell(mut talk: Talk, quality: &mut watch::Receiver<Option<u8>>) -> io::
 mod tests {
     use std::net::UdpSocket;
 
-    use protocol::native::{Answer, Refusal, Role};
+    use protocol::quic::{Answer, Refusal, Role};
     use quic::endpoint;
     use quic::identity::Identity;
     use quic::lines::Lines;
@@ -314,7 +314,7 @@ mod tests {
                 refusal,
                 cameras: Vec::new(),
             };
-            say.write_all(&protocol::native::write(&answer))
+            say.write_all(&protocol::quic::write(&answer))
                 .await
                 .unwrap();
             endpoint::welcome(&connection);

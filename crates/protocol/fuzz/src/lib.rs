@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use protocol::control::Control;
 use protocol::datagram::{Datagram, classify as verdict};
 use protocol::detections::Detections;
-use protocol::handshake::{Ask, Grant, Leases, QUIET, Renewal};
+use protocol::lease::{Ask, Grant, Leases, QUIET, Renewal};
 use protocol::jpeg::{self, EOI, Limits, SOI};
 use protocol::label::{CameraName, Label, StreamId};
-use protocol::native::{self, Answer, Hello, Said, Told};
+use protocol::quic::{self, Answer, Hello, Said, Told};
 use protocol::ticket::{Host, Ticket};
 
 /// One datagram: what it is taken for agrees with every other reading of the same bytes.
@@ -39,15 +39,15 @@ pub fn words(line: &[u8]) {
     fn same<T: PartialEq + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned>(
         line: &[u8],
     ) {
-        if let Some(read) = native::read::<T>(line) {
-            assert_eq!(native::read(&native::write(&read)), Some(read));
+        if let Some(read) = quic::read::<T>(line) {
+            assert_eq!(quic::read(&quic::write(&read)), Some(read));
         }
     }
     same::<Hello>(line);
     same::<Answer>(line);
     same::<Said>(line);
     same::<Told>(line);
-    if let Some(Ok(Some(camera))) = native::read::<Hello>(line).map(|hello| hello.camera()) {
+    if let Some(Ok(Some(camera))) = quic::read::<Hello>(line).map(|hello| hello.camera()) {
         assert!(camera.as_str().len() <= CameraName::MAX);
     }
 }

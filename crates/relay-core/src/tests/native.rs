@@ -1,6 +1,6 @@
 //! Rules of the native door and of the screens.
 
-use protocol::native::{Facts, Refusal};
+use protocol::quic::{Facts, Refusal};
 
 use super::*;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use protocol::label::{CameraName, StreamId};
-use protocol::native::{self as words, Answer, Hello, Refusal, Role};
+use protocol::quic::{self as words, Answer, Hello, Refusal, Role};
 use quic::endpoint::welcome;
 use quic::frames::TALK;
 use quic::lines::Lines;

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use platform::report::Percentiles;
 use protocol::label::CameraName;
-use protocol::native::{self as words, Answer, Camera, Ping, Pong, Said, Told};
+use protocol::quic::{self as words, Answer, Camera, Ping, Pong, Said, Told};
 use quic::client::{DONE, wall_us};
 use quic::frames::{self, Arrival, DETECTIONS, Flow, Newest, Outgoing};
 use quic::lines::Lines;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::label::Label;
-use protocol::native::{Facts, MAX_CAMERAS};
+use protocol::quic::{Facts, MAX_CAMERAS};
 use quic::clock;
 
 use super::distribution::{AGE, Distribution};

@@ -6,7 +6,7 @@ use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use protocol::native::Refusal;
+use protocol::quic::Refusal;
 use serde::Deserialize;
 
 use super::Door;

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use protocol::native::{Hello, Refusal, Role};
+use protocol::quic::{Hello, Refusal, Role};
 
 use crate::access::Access;
 

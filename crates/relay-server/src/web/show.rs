@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::label::{CameraName, Label};
-use protocol::native::Camera;
+use protocol::quic::Camera;
 use quic::frames::Outgoing;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;

@@ -19,7 +19,7 @@ use std::time::Duration;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::Bytes;
-use protocol::native::{self as words, Camera, Ping, Pong, Said, Told};
+use protocol::quic::{self as words, Camera, Ping, Pong, Said, Told};
 use quic::client::wall_us;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, Sleep, sleep_until};

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::handshake::{RENEW, SEEK};
+use protocol::lease::{RENEW, SEEK};
 
 /// Until plain frames are asked for.
 const PATIENCE: Duration = Duration::from_millis(700);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 
-use protocol::native::{Hello, Role};
+use protocol::quic::{Hello, Role};
 use protocol::ticket::Key;
 use quic::client::{Client, DONE, Failure, Session};
 use quic::frames;

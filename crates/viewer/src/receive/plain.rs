@@ -1,4 +1,4 @@
-//! The conversation at the plain door: what to say and when is `protocol::handshake`'s business, what a datagram is
+//! The conversation at the plain door: what to say and when is `protocol::lease`'s business, what a datagram is
 //! `protocol::datagram`'s.
 //!
 //! The socket is connected, so only the relay's own datagrams arrive. Its errors are weather: a relay that is not there
@@ -13,7 +13,7 @@ use protocol::VIEWER_PORT;
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{Datagram, MAX_DATAGRAM, REQUEST, classify};
 use protocol::frame::Frame;
-use protocol::handshake::{Ask, Peer, QUIET, Renewal, SEEK};
+use protocol::lease::{Ask, Peer, QUIET, Renewal, SEEK};
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout_at};
 use tracing::{debug, trace};

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{Datagram, classify};
 use protocol::label::Label;
-use protocol::native::{self as words, Answer, Camera, Hello, Ping, Pong, Refusal, Said, Told};
+use protocol::quic::{self as words, Answer, Camera, Hello, Ping, Pong, Refusal, Said, Told};
 use quic::client::wall_us;
 use quic::endpoint::{self, Recognition};
 use quic::frames::DETECTIONS;

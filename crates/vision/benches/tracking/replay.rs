@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use testkit::boxes::Outline;
 use vision::track::Tracker;
-use vision::track::carry::Pictures;
+use vision::track::frame_history::Pictures;
 
 use crate::{Clip, FPS, TRACK, outlines};
 

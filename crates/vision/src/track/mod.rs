@@ -4,7 +4,7 @@
 //!              where is this patch of an older frame?
 //!                  +--------------------------+
 //!                  v                          |
-//!  frame --> [carry::Pictures] ----------> [Tracker] --> boxes of this very frame, with ids
+//!  frame --> [frame_history::Pictures] ----------> [Tracker] --> boxes of this very frame, with ids
 //!                  grey, two sizes            ^
 //!  answer for an older frame -----------------+   what was wrong then moves what is shown now
 //! ```
@@ -80,9 +80,9 @@
 //! Coasting gains 0.3 points at 80 and loses 0.7 at 160, and without it there are twice the flicker and twice the new ids.
 
 mod associate;
-pub mod carry;
+pub mod frame_history;
 mod correlate;
-mod extent;
+mod edge_clip;
 mod grey;
 mod object;
 mod place;
@@ -96,7 +96,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::detections::Detection;
 
-use self::carry::Pictures;
+use self::frame_history::Pictures;
 pub use self::place::Place;
 pub use self::tracker::Tracker;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::detections::Detection;
 
 use super::associate::Sighting;
-use super::extent::Extent;
+use super::edge_clip::Extent;
 use super::place::Place;
 use super::votes::Votes;
 use super::{Moment, Moved, PICTURES, Search};
