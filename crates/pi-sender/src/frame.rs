@@ -67,7 +67,7 @@ impl Maker {
             whole => {
                 let start = Instant::now();
                 let encoded = self.encode(picture, label, now)?;
-                self.encode.add(start.elapsed());
+                self.encode.record(start.elapsed());
                 // To encode again what a camera compressed harder than this rung would be no relief.
                 let both = encoded.into_iter().chain(whole);
                 both.min_by_key(|(frame, _)| frame.len())

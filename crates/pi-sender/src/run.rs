@@ -96,7 +96,7 @@ impl Sender {
             fixed: args.fixed,
             uplink: Uplink::new(
                 server,
-                server::follow(server.to_string()),
+                server::watch_address(server.to_string()),
                 args.transport,
                 &camera,
                 stream,

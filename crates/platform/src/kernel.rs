@@ -13,7 +13,7 @@ pub fn reassembly_failures() -> Option<u64> {
 }
 
 /// How long pieces wait for the rest, in seconds (`net.ipv4.ipfrag_time`); `None` where the system does not tell.
-pub fn pieces_wait() -> Option<u64> {
+pub fn fragment_timeout() -> Option<u64> {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ipfrag_time").ok()?;
     text.trim().parse().ok()
 }

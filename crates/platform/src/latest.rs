@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Makes a slot: what is put replaces what still waits.
-pub fn latest<T>() -> (Putter<T>, Taker<T>) {
+pub fn latest<T>() -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
         slot: Mutex::new(Slot {
             value: None,
@@ -12,27 +12,27 @@ pub fn latest<T>() -> (Putter<T>, Taker<T>) {
         }),
         changed: Condvar::new(),
     });
-    (Putter(Arc::clone(&shared)), Taker(shared))
+    (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
 /// What a wait ended with.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Taken<T> {
+pub enum Received<T> {
     /// The newest value.
     Value(T),
     /// Nothing came in time.
-    Nothing,
+    Timeout,
     /// Nothing will come any more: the other end is gone.
     Closed,
 }
 
 /// The writing end; dropping it closes the slot once the last value is taken.
 #[derive(Debug)]
-pub struct Putter<T>(Arc<Shared<T>>);
+pub struct Sender<T>(Arc<Shared<T>>);
 
 /// The reading end.
 #[derive(Debug)]
-pub struct Taker<T>(Arc<Shared<T>>);
+pub struct Receiver<T>(Arc<Shared<T>>);
 
 #[derive(Debug)]
 struct Shared<T> {
@@ -46,9 +46,9 @@ struct Slot<T> {
     closed: bool,
 }
 
-impl<T> Putter<T> {
+impl<T> Sender<T> {
     /// Puts a value and returns the one it displaced, which nobody took.
-    pub fn put(&self, value: T) -> Option<T> {
+    pub fn send(&self, value: T) -> Option<T> {
         let mut slot = self.0.slot.lock().unwrap_or_else(PoisonError::into_inner);
         let displaced = slot.value.replace(value);
         self.0.changed.notify_one();
@@ -61,7 +61,7 @@ impl<T> Putter<T> {
     }
 }
 
-impl<T> Drop for Putter<T> {
+impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         let mut slot = self.0.slot.lock().unwrap_or_else(PoisonError::into_inner);
         slot.closed = true;
@@ -69,9 +69,9 @@ impl<T> Drop for Putter<T> {
     }
 }
 
-impl<T> Taker<T> {
+impl<T> Receiver<T> {
     /// Takes the newest value, waiting for at most `patience`.
-    pub fn take(&self, patience: Duration) -> Taken<T> {
+    pub fn recv(&self, patience: Duration) -> Received<T> {
         let slot = self.0.slot.lock().unwrap_or_else(PoisonError::into_inner);
         let empty = |slot: &mut Slot<T>| slot.value.is_none() && !slot.closed;
         let (mut slot, _) = self
@@ -80,9 +80,9 @@ impl<T> Taker<T> {
             .wait_timeout_while(slot, patience, empty)
             .unwrap_or_else(PoisonError::into_inner);
         match slot.value.take() {
-            Some(value) => Taken::Value(value),
-            None if slot.closed => Taken::Closed,
-            None => Taken::Nothing,
+            Some(value) => Received::Value(value),
+            None if slot.closed => Received::Closed,
+            None => Received::Timeout,
         }
     }
 }
@@ -94,19 +94,19 @@ mod tests {
     #[test]
     fn the_newest_value_wins() {
         let (putter, taker) = latest();
-        assert_eq!(putter.put(1), None);
-        assert_eq!(putter.put(2), Some(1));
-        assert_eq!(taker.take(Duration::ZERO), Taken::Value(2));
-        assert_eq!(taker.take(Duration::ZERO), Taken::Nothing);
+        assert_eq!(putter.send(1), None);
+        assert_eq!(putter.send(2), Some(1));
+        assert_eq!(taker.recv(Duration::ZERO), Received::Value(2));
+        assert_eq!(taker.recv(Duration::ZERO), Received::Timeout);
     }
 
     #[test]
     fn the_last_value_comes_before_the_end() {
         let (putter, taker) = latest();
-        putter.put(1);
+        putter.send(1);
         drop(putter);
-        assert_eq!(taker.take(Duration::MAX), Taken::Value(1));
-        assert_eq!(taker.take(Duration::MAX), Taken::Closed);
+        assert_eq!(taker.recv(Duration::MAX), Received::Value(1));
+        assert_eq!(taker.recv(Duration::MAX), Received::Closed);
     }
 
     #[test]
@@ -120,8 +120,8 @@ mod tests {
     #[test]
     fn a_waiting_reader_is_woken() {
         let (putter, taker) = latest();
-        let reader = std::thread::spawn(move || taker.take(Duration::from_secs(60)));
-        putter.put(7);
-        assert_eq!(reader.join().unwrap(), Taken::Value(7));
+        let reader = std::thread::spawn(move || taker.recv(Duration::from_secs(60)));
+        putter.send(7);
+        assert_eq!(reader.join().unwrap(), Received::Value(7));
     }
 }

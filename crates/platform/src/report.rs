@@ -21,7 +21,7 @@ impl Default for Percentiles {
 
 impl Percentiles {
     /// Counts a duration.
-    pub fn add(&mut self, duration: Duration) {
+    pub fn record(&mut self, duration: Duration) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         self.0.saturating_record(us);
     }
@@ -44,7 +44,7 @@ impl Percentiles {
     }
 
     /// Each duration that came, to three digits, with how often it did.
-    pub fn each(&self) -> impl Iterator<Item = (Duration, u64)> {
+    pub fn recorded(&self) -> impl Iterator<Item = (Duration, u64)> {
         let each = self.0.iter_recorded();
         each.map(|found| {
             let duration = Duration::from_micros(found.value_iterated_to());
@@ -77,11 +77,11 @@ mod tests {
         let mut figures = Percentiles::default();
         assert_eq!(figures.ms(50.0), Value::Null);
         for ms in 1..=1000 {
-            figures.add(Duration::from_millis(ms));
+            figures.record(Duration::from_millis(ms));
         }
         let close = |value: Value, want: f64| (value.as_f64().unwrap() / want - 1.0).abs() < 0.002;
         assert!(close(figures.ms(50.0), 500.0) && close(figures.us(99.0), 990_000.0));
-        figures.add(Duration::from_secs(100_000));
+        figures.record(Duration::from_secs(100_000));
         assert!(figures.at(100.0).unwrap() <= Duration::from_secs(3700));
     }
 }

@@ -61,7 +61,7 @@ impl fmt::Display for Server {
 
 /// Follows the address of `host` for as long as somebody looks: `None` until the name resolves for the first time, since
 /// Wi-Fi may come later than the program; after that the last address that was seen.
-pub fn follow(host: String) -> watch::Receiver<Option<SocketAddr>> {
+pub fn watch_address(host: String) -> watch::Receiver<Option<SocketAddr>> {
     let (tell, address) = watch::channel(host.parse().ok());
     if address.borrow().is_none() {
         tokio::spawn(resolve_again_and_again(host, tell));
@@ -150,7 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_followed_to_its_ipv4_address() {
-        let mut address = follow("localhost:8081".to_owned());
+        let mut address = watch_address("localhost:8081".to_owned());
         let found = address.wait_for(Option::is_some).await.unwrap();
         assert_eq!(*found, Some(SocketAddr::from(([127, 0, 0, 1], 8081))));
     }

@@ -31,7 +31,7 @@ pub enum Datagram {
 
 /// Why a datagram was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Reason {
+pub enum DropReason {
     /// No picture that may go to a decoder.
     #[error("{0}")]
     Jpeg(#[from] Defect),
@@ -43,7 +43,7 @@ pub enum Reason {
     Control(#[from] BadControl),
 }
 
-impl Reason {
+impl DropReason {
     /// The name under which it is counted.
     pub fn name(self) -> &'static str {
         match self {
@@ -63,14 +63,14 @@ impl Reason {
 ///
 /// # Errors
 /// The [`Reason`] why they are nothing of ours.
-pub fn classify(bytes: impl Into<Bytes>) -> Result<Datagram, Reason> {
+pub fn classify(bytes: impl Into<Bytes>) -> Result<Datagram, DropReason> {
     let bytes = bytes.into();
     if bytes == REQUEST {
         return Ok(Datagram::Request);
     }
     let size = jpeg::scan(&bytes, Limits::default()).map_err(|defect| match defect {
-        Defect::NotJpeg | Defect::NoEnd if bytes.len() == FFMPEG_PIECE => Reason::Piece,
-        defect => Reason::Jpeg(defect),
+        Defect::NotJpeg | Defect::NoEnd if bytes.len() == FFMPEG_PIECE => DropReason::Piece,
+        defect => DropReason::Jpeg(defect),
     })?;
     match label::segment(&bytes) {
         Ok(Some((kind, body))) if kind != label::FRAME => {
@@ -91,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    fn classify(bytes: &[u8]) -> Result<Datagram, Reason> {
+    fn classify(bytes: &[u8]) -> Result<Datagram, DropReason> {
         super::classify(bytes.to_vec())
     }
 
@@ -99,7 +99,7 @@ mod tests {
     fn only_the_seven_bytes_are_a_request() {
         assert_eq!(classify(b"Request"), Ok(Datagram::Request));
         for near in [&b"request"[..], b"Request\n", b"Reques", b""] {
-            assert_eq!(classify(near), Err(Reason::Jpeg(Defect::NotJpeg)));
+            assert_eq!(classify(near), Err(DropReason::Jpeg(Defect::NotJpeg)));
         }
     }
 
@@ -129,8 +129,8 @@ mod tests {
     fn ffmpegs_pieces_are_recognised() {
         let mut first = Sketch::new(300, 200).bytes();
         first.resize(FFMPEG_PIECE, 7);
-        assert_eq!(classify(&first), Err(Reason::Piece));
-        assert_eq!(classify(&[7; FFMPEG_PIECE]), Err(Reason::Piece));
+        assert_eq!(classify(&first), Err(DropReason::Piece));
+        assert_eq!(classify(&[7; FFMPEG_PIECE]), Err(DropReason::Piece));
         assert_eq!(
             classify(&[7; FFMPEG_PIECE + 1]).unwrap_err().name(),
             "not_jpeg"

@@ -95,7 +95,7 @@ pub struct Label {
 
 /// Why a segment that starts like ours is no label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub enum BadLabel {
     /// Written by a later version.
     #[error("the label has version {0}; this program knows {VERSION}")]
     Version(u8),
@@ -109,9 +109,9 @@ impl Label {
     ///
     /// # Errors
     /// [`Malformed`] where the segment is ours and cannot be read; the picture may still be good.
-    pub fn read(jpeg: &[u8]) -> Result<Option<Self>, Malformed> {
+    pub fn read(jpeg: &[u8]) -> Result<Option<Self>, BadLabel> {
         match segment(jpeg)? {
-            Some((FRAME, body)) => Self::parse(body).map(Some).ok_or(Malformed::Fields),
+            Some((FRAME, body)) => Self::parse(body).map(Some).ok_or(BadLabel::Fields),
             _ => Ok(None),
         }
     }
@@ -160,14 +160,14 @@ pub(crate) fn hex(digits: &[u8]) -> Option<u64> {
 }
 
 /// Kind and body of our segment, where the JPEG starts with one.
-pub(crate) fn segment(jpeg: &[u8]) -> Result<Option<(u8, &[u8])>, Malformed> {
+pub(crate) fn segment(jpeg: &[u8]) -> Result<Option<(u8, &[u8])>, BadLabel> {
     let Some(raw) = raw_segment(jpeg) else {
         return Ok(None);
     };
     match raw[IDENTIFIER.len()..] {
         [VERSION, kind, ..] => Ok(Some((kind, &raw[HEAD..]))),
-        [version, ..] if version != VERSION => Err(Malformed::Version(version)),
-        _ => Err(Malformed::Fields),
+        [version, ..] if version != VERSION => Err(BadLabel::Version(version)),
+        _ => Err(BadLabel::Fields),
     }
 }
 
@@ -238,10 +238,10 @@ mod tests {
         let mut jpeg = label(7).write(&Sketch::new(8, 8).bytes());
         let version = 2 + 2 + 2 + IDENTIFIER.len();
         jpeg[version] = 9;
-        assert_eq!(Label::read(&jpeg), Err(Malformed::Version(9)));
+        assert_eq!(Label::read(&jpeg), Err(BadLabel::Version(9)));
         jpeg[version] = VERSION;
         jpeg[version + 2] = b'x';
-        assert_eq!(Label::read(&jpeg), Err(Malformed::Fields));
+        assert_eq!(Label::read(&jpeg), Err(BadLabel::Fields));
     }
 
     #[test]

@@ -14,22 +14,22 @@ use crate::control::Verdict;
 /// How often our viewer renews its place.
 pub const RENEW: Duration = Duration::from_secs(2);
 /// How often it asks while nothing answers: a relay that is back is found within this.
-pub const SEEK: Duration = Duration::from_secs(1);
+pub const SEARCH: Duration = Duration::from_secs(1);
 /// How long our viewer waits for an answer before it takes the address for a tutorial relay that waits.
-pub const ANSWER: Duration = Duration::from_millis(300);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 /// A second `Request` is due only after this long without any frame.
 pub const QUIET: Duration = Duration::from_secs(10);
 /// Between hellos to a tutorial relay that streams: it shows each to its viewer for one frame, and all that is needed
 /// is that routers on the way (30 s at the least) do not forget.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A viewer that said hello and has not for this long has gone.
-pub const GONE: Duration = Duration::from_secs(10);
+pub const LEASE_TIME: Duration = Duration::from_secs(10);
 /// When the door is full, a newcomer may take the place of one that has not renewed for this long.
-pub const REPLACE: Duration = Duration::from_secs(60);
+pub const REPLACEABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// How a viewer asks for frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
+pub enum LeaseRequest {
     /// The tutorial's 7 bytes: once, for good.
     Request,
     /// Ours: to be renewed.
@@ -50,9 +50,9 @@ pub enum Grant {
     /// All places are taken.
     Full,
     /// The place is given up.
-    Left,
+    Released,
     /// There was none to give up.
-    Nothing,
+    NotHeld,
 }
 
 /// The plain door's places.
@@ -80,15 +80,15 @@ impl Leases {
     }
 
     /// A viewer asks.
-    pub fn ask(&mut self, viewer: SocketAddr, ask: Ask, now: Instant) -> Grant {
-        if ask == Ask::Probe {
+    pub fn request(&mut self, viewer: SocketAddr, ask: LeaseRequest, now: Instant) -> Grant {
+        if ask == LeaseRequest::Probe {
             return if self.release(viewer) {
-                Grant::Left
+                Grant::Released
             } else {
-                Grant::Nothing
+                Grant::NotHeld
             };
         }
-        let renews = ask == Ask::Hello;
+        let renews = ask == LeaseRequest::Hello;
         if let Some(lease) = self.held.iter_mut().find(|l| l.viewer == viewer) {
             lease.renewed = now;
             lease.renews |= renews;
@@ -103,7 +103,7 @@ impl Leases {
             self.held.push(joined);
             return Grant::Joined;
         }
-        let stale = |l: &&mut Lease| now.saturating_duration_since(l.renewed) >= REPLACE;
+        let stale = |l: &&mut Lease| now.saturating_duration_since(l.renewed) >= REPLACEABLE_AFTER;
         match self.held.iter_mut().filter(stale).min_by_key(|l| l.renewed) {
             Some(oldest) => Grant::Replaced(std::mem::replace(oldest, joined).viewer),
             None => Grant::Full,
@@ -131,7 +131,7 @@ impl Leases {
     }
 
     /// The viewers that asked once and will not ask again: only the relay's memory leads back to them.
-    pub fn lasting(&self) -> impl Iterator<Item = SocketAddr> {
+    pub fn permanent(&self) -> impl Iterator<Item = SocketAddr> {
         self.held.iter().filter(|l| !l.renews).map(|l| l.viewer)
     }
 
@@ -143,21 +143,21 @@ impl Leases {
 
 impl Lease {
     fn ends(&self) -> Option<Instant> {
-        self.renews.then(|| self.renewed + GONE)
+        self.renews.then(|| self.renewed + LEASE_TIME)
     }
 }
 
 /// What a viewer knows of the address it asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
+pub enum RelayKind {
     /// Nothing has come from there for [`QUIET`].
     Silent,
     /// Our relay, and we have a place.
-    Relay,
+    Sightline,
     /// Our relay, and all places are taken.
-    FullRelay,
+    SightlineFull,
     /// Our relay, which lets in nobody without a ticket.
-    PrivateRelay,
+    SightlinePrivate,
     /// A tutorial relay that streams to us.
     Tutorial,
 }
@@ -185,24 +185,24 @@ impl Renewal {
     }
 
     /// Frames come `elsewhere`, or shall come here again; to be told to the relay at once.
-    pub fn turn(&mut self, elsewhere: bool) {
+    pub fn set_elsewhere(&mut self, elsewhere: bool) {
         if std::mem::replace(&mut self.elsewhere, elsewhere) != elsewhere {
             self.hello = None;
         }
     }
 
     /// What to send now, if anything. Call again until it returns `None`, then at [`Renewal::deadline`].
-    pub fn poll(&mut self, now: Instant) -> Option<Ask> {
+    pub fn poll(&mut self, now: Instant) -> Option<LeaseRequest> {
         if self.request_due().is_some_and(|due| due <= now) {
             self.request = Some(now);
-            return Some(Ask::Request);
+            return Some(LeaseRequest::Request);
         }
         if self.hello_due(now).is_none_or(|due| due <= now) {
             self.hello = Some(now);
             return Some(if self.elsewhere {
-                Ask::Probe
+                LeaseRequest::Probe
             } else {
-                Ask::Hello
+                LeaseRequest::Hello
             });
         }
         None
@@ -218,41 +218,41 @@ impl Renewal {
     }
 
     /// Our relay answered.
-    pub fn answered(&mut self, verdict: Verdict, now: Instant) {
+    pub fn on_answer(&mut self, verdict: Verdict, now: Instant) {
         self.answer = Some(now);
         self.verdict = Some(verdict);
     }
 
     /// Our own hello came back.
-    pub fn echoed(&mut self, now: Instant) {
+    pub fn on_echo(&mut self, now: Instant) {
         self.echo = Some(now);
     }
 
     /// A frame came.
-    pub fn frame(&mut self, now: Instant) {
+    pub fn on_frame(&mut self, now: Instant) {
         self.frame = Some(now);
     }
 
     /// Whom we are talking to.
-    pub fn peer(&self, now: Instant) -> Peer {
+    pub fn relay(&self, now: Instant) -> RelayKind {
         let lately =
             |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) < QUIET);
         match () {
             () if lately(self.answer) => match self.verdict {
-                Some(Verdict::Full) => Peer::FullRelay,
-                Some(Verdict::Private) => Peer::PrivateRelay,
-                Some(Verdict::Welcome) | None => Peer::Relay,
+                Some(Verdict::Full) => RelayKind::SightlineFull,
+                Some(Verdict::Private) => RelayKind::SightlinePrivate,
+                Some(Verdict::Welcome) | None => RelayKind::Sightline,
             },
-            () if lately(self.echo) || lately(self.frame) => Peer::Tutorial,
-            () => Peer::Silent,
+            () if lately(self.echo) || lately(self.frame) => RelayKind::Tutorial,
+            () => RelayKind::Silent,
         }
     }
 
     fn hello_due(&self, now: Instant) -> Option<Instant> {
-        let peer = self.peer(now);
+        let peer = self.relay(now);
         let interval = match peer {
-            Peer::Tutorial if self.frame >= self.hello => KEEP_ALIVE,
-            _ if self.answer < self.hello => SEEK,
+            RelayKind::Tutorial if self.frame >= self.hello => KEEP_ALIVE,
+            _ if self.answer < self.hello => SEARCH,
             _ => RENEW,
         };
         Some(self.hello? + interval)
@@ -273,7 +273,9 @@ impl Renewal {
             .flatten()
             .max()
             .map(|last| last + QUIET);
-        Some(quiet.map_or(hello + ANSWER, |quiet| quiet.max(hello + ANSWER)))
+        Some(quiet.map_or(hello + ANSWER_TIMEOUT, |quiet| {
+            quiet.max(hello + ANSWER_TIMEOUT)
+        }))
     }
 }
 
@@ -296,8 +298,8 @@ mod tests {
         renewal: &mut Renewal,
         start: Instant,
         span: Duration,
-        mut peer: impl FnMut(Option<Ask>, &mut Renewal, Instant),
-    ) -> Vec<(u128, Ask)> {
+        mut peer: impl FnMut(Option<LeaseRequest>, &mut Renewal, Instant),
+    ) -> Vec<(u128, LeaseRequest)> {
         let mut said = Vec::new();
         let mut now = start;
         while now < start + span {
@@ -311,9 +313,9 @@ mod tests {
         said
     }
 
-    fn requests(said: &[(u128, Ask)]) -> Vec<u128> {
+    fn requests(said: &[(u128, LeaseRequest)]) -> Vec<u128> {
         said.iter()
-            .filter(|(_, ask)| *ask == Ask::Request)
+            .filter(|(_, ask)| *ask == LeaseRequest::Request)
             .map(|(at, _)| *at)
             .collect()
     }
@@ -324,8 +326,8 @@ mod tests {
             (testkit::time::start(), Leases::new(1), Renewal::default());
         let said = run(&mut renewal, start, secs(120), |ask, renewal, now| {
             if let Some(ask) = ask {
-                assert_ne!(leases.ask(viewer(1), ask, now), Grant::Full);
-                renewal.answered(Verdict::Welcome, now);
+                assert_ne!(leases.request(viewer(1), ask, now), Grant::Full);
+                renewal.on_answer(Verdict::Welcome, now);
             }
             assert!(leases.expire(now).is_empty());
         });
@@ -337,17 +339,26 @@ mod tests {
     fn a_viewer_that_gets_its_frames_elsewhere_probes_and_gives_its_place_up_at_once() {
         let (start, mut leases) = (testkit::time::start(), Leases::new(1));
         let mut renewal = Renewal::new(true);
-        assert_eq!(renewal.poll(start), Some(Ask::Probe));
-        assert_eq!(leases.ask(viewer(1), Ask::Probe, start), Grant::Nothing);
-        renewal.answered(Verdict::Welcome, start);
-        renewal.turn(false);
-        assert_eq!(renewal.poll(start), Some(Ask::Hello), "at once");
-        assert_eq!(leases.ask(viewer(1), Ask::Hello, start), Grant::Joined);
-        renewal.turn(true);
-        renewal.turn(true);
-        assert_eq!(renewal.poll(start), Some(Ask::Probe));
+        assert_eq!(renewal.poll(start), Some(LeaseRequest::Probe));
+        assert_eq!(
+            leases.request(viewer(1), LeaseRequest::Probe, start),
+            Grant::NotHeld
+        );
+        renewal.on_answer(Verdict::Welcome, start);
+        renewal.set_elsewhere(false);
+        assert_eq!(renewal.poll(start), Some(LeaseRequest::Hello), "at once");
+        assert_eq!(
+            leases.request(viewer(1), LeaseRequest::Hello, start),
+            Grant::Joined
+        );
+        renewal.set_elsewhere(true);
+        renewal.set_elsewhere(true);
+        assert_eq!(renewal.poll(start), Some(LeaseRequest::Probe));
         assert_eq!(renewal.poll(start), None);
-        assert_eq!(leases.ask(viewer(1), Ask::Probe, start), Grant::Left);
+        assert_eq!(
+            leases.request(viewer(1), LeaseRequest::Probe, start),
+            Grant::Released
+        );
         assert_eq!(leases.viewers().len(), 0);
     }
 
@@ -359,7 +370,10 @@ mod tests {
             secs(1),
             |_, _, _| {},
         );
-        assert_eq!(said, [(0, Ask::Probe), (300, Ask::Request)]);
+        assert_eq!(
+            said,
+            [(0, LeaseRequest::Probe), (300, LeaseRequest::Request)]
+        );
     }
 
     #[test]
@@ -371,12 +385,12 @@ mod tests {
             secs(60),
             |ask, renewal, now| {
                 assert!(
-                    !(streaming && ask == Some(Ask::Request)),
+                    !(streaming && ask == Some(LeaseRequest::Request)),
                     "a second Request kills it"
                 );
-                streaming |= ask == Some(Ask::Request);
+                streaming |= ask == Some(LeaseRequest::Request);
                 if streaming {
-                    renewal.frame(now);
+                    renewal.on_frame(now);
                 }
             },
         );
@@ -397,11 +411,11 @@ mod tests {
                 start,
                 secs(60),
                 |ask, renewal, now| {
-                    if ask == Some(Ask::Hello) {
-                        renewal.echoed(now);
+                    if ask == Some(LeaseRequest::Hello) {
+                        renewal.on_echo(now);
                     }
                     if now >= start + first_frame * MS {
-                        renewal.frame(now);
+                        renewal.on_frame(now);
                     }
                 },
             );
@@ -418,7 +432,7 @@ mod tests {
             secs(60),
             |_, renewal, now| {
                 if now >= start + 100 * MS {
-                    renewal.frame(now);
+                    renewal.on_frame(now);
                 }
             },
         );
@@ -450,7 +464,7 @@ mod tests {
             secs(60),
             |_, renewal, now| {
                 if (100..20_000).contains(&(now - start).as_millis()) {
-                    renewal.frame(now);
+                    renewal.on_frame(now);
                 }
             },
         );
@@ -468,8 +482,8 @@ mod tests {
                 leases = Leases::new(4);
             }
             if let Some(ask) = ask {
-                leases.ask(viewer(1), ask, now);
-                renewal.answered(Verdict::Welcome, now);
+                leases.request(viewer(1), ask, now);
+                renewal.on_answer(Verdict::Welcome, now);
             }
             if now >= restart && back.is_none() && leases.viewers().len() == 1 {
                 back = Some(now - restart);
@@ -481,11 +495,11 @@ mod tests {
     #[test]
     fn a_viewer_that_falls_silent_is_let_go_after_10_s_and_a_tutorial_viewer_never() {
         let (start, mut leases) = (testkit::time::start(), Leases::new(4));
-        leases.ask(viewer(1), Ask::Hello, start);
-        leases.ask(viewer(2), Ask::Request, start);
-        assert_eq!(leases.deadline(), Some(start + GONE));
-        assert!(leases.expire(start + GONE - MS).is_empty());
-        assert_eq!(leases.expire(start + GONE), [viewer(1)]);
+        leases.request(viewer(1), LeaseRequest::Hello, start);
+        leases.request(viewer(2), LeaseRequest::Request, start);
+        assert_eq!(leases.deadline(), Some(start + LEASE_TIME));
+        assert!(leases.expire(start + LEASE_TIME - MS).is_empty());
+        assert_eq!(leases.expire(start + LEASE_TIME), [viewer(1)]);
         assert!(leases.expire(start + secs(1_000_000)).is_empty());
         assert_eq!(leases.viewers().collect::<Vec<_>>(), [viewer(2)]);
     }
@@ -493,22 +507,22 @@ mod tests {
     #[test]
     fn a_full_door_gives_a_newcomer_only_a_place_not_renewed_for_60_s() {
         let (start, mut leases) = (testkit::time::start(), Leases::new(2));
-        leases.ask(viewer(1), Ask::Request, start);
-        leases.ask(viewer(2), Ask::Request, start + secs(1));
+        leases.request(viewer(1), LeaseRequest::Request, start);
+        leases.request(viewer(2), LeaseRequest::Request, start + secs(1));
         assert_eq!(
-            leases.ask(viewer(3), Ask::Request, start + secs(59)),
+            leases.request(viewer(3), LeaseRequest::Request, start + secs(59)),
             Grant::Full
         );
         assert_eq!(
-            leases.ask(viewer(1), Ask::Request, start + secs(59)),
+            leases.request(viewer(1), LeaseRequest::Request, start + secs(59)),
             Grant::Renewed
         );
         assert_eq!(
-            leases.ask(viewer(3), Ask::Hello, start + secs(61)),
+            leases.request(viewer(3), LeaseRequest::Hello, start + secs(61)),
             Grant::Replaced(viewer(2))
         );
         assert_eq!(
-            leases.ask(viewer(2), Ask::Hello, start + secs(61)),
+            leases.request(viewer(2), LeaseRequest::Hello, start + secs(61)),
             Grant::Full
         );
     }
@@ -516,7 +530,7 @@ mod tests {
     #[test]
     fn a_closed_door_has_no_place() {
         assert_eq!(
-            Leases::new(0).ask(viewer(1), Ask::Request, testkit::time::start()),
+            Leases::new(0).request(viewer(1), LeaseRequest::Request, testkit::time::start()),
             Grant::Full
         );
     }
@@ -524,21 +538,21 @@ mod tests {
     #[test]
     fn a_request_that_follows_a_hello_does_not_make_the_place_permanent() {
         let (start, mut leases) = (testkit::time::start(), Leases::new(4));
-        leases.ask(viewer(1), Ask::Hello, start);
-        leases.ask(viewer(1), Ask::Request, start);
-        assert_eq!(leases.expire(start + GONE), [viewer(1)]);
+        leases.request(viewer(1), LeaseRequest::Hello, start);
+        leases.request(viewer(1), LeaseRequest::Request, start);
+        assert_eq!(leases.expire(start + LEASE_TIME), [viewer(1)]);
     }
 
     #[test]
     fn the_viewer_knows_whom_it_talks_to() {
         let (start, mut renewal) = (testkit::time::start(), Renewal::default());
-        assert_eq!(renewal.peer(start), Peer::Silent);
-        renewal.frame(start);
-        assert_eq!(renewal.peer(start), Peer::Tutorial);
-        renewal.answered(Verdict::Full, start);
-        assert_eq!(renewal.peer(start), Peer::FullRelay);
-        renewal.answered(Verdict::Welcome, start);
-        assert_eq!(renewal.peer(start), Peer::Relay);
-        assert_eq!(renewal.peer(start + QUIET), Peer::Silent);
+        assert_eq!(renewal.relay(start), RelayKind::Silent);
+        renewal.on_frame(start);
+        assert_eq!(renewal.relay(start), RelayKind::Tutorial);
+        renewal.on_answer(Verdict::Full, start);
+        assert_eq!(renewal.relay(start), RelayKind::SightlineFull);
+        renewal.on_answer(Verdict::Welcome, start);
+        assert_eq!(renewal.relay(start), RelayKind::Sightline);
+        assert_eq!(renewal.relay(start + QUIET), RelayKind::Silent);
     }
 }

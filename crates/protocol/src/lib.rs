@@ -35,12 +35,12 @@ pub mod datagram;
 pub mod detections;
 pub mod frame;
 pub mod geometry;
-pub mod lease;
 pub mod jpeg;
 pub mod label;
+pub mod lease;
 pub mod quic;
-pub mod sequence;
 pub mod schedule;
+pub mod sequence;
 pub mod ticket;
 
 /// The relay's port: UDP, for senders and viewers.

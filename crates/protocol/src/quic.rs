@@ -91,7 +91,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Whether asking again can help without anybody's doing something here.
-    pub fn may_pass(self) -> bool {
+    pub fn is_temporary(self) -> bool {
         matches!(self, Self::Taken | Self::Full)
     }
 }
@@ -129,7 +129,7 @@ pub struct Pong {
 
 /// What a sender knows of itself and its frames do not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Facts {
+pub struct SenderInfo {
     /// The relay's clock less the sender's, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset_us: Option<i64>,
@@ -143,32 +143,33 @@ pub struct Facts {
 
 /// A camera's name with its sender's facts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Camera {
+pub struct CameraInfo {
     /// The camera whose frames follow.
     pub name: String,
     /// What its sender says.
     #[serde(flatten)]
-    pub facts: Facts,
+    pub sender: SenderInfo,
 }
 
 /// What follows the hello, peer to relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Said {
+pub enum ClientMessage {
     /// What does your clock say?
     Ping(Ping),
     /// A sender's facts.
-    Facts(Facts),
+    #[serde(rename = "facts")]
+    SenderInfo(SenderInfo),
 }
 
 /// What follows the answer, relay to peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Told {
+pub enum ServerMessage {
     /// What the clock says.
     Pong(Pong),
     /// Whose frames follow.
-    Camera(Camera),
+    Camera(CameraInfo),
     /// The cameras that are live now.
     Cameras(Vec<String>),
 }
@@ -196,14 +197,14 @@ impl std::fmt::Debug for Hello {
 }
 
 /// A line, its end included.
-pub fn write<T: Serialize>(words: &T) -> Vec<u8> {
+pub fn to_line<T: Serialize>(words: &T) -> Vec<u8> {
     let mut line = serde_json::to_vec(words).expect("plain structures of text and numbers");
     line.push(b'\n');
     line
 }
 
 /// Reads a line; `None` where it is none of these words.
-pub fn read<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Option<T> {
+pub fn from_line<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Option<T> {
     serde_json::from_slice(line.get(..line.len().min(MAX_LINE))?).ok()
 }
 
@@ -214,14 +215,14 @@ mod tests {
     #[test]
     fn the_hello_is_the_contracts() {
         let line = br#"{"role":"view","camera":"yard","token":"00"}"#;
-        let hello: Hello = read(line).unwrap();
+        let hello: Hello = from_line(line).unwrap();
         assert_eq!(
             (hello.role, hello.camera.as_deref()),
             (Role::View, Some("yard"))
         );
-        assert_eq!(write(&hello), [line.as_slice(), b"\n"].concat());
+        assert_eq!(to_line(&hello), [line.as_slice(), b"\n"].concat());
         assert_eq!(
-            read::<Hello>(br#"{"role":"send"}"#).map(|h| h.role),
+            from_line::<Hello>(br#"{"role":"send"}"#).map(|h| h.role),
             Some(Role::Send)
         );
     }
@@ -229,58 +230,58 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for said in [
-            Said::Ping(Ping { t1: 1 }),
-            Said::Facts(Facts {
+            ClientMessage::Ping(Ping { t1: 1 }),
+            ClientMessage::SenderInfo(SenderInfo {
                 offset_us: Some(-5),
                 error_us: Some(9),
                 quality: None,
             }),
         ] {
-            assert_eq!(read(&write(&said)), Some(said));
+            assert_eq!(from_line(&to_line(&said)), Some(said));
         }
-        let camera = Camera {
+        let camera = CameraInfo {
             name: "yard".into(),
-            facts: Facts {
+            sender: SenderInfo {
                 quality: Some(70),
-                ..Facts::default()
+                ..SenderInfo::default()
             },
         };
         for told in [
-            Told::Pong(Pong {
+            ServerMessage::Pong(Pong {
                 t1: 1,
                 t2: 2,
                 t3: 3,
             }),
-            Told::Camera(camera),
-            Told::Cameras(vec!["yard".into()]),
+            ServerMessage::Camera(camera),
+            ServerMessage::Cameras(vec!["yard".into()]),
         ] {
-            assert_eq!(read(&write(&told)), Some(told));
+            assert_eq!(from_line(&to_line(&told)), Some(told));
         }
     }
 
     #[test]
     fn the_longest_line_holds_all_cameras_with_the_longest_names() {
         let cameras = vec!["x".repeat(CameraName::MAX); MAX_CAMERAS];
-        assert!(write(&Told::Cameras(cameras)).len() <= MAX_LINE);
+        assert!(to_line(&ServerMessage::Cameras(cameras)).len() <= MAX_LINE);
     }
 
     #[test]
     fn a_later_versions_words_are_none_of_these_and_its_keys_do_no_harm() {
-        assert_eq!(read::<Said>(br#"{"dance":1}"#), None);
-        let hello = read::<Hello>(br#"{"role":"view","wings":2}"#);
+        assert_eq!(from_line::<ClientMessage>(br#"{"dance":1}"#), None);
+        let hello = from_line::<Hello>(br#"{"role":"view","wings":2}"#);
         assert!(hello.is_some());
-        assert_eq!(read::<Hello>(br#"{"role":"fly"}"#), None);
+        assert_eq!(from_line::<Hello>(br#"{"role":"fly"}"#), None);
     }
 
     #[test]
     fn a_name_that_is_no_cameras_is_refused() {
-        let hello = read::<Hello>(br#"{"role":"send","camera":"a/b"}"#).unwrap();
+        let hello = from_line::<Hello>(br#"{"role":"send","camera":"a/b"}"#).unwrap();
         assert_eq!(hello.camera(), Err(Refusal::Hello));
     }
 
     #[test]
     fn a_debug_print_shows_no_token() {
-        let hello = read::<Hello>(br#"{"role":"send","token":"secret"}"#).unwrap();
+        let hello = from_line::<Hello>(br#"{"role":"send","token":"secret"}"#).unwrap();
         assert!(!format!("{hello:?}").contains("secret"));
     }
 }

@@ -7,7 +7,7 @@ use protocol::control::{Control, Verdict};
 use protocol::datagram::REQUEST;
 use protocol::detections::{Detection, Detections, Kind};
 use protocol::label::{Label, StreamId};
-use protocol::quic::{self, Camera, Facts, Ping, Pong, Said, Told};
+use protocol::quic::{self, CameraInfo, ClientMessage, Ping, Pong, SenderInfo, ServerMessage};
 use testkit::jpeg::Sketch;
 
 #[path = "../fuzz/src/lib.rs"]
@@ -114,14 +114,14 @@ fn labelled(seq: u64, jpeg: &[u8]) -> Vec<u8> {
 }
 
 fn words() -> Vec<(&'static str, Vec<u8>)> {
-    let facts = Facts {
+    let facts = SenderInfo {
         offset_us: Some(-3_600_000_000),
         error_us: Some(900),
         quality: Some(70),
     };
-    let camera = Camera {
+    let camera = CameraInfo {
         name: "front door".to_owned(),
-        facts,
+        sender: facts,
     };
     let hello = r#"{"role":"send","camera":"yard","token":"00","stream":"0123456789abcdef"}"#;
     let pong = Pong {
@@ -134,13 +134,13 @@ fn words() -> Vec<(&'static str, Vec<u8>)> {
         ("bad-name", br#"{"role":"view","camera":"a/b"}"#.to_vec()),
         ("refused", br#"{"ok":false,"refusal":"token"}"#.to_vec()),
         ("welcome", br#"{"ok":true,"cameras":["yard"]}"#.to_vec()),
-        ("ping", quic::write(&Said::Ping(Ping { t1: 7 }))),
-        ("facts", quic::write(&Said::Facts(facts))),
-        ("pong", quic::write(&Told::Pong(pong))),
-        ("camera", quic::write(&Told::Camera(camera))),
+        ("ping", quic::to_line(&ClientMessage::Ping(Ping { t1: 7 }))),
+        ("facts", quic::to_line(&ClientMessage::SenderInfo(facts))),
+        ("pong", quic::to_line(&ServerMessage::Pong(pong))),
+        ("camera", quic::to_line(&ServerMessage::Camera(camera))),
         (
             "cameras",
-            quic::write(&Told::Cameras(vec!["yard".to_owned()])),
+            quic::to_line(&ServerMessage::Cameras(vec!["yard".to_owned()])),
         ),
         ("later", br#"{"dance":{"t1":1}}"#.to_vec()),
     ]

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use platform::udp;
-use protocol::quic::{self, Answer, Hello, Refusal, Said, Told};
+use protocol::quic::{self, Answer, ClientMessage, Hello, Refusal, ServerMessage};
 use protocol::ticket::Key;
 use quinn::{
     ClientConfig, ConnectError, Connection, ConnectionError, Endpoint, SendStream, VarInt,
@@ -17,7 +17,7 @@ use tracing::debug;
 
 use crate::clock::{Clock, Offset};
 use crate::endpoint;
-use crate::frames::TALK;
+use crate::frames::CONTROL_PRIORITY;
 use crate::identity::{NAME, Trust};
 use crate::lines::Lines;
 
@@ -44,7 +44,7 @@ pub struct Client {
 
 /// Why a relay's native door did not open.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum ConnectFailure {
     /// Nothing answers there, or not in time: it may later.
     #[error("nothing answers")]
     Silence,
@@ -65,12 +65,12 @@ pub enum Failure {
     Host(#[from] io::Error),
 }
 
-impl Failure {
+impl ConnectFailure {
     /// Whether another try may succeed without anybody's doing something here.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_temporary(&self) -> bool {
         match self {
             Self::Certificate => false,
-            Self::Refused(refusal) => refusal.may_pass(),
+            Self::Refused(refusal) => refusal.is_temporary(),
             Self::Silence | Self::Lost(_) | Self::Host(_) => true,
         }
     }
@@ -84,7 +84,7 @@ pub struct Session {
     /// What the relay answered: the cameras that are live.
     pub answer: Answer,
     /// For what else is said.
-    pub talk: Talk,
+    pub control: ControlStream,
 }
 
 impl Client {
@@ -113,40 +113,51 @@ impl Client {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn open(&mut self, relay: SocketAddr, hello: &Hello) -> Result<Session, Failure> {
+    pub async fn open(
+        &mut self,
+        relay: SocketAddr,
+        hello: &Hello,
+    ) -> Result<Session, ConnectFailure> {
         let patience = TRIES[self.tries % TRIES.len()];
         self.tries += 1;
         let opened = timeout(patience, self.try_to_open(relay, hello)).await;
-        let session = opened.map_err(|_| Failure::Silence)??;
+        let session = opened.map_err(|_| ConnectFailure::Silence)??;
         self.tries = 0;
         Ok(session)
     }
 
-    async fn try_to_open(&self, relay: SocketAddr, hello: &Hello) -> Result<Session, Failure> {
-        self.trust.betrayed.store(false, Ordering::Relaxed);
+    async fn try_to_open(
+        &self,
+        relay: SocketAddr,
+        hello: &Hello,
+    ) -> Result<Session, ConnectFailure> {
+        self.trust
+            .fingerprint_mismatch
+            .store(false, Ordering::Relaxed);
         let connecting = self
             .endpoint
             .connect_with(self.config.clone(), relay, NAME)
             .map_err(cannot)?;
-        let connection = connecting.await.map_err(|err| self.why(err))?;
-        let opened = greet(&connection, hello).await;
+        let connection = connecting.await.map_err(|err| self.explain(err))?;
+        let opened = handshake(&connection, hello).await;
         opened.map_err(|failure| match failure {
             // The refusal's line may be overtaken by the end of the connection, which says it too.
-            Failure::Lost(err) => self.why(err),
+            ConnectFailure::Lost(err) => self.explain(err),
             other => other,
         })
     }
 
-    fn why(&self, err: ConnectionError) -> Failure {
-        if self.trust.betrayed.load(Ordering::Relaxed) {
-            return Failure::Certificate;
+    fn explain(&self, err: ConnectionError) -> ConnectFailure {
+        if self.trust.fingerprint_mismatch.load(Ordering::Relaxed) {
+            return ConnectFailure::Certificate;
         }
         match err {
-            ConnectionError::TimedOut => Failure::Silence,
+            ConnectionError::TimedOut => ConnectFailure::Silence,
             ConnectionError::ApplicationClosed(ref close) => {
-                quic::read::<Refusal>(&close.reason).map_or(Failure::Lost(err), Failure::Refused)
+                quic::from_line::<Refusal>(&close.reason)
+                    .map_or(ConnectFailure::Lost(err), ConnectFailure::Refused)
             }
-            other => Failure::Lost(other),
+            other => ConnectFailure::Lost(other),
         }
     }
 
@@ -161,7 +172,7 @@ impl Client {
 ///
 /// # Errors
 /// [`Failure`].
-pub async fn connect(relay: SocketAddr) -> Result<Connection, Failure> {
+pub async fn connect(relay: SocketAddr) -> Result<Connection, ConnectFailure> {
     let client = Client::new(relay, None)?;
     let connecting = client
         .endpoint
@@ -169,15 +180,15 @@ pub async fn connect(relay: SocketAddr) -> Result<Connection, Failure> {
     Ok(connecting.map_err(cannot)?.await?)
 }
 
-fn cannot(err: ConnectError) -> Failure {
-    Failure::Host(io::Error::other(err))
+fn cannot(err: ConnectError) -> ConnectFailure {
+    ConnectFailure::Host(io::Error::other(err))
 }
 
-async fn greet(connection: &Connection, hello: &Hello) -> Result<Session, Failure> {
+async fn handshake(connection: &Connection, hello: &Hello) -> Result<Session, ConnectFailure> {
     let (mut say, told) = connection.open_bi().await?;
     // A question for the clock that waits behind a frame has a wrong answer.
-    let _ = say.set_priority(TALK);
-    say.write_all(&quic::write(hello))
+    let _ = say.set_priority(CONTROL_PRIORITY);
+    say.write_all(&quic::to_line(hello))
         .await
         .map_err(io::Error::other)?;
     let mut lines = Lines::new(told);
@@ -185,25 +196,25 @@ async fn greet(connection: &Connection, hello: &Hello) -> Result<Session, Failur
         // Why is told by the end of the connection, which is near.
         return Err(connection.closed().await.into());
     };
-    let answer: Answer = quic::read(&line).ok_or(Failure::Refused(Refusal::Hello))?;
+    let answer: Answer = quic::from_line(&line).ok_or(ConnectFailure::Refused(Refusal::Hello))?;
     match answer.refusal {
         None if answer.ok => Ok(Session {
             connection: connection.clone(),
             answer,
-            talk: Talk {
+            control: ControlStream {
                 say,
                 lines,
                 clock: Clock::default(),
                 next: Instant::now(),
             },
         }),
-        refusal => Err(Failure::Refused(refusal.unwrap_or(Refusal::Hello))),
+        refusal => Err(ConnectFailure::Refused(refusal.unwrap_or(Refusal::Hello))),
     }
 }
 
 /// What is said beside frames: whose clock says what, and what else the relay tells.
 #[derive(Debug)]
-pub struct Talk {
+pub struct ControlStream {
     say: SendStream,
     lines: Lines,
     clock: Clock,
@@ -212,37 +223,37 @@ pub struct Talk {
 
 /// What came of it.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum ControlEvent {
     /// The relay's clock less ours.
     Offset(Offset),
     /// Another word of the relay's.
-    Told(Told),
+    Message(ServerMessage),
 }
 
-impl Talk {
+impl ControlStream {
     /// Compares clocks for as long as it is awaited, and tells what came of it. May be cancelled.
     ///
     /// # Errors
     /// The connection's end, or a relay that talks nonsense.
-    pub async fn next(&mut self) -> io::Result<Heard> {
+    pub async fn next(&mut self) -> io::Result<ControlEvent> {
         loop {
             tokio::select! {
                 line = self.lines.next() => {
                     let line = line.map_err(io::Error::other)?;
-                    match quic::read(&line) {
-                        Some(Told::Pong(pong)) => {
-                            if let Some(offset) = self.clock.answered(pong, wall_us()) {
-                                return Ok(Heard::Offset(offset));
+                    match quic::from_line(&line) {
+                        Some(ServerMessage::Pong(pong)) => {
+                            if let Some(offset) = self.clock.on_pong(pong, wall_us()) {
+                                return Ok(ControlEvent::Offset(offset));
                             }
                         }
-                        Some(told) => return Ok(Heard::Told(told)),
+                        Some(told) => return Ok(ControlEvent::Message(told)),
                         None => debug!("the relay says what this version does not know"),
                     }
                 }
                 () = sleep_until(self.next) => {
-                    self.next = Instant::now() + self.clock.again();
-                    let ping = self.clock.ask(wall_us());
-                    self.say(&Said::Ping(ping)).await?;
+                    self.next = Instant::now() + self.clock.interval();
+                    let ping = self.clock.ping(wall_us());
+                    self.send(&ClientMessage::Ping(ping)).await?;
                 }
             }
         }
@@ -252,9 +263,9 @@ impl Talk {
     ///
     /// # Errors
     /// The connection's end.
-    pub async fn say(&mut self, said: &Said) -> io::Result<()> {
+    pub async fn send(&mut self, said: &ClientMessage) -> io::Result<()> {
         self.say
-            .write_all(&quic::write(said))
+            .write_all(&quic::to_line(said))
             .await
             .map_err(io::Error::other)
     }

@@ -18,9 +18,9 @@ use protocol::quic::{Ping, Pong};
 const KEPT: usize = 8;
 /// Between two exchanges. Not a multiple of any usual frame interval: each exchange would meet the same piece of the same
 /// frame in the queue, and no one of eight a free path.
-pub const AGAIN: Duration = Duration::from_millis(1873);
+pub const INTERVAL: Duration = Duration::from_millis(1873);
 /// Between the first few, so that age is known soon.
-pub const SOON: Duration = Duration::from_millis(97);
+pub const FIRST_INTERVAL: Duration = Duration::from_millis(97);
 
 /// The relay's clock less ours, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,22 +40,22 @@ pub struct Clock {
 
 impl Clock {
     /// The question to ask at `now_us`, microseconds since the Unix epoch.
-    pub fn ask(&mut self, now_us: u64) -> Ping {
+    pub fn ping(&mut self, now_us: u64) -> Ping {
         self.asked = Some(now_us);
         Ping { t1: now_us }
     }
 
     /// When to ask next, after the last question.
-    pub fn again(&self) -> Duration {
+    pub fn interval(&self) -> Duration {
         if self.exchanges.len() < KEPT / 2 {
-            SOON
+            FIRST_INTERVAL
         } else {
-            AGAIN
+            INTERVAL
         }
     }
 
     /// The answer came at `t4`. Tells the best offset, or `None` where this was no answer to the last question.
-    pub fn answered(&mut self, pong: Pong, t4: u64) -> Option<Offset> {
+    pub fn on_pong(&mut self, pong: Pong, t4: u64) -> Option<Offset> {
         self.asked.take_if(|t1| *t1 == pong.t1)?;
         let offset = offset(pong, t4)?;
         if self.exchanges.len() == KEPT {
@@ -92,10 +92,10 @@ mod tests {
 
     /// An exchange with a relay whose clock is `ahead` of ours, over a path of so many microseconds there and back.
     fn exchange(clock: &mut Clock, ahead: i64, there: u64, back: u64) -> Option<Offset> {
-        let Ping { t1 } = clock.ask(NOW);
+        let Ping { t1 } = clock.ping(NOW);
         let t2 = (t1 + there).checked_add_signed(ahead).unwrap();
         let t3 = t2 + 30;
-        clock.answered(Pong { t1, t2, t3 }, t1 + there + 30 + back)
+        clock.on_pong(Pong { t1, t2, t3 }, t1 + there + 30 + back)
     }
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
     fn what_was_not_asked_is_not_answered_and_nonsense_is_no_offset() {
         let mut clock = Clock::default();
         assert_eq!(
-            clock.answered(
+            clock.on_pong(
                 Pong {
                     t1: 1,
                     t2: 2,
@@ -146,9 +146,9 @@ mod tests {
             ),
             None
         );
-        let Ping { t1 } = clock.ask(NOW);
+        let Ping { t1 } = clock.ping(NOW);
         assert_eq!(
-            clock.answered(
+            clock.on_pong(
                 Pong {
                     t1,
                     t2: 0,
@@ -158,9 +158,9 @@ mod tests {
             ),
             None
         );
-        let Ping { t1 } = clock.ask(NOW);
+        let Ping { t1 } = clock.ping(NOW);
         assert_eq!(
-            clock.answered(
+            clock.on_pong(
                 Pong {
                     t1,
                     t2: u64::MAX,
@@ -175,11 +175,11 @@ mod tests {
     #[test]
     fn the_first_questions_come_fast() {
         let mut clock = Clock::default();
-        assert_eq!(clock.again(), SOON);
+        assert_eq!(clock.interval(), FIRST_INTERVAL);
         for _ in 0..4 {
             exchange(&mut clock, 0, 1, 1);
         }
-        assert_eq!(clock.again(), AGAIN);
+        assert_eq!(clock.interval(), INTERVAL);
     }
 
     #[test]

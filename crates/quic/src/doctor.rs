@@ -20,7 +20,7 @@ use quinn::Connection;
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout};
 
-use crate::client::{Client, Failure, Heard, Session};
+use crate::client::{Client, ConnectFailure, ControlEvent, Session};
 use crate::clock::Offset;
 
 /// How often a probe is said, and how long each waits for its answer.
@@ -71,7 +71,7 @@ enum Plain {
 enum Native {
     Unasked,
     Open(Duration),
-    Shut(Failure),
+    Shut(ConnectFailure),
 }
 
 impl Question<'_> {
@@ -123,7 +123,7 @@ impl Question<'_> {
         }
     }
 
-    async fn open(&self, relay: SocketAddr) -> Result<(Client, Session), Failure> {
+    async fn open(&self, relay: SocketAddr) -> Result<(Client, Session), ConnectFailure> {
         let ticket = self.server.ticket();
         let mut client = Client::new(relay, ticket.map(|ticket| ticket.fingerprint))?;
         let hello = Hello {
@@ -133,7 +133,7 @@ impl Question<'_> {
             stream: None,
         };
         let opened = match client.open(relay, &hello).await {
-            Err(Failure::Silence) => client.open(relay, &hello).await,
+            Err(ConnectFailure::Silence) => client.open(relay, &hello).await,
             opened => opened,
         };
         Ok((client, opened?))
@@ -195,8 +195,8 @@ async fn packet_size(connection: &Connection) -> u16 {
 async fn offset(session: &mut Session) -> Option<Offset> {
     let mut best = None;
     let compare = async {
-        while let Ok(heard) = session.talk.next().await {
-            if let Heard::Offset(offset) = heard {
+        while let Ok(heard) = session.control.next().await {
+            if let ControlEvent::Offset(offset) = heard {
                 best = Some(offset);
             }
         }
@@ -248,12 +248,14 @@ fn judge_native(plain: Plain, native: &Native, transport: Transport) -> Option<C
     Some(match native {
         // Nobody is there, or a ticket is missing: that was said, and is to be mended first.
         Native::Unasked => return None,
-        Native::Shut(Failure::Refused(Refusal::Private)) if plain != Plain::Unasked => return None,
+        Native::Shut(ConnectFailure::Refused(Refusal::Private)) if plain != Plain::Unasked => {
+            return None;
+        }
         Native::Open(round_trip) => Check::good(
             "native door",
             format!("QUIC opens, round trip {} ms", millis(*round_trip)),
         ),
-        Native::Shut(Failure::Refused(Refusal::Taken)) => Check::advice(
+        Native::Shut(ConnectFailure::Refused(Refusal::Taken)) => Check::advice(
             "native door",
             format!(
                 "{}; if this camera's pi-sender runs already, all is well",
@@ -264,7 +266,7 @@ fn judge_native(plain: Plain, native: &Native, transport: Transport) -> Option<C
             "native door",
             format!("does not open: {why}; frames would go plainly, which a bad network tears"),
         ),
-        Native::Shut(Failure::Silence) => Check::bad(
+        Native::Shut(ConnectFailure::Silence) => Check::bad(
             "native door",
             "nothing answers by QUIC: start relay-server there, and open its UDP port in the firewalls; the relay's log \
              shows the ticket in force",
@@ -365,11 +367,11 @@ mod tests {
     }
 
     fn silent() -> Native {
-        Native::Shut(Failure::Silence)
+        Native::Shut(ConnectFailure::Silence)
     }
 
     fn refused(refusal: Refusal) -> Native {
-        Native::Shut(Failure::Refused(refusal))
+        Native::Shut(ConnectFailure::Refused(refusal))
     }
 
     #[test]
@@ -418,7 +420,7 @@ mod tests {
             Found::Bad,
             "nothing answers by QUIC",
         );
-        let certificate = Native::Shut(Failure::Certificate);
+        let certificate = Native::Shut(ConnectFailure::Certificate);
         told(
             native(Plain::Unasked, &certificate, Auto),
             Found::Bad,

@@ -23,7 +23,7 @@ use crate::path::Fixed;
 pub const VERSION: u32 = 1;
 /// Silence that ends a connection. The first word that is said into it starts it anew (RFC 9000, section 10.1), so a peer
 /// that is gone is noticed after this and `KEEP_ALIVE`, and half a second is left to be connected again within 3 s.
-pub const IDLE: Duration = Duration::from_millis(2000);
+pub const IDLE_TIMEOUT: Duration = Duration::from_millis(2000);
 /// Something is said at least this often, also for the routers on the way.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 /// Before the first round trip is known. quinn's third of a second is made for any path in the world, and the first
@@ -37,7 +37,7 @@ pub(crate) const STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 2 * MAX_DATAGRAM as u32;
 const WINDOW: u32 = 32 * MAX_DATAGRAM as u32;
 /// And before the hello is answered: a few lines.
-pub const STRANGERS_WINDOW: u32 = 16 << 10;
+pub const UNAUTHENTICATED_WINDOW: u32 = 16 << 10;
 /// What may wait for acknowledgement; the gate lets no more out than 0.4 s of frames.
 const SEND_WINDOW: u64 = 8 << 20;
 
@@ -45,14 +45,14 @@ const SEND_WINDOW: u64 = 8 << 20;
 ///
 /// Only what quinn would act upon is QUIC: a long header of [`VERSION`], or a short one with a connection id that this
 /// relay made. What is left is the plain door's, which counts it by reason.
-pub struct Recognition {
+pub struct PacketFilter {
     key: u64,
     ids: HashedConnectionIdGenerator,
 }
 
-impl Recognition {
+impl PacketFilter {
     /// For a relay's own connection ids.
-    pub fn of(identity: &Identity) -> Self {
+    pub fn new(identity: &Identity) -> Self {
         let mut key = [0; 8];
         key.copy_from_slice(&identity.secret("connection ids")[..8]);
         let key = u64::from_le_bytes(key);
@@ -78,7 +78,7 @@ impl Recognition {
 }
 
 /// Its key is a secret.
-impl std::fmt::Debug for Recognition {
+impl std::fmt::Debug for PacketFilter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Recognition").finish_non_exhaustive()
     }
@@ -99,19 +99,19 @@ pub fn server(socket: Arc<dyn AsyncUdpSocket>, identity: &Identity) -> io::Resul
     let tls = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
     let mut config = ServerConfig::new(Arc::new(tls), Arc::new(identity.token_key()));
     let mut transport = transport();
-    transport.receive_window(STRANGERS_WINDOW.into());
+    transport.receive_window(UNAUTHENTICATED_WINDOW.into());
     transport.max_concurrent_uni_streams(0_u32.into());
     transport.max_concurrent_bidi_streams(1_u32.into());
     config.transport_config(Arc::new(transport));
     let reset = hmac::Key::new(hmac::HMAC_SHA256, &identity.secret("stateless resets"));
     let mut endpoint = endpoint_config(EndpointConfig::new(Arc::new(reset)));
-    let key = Recognition::of(identity).key;
+    let key = PacketFilter::new(identity).key;
     endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(key)));
     Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(TokioRuntime))
 }
 
 /// Lets a peer that has said the right hello send frames.
-pub fn welcome(connection: &quinn::Connection) {
+pub fn widen_windows(connection: &quinn::Connection) {
     connection.set_receive_window(WINDOW.into());
     connection.set_max_concurrent_uni_streams(STREAMS.into());
 }
@@ -153,7 +153,7 @@ fn endpoint_config(mut config: EndpointConfig) -> EndpointConfig {
 }
 
 fn transport() -> TransportConfig {
-    let idle = VarInt::from_u32(IDLE.as_millis() as u32);
+    let idle = VarInt::from_u32(IDLE_TIMEOUT.as_millis() as u32);
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(IdleTimeout::from(idle)))
@@ -179,8 +179,8 @@ fn acknowledgements() -> AckFrequencyConfig {
 mod tests {
     use super::*;
 
-    fn recognition() -> Recognition {
-        Recognition::of(&Identity::generate().unwrap())
+    fn recognition() -> PacketFilter {
+        PacketFilter::new(&Identity::generate().unwrap())
     }
 
     #[test]

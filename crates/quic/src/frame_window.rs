@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Frames older than this are given up: their successors are worth more.
-pub const OLDEST: Duration = Duration::from_millis(400);
+pub const MAX_FRAME_AGE: Duration = Duration::from_millis(400);
 /// Below this queue a larger window may be of use; above, the path is busy all the time already.
 const IDLE: Duration = Duration::from_millis(30);
 /// Above this queue the window is too large: more than the one frame waits that should wait behind the one on its way.
@@ -36,7 +36,7 @@ const MOST: f64 = 96.0;
 
 /// How a frame's flight ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum Outcome {
     /// Every byte arrived.
     Acknowledged,
     /// It was given up.
@@ -45,18 +45,18 @@ pub enum End {
 
 /// A flight that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Landing {
+pub struct Delivery {
     /// When it began.
     pub sent: Instant,
     /// How it ended.
-    pub end: End,
+    pub outcome: Outcome,
     /// What it met; unknown where none of its packets was acknowledged.
-    pub met: Option<Met>,
+    pub path: Option<PathSample>,
 }
 
 /// What the luckiest packet of a frame met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Met {
+pub struct PathSample {
     /// The round trip of an empty path.
     pub round_trip: Duration,
     /// The queue: what its own took longer.
@@ -65,7 +65,7 @@ pub struct Met {
 
 /// The gate of one path.
 #[derive(Debug)]
-pub struct Gate {
+pub struct FrameWindow {
     window: f64,
     in_flight: usize,
     /// The window was full, and has not been half empty since: only then a larger one would have been used.
@@ -86,7 +86,7 @@ pub struct Gate {
     shrunk: Option<Instant>,
 }
 
-impl Default for Gate {
+impl Default for FrameWindow {
     fn default() -> Self {
         Self {
             window: START,
@@ -103,7 +103,7 @@ impl Default for Gate {
     }
 }
 
-impl Gate {
+impl FrameWindow {
     /// Whether a frame may be sent now.
     pub fn is_open(&self) -> bool {
         self.in_flight < self.window as usize && !self.drains
@@ -120,7 +120,7 @@ impl Gate {
     }
 
     /// A frame leaves.
-    pub fn sent(&mut self, now: Instant) {
+    pub fn on_sent(&mut self, now: Instant) {
         self.in_flight += 1;
         self.full |= !self.is_open();
         let busy = *self.busy.get_or_insert(now);
@@ -130,12 +130,20 @@ impl Gate {
     }
 
     /// A frame was kept back until a newer one replaced it.
-    pub fn skipped(&mut self, now: Instant) {
+    pub fn on_skipped(&mut self, now: Instant) {
         self.skipped = Some(now);
     }
 
     /// The flight of a frame is over.
-    pub fn landed(&mut self, Landing { sent, end, met }: Landing, now: Instant) {
+    pub fn on_delivery(
+        &mut self,
+        Delivery {
+            sent,
+            outcome: end,
+            path: met,
+        }: Delivery,
+        now: Instant,
+    ) {
         let full = self.full;
         self.in_flight = self.in_flight.saturating_sub(1);
         self.full &= 2.0 * self.in_flight as f64 >= self.window;
@@ -143,14 +151,14 @@ impl Gate {
             (self.busy, self.drains) = (None, false);
         }
         match end {
-            End::Acknowledged => self.arrived(met, full, sent, now),
-            End::Expired => self.expired(met, sent, now),
+            Outcome::Acknowledged => self.arrived(met, full, sent, now),
+            Outcome::Expired => self.expired(met, sent, now),
         }
     }
 
-    fn arrived(&mut self, met: Option<Met>, full: bool, sent: Instant, now: Instant) {
+    fn arrived(&mut self, met: Option<PathSample>, full: bool, sent: Instant, now: Instant) {
         self.given_up = 0;
-        let Some(Met { round_trip, queue }) = met else {
+        let Some(PathSample { round_trip, queue }) = met else {
             return;
         };
         if self.served.len() == SERVED {
@@ -169,10 +177,10 @@ impl Gate {
 
     /// The newest goes first: with two on their way one alone may suffer; but where two in a row do, none would ever
     /// arrive. Lost so often that it became too old, on a path that is not busy: a smaller window would not help.
-    fn expired(&mut self, met: Option<Met>, sent: Instant, now: Instant) {
+    fn expired(&mut self, met: Option<PathSample>, sent: Instant, now: Instant) {
         self.given_up += 1;
         match met {
-            Some(Met { queue, .. }) if queue <= IDLE => {}
+            Some(PathSample { queue, .. }) if queue <= IDLE => {}
             _ if self.given_up == 1 => self.shrink(0.8, START, sent, now),
             _ => self.shrink(0.5, LEAST, sent, now),
         }
@@ -184,7 +192,7 @@ impl Gate {
         let served = self.served.iter().min().copied().unwrap_or_default();
         let useful = START + round_trip.as_secs_f64() / served.as_secs_f64().max(1e-6);
         let step = match self.window {
-            window if window < START && took > OLDEST / 2 => CAREFUL,
+            window if window < START && took > MAX_FRAME_AGE / 2 => CAREFUL,
             window if window < START => START - window,
             _ if self.searching => 1.0,
             window => window.recip(),
@@ -207,25 +215,39 @@ mod tests {
     /// A path that serves a frame at once.
     const TRIP: Duration = Duration::from_millis(50);
     const MS: Duration = Duration::from_millis(1);
-    const CLEAR: (End, Option<Duration>) = (End::Acknowledged, Some(Duration::ZERO));
-    const BUSY_PATH: (End, Option<Duration>) = (End::Acknowledged, Some(Duration::from_millis(60)));
-    const QUEUED: (End, Option<Duration>) = (End::Acknowledged, Some(Duration::from_millis(150)));
-    const DEAD: (End, Option<Duration>) = (End::Expired, None);
-    const UNLUCKY: (End, Option<Duration>) = (End::Expired, Some(Duration::ZERO));
+    const CLEAR: (Outcome, Option<Duration>) = (Outcome::Acknowledged, Some(Duration::ZERO));
+    const BUSY_PATH: (Outcome, Option<Duration>) =
+        (Outcome::Acknowledged, Some(Duration::from_millis(60)));
+    const QUEUED: (Outcome, Option<Duration>) =
+        (Outcome::Acknowledged, Some(Duration::from_millis(150)));
+    const DEAD: (Outcome, Option<Duration>) = (Outcome::Expired, None);
+    const UNLUCKY: (Outcome, Option<Duration>) = (Outcome::Expired, Some(Duration::ZERO));
 
-    impl Gate {
-        fn ended(&mut self, (end, queue): (End, Option<Duration>), sent: Instant, now: Instant) {
+    impl FrameWindow {
+        fn ended(
+            &mut self,
+            (end, queue): (Outcome, Option<Duration>),
+            sent: Instant,
+            now: Instant,
+        ) {
             let round_trip = TRIP;
-            let met = queue.map(|queue| Met { round_trip, queue });
-            self.landed(Landing { sent, end, met }, now);
+            let met = queue.map(|queue| PathSample { round_trip, queue });
+            self.on_delivery(
+                Delivery {
+                    sent,
+                    outcome: end,
+                    path: met,
+                },
+                now,
+            );
         }
     }
 
     /// Fills the window, and tells how many frames that took.
-    fn fill(gate: &mut Gate, now: Instant) -> usize {
+    fn fill(gate: &mut FrameWindow, now: Instant) -> usize {
         let mut sent = 0;
         while gate.is_open() {
-            gate.sent(now);
+            gate.on_sent(now);
             sent += 1;
         }
         sent
@@ -233,12 +255,12 @@ mod tests {
 
     #[test]
     fn two_frames_may_be_in_flight_at_the_start() {
-        assert_eq!(fill(&mut Gate::default(), testkit::time::start()), 2);
+        assert_eq!(fill(&mut FrameWindow::default(), testkit::time::start()), 2);
     }
 
     #[test]
     fn the_window_grows_by_half_with_each_round_trip_until_a_queue_is_seen() {
-        let (mut gate, mut now) = (Gate::default(), testkit::time::start());
+        let (mut gate, mut now) = (FrameWindow::default(), testkit::time::start());
         let mut windows = Vec::new();
         for _ in 0..4 {
             let sent = now;
@@ -252,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_queue_shrinks_the_window_by_a_fifth_and_at_most_once_a_flight() {
-        let (mut gate, start) = (Gate::default(), testkit::time::start());
+        let (mut gate, start) = (FrameWindow::default(), testkit::time::start());
         for _ in 0..3 {
             let count = fill(&mut gate, start);
             (0..count).for_each(|_| gate.ended(CLEAR, start, start));
@@ -276,7 +298,7 @@ mod tests {
 
     #[test]
     fn loss_without_a_queue_is_no_congestion_however_long_a_frame_takes() {
-        let (mut gate, start) = (Gate::default(), testkit::time::start());
+        let (mut gate, start) = (FrameWindow::default(), testkit::time::start());
         for frame in 0..100 {
             fill(&mut gate, start);
             let sent = start + frame * 100 * MS;
@@ -288,7 +310,7 @@ mod tests {
 
     #[test]
     fn frames_that_expire_shrink_the_window_to_one_and_no_further() {
-        let (mut gate, start) = (Gate::default(), testkit::time::start());
+        let (mut gate, start) = (FrameWindow::default(), testkit::time::start());
         for n in 1..20 {
             fill(&mut gate, start);
             gate.ended(DEAD, start + n * 400 * MS, start + (n * 400 + 1) * MS);
@@ -302,9 +324,9 @@ mod tests {
 
     #[test]
     fn a_window_that_is_not_used_up_does_not_grow() {
-        let (mut gate, start) = (Gate::default(), testkit::time::start());
+        let (mut gate, start) = (FrameWindow::default(), testkit::time::start());
         for _ in 0..50 {
-            gate.sent(start);
+            gate.on_sent(start);
             gate.ended(CLEAR, start, start);
         }
         assert!(gate.window() <= 3.0, "{}", gate.window());
@@ -312,7 +334,7 @@ mod tests {
 
     #[test]
     fn behind_the_search_it_grows_by_about_one_a_round_trip() {
-        let (mut gate, mut now) = (Gate::default(), testkit::time::start());
+        let (mut gate, mut now) = (FrameWindow::default(), testkit::time::start());
         fill(&mut gate, now);
         gate.ended(QUEUED, now, now);
         let before = gate.window();
@@ -327,7 +349,7 @@ mod tests {
 
     #[test]
     fn on_a_path_that_is_busy_all_the_time_the_window_stays() {
-        let (mut gate, start) = (Gate::default(), testkit::time::start());
+        let (mut gate, start) = (FrameWindow::default(), testkit::time::start());
         for n in 0..100 {
             fill(&mut gate, start);
             gate.ended(BUSY_PATH, start + n * MS, start + (n + 200) * MS);
@@ -337,7 +359,7 @@ mod tests {
 
     #[test]
     fn frames_that_expire_by_loss_alone_do_not_shrink_the_window() {
-        let (mut gate, start) = (Gate::default(), testkit::time::start());
+        let (mut gate, start) = (FrameWindow::default(), testkit::time::start());
         for n in 0..100 {
             fill(&mut gate, start);
             gate.ended(UNLUCKY, start + n * MS, start + (n + 400) * MS);
@@ -347,12 +369,12 @@ mod tests {
 
     #[test]
     fn a_path_that_is_too_narrow_runs_empty_once_every_10_s() {
-        let (mut gate, mut now) = (Gate::default(), testkit::time::start());
+        let (mut gate, mut now) = (FrameWindow::default(), testkit::time::start());
         let start = now;
         let mut emptied = Vec::new();
         while now < start + 5 * BUSY / 2 {
             fill(&mut gate, now);
-            gate.skipped(now);
+            gate.on_skipped(now);
             now += 100 * MS;
             gate.ended(BUSY_PATH, now - 100 * MS, now);
             if gate.in_flight() == 0 {
@@ -364,11 +386,11 @@ mod tests {
 
     #[test]
     fn a_long_path_that_keeps_no_frame_back_never_runs_empty() {
-        let (mut gate, mut now) = (Gate::default(), testkit::time::start());
-        gate.sent(now);
+        let (mut gate, mut now) = (FrameWindow::default(), testkit::time::start());
+        gate.on_sent(now);
         for _ in 0..1000 {
             now += 100 * MS;
-            gate.sent(now);
+            gate.on_sent(now);
             assert!(gate.is_open() || gate.in_flight() == 2);
             gate.ended(CLEAR, now - 200 * MS, now);
             assert!(gate.in_flight() > 0 && gate.is_open());
@@ -377,8 +399,8 @@ mod tests {
 
     #[test]
     fn one_frame_that_is_too_late_on_a_busy_path_is_forgiven_and_two_in_a_row_are_not() {
-        let (mut gate, mut now) = (Gate::default(), testkit::time::start());
-        let late = (End::Expired, Some(Duration::from_millis(60)));
+        let (mut gate, mut now) = (FrameWindow::default(), testkit::time::start());
+        let late = (Outcome::Expired, Some(Duration::from_millis(60)));
         for _ in 0..5 {
             fill(&mut gate, now);
             now += 400 * MS;
@@ -395,7 +417,7 @@ mod tests {
 
     #[test]
     fn more_than_fills_the_path_is_never_on_its_way() {
-        let (mut gate, mut now) = (Gate::default(), testkit::time::start());
+        let (mut gate, mut now) = (FrameWindow::default(), testkit::time::start());
         // 50 ms of way and 110 ms for the frame: 2.45 frames fill it, with the one that waits.
         for _ in 0..100 {
             fill(&mut gate, now);

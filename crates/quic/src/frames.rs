@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, sleep_until};
 
-use crate::frame_window::{End, Gate, Landing, OLDEST};
+use crate::frame_window::{Delivery, FrameWindow, MAX_FRAME_AGE, Outcome};
 use crate::path;
 
 /// A stream that is given up because its frame is too old.
@@ -28,19 +28,19 @@ const LOOK: Duration = Duration::from_millis(500);
 /// A path that has lost no packet for so long needs none.
 const LATELY: Duration = Duration::from_secs(10);
 /// The priority of clocks and the like: above all.
-pub const TALK: i32 = i32::MAX;
+pub const CONTROL_PRIORITY: i32 = i32::MAX;
 /// The priority of detections: above that of every frame.
-pub const DETECTIONS: i32 = TALK - 1;
+pub const DETECTIONS_PRIORITY: i32 = CONTROL_PRIORITY - 1;
 
 /// A frame to send.
 #[derive(Debug, Clone)]
-pub struct Outgoing {
+pub struct OutgoingFrame {
     /// Counted without gaps by whoever offers frames, from 1: a gap here is a frame that the gate kept back.
     pub number: u64,
     /// The JPEG.
     pub jpeg: Bytes,
     /// Since when it could have been sent.
-    pub since: Instant,
+    pub ready_at: Instant,
 }
 
 /// What became of the frames of a path, in sum.
@@ -84,15 +84,15 @@ impl Flow {
 }
 
 /// Where frames come from: a slot of one.
-pub trait Newest: Send {
+pub trait FrameSource: Send {
     /// Waits for the newest frame that was not taken yet, and takes it; `None` where no more will come. Nothing is lost
     /// where this is cancelled.
-    fn next(&mut self) -> impl Future<Output = Option<Outgoing>> + Send;
+    fn next(&mut self) -> impl Future<Output = Option<OutgoingFrame>> + Send;
 }
 
 /// A slot of one.
-impl Newest for watch::Receiver<Option<Outgoing>> {
-    async fn next(&mut self) -> Option<Outgoing> {
+impl FrameSource for watch::Receiver<Option<OutgoingFrame>> {
+    async fn next(&mut self) -> Option<OutgoingFrame> {
         loop {
             self.changed().await.ok()?;
             if let Some(frame) = self.borrow_and_update().clone() {
@@ -110,11 +110,11 @@ impl Newest for watch::Receiver<Option<Outgoing>> {
 pub async fn send(
     connection: &Connection,
     flow: &Flow,
-    newest: &mut impl Newest,
+    newest: &mut impl FrameSource,
 ) -> Result<(), ConnectionError> {
-    let mut gate = Gate::default();
+    let mut gate = FrameWindow::default();
     let mut loss = Loss::default();
-    let mut flights = Flights::default();
+    let mut flights = InFlight::default();
     let mut closed = pin!(connection.closed());
     let mut last = None;
     let mut more = true;
@@ -122,9 +122,9 @@ pub async fn send(
         tokio::select! {
             reason = &mut closed => return Err(reason),
             landing = flights.next(), if !flights.is_empty() => {
-                let expired = u64::from(landing.end == End::Expired);
+                let expired = u64::from(landing.outcome == Outcome::Expired);
                 flow.expired.fetch_add(expired, Ordering::Relaxed);
-                gate.landed(landing, Instant::now());
+                gate.on_delivery(landing, Instant::now());
             }
             frame = newest.next(), if more && gate.is_open() => {
                 let Some(frame) = frame else {
@@ -136,10 +136,10 @@ pub async fn send(
                 last = last.max(Some(frame.number));
                 flow.count(frame.jpeg.len(), skipped);
                 if skipped > 0 {
-                    gate.skipped(now);
+                    gate.on_skipped(now);
                 }
-                gate.sent(now);
-                flights.take_off(connection, frame, loss.is_seen(connection, now));
+                gate.on_sent(now);
+                flights.start(connection, frame, loss.is_seen(connection, now));
             }
         }
     }
@@ -151,36 +151,40 @@ pub async fn send(
 /// One timer for all, set again only when it has run off: a timer a frame costs as much as a tenth of the frame, since it
 /// wakes the runtime's driver each time.
 #[derive(Default)]
-struct Flights<'a> {
-    under_way: FuturesUnordered<BoxFuture<'a, Landing>>,
+struct InFlight<'a> {
+    under_way: FuturesUnordered<BoxFuture<'a, Delivery>>,
     deadlines: VecDeque<(Instant, AbortHandle)>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<'a> Flights<'a> {
+impl<'a> InFlight<'a> {
     fn is_empty(&self) -> bool {
         self.under_way.is_empty()
     }
 
-    fn take_off(&mut self, connection: &'a Connection, frame: Outgoing, probes: bool) {
-        let deadline = frame.since + OLDEST;
-        let (flight, abort) = abortable(fly(connection, frame, probes));
+    fn start(&mut self, connection: &'a Connection, frame: OutgoingFrame, probes: bool) {
+        let deadline = frame.ready_at + MAX_FRAME_AGE;
+        let (flight, abort) = abortable(send_one(connection, frame, probes));
         let sent = Instant::now();
         self.under_way.push(Box::pin(async move {
             let arrived = flight.await.unwrap_or(false);
             let end = if arrived {
-                End::Acknowledged
+                Outcome::Acknowledged
             } else {
-                End::Expired
+                Outcome::Expired
             };
-            let met = path::met(connection, sent);
-            Landing { sent, end, met }
+            let met = path::sample(connection, sent);
+            Delivery {
+                sent,
+                outcome: end,
+                path: met,
+            }
         }));
         self.deadlines.push_back((deadline, abort));
     }
 
     /// The next one that lands. May be cancelled.
-    async fn next(&mut self) -> Landing {
+    async fn next(&mut self) -> Delivery {
         loop {
             let first = self
                 .deadlines
@@ -208,11 +212,11 @@ impl<'a> Flights<'a> {
 }
 
 /// Sends one frame; tells whether all of it arrived. On a path that loses packets, with probes behind it.
-async fn fly(connection: &Connection, frame: Outgoing, probes: bool) -> bool {
+async fn send_one(connection: &Connection, frame: OutgoingFrame, probes: bool) -> bool {
     let arrived = async {
         let stream = connection.open_uni().await.ok()?;
         // Priorities are 31 bits and frames of one run far fewer.
-        let priority = i32::try_from(frame.number).unwrap_or(DETECTIONS - 1);
+        let priority = i32::try_from(frame.number).unwrap_or(DETECTIONS_PRIORITY - 1);
         stream.set_priority(priority).ok()?;
         let mut stream = Expiring(stream);
         stream.0.write_chunk(frame.jpeg).await.ok()?;
@@ -269,7 +273,7 @@ impl Drop for Expiring {
 
 /// What comes on unidirectional streams.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub enum Incoming {
     /// A frame, not scanned yet.
     Frame(Bytes),
     /// A line of JSON, without its end.
@@ -283,7 +287,7 @@ pub enum Arrival {
 /// The connection's end.
 pub async fn receive(
     connection: &Connection,
-    out: mpsc::Sender<Arrival>,
+    out: mpsc::Sender<Incoming>,
 ) -> Result<(), ConnectionError> {
     let mut readers = JoinSet::new();
     let mut end = None;
@@ -303,7 +307,7 @@ pub async fn receive(
 }
 
 /// One stream: a frame, or lines where it starts like one. A stream that is reset or too long ends without a trace.
-async fn read(mut stream: RecvStream, out: mpsc::Sender<Arrival>) -> Option<()> {
+async fn read(mut stream: RecvStream, out: mpsc::Sender<Incoming>) -> Option<()> {
     let first = stream.read_chunk(MAX_DATAGRAM, true).await.ok()??.bytes;
     if first.first() == Some(&b'{') {
         return lines(first, stream, &out).await;
@@ -316,19 +320,19 @@ async fn read(mut stream: RecvStream, out: mpsc::Sender<Arrival>) -> Option<()> 
         }
         frame.extend_from_slice(&chunk.bytes);
     }
-    out.send(Arrival::Frame(frame.into())).await.ok()
+    out.send(Incoming::Frame(frame.into())).await.ok()
 }
 
 /// Longest detections message: 1000 boxes of about 130 bytes.
 const MAX_MESSAGE: usize = 256 << 10;
 
-async fn lines(first: Bytes, mut stream: RecvStream, out: &mpsc::Sender<Arrival>) -> Option<()> {
+async fn lines(first: Bytes, mut stream: RecvStream, out: &mpsc::Sender<Incoming>) -> Option<()> {
     let mut buffer = first.to_vec();
     loop {
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
             let line = Bytes::copy_from_slice(&buffer[..end]);
             buffer.drain(..=end);
-            out.send(Arrival::Line(line)).await.ok()?;
+            out.send(Incoming::Line(line)).await.ok()?;
         }
         if buffer.len() > MAX_MESSAGE {
             return None;

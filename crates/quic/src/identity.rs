@@ -112,7 +112,7 @@ pub(crate) struct Trust {
     pinned: Option<Key>,
     provider: Arc<CryptoProvider>,
     /// A relay has shown another certificate.
-    pub(crate) betrayed: AtomicBool,
+    pub(crate) fingerprint_mismatch: AtomicBool,
 }
 
 impl Trust {
@@ -120,7 +120,7 @@ impl Trust {
         Self {
             pinned,
             provider,
-            betrayed: AtomicBool::new(false),
+            fingerprint_mismatch: AtomicBool::new(false),
         }
     }
 }
@@ -140,7 +140,7 @@ impl ServerCertVerifier for Trust {
         {
             return Ok(ServerCertVerified::assertion());
         }
-        self.betrayed.store(true, Ordering::Relaxed);
+        self.fingerprint_mismatch.store(true, Ordering::Relaxed);
         Err(CertificateError::ApplicationVerificationFailure.into())
     }
 

@@ -6,7 +6,7 @@ use quinn::{ReadError, RecvStream};
 
 /// Why there is no next line.
 #[derive(Debug, thiserror::Error)]
-pub enum NoLine {
+pub enum LineError {
     /// The stream has ended.
     #[error("the stream has ended")]
     End,
@@ -38,7 +38,7 @@ impl Lines {
     ///
     /// # Errors
     /// [`NoLine`]; there will be none after it.
-    pub async fn next(&mut self) -> Result<BytesMut, NoLine> {
+    pub async fn next(&mut self) -> Result<BytesMut, LineError> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let mut line = self.buffer.split_to(end + 1);
@@ -46,14 +46,14 @@ impl Lines {
                 return Ok(line);
             }
             if self.buffer.len() >= MAX_LINE {
-                return Err(NoLine::TooLong);
+                return Err(LineError::TooLong);
             }
             let room = MAX_LINE - self.buffer.len();
             let chunk = self
                 .stream
                 .read_chunk(room, true)
                 .await?
-                .ok_or(NoLine::End)?;
+                .ok_or(LineError::End)?;
             self.buffer.extend_from_slice(&chunk.bytes);
         }
     }

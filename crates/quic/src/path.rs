@@ -12,7 +12,7 @@ use quinn::Connection;
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory};
 
-use crate::frame_window::Met;
+use crate::frame_window::PathSample;
 
 /// Bytes in flight that are never reached: the gate lets at most 0.4 s of frames out.
 const WINDOW: u64 = 16 << 20;
@@ -24,7 +24,7 @@ const MEMORY: Duration = Duration::from_secs(15);
 
 /// What packets met that were sent at `since` or later, on the connection's path as it is now; `None` where none of them
 /// has been acknowledged.
-pub fn met(connection: &Connection, since: Instant) -> Option<Met> {
+pub fn sample(connection: &Connection, since: Instant) -> Option<PathSample> {
     let state = connection.congestion_state().into_any();
     let window = state.downcast::<Window>().ok()?;
     let samples = window
@@ -99,12 +99,12 @@ impl Samples {
         });
     }
 
-    fn met(&self, since: Instant) -> Option<Met> {
+    fn met(&self, since: Instant) -> Option<PathSample> {
         let (_, this, last) = self.shortest?;
         let met = self.recent.iter().filter(|(sent, _)| *sent >= since);
         let shortest = met.map(|(_, trip)| *trip).min()?;
         let round_trip = this.min(last);
-        Some(Met {
+        Some(PathSample {
             round_trip,
             queue: shortest.saturating_sub(round_trip),
         })

@@ -10,8 +10,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use quic::endpoint::{self, welcome};
-use quic::frames::{self, Arrival, Flow, Outgoing};
+use quic::endpoint::{self, widen_windows};
+use quic::frames::{self, Flow, Incoming, OutgoingFrame};
 use quic::identity::Identity;
 use quinn::{Runtime as _, TokioRuntime};
 use testkit::link::{Bottleneck, Conditions, Link, Loss, Path};
@@ -72,12 +72,12 @@ async fn run(path: Path, bytes: usize, fps: u32, seconds: u32) -> Run {
     let start = Instant::now();
     let arrived = tokio::spawn(async move {
         let connection = relay.accept().await.unwrap().await.unwrap();
-        welcome(&connection);
+        widen_windows(&connection);
         let (out, mut arrivals) = mpsc::channel(8);
         let receiving = connection.clone();
         tokio::spawn(async move { frames::receive(&receiving, out).await });
         let mut ages = HashMap::new();
-        while let Some(Arrival::Frame(frame)) = arrivals.recv().await {
+        while let Some(Incoming::Frame(frame)) = arrivals.recv().await {
             let number = u64::from_be_bytes(frame[..8].try_into().unwrap());
             let sent = u64::from_be_bytes(frame[8..16].try_into().unwrap());
             ages.insert(number, start.elapsed() - Duration::from_micros(sent));
@@ -97,10 +97,10 @@ async fn run(path: Path, bytes: usize, fps: u32, seconds: u32) -> Run {
             frame.put_u64(number);
             frame.put_u64(start.elapsed().as_micros() as u64);
             frame.resize(bytes, 0x55);
-            slot.send_replace(Some(Outgoing {
+            slot.send_replace(Some(OutgoingFrame {
                 number,
                 jpeg: Bytes::from(frame),
-                since: Instant::now(),
+                ready_at: Instant::now(),
             }));
         }
     };

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use protocol::control::Control;
 use protocol::detections::{Detection, Detections, Found};
 use protocol::label::{Label, StreamId};
-use protocol::quic::Facts;
+use protocol::quic::SenderInfo;
 use protocol::schedule::Every;
 
 use super::camera::{Arrival, CameraId};
@@ -104,7 +104,7 @@ pub enum Action {
     /// Hand a detections message to the screens, and write down what the model found.
     Tell(Detections),
     /// What a camera's sender says of itself.
-    Facts(String, Facts),
+    Facts(String, SenderInfo),
     /// These cameras are live now.
     Cameras(Vec<String>),
     /// Tell the operator.

@@ -14,7 +14,7 @@ use protocol::frame::Frame;
 use protocol::geometry::Size;
 use protocol::label::{CameraName, StreamId};
 use protocol::quic::MAX_CAMERAS;
-use protocol::sequence::{Order, Place};
+use protocol::sequence::{Sequence, SequenceWindow};
 
 use super::{Job, Note};
 
@@ -72,7 +72,7 @@ pub(super) struct Camera {
     interval: Option<Duration>,
     /// Width and height of its frames.
     pub(super) size: Size,
-    order: Order,
+    order: SequenceWindow,
     stranger_noted: bool,
     pub(super) sight: Sight,
     /// Frames accepted.
@@ -194,7 +194,7 @@ impl Camera {
                 width: 0,
                 height: 0,
             },
-            order: Order::default(),
+            order: SequenceWindow::default(),
             stranger_noted: false,
             sight: Sight::default(),
             accepted: 0,
@@ -317,15 +317,15 @@ impl Camera {
         let mut order = if !moved || self.source.is_stream_of(source) {
             self.order
         } else {
-            Order::default()
+            SequenceWindow::default()
         };
-        let place = seq.map_or(Place::Newest(0), |seq| order.note(seq));
+        let place = seq.map_or(Sequence::Next(0), |seq| order.observe(seq));
         match place {
-            Place::Newest(_) => {}
-            Place::Late if source.door == Door::Native && !moved => {}
-            Place::Late | Place::Over => return Err(Refusal::Late),
+            Sequence::Next(_) => {}
+            Sequence::Reordered if source.door == Door::Native && !moved => {}
+            Sequence::Reordered | Sequence::Duplicate => return Err(Refusal::Late),
         }
-        let newest = matches!(place, Place::Newest(_));
+        let newest = matches!(place, Sequence::Next(_));
         if moved {
             let next = Self::new(self.name.clone(), self.named, source, now);
             let old = std::mem::replace(self, next);
@@ -339,7 +339,7 @@ impl Camera {
         self.accepted += u64::from(newest);
         Ok(match place {
             _ if moved => Admission::Moved,
-            Place::Newest(_) => Admission::Known,
+            Sequence::Next(_) => Admission::Known,
             _ => Admission::Late,
         })
     }

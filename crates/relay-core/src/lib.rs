@@ -31,10 +31,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use protocol::control::{Control, Verdict};
-use protocol::datagram::{self, Datagram, Reason};
+use protocol::datagram::{self, Datagram, DropReason};
 use protocol::frame::Frame;
-use protocol::lease::{Ask, Grant, Leases};
 use protocol::label::{CameraName, Label};
+use protocol::lease::{Grant, LeaseRequest, Leases};
 
 pub use self::action::{
     Action, Answer, Boxes, Burn, Counts, Forward, Job, Note, Overlay, Publish, Rules, Tracked,
@@ -91,13 +91,13 @@ impl Relay {
     /// Gives places to viewers that had one before the relay was started again.
     pub fn restore(&mut self, viewers: impl IntoIterator<Item = SocketAddr>, now: Instant) {
         for viewer in viewers {
-            self.ask(viewer, Ask::Request, now);
+            self.ask(viewer, LeaseRequest::Request, now);
         }
     }
 
     /// The viewers to [restore](Relay::restore) after a restart.
     pub fn lasting_viewers(&self) -> Vec<SocketAddr> {
-        self.leases.lasting().collect()
+        self.leases.permanent().collect()
     }
 
     /// A datagram came, at `wall_us` microseconds since the Unix epoch.
@@ -115,19 +115,19 @@ impl Relay {
             }
             Ok(Datagram::Request) if self.rules.private => self.counts.drop("private"),
             Ok(Datagram::Request) => {
-                self.ask(from, Ask::Request, now);
+                self.ask(from, LeaseRequest::Request, now);
             }
             Ok(Datagram::Control(Control::Hello { nonce })) => {
-                self.answer(from, Ask::Hello, nonce, now);
+                self.answer(from, LeaseRequest::Hello, nonce, now);
             }
             Ok(Datagram::Control(Control::Probe { nonce })) => {
-                self.answer(from, Ask::Probe, nonce, now);
+                self.answer(from, LeaseRequest::Probe, nonce, now);
             }
             // The relay's own words, come back.
             Ok(Datagram::Control(_)) => self.counts.drop("control"),
             Err(reason) => {
                 self.counts.drop(reason.name());
-                if reason == Reason::Piece && !std::mem::replace(&mut self.pieces_noted, true) {
+                if reason == DropReason::Piece && !std::mem::replace(&mut self.pieces_noted, true) {
                     self.note(Note::Pieces(from));
                 }
             }
@@ -195,10 +195,10 @@ impl Relay {
         live.map(|camera| camera.name.as_str()).collect()
     }
 
-    fn ask(&mut self, viewer: SocketAddr, ask: Ask, now: Instant) -> Verdict {
-        match self.leases.ask(viewer, ask, now) {
-            Grant::Renewed | Grant::Nothing => {}
-            Grant::Left => self.actions.push_back(Action::Leave(viewer)),
+    fn ask(&mut self, viewer: SocketAddr, ask: LeaseRequest, now: Instant) -> Verdict {
+        match self.leases.request(viewer, ask, now) {
+            Grant::Renewed | Grant::NotHeld => {}
+            Grant::Released => self.actions.push_back(Action::Leave(viewer)),
             Grant::Joined => self.actions.push_back(Action::Join(viewer)),
             Grant::Replaced(gone) => {
                 self.actions
@@ -219,7 +219,7 @@ impl Relay {
     }
 
     /// Answers one of our viewers.
-    fn answer(&mut self, viewer: SocketAddr, ask: Ask, nonce: u64, now: Instant) {
+    fn answer(&mut self, viewer: SocketAddr, ask: LeaseRequest, nonce: u64, now: Instant) {
         let verdict = match self.rules.private {
             true => Verdict::Private,
             false => self.ask(viewer, ask, now),

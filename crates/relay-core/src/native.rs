@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use protocol::datagram::{self, Datagram};
 use protocol::label::{CameraName, StreamId};
-use protocol::quic::{Facts, Refusal};
+use protocol::quic::{Refusal, SenderInfo};
 
 use super::Relay;
 use super::action::Action;
@@ -62,7 +62,7 @@ impl Relay {
     }
 
     /// What that sender says of itself.
-    pub fn facts(&mut self, from: SocketAddr, facts: Facts) {
+    pub fn facts(&mut self, from: SocketAddr, facts: SenderInfo) {
         let mut cameras = self.cameras.iter();
         if let Some(camera) = cameras.find(|camera| camera.is_from(from, Door::Native)) {
             let name = camera.name.to_string();

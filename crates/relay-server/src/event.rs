@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use protocol::label::{CameraName, StreamId};
-use protocol::quic::{Facts, Refusal};
+use protocol::quic::{Refusal, SenderInfo};
 use tokio::sync::oneshot;
 
 use crate::feeds::Subscription;
@@ -26,7 +26,7 @@ pub enum Event {
     /// It sent what should be a frame of its camera.
     Sent(SocketAddr, CameraName, Bytes),
     /// It says something of itself.
-    Facts(SocketAddr, Facts),
+    Facts(SocketAddr, SenderInfo),
     /// It has gone.
     SenderLeft(SocketAddr),
     /// Somebody wants to watch a camera, or the first that is live.

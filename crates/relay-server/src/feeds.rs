@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
-use protocol::quic::{Camera, Facts, MAX_CAMERAS};
-use quic::frames::Outgoing;
+use protocol::quic::{CameraInfo, MAX_CAMERAS, SenderInfo};
+use quic::frames::OutgoingFrame;
 use tokio::sync::{broadcast, watch};
 
 use relay_core::Publish;
@@ -29,12 +29,12 @@ pub struct Feeds {
 #[derive(Debug)]
 struct Feed {
     published: u64,
-    newest: watch::Sender<Option<Outgoing>>,
-    late: watch::Sender<Option<Outgoing>>,
+    newest: watch::Sender<Option<OutgoingFrame>>,
+    late: watch::Sender<Option<OutgoingFrame>>,
     /// With boxes in the picture, while somebody wants that.
-    burned: watch::Sender<Option<Outgoing>>,
+    burned: watch::Sender<Option<OutgoingFrame>>,
     messages: broadcast::Sender<Bytes>,
-    camera: watch::Sender<Camera>,
+    camera: watch::Sender<CameraInfo>,
 }
 
 /// A place before a feed.
@@ -43,11 +43,11 @@ pub struct Subscription {
     /// The frames.
     pub frames: Frames,
     /// The newest frame with boxes in the picture, for a screen that said that it wants it.
-    pub burned: watch::Receiver<Option<Outgoing>>,
+    pub burned: watch::Receiver<Option<OutgoingFrame>>,
     /// Detections messages, a line of JSON each.
     pub messages: broadcast::Receiver<Bytes>,
     /// Whose frames these are.
-    pub camera: watch::Receiver<Camera>,
+    pub camera: watch::Receiver<CameraInfo>,
     /// The cameras that are live.
     pub live: watch::Receiver<Vec<String>>,
 }
@@ -55,9 +55,9 @@ pub struct Subscription {
 /// The frames of a feed: slots of one.
 #[derive(Debug)]
 pub struct Frames {
-    newest: watch::Receiver<Option<Outgoing>>,
+    newest: watch::Receiver<Option<OutgoingFrame>>,
     /// The newest of those that were overtaken.
-    late: watch::Receiver<Option<Outgoing>>,
+    late: watch::Receiver<Option<OutgoingFrame>>,
 }
 
 impl Default for Feeds {
@@ -124,10 +124,10 @@ impl Feeds {
             None => frame.jpeg,
         };
         for feed in self.of(&frame.camera) {
-            feed.burned.send_replace(Some(Outgoing {
+            feed.burned.send_replace(Some(OutgoingFrame {
                 number: feed.published,
                 jpeg: jpeg.clone(),
-                since: frame.arrived,
+                ready_at: frame.arrived,
             }));
         }
     }
@@ -141,12 +141,12 @@ impl Feeds {
     }
 
     /// What a camera's sender says of itself.
-    pub fn facts(&mut self, camera: &str, facts: Facts) {
+    pub fn facts(&mut self, camera: &str, facts: SenderInfo) {
         self.feed(camera);
         for feed in self.of(camera) {
             feed.camera.send_if_modified(|known| {
-                let news = known.facts != facts;
-                known.facts = facts;
+                let news = known.sender != facts;
+                known.sender = facts;
                 news
             });
         }
@@ -167,7 +167,7 @@ impl Feeds {
         let facts = self
             .named
             .get(camera)
-            .map(|feed| feed.camera.borrow().facts);
+            .map(|feed| feed.camera.borrow().sender);
         match facts.and_then(|facts| facts.quality) {
             Some(quality) => format!("{camera} q{quality}"),
             None => camera.to_owned(),
@@ -195,7 +195,7 @@ impl Feeds {
             .named
             .iter()
             .filter(|(name, feed)| feed.newest.receiver_count() == 0 && !live.contains(*name));
-        let since = |feed: &Feed| feed.newest.borrow().as_ref().map(|frame| frame.since);
+        let since = |feed: &Feed| feed.newest.borrow().as_ref().map(|frame| frame.ready_at);
         let oldest = lonely.min_by_key(|(_, feed)| since(feed));
         let oldest = oldest.map(|(name, _)| name.clone());
         drop(live);
@@ -211,24 +211,27 @@ impl Feeds {
 
 impl Feed {
     fn new(name: String) -> Self {
-        let facts = Facts::default();
+        let facts = SenderInfo::default();
         Self {
             published: 0,
             newest: watch::Sender::default(),
             late: watch::Sender::default(),
             burned: watch::Sender::default(),
             messages: broadcast::Sender::new(MESSAGES),
-            camera: watch::Sender::new(Camera { name, facts }),
+            camera: watch::Sender::new(CameraInfo {
+                name,
+                sender: facts,
+            }),
         }
     }
 
     fn publish(&mut self, jpeg: &Bytes, late: bool, arrived: Instant) {
         let slot = if late { &self.late } else { &self.newest };
         self.published += u64::from(!late);
-        slot.send_replace(Some(Outgoing {
+        slot.send_replace(Some(OutgoingFrame {
             number: self.published,
             jpeg: jpeg.clone(),
-            since: arrived,
+            ready_at: arrived,
         }));
     }
 
@@ -249,7 +252,7 @@ impl Feed {
 
 impl Frames {
     /// The next frame to show: the newest, else one that it overtook. May be cancelled.
-    pub async fn next(&mut self) -> Option<Outgoing> {
+    pub async fn next(&mut self) -> Option<OutgoingFrame> {
         loop {
             let changed = tokio::select! {
                 biased;
@@ -326,9 +329,9 @@ mod tests {
         let mut first = feeds.subscribe(None);
         feeds.facts(
             "door",
-            Facts {
+            SenderInfo {
                 quality: Some(60),
-                ..Facts::default()
+                ..SenderInfo::default()
             },
         );
         feeds.publish(frame("yard", true, false, b"yard"));
@@ -338,7 +341,7 @@ mod tests {
         assert_eq!(next(&mut first).await, b"door");
         let camera = first.camera.borrow().clone();
         assert_eq!(
-            (camera.name.as_str(), camera.facts.quality),
+            (camera.name.as_str(), camera.sender.quality),
             ("door", Some(60))
         );
     }

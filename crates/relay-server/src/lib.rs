@@ -34,7 +34,7 @@ use platform::{directories, report, signals, udp};
 use protocol::label::StreamId;
 use protocol::ticket::Host;
 use quic::client::DONE;
-use quic::endpoint::{self, Recognition};
+use quic::endpoint::{self, PacketFilter};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -79,7 +79,11 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let state = directories::state(args.state.as_deref());
     let access = Access::open(state.as_deref(), args.private, args.rotate)?;
     let access = Arc::new(access);
-    let port = Port::open(args.listen, Recognition::of(&access.identity), tell.clone())?;
+    let port = Port::open(
+        args.listen,
+        PacketFilter::new(&access.identity),
+        tell.clone(),
+    )?;
     let port = Arc::new(port);
     let web = web::bind(args.http)?;
     let web = web.map(|port| web::open(port, access.clone(), &args.http_origin, tell.clone()));

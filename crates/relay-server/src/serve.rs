@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use platform::kernel;
 use platform::report::Percentiles;
-use protocol::datagram::{MAX_DATAGRAM, Reason};
+use protocol::datagram::{DropReason, MAX_DATAGRAM};
 use protocol::detections::{Detections, Kind};
 use protocol::label::CameraName;
 use quic::client::wall_us;
@@ -271,7 +271,7 @@ impl Server {
             Event::Answered(answers) => {
                 let found = answers.iter().filter_map(|answer| answer.found.as_ref());
                 found.for_each(|found| {
-                    self.figures.inference.add(found.took);
+                    self.figures.inference.record(found.took);
                     self.figures.tally.found(found);
                 });
                 self.relay.answered(answers, now);
@@ -365,7 +365,7 @@ impl Server {
             }
         }
         if let Some(arrived) = forward.passed_through {
-            self.figures.forward.add(arrived.elapsed());
+            self.figures.forward.record(arrived.elapsed());
         }
     }
 
@@ -467,7 +467,7 @@ fn say(note: &Note) {
         ),
         Note::Pieces(source) => warn!(
             %source,
-            "{}: ffmpeg cuts its stream at 1472 bytes; add ?pkt_size={MAX_DATAGRAM} to its udp:// address", Reason::Piece
+            "{}: ffmpeg cuts its stream at 1472 bytes; add ?pkt_size={MAX_DATAGRAM} to its udp:// address", DropReason::Piece
         ),
         Note::OverEgress => warn!(
             "viewers miss frames: all together may be sent no more (--plain-egress); the 10 s lines count them as unsent"

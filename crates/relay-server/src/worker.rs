@@ -25,7 +25,7 @@ use crate::reload::Adjustable;
 use protocol::detections::Found;
 use relay_core::{Answer, Burn, CameraId, Job, Tracked};
 use vision::detect::Detector;
-use vision::track::Follower;
+use vision::track::CameraTracker;
 
 /// Qualities at which a frame with boxes is tried until it fits a datagram; the first keeps the lines sharp.
 const QUALITIES: [u8; 4] = [90, 75, 50, 25];
@@ -195,7 +195,7 @@ pub fn tracks(
 ) -> anyhow::Result<Worker<Track>> {
     let work = move |told: Receiver<Track>| {
         // As many as there are cameras, which the relay bounds.
-        let mut followers: HashMap<CameraId, Follower> = HashMap::new();
+        let mut followers: HashMap<CameraId, CameraTracker> = HashMap::new();
         for track in told {
             if settings.has_changed().unwrap_or(false) {
                 let scores = settings.borrow_and_update().tracking();
@@ -207,9 +207,9 @@ pub fn tracks(
                 Track::Frame(job) => {
                     let follower = followers
                         .entry(job.camera)
-                        .or_insert_with(|| Follower::new(settings.borrow().tracking()));
+                        .or_insert_with(|| CameraTracker::new(settings.borrow().tracking()));
                     let at = Duration::from_micros(job.arrival.captured_us);
-                    let detections = follower.frame(job.count, job.jpeg.clone(), at);
+                    let detections = follower.on_frame(job.count, job.jpeg.clone(), at);
                     let tracked = Event::Tracked(Tracked { job, detections });
                     if events.blocking_send(tracked).is_err() {
                         return;
@@ -217,7 +217,7 @@ pub fn tracks(
                 }
                 Track::Answer(camera, count, found) => {
                     if let Some(follower) = followers.get_mut(&camera) {
-                        follower.answer(count, &found);
+                        follower.on_answer(count, &found);
                     }
                 }
                 Track::Forget(camera) => drop(followers.remove(&camera)),

@@ -21,8 +21,8 @@ use protocol::detections::Detection;
 use protocol::detections::Found;
 use protocol::geometry::Size;
 use protocol::label::{Label, StreamId};
-use protocol::quic::Facts;
-use quic::endpoint::Recognition;
+use protocol::quic::SenderInfo;
+use quic::endpoint::PacketFilter;
 use relay_core::{Answer, Job, Overlay, Relay, Rules, ScreenId};
 use relay_server::access::Access;
 use relay_server::args::Args;
@@ -307,7 +307,7 @@ fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, SocketAddr) {
     let (tell, events) = mpsc::channel(EVENTS);
     let access = Access::open(None, false, false).unwrap();
     let here = "127.0.0.1:0".parse().unwrap();
-    let port = Port::open(here, Recognition::of(&access.identity), tell.clone()).unwrap();
+    let port = Port::open(here, PacketFilter::new(&access.identity), tell.clone()).unwrap();
     let local = port.local();
     let settings = reload::watch(&Args::parse_from(["relay-server"])).unwrap();
     let mut server = Server {
@@ -416,9 +416,9 @@ async fn the_loop_counts_what_comes_and_goes() {
     let junk = Bytes::from_static(b"junk");
     tell.send(Event::Datagram(camera, junk)).await.unwrap();
     let gate = ("gate".parse().unwrap(), frame("gate", 1));
-    let facts = Facts {
+    let facts = SenderInfo {
         offset_us: Some(5),
-        ..Facts::default()
+        ..SenderInfo::default()
     };
     let other: SocketAddr = "127.0.0.1:10".parse().unwrap();
     let sent = Event::Sent(other, gate.0, gate.1);

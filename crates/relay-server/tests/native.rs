@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{Datagram, classify};
 use protocol::label::{Label, StreamId};
-use protocol::quic::{Hello, Refusal, Role, Told};
+use protocol::quic::{Hello, Refusal, Role, ServerMessage};
 use protocol::ticket::{Key, Ticket};
-use quic::client::{Client, Failure, Heard, Session};
-use quic::frames::{self, Arrival, Flow, Newest, Outgoing};
+use quic::client::{Client, ConnectFailure, ControlEvent, Session};
+use quic::frames::{self, Flow, FrameSource, Incoming, OutgoingFrame};
 use serde_json::Value;
 use testkit::jpeg::Sketch;
 use testkit::link::{Conditions, Link};
@@ -62,7 +62,11 @@ fn hello(role: Role, camera: Option<&str>, token: Option<String>) -> Hello {
     }
 }
 
-async fn open(relay: SocketAddr, hello: &Hello, pinned: Option<Key>) -> Result<Session, Failure> {
+async fn open(
+    relay: SocketAddr,
+    hello: &Hello,
+    pinned: Option<Key>,
+) -> Result<Session, ConnectFailure> {
     Client::new(relay, pinned).unwrap().open(relay, hello).await
 }
 
@@ -115,14 +119,14 @@ impl Steady {
     }
 }
 
-impl Newest for Steady {
-    async fn next(&mut self) -> Option<Outgoing> {
+impl FrameSource for Steady {
+    async fn next(&mut self) -> Option<OutgoingFrame> {
         self.ticks.tick().await;
         self.seq += 1;
-        (self.seq <= self.end).then(|| Outgoing {
+        (self.seq <= self.end).then(|| OutgoingFrame {
             number: self.seq,
             jpeg: frame(self.camera, self.seq, self.bytes).into(),
-            since: Instant::now(),
+            ready_at: Instant::now(),
         })
     }
 }
@@ -142,7 +146,7 @@ async fn watch(session: &Session, patience: Duration) -> HashSet<u64> {
     let collect = async {
         let mut numbers = HashSet::new();
         while let Ok(Some(arrival)) = timeout(patience, arrivals.recv()).await {
-            if let Arrival::Frame(jpeg) = arrival {
+            if let Incoming::Frame(jpeg) = arrival {
                 numbers.insert(Label::read(&jpeg).unwrap().unwrap().seq);
             }
         }
@@ -202,7 +206,8 @@ async fn who_asks_for_a_camera_that_is_not_there_hears_which_are_and_it_comes_by
     assert!(numbers.len() >= 29, "{numbers:?}");
     let told = async {
         loop {
-            if let Heard::Told(Told::Cameras(cameras)) = roof.talk.next().await.unwrap()
+            if let ControlEvent::Message(ServerMessage::Cameras(cameras)) =
+                roof.control.next().await.unwrap()
                 && cameras.contains(&"roof".to_owned())
             {
                 return cameras;
@@ -225,10 +230,10 @@ async fn a_second_sender_of_a_name_is_turned_away_while_the_first_is_live() {
     };
     let (_, refused) = tokio::join!(send(&first, Steady::new("yard", 1000, 20, 40)), second);
     assert!(
-        matches!(refused, Failure::Refused(Refusal::Taken)),
+        matches!(refused, ConnectFailure::Refused(Refusal::Taken)),
         "{refused}"
     );
-    assert!(refused.may_pass());
+    assert!(refused.is_temporary());
     assert!(
         stop(relay)
             .stderr
@@ -278,10 +283,10 @@ async fn a_private_relay_lets_in_its_tickets_and_says_to_everybody_else_why_not(
     ] {
         let failure = ask(role, token).await.unwrap_err();
         assert!(
-            matches!(&failure, Failure::Refused(refusal) if *refusal == why),
+            matches!(&failure, ConnectFailure::Refused(refusal) if *refusal == why),
             "{failure}"
         );
-        assert!(!failure.may_pass());
+        assert!(!failure.is_temporary());
     }
     let other = open(
         at,
@@ -289,7 +294,10 @@ async fn a_private_relay_lets_in_its_tickets_and_says_to_everybody_else_why_not(
         Some(Key([2; 32])),
     )
     .await;
-    assert!(matches!(other, Err(Failure::Certificate)), "{other:?}");
+    assert!(
+        matches!(other, Err(ConnectFailure::Certificate)),
+        "{other:?}"
+    );
     stop(relay);
 }
 
@@ -302,13 +310,13 @@ async fn who_guesses_tokens_is_shut_out_for_a_while() {
         let wrong = hello(Role::View, None, Some(Key([guess; 32]).to_string()));
         let failure = open(at, &wrong, None).await.unwrap_err();
         assert!(
-            matches!(failure, Failure::Refused(Refusal::Token)),
+            matches!(failure, ConnectFailure::Refused(Refusal::Token)),
             "{failure}"
         );
     }
     let right = hello(Role::View, None, Some(view.token.to_string()));
     let failure = open(at, &right, None).await.unwrap_err();
-    assert!(failure.may_pass(), "{failure}");
+    assert!(failure.is_temporary(), "{failure}");
     stop(relay);
 }
 

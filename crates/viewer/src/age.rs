@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use protocol::label::Label;
-use protocol::quic::Camera;
+use protocol::quic::CameraInfo;
 use quic::clock::{Offset, age_us};
 
 /// A capture time so far in the future is still the tick of two clocks that somebody set; beyond it they disagree.
@@ -33,15 +33,15 @@ pub(crate) enum Clocks {
 impl Clocks {
     /// For a frame with this label that came through the native door: what the relay has `told` of its sender, and what
     /// we know of the relay's clock.
-    pub(crate) fn of(label: &Label, told: Option<&Camera>, ours: Option<Offset>) -> Self {
+    pub(crate) fn of(label: &Label, told: Option<&CameraInfo>, ours: Option<Offset>) -> Self {
         let Some(told) = told.filter(|told| told.name == label.camera.as_str()) else {
             return Self::Pending;
         };
         // A sender at the plain door tells nobody.
-        let Some(us) = told.facts.offset_us else {
+        let Some(us) = told.sender.offset_us else {
             return Self::Believed;
         };
-        let error_us = told.facts.error_us.unwrap_or(0);
+        let error_us = told.sender.error_us.unwrap_or(0);
         let camera = Offset { us, error_us };
         ours.map_or(Self::Pending, |ours| Self::Compared { camera, ours })
     }
@@ -79,7 +79,7 @@ fn believed(captured_us: u64, now_us: u64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use protocol::label::StreamId;
-    use protocol::quic::Facts;
+    use protocol::quic::SenderInfo;
 
     use super::*;
 
@@ -161,15 +161,15 @@ mod tests {
             captured_us: NOW,
             camera: "yard".parse().unwrap(),
         };
-        let told = |name: &str, offset_us| Camera {
+        let told = |name: &str, offset_us| CameraInfo {
             name: name.to_owned(),
-            facts: Facts {
+            sender: SenderInfo {
                 offset_us,
                 error_us: Some(5000),
                 quality: None,
             },
         };
-        let of = |told: Option<Camera>, ours| Clocks::of(&label, told.as_ref(), ours);
+        let of = |told: Option<CameraInfo>, ours| Clocks::of(&label, told.as_ref(), ours);
         let ours = Some(offset(1));
         assert_eq!(of(None, ours), Clocks::Pending);
         assert_eq!(of(Some(told("door", Some(2))), ours), Clocks::Pending);

@@ -32,7 +32,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use imaging::jpeg;
 use platform::latest::latest;
-use platform::server::follow;
+use platform::server::watch_address;
 use platform::{report, signals};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let board = Arc::new(Board::default());
     let leave = CancellationToken::new();
     let plan = Plan::of(args);
-    let address = follow(plan.host.clone());
+    let address = watch_address(plan.host.clone());
     let (status, receiving) = receive::start(plan, address, putter, board.clone(), leave.clone());
     let sources = Sources {
         frames,

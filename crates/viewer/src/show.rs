@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 use imaging::jpeg;
 use platform::config::Switch;
-use platform::latest::{Taken, Taker};
+use platform::latest::{Received, Receiver};
 use platform::report::Percentiles;
 use protocol::geometry::Size;
 use protocol::label::Label;
@@ -41,7 +41,7 @@ const SNAPSHOT_QUALITY: u8 = 95;
 
 /// Where what is shown comes from.
 pub(crate) struct Sources {
-    pub(crate) frames: Taker<Frame>,
+    pub(crate) frames: Receiver<Frame>,
     pub(crate) board: Arc<Board>,
     pub(crate) status: watch::Receiver<Status>,
 }
@@ -110,12 +110,12 @@ impl Show {
             SIGNALS_TURN
         };
         while !stop.is_cancelled() && self.shown < self.limit {
-            let taken = self.sources.frames.take(patience);
+            let taken = self.sources.frames.recv(patience);
             self.status = self.sources.status.borrow().clone();
             let fresh = match taken {
-                Taken::Value(frame) => self.take(frame),
-                Taken::Nothing => false,
-                Taken::Closed => bail!(self.end()),
+                Received::Value(frame) => self.take(frame),
+                Received::Timeout => false,
+                Received::Closed => bail!(self.end()),
             };
             let wish = self.display(fresh)?;
             if fresh {
@@ -206,7 +206,7 @@ impl Show {
     fn encoding(&self) -> Option<(u16, u16, u8)> {
         let Frame { label, size, .. } = &self.picture.as_ref()?.frame;
         let (label, told) = label.as_ref().zip(self.status.told.as_ref())?;
-        let quality = told.facts.quality?;
+        let quality = told.sender.quality?;
         (told.name == label.camera.as_str()).then_some((size.0, size.1, quality))
     }
 
@@ -226,7 +226,7 @@ impl Show {
         self.shown += 1;
         self.pace.shown(age, self.status.counts, Instant::now());
         if let Some(age) = age {
-            self.ages.add(age);
+            self.ages.record(age);
         }
         self.files.shown(frame, picture.boxes(), age);
     }

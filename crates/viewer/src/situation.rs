@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use platform::config::Transport;
-use protocol::lease::{ANSWER, Peer, RENEW};
 use protocol::label::CameraName;
+use protocol::lease::{ANSWER_TIMEOUT, RENEW, RelayKind};
 use tracing::{info, warn};
 
 use crate::receive::{Native, Plan, Status};
 
 /// Until the second hello has met with no answer either, nothing is complained of.
-const PATIENCE: Duration = RENEW.saturating_add(ANSWER);
+const PATIENCE: Duration = RENEW.saturating_add(ANSWER_TIMEOUT);
 
 /// What the viewer waits for, if anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,10 +53,10 @@ impl Situation {
             (Native::Full, _) if plan.camera.is_some() || plan.transport == Transport::Quic => {
                 Self::Full
             }
-            (_, Peer::Silent) if patient => Self::Looking,
-            (_, Peer::Silent) => Self::NotFound,
-            (_, Peer::FullRelay) => Self::Full,
-            (_, Peer::Tutorial) if plan.camera.is_some() => Self::NoChoice,
+            (_, RelayKind::Silent) if patient => Self::Looking,
+            (_, RelayKind::Silent) => Self::NotFound,
+            (_, RelayKind::SightlineFull) => Self::Full,
+            (_, RelayKind::Tutorial) if plan.camera.is_some() => Self::NoChoice,
             (_, _) if plan.camera.is_some() && !patient => Self::Shut,
             (_, _) => Self::without_frames(live, patient),
         }
@@ -179,26 +179,26 @@ mod tests {
         situation.lines(plan).join(" ")
     }
 
-    fn status(peer: Peer, native: Native) -> Status {
+    fn status(peer: RelayKind, native: Native) -> Status {
         let mut status = Status::new(Door::Plain, testkit::time::start());
         (status.resolved, status.peer, status.native) = (true, peer, native);
         status
     }
 
-    fn lines(peer: Peer, live: Option<bool>, elapsed: Duration) -> String {
+    fn lines(peer: RelayKind, live: Option<bool>, elapsed: Duration) -> String {
         of(&plan(&[]), &status(peer, Native::Shut), live, elapsed)
     }
 
     #[test]
     fn a_silent_address_is_named_with_the_cure() {
         assert_eq!(
-            lines(Peer::Silent, None, SOON),
+            lines(RelayKind::Silent, None, SOON),
             "Looking for a relay at relay.example:8081 ..."
         );
-        let late = lines(Peer::Silent, None, LATE);
+        let late = lines(RelayKind::Silent, None, LATE);
         assert!(late.starts_with("No relay found at relay.example:8081"));
         assert!(late.contains("viewer --server HOST[:PORT]"));
-        let silent = status(Peer::Silent, Native::Shut);
+        let silent = status(RelayKind::Silent, Native::Shut);
         let late = of(&plan(&["--transport", "quic"]), &silent, None, LATE);
         assert!(late.contains("--transport auto"), "{late}");
     }
@@ -216,10 +216,10 @@ mod tests {
 
     #[test]
     fn a_relay_without_camera_is_told_from_a_full_one() {
-        let open = status(Peer::Relay, Native::Open);
+        let open = status(RelayKind::Sightline, Native::Open);
         for status in [
-            status(Peer::Relay, Native::Shut),
-            status(Peer::Tutorial, Native::Shut),
+            status(RelayKind::Sightline, Native::Shut),
+            status(RelayKind::Tutorial, Native::Shut),
             open,
         ] {
             let lines = |elapsed| of(&plan(&[]), &status, None, elapsed);
@@ -229,8 +229,8 @@ mod tests {
                 "Relay found at relay.example:8081; no camera is live yet"
             );
         }
-        assert!(lines(Peer::FullRelay, None, SOON).contains("no free place"));
-        let full = status(Peer::Silent, Native::Full);
+        assert!(lines(RelayKind::SightlineFull, None, SOON).contains("no free place"));
+        let full = status(RelayKind::Silent, Native::Full);
         let quic = plan(&["--transport", "quic"]);
         assert!(of(&quic, &full, None, SOON).contains("no free place"));
     }
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_camera_that_is_not_there_is_named_with_those_that_are() {
         let plan = plan(&["--camera", "yard"]);
-        let mut open = status(Peer::Relay, Native::Open);
+        let mut open = status(RelayKind::Sightline, Native::Open);
         let missing = |open: &Status| of(&plan, open, None, SOON);
         let words = missing(&open);
         assert!(
@@ -255,14 +255,14 @@ mod tests {
     #[test]
     fn why_a_chosen_camera_cannot_be_shown_at_the_plain_door_is_said() {
         let plan = plan(&["--camera", "yard"]);
-        let shut = status(Peer::Relay, Native::Shut);
+        let shut = status(RelayKind::Sightline, Native::Shut);
         assert!(of(&plan, &shut, None, SOON).starts_with("Relay found"));
         let late = of(&plan, &shut, None, LATE);
         assert!(
             late.contains("does not open") && late.contains("'yard'"),
             "{late}"
         );
-        let tutorial = status(Peer::Tutorial, Native::Shut);
+        let tutorial = status(RelayKind::Tutorial, Native::Shut);
         let words = of(&plan, &tutorial, None, SOON);
         assert!(
             words.contains("one camera") && words.contains("without --camera yard"),
@@ -272,12 +272,17 @@ mod tests {
 
     #[test]
     fn frames_that_come_need_no_words_and_frames_that_stop_do() {
-        for peer in [Peer::Relay, Peer::Tutorial, Peer::FullRelay, Peer::Silent] {
+        for peer in [
+            RelayKind::Sightline,
+            RelayKind::Tutorial,
+            RelayKind::SightlineFull,
+            RelayKind::Silent,
+        ] {
             assert_eq!(lines(peer, Some(true), LATE), "");
         }
-        assert!(lines(Peer::Relay, Some(false), LATE).starts_with("No frames"));
-        assert!(lines(Peer::Silent, Some(false), LATE).starts_with("No relay"));
-        let mut open = status(Peer::Relay, Native::Open);
+        assert!(lines(RelayKind::Sightline, Some(false), LATE).starts_with("No frames"));
+        assert!(lines(RelayKind::Silent, Some(false), LATE).starts_with("No relay"));
+        let mut open = status(RelayKind::Sightline, Native::Open);
         let stopped = |open: &Status| of(&plan(&[]), open, Some(false), LATE);
         assert!(stopped(&open).ends_with("none from its camera"));
         open.cameras.push("yard".parse().unwrap());

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use protocol::label::{CameraName, Label, StreamId};
-use protocol::sequence::{self, Place};
+use protocol::sequence::{self, Sequence};
 
 /// So many frames in a row without a label are another camera. A tutorial relay strips the label of each Nth frame only,
 /// so two in a row there already mean that one between them was lost.
@@ -42,7 +42,7 @@ pub(crate) struct Order {
 struct Run {
     stream: StreamId,
     camera: CameraName,
-    order: sequence::Order,
+    order: sequence::SequenceWindow,
     newest: u64,
     /// Frames that came without a label since the newest.
     bare: u64,
@@ -70,18 +70,18 @@ impl Order {
             Some(run) if run.is_of(label) => run,
             run => run.insert(Run::of(label)),
         };
-        match run.order.note(label.seq) {
-            Place::Newest(missing) => {
+        match run.order.observe(label.seq) {
+            Sequence::Next(missing) => {
                 run.newest = label.seq;
                 let missing = missing.saturating_sub(std::mem::take(&mut run.bare));
                 self.counts.lost = self.counts.lost.saturating_add(missing);
                 Some(label.seq)
             }
-            Place::Late => {
+            Sequence::Reordered => {
                 self.counts.lost = self.counts.lost.saturating_sub(1);
                 None
             }
-            Place::Over => None,
+            Sequence::Duplicate => None,
         }
     }
 
@@ -103,7 +103,7 @@ impl Run {
         Self {
             stream: label.stream,
             camera: label.camera.clone(),
-            order: sequence::Order::default(),
+            order: sequence::SequenceWindow::default(),
             newest: label.seq,
             bare: 0,
         }

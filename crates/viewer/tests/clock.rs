@@ -9,7 +9,7 @@ use std::path::Path;
 
 use common::native::{NativeRelay, Script, Visit, camera, send};
 use common::{INTERVAL, captured, viewer};
-use protocol::quic::Told;
+use protocol::quic::ServerMessage;
 use quic::client::wall_us;
 use quic::identity::Identity;
 use serde_json::Value;
@@ -26,9 +26,9 @@ fn relay(ahead: i64) -> NativeRelay {
     let script = Script::new(move |mut visit: Visit| async move {
         visit.answer(&["yard"]).await?;
         let mut sender = camera("yard");
-        sender.facts.offset_us = Some(-ahead_us);
-        sender.facts.error_us = Some(1000);
-        visit.tell(&Told::Camera(sender)).await?;
+        sender.sender.offset_us = Some(-ahead_us);
+        sender.sender.error_us = Some(1000);
+        visit.tell(&ServerMessage::Camera(sender)).await?;
         let connection = visit.connection.clone();
         let frames = async {
             for seq in 1.. {

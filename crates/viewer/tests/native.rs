@@ -15,7 +15,7 @@ use common::native::{NativeRelay, Script, Visit, send};
 use common::router::Router;
 use common::{INTERVAL, Kind, LONG, Relay, bare, eventually, labelled, viewer};
 use protocol::control::{Control, Verdict};
-use protocol::quic::{Facts, Refusal, Role, Told};
+use protocol::quic::{Refusal, Role, SenderInfo, ServerMessage};
 use protocol::ticket::{Key, Ticket};
 use quic::identity::Identity;
 use serde_json::{Value, json};
@@ -377,8 +377,9 @@ fn a_camera_that_is_not_there_is_waited_for_and_appears_by_itself() {
         async move {
             visit.answer(&["door"]).await?;
             steps.0.await;
-            let live =
-                |names: &[&str]| Told::Cameras(names.iter().map(ToString::to_string).collect());
+            let live = |names: &[&str]| {
+                ServerMessage::Cameras(names.iter().map(ToString::to_string).collect())
+            };
             visit.tell(&live(&["door", "gate"])).await?;
             steps.1.await;
             visit.tell(&live(&["door", "gate", "yard"])).await?;
@@ -573,14 +574,17 @@ fn a_hostile_relay_neither_ends_nor_fattens_the_viewer() {
         let over = over.clone();
         async move {
             visit.answer(&["yard", "\u{1b}[2J", ""]).await?;
-            let facts = Facts {
+            let facts = SenderInfo {
                 offset_us: Some(i64::MIN),
                 error_us: Some(u64::MAX),
                 quality: Some(255),
             };
             let name = "yard".to_owned();
             visit
-                .tell(&Told::Camera(protocol::quic::Camera { name, facts }))
+                .tell(&ServerMessage::Camera(protocol::quic::CameraInfo {
+                    name,
+                    sender: facts,
+                }))
                 .await?;
             assault(&visit.connection).await;
             over.store(true, Ordering::Relaxed);

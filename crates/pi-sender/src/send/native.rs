@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use protocol::quic::{Facts, Hello, Said};
+use protocol::quic::{ClientMessage, Hello, SenderInfo};
 use protocol::ticket::Key;
-use quic::client::{Client, DONE, Failure, Heard, Session, Talk};
-use quic::frames::{self, Figures, Flow, Outgoing};
-use quic::frame_window::OLDEST;
+use quic::client::{Client, ConnectFailure, ControlEvent, ControlStream, DONE, Session};
+use quic::frame_window::MAX_FRAME_AGE;
+use quic::frames::{self, Figures, Flow, OutgoingFrame};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -40,7 +40,7 @@ pub(crate) enum State {
 /// The near end of the task.
 #[derive(Debug)]
 pub(crate) struct Link {
-    slot: watch::Sender<Option<Outgoing>>,
+    slot: watch::Sender<Option<OutgoingFrame>>,
     quality: watch::Sender<Option<u8>>,
     state: watch::Receiver<State>,
     upgrade: mpsc::Sender<()>,
@@ -103,10 +103,10 @@ impl Link {
 
     /// Offers a frame, in place of one that still waits.
     pub(crate) fn offer(&self, number: u64, jpeg: Bytes, since: Instant) {
-        let frame = Outgoing {
+        let frame = OutgoingFrame {
             number,
             jpeg,
-            since,
+            ready_at: since,
         };
         self.slot.send_replace(Some(frame));
     }
@@ -127,7 +127,7 @@ impl Link {
         let up = matches!(*self.state.borrow(), State::Up(_));
         drop(self.slot);
         if up {
-            let _ = timeout(OLDEST + 2 * GOOD_BYE, self.task).await;
+            let _ = timeout(MAX_FRAME_AGE + 2 * GOOD_BYE, self.task).await;
         }
         self.flow.figures()
     }
@@ -142,7 +142,7 @@ enum End {
 
 struct Task {
     way: Way,
-    slot: watch::Receiver<Option<Outgoing>>,
+    slot: watch::Receiver<Option<OutgoingFrame>>,
     quality: watch::Receiver<Option<u8>>,
     state: watch::Sender<State>,
     asked: mpsc::Receiver<()>,
@@ -171,7 +171,7 @@ impl Task {
                         return self.say_good_bye().await;
                     }
                 }
-                Err(why) if !why.may_pass() => {
+                Err(why) if !why.is_temporary() => {
                     let why = format!("the relay at {relay} does not let us in: {why}");
                     self.state.send_replace(State::Refused(why));
                     return;
@@ -185,7 +185,7 @@ impl Task {
         *self.way.address.wait_for(Option::is_some).await.ok()?
     }
 
-    async fn open(&mut self, relay: SocketAddr) -> Result<Session, Failure> {
+    async fn open(&mut self, relay: SocketAddr) -> Result<Session, ConnectFailure> {
         let client = match &mut self.client {
             Some(client) if client.is_for(relay) => client,
             other => other.insert(Client::new(relay, self.way.pinned)?),
@@ -194,14 +194,14 @@ impl Task {
     }
 
     /// Says what keeps us out, once, and lets some time pass.
-    async fn wait(&mut self, relay: SocketAddr, why: &Failure) {
+    async fn wait(&mut self, relay: SocketAddr, why: &ConnectFailure) {
         let trouble = why.to_string();
         if self.trouble.as_ref() != Some(&trouble) {
             warn!(%relay, %why, "the native door does not open (yet)");
             self.trouble = Some(trouble);
         }
         self.state.send_replace(State::Down);
-        let taken = matches!(why, Failure::Refused(_));
+        let taken = matches!(why, ConnectFailure::Refused(_));
         sleep(if taken { REFUSED } else { PAUSE }).await;
     }
 
@@ -227,7 +227,7 @@ impl Task {
                     End::Lost
                 }
             },
-            Err(why) = tell(session.talk, &mut self.quality) => {
+            Err(why) = tell(session.control, &mut self.quality) => {
                 debug!(%relay, %why, "the relay talks no more");
                 End::Lost
             }
@@ -249,15 +249,18 @@ impl Task {
 }
 
 /// Compares clocks, and tells what the frames do not.
-async fn tell(mut talk: Talk, quality: &mut watch::Receiver<Option<u8>>) -> io::Result<Infallible> {
-    let mut facts = Facts {
+async fn tell(
+    mut talk: ControlStream,
+    quality: &mut watch::Receiver<Option<u8>>,
+) -> io::Result<Infallible> {
+    let mut facts = SenderInfo {
         quality: *quality.borrow_and_update(),
-        ..Facts::default()
+        ..SenderInfo::default()
     };
     loop {
         tokio::select! {
             heard = talk.next() => {
-                let Heard::Offset(offset) = heard? else {
+                let ControlEvent::Offset(offset) = heard? else {
                     continue;
                 };
                 facts.offset_us = Some(offset.us);
@@ -265,7 +268,7 @@ async fn tell(mut talk: Talk, quality: &mut watch::Receiver<Option<u8>>) -> io::
             }
             Ok(()) = quality.changed() => facts.quality = *quality.borrow_and_update(),
         }
-        talk.say(&Said::Facts(facts)).await?;
+        talk.send(&ClientMessage::SenderInfo(facts)).await?;
     }
 }
 
@@ -314,10 +317,10 @@ mod tests {
                 refusal,
                 cameras: Vec::new(),
             };
-            say.write_all(&protocol::quic::write(&answer))
+            say.write_all(&protocol::quic::to_line(&answer))
                 .await
                 .unwrap();
-            endpoint::welcome(&connection);
+            endpoint::widen_windows(&connection);
             // Both halves stay open as long as the test does.
             tokio::spawn(async move {
                 let _say = say;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use platform::latest::{Putter, Taken, Taker, latest};
+use platform::latest::{Received, Receiver, Sender, latest};
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
@@ -23,7 +23,7 @@ pub(super) type Open = Box<dyn FnMut(&Leash) -> anyhow::Result<Feed> + Send>;
 /// A source that is read by a thread of its own. Dropped, its child process is killed.
 #[derive(Debug)]
 pub(crate) struct Live {
-    taker: Taker<anyhow::Result<Numbered>>,
+    taker: Receiver<anyhow::Result<Numbered>>,
     leash: Leash,
     /// Number of the last picture that was taken.
     last: u64,
@@ -59,10 +59,10 @@ impl Live {
     }
 
     pub(super) fn next(&mut self, tick: &Tick, patience: Duration) -> anyhow::Result<Next> {
-        let shot = match self.taker.take(patience) {
-            Taken::Value(shot) => shot?,
-            Taken::Nothing => return Ok(Next::Nothing),
-            Taken::Closed => anyhow::bail!("the camera's thread ended"),
+        let shot = match self.taker.recv(patience) {
+            Received::Value(shot) => shot?,
+            Received::Timeout => return Ok(Next::Nothing),
+            Received::Closed => anyhow::bail!("the camera's thread ended"),
         };
         // A tick is lost only where a picture was there for it.
         let displaced = shot.number - self.last - 1;
@@ -82,7 +82,7 @@ impl Drop for Live {
 }
 
 struct Reader {
-    slot: Putter<anyhow::Result<Numbered>>,
+    slot: Sender<anyhow::Result<Numbered>>,
     leash: Leash,
     number: u64,
 }
@@ -96,7 +96,7 @@ impl Reader {
             let lost = open(&self.leash).and_then(|feed| self.pump(feed, complaint.is_some()));
             let Err(why) = lost else { return };
             if strict {
-                self.slot.put(Err(why.context("the source is lost")));
+                self.slot.send(Err(why.context("the source is lost")));
                 return;
             }
             if self.number > before {
@@ -121,7 +121,7 @@ impl Reader {
             if was_lost && self.number == first {
                 info!("the source is back");
             }
-            self.slot.put(Ok(Numbered {
+            self.slot.send(Ok(Numbered {
                 picture,
                 captured_us: now_us(),
                 number: self.number,

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use platform::latest::{Taken, Taker, latest};
+use platform::latest::{Received, Receiver, latest};
 use protocol::geometry::Size;
 use tracing::debug;
 
@@ -83,7 +83,7 @@ pub(crate) fn find() -> Option<PathBuf> {
 
 /// The running program.
 struct Camera {
-    pictures: Taker<Picture>,
+    pictures: Receiver<Picture>,
     words: LastWords,
     leash: Leash,
     patience: Duration,
@@ -91,13 +91,13 @@ struct Camera {
 
 impl Camera {
     fn read(&mut self) -> anyhow::Result<Picture> {
-        match self.pictures.take(self.patience) {
-            Taken::Value(picture) => Ok(picture),
-            Taken::Nothing => bail!(
+        match self.pictures.recv(self.patience) {
+            Received::Value(picture) => Ok(picture),
+            Received::Timeout => bail!(
                 "rpicam-vid runs and gave no picture for {} s",
                 self.patience.as_secs()
             ),
-            Taken::Closed => bail!("rpicam-vid ended: {}", self.words.get()),
+            Received::Closed => bail!("rpicam-vid ended: {}", self.words.get()),
         }
     }
 }
@@ -109,13 +109,13 @@ impl Drop for Camera {
 }
 
 /// Cuts the pipe into pictures on a thread that ends with the pipe.
-fn read_pictures(pipe: impl Read + Send + 'static) -> Taker<Picture> {
+fn read_pictures(pipe: impl Read + Send + 'static) -> Receiver<Picture> {
     let (putter, taker) = latest();
     thread::spawn(move || {
         let mut pictures = Splitter::new(pipe);
         while let Ok(Some(jpeg)) = pictures.next() {
             match checked(jpeg) {
-                Ok(jpeg) => drop(putter.put(Picture::Jpeg(jpeg))),
+                Ok(jpeg) => drop(putter.send(Picture::Jpeg(jpeg))),
                 Err(why) => debug!(%why, "a broken picture from rpicam-vid was left out"),
             }
         }

@@ -115,7 +115,7 @@ impl Torn {
     pub fn judge(&self, plain: bool) -> Check {
         let meanwhile = kernel::reassembly_failures().zip(self.failures);
         let torn = meanwhile.map_or(0, |(now, before)| now.saturating_sub(before));
-        judge_pieces(kernel::pieces_wait(), torn, plain)
+        judge_pieces(kernel::fragment_timeout(), torn, plain)
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use protocol::control::Control;
 use protocol::datagram::{Datagram, classify as verdict};
 use protocol::detections::Detections;
-use protocol::lease::{Ask, Grant, Leases, QUIET, Renewal};
 use protocol::jpeg::{self, EOI, Limits, SOI};
 use protocol::label::{CameraName, Label, StreamId};
-use protocol::quic::{self, Answer, Hello, Said, Told};
+use protocol::lease::{Grant, LeaseRequest, Leases, QUIET, Renewal};
+use protocol::quic::{self, Answer, ClientMessage, Hello, ServerMessage};
 use protocol::ticket::{Host, Ticket};
 
 /// One datagram: what it is taken for agrees with every other reading of the same bytes.
@@ -39,15 +39,15 @@ pub fn words(line: &[u8]) {
     fn same<T: PartialEq + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned>(
         line: &[u8],
     ) {
-        if let Some(read) = quic::read::<T>(line) {
-            assert_eq!(quic::read(&quic::write(&read)), Some(read));
+        if let Some(read) = quic::from_line::<T>(line) {
+            assert_eq!(quic::from_line(&quic::to_line(&read)), Some(read));
         }
     }
     same::<Hello>(line);
     same::<Answer>(line);
-    same::<Said>(line);
-    same::<Told>(line);
-    if let Some(Ok(Some(camera))) = quic::read::<Hello>(line).map(|hello| hello.camera()) {
+    same::<ClientMessage>(line);
+    same::<ServerMessage>(line);
+    if let Some(Ok(Some(camera))) = quic::from_line::<Hello>(line).map(|hello| hello.camera()) {
         assert!(camera.as_str().len() <= CameraName::MAX);
     }
 }
@@ -168,21 +168,21 @@ impl Door {
     fn hear(&mut self, sender: SocketAddr, datagram: &[u8]) {
         let now = self.now;
         match verdict(datagram.to_vec()) {
-            Ok(Datagram::Request) => self.ask(sender, Ask::Request),
+            Ok(Datagram::Request) => self.ask(sender, LeaseRequest::Request),
             Ok(Datagram::Control(Control::Hello { .. })) => {
-                self.ask(sender, Ask::Hello);
-                self.renewal.echoed(now);
+                self.ask(sender, LeaseRequest::Hello);
+                self.renewal.on_echo(now);
             }
             Ok(Datagram::Control(Control::Probe { .. })) => {
-                self.ask(sender, Ask::Probe);
-                self.renewal.echoed(now);
+                self.ask(sender, LeaseRequest::Probe);
+                self.renewal.on_echo(now);
             }
             Ok(Datagram::Control(Control::Accept { verdict, .. })) => {
-                self.renewal.answered(verdict, now);
+                self.renewal.on_answer(verdict, now);
             }
             Ok(Datagram::Frame(_)) => {
                 self.last_frame = Some(now);
-                self.renewal.frame(now);
+                self.renewal.on_frame(now);
             }
             Err(_) if datagram.is_empty() => {
                 self.leases.release(sender);
@@ -194,10 +194,10 @@ impl Door {
         self.renewal_is_patient();
     }
 
-    fn ask(&mut self, viewer: SocketAddr, ask: Ask) {
-        let grant = self.leases.ask(viewer, ask, self.now);
+    fn ask(&mut self, viewer: SocketAddr, ask: LeaseRequest) {
+        let grant = self.leases.request(viewer, ask, self.now);
         let holds = |leases: &Leases, who| leases.viewers().any(|viewer| viewer == who);
-        let without = matches!(grant, Grant::Full | Grant::Left | Grant::Nothing);
+        let without = matches!(grant, Grant::Full | Grant::Released | Grant::NotHeld);
         assert_eq!(holds(&self.leases, viewer), !without);
         if let Grant::Replaced(old) = grant {
             assert!(!holds(&self.leases, old));
@@ -215,7 +215,7 @@ impl Door {
 
     fn renewal_is_patient(&mut self) {
         for _ in 0..2 {
-            if self.renewal.poll(self.now) == Some(Ask::Request) {
+            if self.renewal.poll(self.now) == Some(LeaseRequest::Request) {
                 for last in [self.last_request, self.last_frame].into_iter().flatten() {
                     assert!(self.now - last >= QUIET, "a tutorial relay may stream");
                 }

@@ -1,6 +1,6 @@
 //! Rules of the native door and of the screens.
 
-use protocol::quic::{Facts, Refusal};
+use protocol::quic::{Refusal, SenderInfo};
 
 use super::*;
 
@@ -307,9 +307,9 @@ fn a_sender_may_not_send_as_another_camera_than_it_said() {
 fn facts_are_believed_from_whoever_holds_the_place() {
     let mut scene = Scene::new(rules());
     scene.sent(address(1, 1), 7, 1);
-    let facts = Facts {
+    let facts = SenderInfo {
         quality: Some(50),
-        ..Facts::default()
+        ..SenderInfo::default()
     };
     scene.relay.facts(address(2, 1), facts);
     scene.relay.facts(address(1, 1), facts);

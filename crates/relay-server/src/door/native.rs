@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use protocol::label::{CameraName, StreamId};
 use protocol::quic::{self as words, Answer, Hello, Refusal, Role};
-use quic::endpoint::welcome;
-use quic::frames::TALK;
+use quic::endpoint::widen_windows;
+use quic::frames::CONTROL_PRIORITY;
 use quic::lines::Lines;
 use quinn::{Endpoint, Incoming, VarInt};
 use tokio::sync::{mpsc, oneshot};
@@ -125,7 +125,7 @@ impl Door {
             Err(_) => return Ok(()),
         };
         if visit.welcome(cameras).await.is_some() {
-            welcome(&visit.connection);
+            widen_windows(&visit.connection);
             info!(%camera, source = %visit.from, "sender joined at the native door");
             let from = visit.from;
             Sender { visit, camera }.run(&self.events).await;
@@ -171,7 +171,7 @@ impl Door {
             visit.say.stopped().await.ok()
         };
         let _ = timeout(LAST_WORD, heard).await;
-        visit.connection.close(REFUSED, &words::write(&refusal));
+        visit.connection.close(REFUSED, &words::to_line(&refusal));
     }
 
     fn guard(&self) -> MutexGuard<'_, Guard> {
@@ -187,14 +187,14 @@ async fn hear(incoming: Incoming, from: SocketAddr) -> Option<(Visit, Hello)> {
         .ok()?;
     let first = async {
         let (say, hear) = connection.accept_bi().await.ok()?;
-        say.set_priority(TALK).ok()?;
+        say.set_priority(CONTROL_PRIORITY).ok()?;
         let mut lines = Lines::new(hear);
         let line = lines.next().await.ok()?;
-        Some((say, lines, words::read(&line)?))
+        Some((say, lines, words::from_line(&line)?))
     };
     let Ok(Some((say, lines, hello))) = timeout(PATIENCE, first).await else {
         debug!(%from, "said no hello");
-        connection.close(REFUSED, &words::write(&Refusal::Hello));
+        connection.close(REFUSED, &words::to_line(&Refusal::Hello));
         return None;
     };
     let visit = Visit {

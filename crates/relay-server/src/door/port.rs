@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use bytes::Bytes;
 use platform::udp;
-use quic::endpoint::Recognition;
+use quic::endpoint::PacketFilter;
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::io::Interest;
@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub struct Port {
     socket: AsyncFd<UdpSocket>,
     state: UdpSocketState,
-    quic: Recognition,
+    quic: PacketFilter,
     events: mpsc::Sender<Event>,
     overrun: AtomicU64,
     /// The send buffer was full the last time.
@@ -54,7 +54,7 @@ impl Port {
     /// Where the address is not this machine's or the port is taken.
     pub fn open(
         listen: SocketAddr,
-        quic: Recognition,
+        quic: PacketFilter,
         events: mpsc::Sender<Event>,
     ) -> anyhow::Result<Self> {
         let (socket, receive_buffer) = reserve(listen)?;
@@ -251,7 +251,7 @@ mod tests {
         let (tell, events) = mpsc::channel(8);
         let identity = Identity::generate().unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let port = Port::open(any, Recognition::of(&identity), tell).unwrap();
+        let port = Port::open(any, PacketFilter::new(&identity), tell).unwrap();
         (port, events)
     }
 

@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use platform::report::Percentiles;
 use protocol::label::CameraName;
-use protocol::quic::{self as words, Answer, Camera, Ping, Pong, Said, Told};
+use protocol::quic::{self as words, Answer, CameraInfo, ClientMessage, Ping, Pong, ServerMessage};
 use quic::client::{DONE, wall_us};
-use quic::frames::{self, Arrival, DETECTIONS, Flow, Newest, Outgoing};
+use quic::frames::{self, DETECTIONS_PRIORITY, Flow, FrameSource, Incoming, OutgoingFrame};
 use quic::lines::Lines;
 use quinn::{Connection, SendStream};
 use tokio::sync::broadcast::error::RecvError;
@@ -51,7 +51,7 @@ impl Visit {
     }
 
     pub(super) async fn say(&mut self, answer: &Answer) -> Option<()> {
-        self.say.write_all(&words::write(answer)).await.ok()
+        self.say.write_all(&words::to_line(answer)).await.ok()
     }
 }
 
@@ -75,7 +75,7 @@ impl Sender {
         let camera = self.camera;
         let close = || connection.close(DONE, b"");
         let pass_on = async move {
-            while let Some(Arrival::Frame(jpeg)) = arrivals.recv().await {
+            while let Some(Incoming::Frame(jpeg)) = arrivals.recv().await {
                 let sent = Event::Sent(from, camera.clone(), jpeg);
                 if events.send(sent).await.is_err() {
                     break;
@@ -85,7 +85,7 @@ impl Sender {
         };
         let talk = async {
             while let Some(said) = hear(&mut lines, &mut say).await {
-                if let Said::Facts(facts) = said
+                if let ClientMessage::SenderInfo(facts) = said
                     && events.send(Event::Facts(from, facts)).await.is_err()
                 {
                     break;
@@ -142,11 +142,11 @@ struct Clocked<'a> {
     forward: &'a Mutex<Percentiles>,
 }
 
-impl Newest for Clocked<'_> {
-    async fn next(&mut self) -> Option<Outgoing> {
+impl FrameSource for Clocked<'_> {
+    async fn next(&mut self) -> Option<OutgoingFrame> {
         let frame = self.frames.next().await?;
         let mut waited = self.forward.lock().unwrap_or_else(PoisonError::into_inner);
-        waited.add(frame.since.elapsed());
+        waited.record(frame.ready_at.elapsed());
         Some(frame)
     }
 }
@@ -154,7 +154,7 @@ impl Newest for Clocked<'_> {
 /// Detections on a stream of their own, ahead of frames. A viewer that does not read them misses the oldest.
 async fn tell(connection: Connection, mut messages: broadcast::Receiver<Bytes>) -> Option<()> {
     let mut stream = connection.open_uni().await.ok()?;
-    stream.set_priority(DETECTIONS).ok()?;
+    stream.set_priority(DETECTIONS_PRIORITY).ok()?;
     loop {
         match messages.recv().await {
             Ok(line) => stream.write_chunk(line).await.ok()?,
@@ -168,7 +168,7 @@ async fn tell(connection: Connection, mut messages: broadcast::Receiver<Bytes>) 
 async fn talk(
     mut lines: Lines,
     mut say: SendStream,
-    mut camera: watch::Receiver<Camera>,
+    mut camera: watch::Receiver<CameraInfo>,
     mut live: watch::Receiver<Vec<String>>,
 ) -> Option<()> {
     camera.mark_changed();
@@ -178,32 +178,32 @@ async fn talk(
         let told = tokio::select! {
             // What it says is answered on the way.
             line = lines.next() => {
-                if let Some(Said::Ping(ping)) = words::read(&line.ok()?) {
+                if let Some(ClientMessage::Ping(ping)) = words::from_line(&line.ok()?) {
                     answer(&mut say, ping).await?;
                 }
                 continue;
             }
             changed = camera.changed() => {
                 changed.ok()?;
-                Told::Camera(camera.borrow_and_update().clone())
+                ServerMessage::Camera(camera.borrow_and_update().clone())
             }
             changed = live.changed() => {
                 changed.ok()?;
-                Told::Cameras(live.borrow_and_update().clone())
+                ServerMessage::Cameras(live.borrow_and_update().clone())
             }
         };
         if last.as_ref() != Some(&told) {
-            say.write_all(&words::write(&told)).await.ok()?;
+            say.write_all(&words::to_line(&told)).await.ok()?;
             last = Some(told);
         }
     }
 }
 
 /// The next thing that a peer says, questions for the clock answered.
-async fn hear(lines: &mut Lines, say: &mut SendStream) -> Option<Said> {
+async fn hear(lines: &mut Lines, say: &mut SendStream) -> Option<ClientMessage> {
     loop {
-        match words::read(&lines.next().await.ok()?) {
-            Some(Said::Ping(ping)) => answer(say, ping).await?,
+        match words::from_line(&lines.next().await.ok()?) {
+            Some(ClientMessage::Ping(ping)) => answer(say, ping).await?,
             Some(said) => return Some(said),
             None => {}
         }
@@ -217,5 +217,7 @@ async fn answer(say: &mut SendStream, Ping { t1 }: Ping) -> Option<()> {
         t2: now,
         t3: now,
     };
-    say.write_all(&words::write(&Told::Pong(pong))).await.ok()
+    say.write_all(&words::to_line(&ServerMessage::Pong(pong)))
+        .await
+        .ok()
 }

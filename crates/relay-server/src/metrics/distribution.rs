@@ -40,7 +40,7 @@ impl Distribution {
     /// What percentiles are made of, to their three digits.
     pub fn of(bounds: &'static [f64], percentiles: &Percentiles) -> Self {
         let mut all = Self::new(bounds);
-        for (duration, count) in percentiles.each() {
+        for (duration, count) in percentiles.recorded() {
             all.add_many(duration, count);
         }
         all
@@ -99,7 +99,7 @@ mod tests {
     fn percentiles_are_spread_with_their_counts() {
         let mut percentiles = Percentiles::default();
         for ms in [5, 5, 50, 500] {
-            percentiles.add(ms * MS);
+            percentiles.record(ms * MS);
         }
         let all = Distribution::of(&[0.01, 0.1], &percentiles);
         assert_eq!(all.cumulated().collect::<Vec<_>>(), [(0.01, 2), (0.1, 3)]);

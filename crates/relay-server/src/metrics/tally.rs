@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::label::Label;
-use protocol::quic::{Facts, MAX_CAMERAS};
+use protocol::quic::{MAX_CAMERAS, SenderInfo};
 use quic::clock;
 
 use super::distribution::{AGE, Distribution};
@@ -73,7 +73,7 @@ impl Tally {
     }
 
     /// What a camera's sender says of its clock.
-    pub fn facts(&mut self, camera: &str, facts: Facts) {
+    pub fn facts(&mut self, camera: &str, facts: SenderInfo) {
         self.camera(camera).offset_us = facts.offset_us.unwrap_or(0);
     }
 
@@ -167,9 +167,9 @@ mod tests {
         let mut tally = Tally::default();
         tally.received(&frame("yard", None), NOW);
         assert_eq!(tally.cameras["yard"].age.count(), 0);
-        let an_hour_ahead = Facts {
+        let an_hour_ahead = SenderInfo {
             offset_us: Some(-3_600_000_000),
-            ..Facts::default()
+            ..SenderInfo::default()
         };
         tally.facts("yard", an_hour_ahead);
         tally.received(&frame("yard", Some(NOW + 3_600_000_000 - 40_000)), NOW);
@@ -188,7 +188,7 @@ mod tests {
         for n in 0..1000 {
             tally.received(&frame("live", None), NOW + n);
             tally.received(&frame(&n.to_string(), None), NOW + n);
-            tally.facts(&format!("x{n}"), Facts::default());
+            tally.facts(&format!("x{n}"), SenderInfo::default());
         }
         assert_eq!(tally.cameras.len(), MAX_CAMERAS);
         assert_eq!(tally.cameras["live"].frames, 1000);

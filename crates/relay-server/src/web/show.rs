@@ -16,8 +16,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::label::{CameraName, Label};
-use protocol::quic::Camera;
-use quic::frames::Outgoing;
+use protocol::quic::CameraInfo;
+use quic::frames::OutgoingFrame;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -51,13 +51,13 @@ pub(super) struct Shown {
 pub(super) type Slot = watch::Receiver<Option<Arc<Shown>>>;
 
 impl Shown {
-    fn of(frame: Outgoing) -> Self {
+    fn of(frame: OutgoingFrame) -> Self {
         let label = Label::read(&frame.jpeg).ok().flatten();
         Self {
             number: frame.number,
             jpeg: frame.jpeg,
             captured_us: label.map_or(0, |label| label.captured_us),
-            since: frame.since,
+            since: frame.ready_at,
             part: OnceLock::new(),
         }
     }
@@ -83,7 +83,7 @@ pub(super) struct Shows {
 #[derive(Debug)]
 pub(super) struct Show {
     stage: Arc<Stage>,
-    camera: watch::Receiver<Camera>,
+    camera: watch::Receiver<CameraInfo>,
     live: watch::Receiver<Vec<String>>,
     tasks: [AbortHandle; 2],
 }
@@ -284,7 +284,7 @@ impl Seat {
     }
 
     /// Whose frames these are.
-    pub(super) fn camera(&self) -> watch::Receiver<Camera> {
+    pub(super) fn camera(&self) -> watch::Receiver<CameraInfo> {
         self.show.camera.clone()
     }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::Bytes;
-use protocol::quic::{self as words, Camera, Ping, Pong, Said, Told};
+use protocol::quic::{self as words, CameraInfo, ClientMessage, Ping, Pong, ServerMessage};
 use quic::client::wall_us;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -53,7 +53,7 @@ struct Viewer {
     socket: WebSocket,
     frames: Slot,
     messages: broadcast::Receiver<Bytes>,
-    camera: watch::Receiver<Camera>,
+    camera: watch::Receiver<CameraInfo>,
     live: watch::Receiver<Vec<String>>,
     /// Whether the last frame has not been shown yet.
     busy: bool,
@@ -66,7 +66,7 @@ struct Viewer {
 enum Next {
     Frame(Arc<Shown>),
     Message(Bytes),
-    Told(Told),
+    Told(ServerMessage),
     Said(Message),
     Silence,
 }
@@ -97,7 +97,7 @@ impl Viewer {
             match self.next(&mut patience).await? {
                 Next::Frame(shown) => self.show(&shown).await?,
                 Next::Message(line) => self.say(line).await?,
-                Next::Told(told) => self.say(words::write(&told).into()).await?,
+                Next::Told(told) => self.say(words::to_line(&told).into()).await?,
                 Next::Said(message) => {
                     self.asked = 0;
                     self.hear(message).await?;
@@ -121,11 +121,11 @@ impl Viewer {
             line = line(&mut self.messages) => Next::Message(line?),
             changed = self.camera.changed() => {
                 changed.ok()?;
-                Next::Told(Told::Camera(self.camera.borrow_and_update().clone()))
+                Next::Told(ServerMessage::Camera(self.camera.borrow_and_update().clone()))
             }
             changed = self.live.changed() => {
                 changed.ok()?;
-                Next::Told(Told::Cameras(self.live.borrow_and_update().clone()))
+                Next::Told(ServerMessage::Cameras(self.live.borrow_and_update().clone()))
             }
             () = patience.as_mut() => Next::Silence,
         })
@@ -149,14 +149,14 @@ impl Viewer {
         match message {
             Message::Binary(_) => self.busy = false,
             Message::Text(text) => {
-                if let Some(Said::Ping(Ping { t1 })) = words::read(text.as_bytes()) {
+                if let Some(ClientMessage::Ping(Ping { t1 })) = words::from_line(text.as_bytes()) {
                     let now = wall_us();
-                    let pong = Told::Pong(Pong {
+                    let pong = ServerMessage::Pong(Pong {
                         t1,
                         t2: now,
                         t3: now,
                     });
-                    self.say(words::write(&pong).into()).await?;
+                    self.say(words::to_line(&pong).into()).await?;
                 }
             }
             Message::Ping(_) | Message::Pong(_) => {}

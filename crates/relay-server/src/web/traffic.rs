@@ -70,6 +70,6 @@ impl Traffic {
         self.bytes
             .fetch_add(shown.jpeg.len() as u64, Ordering::Relaxed);
         let mut forward = self.forward.lock().unwrap_or_else(PoisonError::into_inner);
-        forward.add(shown.since.elapsed());
+        forward.record(shown.since.elapsed());
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::lease::{RENEW, SEEK};
+use protocol::lease::{RENEW, SEARCH};
 
 /// Until plain frames are asked for.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_millis(700);
 const AGAIN: Duration = Duration::from_secs(5);
 pub(super) const SOON: Duration = Duration::from_millis(100);
 /// An answer is fresh for this long: one of the last two questions was answered.
-const FRESH: Duration = RENEW.saturating_add(SEEK);
+const FRESH: Duration = RENEW.saturating_add(SEARCH);
 
 /// What a hunt wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

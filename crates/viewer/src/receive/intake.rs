@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use platform::latest::Putter;
+use platform::latest::Sender;
 use protocol::datagram::{Datagram, classify};
 use protocol::detections::Detections;
-use protocol::lease::Peer;
 use protocol::label::{CameraName, Label};
-use protocol::quic::{Camera, MAX_CAMERAS, Told};
-use quic::client::Heard;
+use protocol::lease::RelayKind;
+use protocol::quic::{CameraInfo, MAX_CAMERAS, ServerMessage};
+use quic::client::ControlEvent;
 use quic::clock::Offset;
-use quic::frames::Arrival;
+use quic::frames::Incoming;
 use tokio::sync::watch;
 use tracing::{debug, trace};
 
@@ -71,7 +71,7 @@ pub(crate) struct Status {
     /// Whether the relay's name has an address.
     pub(crate) resolved: bool,
     /// Who is there.
-    pub(crate) peer: Peer,
+    pub(crate) peer: RelayKind,
     /// The native door.
     pub(crate) native: Native,
     /// Since when these three are as they are.
@@ -81,7 +81,7 @@ pub(crate) struct Status {
     /// The cameras that are live, as far as the relay tells.
     pub(crate) cameras: Vec<CameraName>,
     /// What the relay tells of the sender whose frames these are.
-    pub(crate) told: Option<Camera>,
+    pub(crate) told: Option<CameraInfo>,
     /// The relay's clock less ours.
     pub(crate) clock: Option<Offset>,
     /// Frames so far.
@@ -101,7 +101,7 @@ impl Status {
     pub(crate) fn new(door: Door, now: Instant) -> Self {
         Self {
             resolved: false,
-            peer: Peer::Silent,
+            peer: RelayKind::Silent,
             native: Native::Shut,
             since: now,
             door,
@@ -119,7 +119,7 @@ impl Status {
 
 /// The receiving side's hands.
 pub(super) struct Intake {
-    pub(super) frames: Putter<Frame>,
+    pub(super) frames: Sender<Frame>,
     pub(super) board: Arc<Board>,
     pub(super) status: watch::Sender<Status>,
     order: Order,
@@ -127,7 +127,7 @@ pub(super) struct Intake {
 
 impl Intake {
     pub(super) fn new(
-        frames: Putter<Frame>,
+        frames: Sender<Frame>,
         board: Arc<Board>,
         status: watch::Sender<Status>,
     ) -> Self {
@@ -151,7 +151,7 @@ impl Intake {
             if let Some(label) = &frame.label {
                 self.board.frame(label);
             }
-            self.frames.put(Frame {
+            self.frames.send(Frame {
                 jpeg: frame.jpeg,
                 seq,
                 label: frame.label,
@@ -182,14 +182,14 @@ impl Intake {
     }
 
     /// Takes what came on a stream of the native door.
-    pub(super) fn arrival(&mut self, arrival: Arrival) {
+    pub(super) fn arrival(&mut self, arrival: Incoming) {
         match arrival {
-            Arrival::Frame(jpeg) => match classify(jpeg) {
+            Incoming::Frame(jpeg) => match classify(jpeg) {
                 Ok(Datagram::Frame(frame)) => self.frame(frame, Door::Native),
                 Ok(_) => self.drop_it("not_a_frame"),
                 Err(reason) => self.drop_it(reason.name()),
             },
-            Arrival::Line(line) => match Detections::parse(&line) {
+            Incoming::Line(line) => match Detections::parse(&line) {
                 Ok(message) => {
                     self.status.send_modify(|status| status.detections += 1);
                     self.board.add(message);
@@ -200,12 +200,14 @@ impl Intake {
     }
 
     /// Takes what else the relay tells.
-    pub(super) fn heard(&self, heard: Heard) {
+    pub(super) fn heard(&self, heard: ControlEvent) {
         self.status.send_modify(|status| match heard {
-            Heard::Offset(offset) => status.clock = Some(offset),
-            Heard::Told(Told::Camera(camera)) => status.told = Some(camera),
-            Heard::Told(Told::Cameras(cameras)) => status.cameras = names(cameras),
-            Heard::Told(Told::Pong(_)) => {}
+            ControlEvent::Offset(offset) => status.clock = Some(offset),
+            ControlEvent::Message(ServerMessage::Camera(camera)) => status.told = Some(camera),
+            ControlEvent::Message(ServerMessage::Cameras(cameras)) => {
+                status.cameras = names(cameras)
+            }
+            ControlEvent::Message(ServerMessage::Pong(_)) => {}
         });
     }
 
@@ -216,7 +218,7 @@ impl Intake {
     }
 
     /// Tells who is there, now that there is an address.
-    pub(super) fn tell(&self, peer: Peer, native: Native, now: Instant) {
+    pub(super) fn tell(&self, peer: RelayKind, native: Native, now: Instant) {
         self.status.send_if_modified(|status| {
             let known = (status.resolved, status.peer, status.native);
             let changed = known != (true, peer, native);
@@ -238,7 +240,7 @@ fn names(cameras: Vec<String>) -> Vec<CameraName> {
 
 #[cfg(test)]
 mod tests {
-    use platform::latest::{Taken, latest};
+    use platform::latest::{Received, latest};
     use protocol::label::StreamId;
     use std::time::Duration;
     use testkit::jpeg::Sketch;
@@ -247,7 +249,7 @@ mod tests {
 
     fn intake() -> (
         Intake,
-        platform::latest::Taker<Frame>,
+        platform::latest::Receiver<Frame>,
         watch::Receiver<Status>,
     ) {
         let (putter, taker) = latest();
@@ -255,14 +257,14 @@ mod tests {
         (Intake::new(putter, Arc::default(), tell), taker, status)
     }
 
-    fn frame(seq: u64) -> Arrival {
+    fn frame(seq: u64) -> Incoming {
         let label = Label {
             stream: StreamId(1),
             seq,
             captured_us: 5,
             camera: "yard".parse().unwrap(),
         };
-        Arrival::Frame(label.write(&Sketch::new(300, 200).bytes()).into())
+        Incoming::Frame(label.write(&Sketch::new(300, 200).bytes()).into())
     }
 
     #[test]
@@ -274,12 +276,12 @@ mod tests {
             b"\xFF\xD8\xFF",
             &protocol::control::Control::Upgrade.write(),
         ] {
-            intake.arrival(Arrival::Frame(Bytes::copy_from_slice(bytes)));
+            intake.arrival(Incoming::Frame(Bytes::copy_from_slice(bytes)));
         }
-        assert_eq!(taker.take(Duration::ZERO), Taken::Nothing);
+        assert_eq!(taker.recv(Duration::ZERO), Received::Timeout);
         assert_eq!(status.borrow().dropped, 4);
         intake.arrival(frame(7));
-        let Taken::Value(shown) = taker.take(Duration::ZERO) else {
+        let Received::Value(shown) = taker.recv(Duration::ZERO) else {
             panic!("no frame");
         };
         assert_eq!(
@@ -295,7 +297,7 @@ mod tests {
         for seq in [1, 3, 2] {
             intake.arrival(frame(seq));
         }
-        let Taken::Value(shown) = taker.take(Duration::ZERO) else {
+        let Received::Value(shown) = taker.recv(Duration::ZERO) else {
             panic!("no frame");
         };
         assert_eq!(shown.seq, 3);
@@ -309,7 +311,7 @@ mod tests {
         let (mut intake, _taker, status) = intake();
         let good = br#"{"v":1,"camera":"yard","seq":1,"t":1.5,"w":3,"h":2,"kind":"tracked","detections":[]}"#;
         for line in [&good[..], b"{", b"{}", b"[1]"] {
-            intake.arrival(Arrival::Line(Bytes::copy_from_slice(line)));
+            intake.arrival(Incoming::Line(Bytes::copy_from_slice(line)));
         }
         let status = status.borrow();
         assert_eq!((status.detections, status.dropped), (1, 3));
@@ -319,9 +321,9 @@ mod tests {
     fn boxes_are_of_one_connection() {
         let (mut intake, taker, _status) = intake();
         let line = br#"{"v":1,"camera":"yard","seq":7,"t":0,"w":3,"h":2,"kind":"tracked","detections":[{"id":1,"class":0,"label":"x","score":1,"box":[0,0,1,1]}]}"#;
-        intake.arrival(Arrival::Line(Bytes::from_static(line)));
+        intake.arrival(Incoming::Line(Bytes::from_static(line)));
         intake.arrival(frame(7));
-        let Taken::Value(shown) = taker.take(Duration::ZERO) else {
+        let Received::Value(shown) = taker.recv(Duration::ZERO) else {
             panic!("no frame");
         };
         let boxes = |intake: &Intake| intake.board.boxes(shown.label.as_ref().unwrap(), None).list;
@@ -338,7 +340,7 @@ mod tests {
         let listed = status.borrow().cameras.clone();
         assert_eq!(listed.len(), 2);
         let many = vec!["x".to_owned(); 10 * MAX_CAMERAS];
-        intake.heard(Heard::Told(Told::Cameras(many)));
+        intake.heard(ControlEvent::Message(ServerMessage::Cameras(many)));
         assert_eq!(status.borrow().cameras.len(), MAX_CAMERAS);
         intake.ended();
         assert!(status.borrow().cameras.is_empty());

@@ -24,11 +24,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use platform::config::Transport;
-use platform::latest::Putter;
+use platform::latest::Sender;
 use protocol::control::Verdict;
-use protocol::lease::{Peer, Renewal};
+use protocol::lease::{RelayKind, Renewal};
 use protocol::quic::Refusal;
-use quic::client::{Client, Failure, Session};
+use quic::client::{Client, ConnectFailure, Session};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
@@ -50,7 +50,7 @@ const LAST_WORD: Duration = Duration::from_millis(100);
 pub(crate) fn start(
     plan: Plan,
     address: watch::Receiver<Option<SocketAddr>>,
-    frames: Putter<Frame>,
+    frames: Sender<Frame>,
     board: Arc<Board>,
     stop: CancellationToken,
 ) -> (watch::Receiver<Status>, JoinHandle<()>) {
@@ -128,7 +128,7 @@ impl Receiver {
         let mut complained = false;
         let mut native = Native::Shut;
         loop {
-            self.intake.tell(Peer::Silent, native, Instant::now());
+            self.intake.tell(RelayKind::Silent, native, Instant::now());
             let (client, opened) = self.knock(relay).await;
             self.client = client;
             match opened {
@@ -149,7 +149,7 @@ impl Receiver {
         let mut renewal = Renewal::new(quarry != Quarry::Plain);
         loop {
             let now = Instant::now();
-            self.intake.tell(renewal.peer(now), Native::Shut, now);
+            self.intake.tell(renewal.relay(now), Native::Shut, now);
             let mut plain = Plain::open(relay, renewal).await;
             let session = self.hunt(relay, hunt, &mut plain).await?;
             tokio::select! {
@@ -160,7 +160,7 @@ impl Receiver {
             hunt = Hunt::again(quarry, now);
             renewal = Renewal::new(true);
             // It was ours a moment ago, so no `Request` is due there for now.
-            renewal.answered(Verdict::Welcome, now);
+            renewal.on_answer(Verdict::Welcome, now);
         }
     }
 
@@ -177,10 +177,10 @@ impl Receiver {
         loop {
             let now = Instant::now();
             if hunt.is_content(now) {
-                plain.renewal.turn(false);
+                plain.renewal.set_elsewhere(false);
             }
             plain.speak(now).await;
-            self.intake.tell(plain.renewal.peer(now), native, now);
+            self.intake.tell(plain.renewal.relay(now), native, now);
             if hunt.knocks(now) {
                 knocks.spawn(self.knock(relay));
             }
@@ -216,7 +216,7 @@ impl Receiver {
     ) -> Result<(), Hopeless> {
         match meaning {
             Meaning::Frame(frame) => {
-                renewal.frame(now);
+                renewal.on_frame(now);
                 if self.plan.camera.is_none() {
                     self.intake.frame(frame, Door::Plain);
                 } else {
@@ -227,10 +227,10 @@ impl Receiver {
                 return Err(Hopeless(Refusal::Private.to_string()));
             }
             Meaning::Answer(verdict) => {
-                renewal.answered(verdict, now);
+                renewal.on_answer(verdict, now);
                 hunt.answered(now);
             }
-            Meaning::Echo => renewal.echoed(now),
+            Meaning::Echo => renewal.on_echo(now),
             Meaning::Nothing(reason) => self.intake.drop_it(reason),
         }
         Ok(())
@@ -239,7 +239,7 @@ impl Receiver {
     fn knock(
         &mut self,
         relay: SocketAddr,
-    ) -> impl Future<Output = (Option<Client>, Result<Session, Failure>)> + use<> {
+    ) -> impl Future<Output = (Option<Client>, Result<Session, ConnectFailure>)> + use<> {
         native::knock(
             self.client.take(),
             self.plan.fingerprint,
@@ -249,8 +249,8 @@ impl Receiver {
     }
 
     /// A knock was in vain. What may pass is weather: it is said once, when it begins.
-    fn weather(&self, failure: &Failure, complained: &mut bool) -> Result<Native, Hopeless> {
-        if !failure.may_pass() {
+    fn weather(&self, failure: &ConnectFailure, complained: &mut bool) -> Result<Native, Hopeless> {
+        if !failure.is_temporary() {
             return Err(Hopeless(failure.to_string()));
         }
         match self.plan.quarry() {
@@ -267,7 +267,7 @@ impl Receiver {
             }
         }
         Ok(match failure {
-            Failure::Refused(Refusal::Full) => Native::Full,
+            ConnectFailure::Refused(Refusal::Full) => Native::Full,
             _ => Native::Shut,
         })
     }
@@ -280,7 +280,8 @@ impl Receiver {
                 "the connection is encrypted, but nobody vouches for the relay; a ticket (relay-server --private) does"
             );
         }
-        self.intake.tell(Peer::Relay, Native::Open, Instant::now());
+        self.intake
+            .tell(RelayKind::Sightline, Native::Open, Instant::now());
         native::stay(session, &mut self.intake).await;
         info!(%relay, "the connection has ended");
     }

@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use protocol::quic::{Hello, Role};
 use protocol::ticket::Key;
-use quic::client::{Client, DONE, Failure, Session};
+use quic::client::{Client, ConnectFailure, DONE, Session};
 use quic::frames;
 use tokio::sync::mpsc;
 
@@ -31,14 +31,14 @@ pub(super) async fn knock(
     pinned: Option<Key>,
     relay: SocketAddr,
     hello: Hello,
-) -> (Option<Client>, Result<Session, Failure>) {
+) -> (Option<Client>, Result<Session, ConnectFailure>) {
     let client = client.map_or_else(|| Client::new(relay, pinned), Ok);
     let mut client = match client {
         Ok(client) => client,
         Err(err) => return (None, Err(err.into())),
     };
     match client.open(relay, &hello).await {
-        Err(failure @ Failure::Host(_)) => (None, Err(failure)),
+        Err(failure @ ConnectFailure::Host(_)) => (None, Err(failure)),
         opened => (Some(client), opened),
     }
 }
@@ -48,7 +48,7 @@ pub(super) async fn stay(session: Session, intake: &mut Intake) {
     let Session {
         connection,
         answer,
-        mut talk,
+        control: mut talk,
     } = session;
     intake.opened(answer.cameras);
     let (out, mut arrivals) = mpsc::channel(WAITING);

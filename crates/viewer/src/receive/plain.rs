@@ -13,7 +13,7 @@ use protocol::VIEWER_PORT;
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{Datagram, MAX_DATAGRAM, REQUEST, classify};
 use protocol::frame::Frame;
-use protocol::lease::{Ask, Peer, QUIET, Renewal, SEEK};
+use protocol::lease::{LeaseRequest, QUIET, RelayKind, Renewal, SEARCH};
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout_at};
 use tracing::{debug, trace};
@@ -63,7 +63,7 @@ impl Plain {
     /// Takes another socket where the relay has been silent for so long that this one may be the reason: it keeps the
     /// local address that this machine had when it was opened, on whatever network that was.
     pub(super) async fn refresh(&mut self, now: Instant) {
-        if self.renewal.peer(now) == Peer::Silent && now - self.opened >= QUIET {
+        if self.renewal.relay(now) == RelayKind::Silent && now - self.opened >= QUIET {
             (self.socket, self.opened) = route(self.relay).await;
         }
     }
@@ -95,14 +95,14 @@ impl Plain {
     /// For as long as frames come another way: gives the place here up, where there is one, and is silent from then on.
     /// A plain frame shows that the relay has missed that.
     pub(super) async fn rest(&mut self) {
-        self.renewal.turn(true);
+        self.renewal.set_elsewhere(true);
         let mut said = None;
-        let mut due = self.renewal.poll(Instant::now()) == Some(Ask::Probe);
+        let mut due = self.renewal.poll(Instant::now()) == Some(LeaseRequest::Probe);
         loop {
             let now = Instant::now();
-            let lately = said.is_some_and(|at| now - at < SEEK);
+            let lately = said.is_some_and(|at| now - at < SEARCH);
             if due && !lately {
-                self.say(Ask::Probe).await;
+                self.say(LeaseRequest::Probe).await;
                 said = Some(now);
             }
             let heard = self.hear(now + LOOK).await;
@@ -110,12 +110,12 @@ impl Plain {
         }
     }
 
-    async fn say(&self, ask: Ask) {
+    async fn say(&self, ask: LeaseRequest) {
         trace!(?ask, "said");
         let words = match ask {
-            Ask::Request => REQUEST.to_vec(),
-            Ask::Hello => Control::Hello { nonce: self.nonce }.write(),
-            Ask::Probe => Control::Probe { nonce: self.nonce }.write(),
+            LeaseRequest::Request => REQUEST.to_vec(),
+            LeaseRequest::Hello => Control::Hello { nonce: self.nonce }.write(),
+            LeaseRequest::Probe => Control::Probe { nonce: self.nonce }.write(),
         };
         // A refusal of what was said before is reported here, in place of sending; the second try then sends.
         if self.socket.send(&words).await.is_err() {

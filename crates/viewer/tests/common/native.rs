@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{Datagram, classify};
 use protocol::label::Label;
-use protocol::quic::{self as words, Answer, Camera, Hello, Ping, Pong, Refusal, Said, Told};
+use protocol::quic::{
+    self as words, Answer, CameraInfo, ClientMessage, Hello, Ping, Pong, Refusal, ServerMessage,
+};
 use quic::client::wall_us;
-use quic::endpoint::{self, Recognition};
-use quic::frames::DETECTIONS;
+use quic::endpoint::{self, PacketFilter};
+use quic::frames::DETECTIONS_PRIORITY;
 use quic::identity::Identity;
 use quic::lines::Lines;
 use quinn::udp::{RecvMeta, Transmit};
@@ -106,11 +108,11 @@ impl Visit {
             refusal: None,
             cameras: cameras.iter().map(ToString::to_string).collect(),
         };
-        self.say.write_all(&words::write(&answer)).await.ok()
+        self.say.write_all(&words::to_line(&answer)).await.ok()
     }
 
-    pub(crate) async fn tell(&mut self, told: &Told) -> Option<()> {
-        self.say.write_all(&words::write(told)).await.ok()
+    pub(crate) async fn tell(&mut self, told: &ServerMessage) -> Option<()> {
+        self.say.write_all(&words::to_line(told)).await.ok()
     }
 
     async fn refuse(mut self, refusal: Refusal) -> Option<()> {
@@ -119,34 +121,36 @@ impl Visit {
             refusal: Some(refusal),
             cameras: Vec::new(),
         };
-        self.say.write_all(&words::write(&answer)).await.ok()?;
+        self.say.write_all(&words::to_line(&answer)).await.ok()?;
         self.say.finish().ok()?;
         let _ = self.say.stopped().await;
         self.connection
-            .close(VarInt::from_u32(2), &words::write(&refusal));
+            .close(VarInt::from_u32(2), &words::to_line(&refusal));
         Some(())
     }
 
     /// Compares clocks whenever it is asked, until the connection ends.
     pub(crate) async fn pong(&mut self) -> Option<()> {
         loop {
-            if let Some(Said::Ping(Ping { t1 })) = words::read(&self.lines.next().await.ok()?) {
+            if let Some(ClientMessage::Ping(Ping { t1 })) =
+                words::from_line(&self.lines.next().await.ok()?)
+            {
                 let now = wall_us();
                 let pong = Pong {
                     t1,
                     t2: now,
                     t3: now,
                 };
-                self.tell(&Told::Pong(pong)).await?;
+                self.tell(&ServerMessage::Pong(pong)).await?;
             }
         }
     }
 
     async fn boxes(mut self, every: u64) -> Option<()> {
         self.answer(&["yard"]).await?;
-        self.tell(&Told::Camera(camera("yard"))).await?;
+        self.tell(&ServerMessage::Camera(camera("yard"))).await?;
         let mut boxes = self.connection.open_uni().await.ok()?;
-        boxes.set_priority(DETECTIONS).ok()?;
+        boxes.set_priority(DETECTIONS_PRIORITY).ok()?;
         for seq in 1.. {
             let jpeg = labelled(1, seq);
             if seq % every == 0 {
@@ -162,9 +166,9 @@ impl Visit {
 
     async fn tracks(mut self, interval: Duration, tracked: Arc<Tracked>) -> Option<()> {
         self.answer(&["yard"]).await?;
-        self.tell(&Told::Camera(camera("yard"))).await?;
+        self.tell(&ServerMessage::Camera(camera("yard"))).await?;
         let mut boxes = self.connection.open_uni().await.ok()?;
-        boxes.set_priority(DETECTIONS).ok()?;
+        boxes.set_priority(DETECTIONS_PRIORITY).ok()?;
         let start = wall_us();
         for seq in 1_u32.. {
             // The clock's own unevenness is left out, so that what moves evenly does so in the messages too.
@@ -226,10 +230,10 @@ pub(crate) async fn send(connection: &Connection, bytes: &[u8]) -> Option<()> {
 }
 
 /// What a camera's sender says of itself, or of whom nothing is known.
-pub(crate) fn camera(name: &str) -> Camera {
-    Camera {
+pub(crate) fn camera(name: &str) -> CameraInfo {
+    CameraInfo {
         name: name.to_owned(),
-        ..Camera::default()
+        ..CameraInfo::default()
     }
 }
 
@@ -331,7 +335,7 @@ impl Party {
     async fn serve(self, socket: UdpSocket, identity: Identity) {
         let speaker = socket.try_clone().unwrap();
         let port = Arc::new(Port {
-            quic: Recognition::of(&identity),
+            quic: PacketFilter::new(&identity),
             inner: TokioRuntime.wrap_udp_socket(socket).unwrap(),
             speaker: speaker.try_clone().unwrap(),
             verdict: self.script.verdict,
@@ -370,7 +374,7 @@ impl Party {
             let connection = incoming.accept().ok()?.await.ok()?;
             let (say, hear) = connection.accept_bi().await.ok()?;
             let mut lines = Lines::new(hear);
-            let hello: Hello = words::read(&lines.next().await.ok()?)?;
+            let hello: Hello = words::from_line(&lines.next().await.ok()?)?;
             hellos.lock().unwrap().push(hello.clone());
             let visit = Visit {
                 connection: connection.clone(),
@@ -388,7 +392,7 @@ impl Party {
 
 /// The relay's socket: quinn sees nothing but QUIC.
 struct Port {
-    quic: Recognition,
+    quic: PacketFilter,
     inner: Arc<dyn AsyncUdpSocket>,
     speaker: UdpSocket,
     verdict: Verdict,

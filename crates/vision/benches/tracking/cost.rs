@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use vision::track::Follower;
+use vision::track::CameraTracker;
 
 use crate::{Clip, EVERY, FPS, TRACK};
 
@@ -14,18 +14,18 @@ pub(crate) fn of_boxes(clips: &[Clip], boxes: usize) -> f64 {
 }
 
 fn times(clip: &Clip, boxes: usize) -> Vec<f64> {
-    let mut follower = Follower::new(TRACK);
+    let mut follower = CameraTracker::new(TRACK);
     let mut times = Vec::new();
     for ((count, jpeg), found) in (1..).zip(&clip.frames).zip(&clip.found) {
         let at = Duration::from_secs_f64(count as f64 / FPS);
         let start = Instant::now();
-        let shown = follower.frame(count, jpeg.clone(), at);
+        let shown = follower.on_frame(count, jpeg.clone(), at);
         let took = start.elapsed();
         if shown.len() == boxes {
             times.push(took.as_secs_f64() * 1e6);
         }
         if count.is_multiple_of(EVERY) {
-            follower.answer(count, found);
+            follower.on_answer(count, found);
         }
     }
     times

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use testkit::boxes::Outline;
 use vision::track::Tracker;
-use vision::track::frame_history::Pictures;
+use vision::track::frame_history::FrameHistory;
 
 use crate::{Clip, FPS, TRACK, outlines};
 
@@ -24,7 +24,7 @@ pub(crate) enum Show {
 /// The boxes on each frame where every `every`th is inferred, and its answer is known when the next frame comes.
 pub(crate) fn replay(clip: &Clip, show: Show, every: u64) -> Vec<Vec<Outline>> {
     let mut tracker = Tracker::new(TRACK);
-    let mut pictures = Pictures::default();
+    let mut pictures = FrameHistory::default();
     let mut answer = Vec::new();
     let mut boxes = Vec::new();
     for ((count, jpeg), found) in (1..).zip(&clip.frames).zip(&clip.found) {
@@ -35,11 +35,11 @@ pub(crate) fn replay(clip: &Clip, show: Show, every: u64) -> Vec<Vec<Outline>> {
             Show::EveryNth if due => found.clone(),
             Show::EveryNth => Vec::new(),
             Show::Hold => answer.clone(),
-            Show::Velocity => tracker.frame(count, |_| None, at),
-            Show::Tracked => tracker.frame(count, |search| pictures.carry(search), at),
+            Show::Velocity => tracker.on_frame(count, |_| None, at),
+            Show::Tracked => tracker.on_frame(count, |search| pictures.displacement(search), at),
         }));
         if due {
-            tracker.answer(count, found);
+            tracker.on_answer(count, found);
             answer.clone_from(found);
         }
     }

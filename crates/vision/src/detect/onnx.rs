@@ -26,7 +26,7 @@ pub enum Weights<'a> {
 
 /// How a model is run.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct SessionOptions<'a> {
     /// What runs it.
     pub provider: Provider,
     /// Threads of one run, where it is a processor that runs it.
@@ -72,7 +72,11 @@ impl Network {
     /// # Errors
     /// Where it is no ONNX model, or no YOLOv5 export: with what was found and what is needed; where the provider does not
     /// start.
-    pub fn load(environment: &Environment, weights: Weights, place: Place) -> anyhow::Result<Self> {
+    pub fn load(
+        environment: &Environment,
+        weights: Weights,
+        place: SessionOptions,
+    ) -> anyhow::Result<Self> {
         let session = builder(environment, place).and_then(|mut builder| match weights {
             Weights::File(path) => builder.commit_from_file(path),
             Weights::Memory(bytes) => builder.commit_from_memory(bytes),
@@ -221,7 +225,7 @@ fn output(session: &Session) -> anyhow::Result<&Outlet> {
     Ok(output)
 }
 
-fn builder(environment: &Environment, place: Place) -> ort::Result<SessionBuilder> {
+fn builder(environment: &Environment, place: SessionOptions) -> ort::Result<SessionBuilder> {
     let builder = Session::builder(environment)?
         // `Level3` fails on ONNX Runtime 1.22 and older.
         .with_optimization_level(GraphOptimizationLevel::All)?
@@ -236,7 +240,7 @@ fn builder(environment: &Environment, place: Place) -> ort::Result<SessionBuilde
 }
 
 /// What stands before the processor. A failure is an error here: ONNX Runtime would fall back without a word.
-fn extra(place: Place) -> Option<ExecutionProviderDispatch> {
+fn extra(place: SessionOptions) -> Option<ExecutionProviderDispatch> {
     // Exhaustive, the default, takes seconds anew for every input size.
     let search = ep::cuda::ConvAlgorithmSearch::Heuristic;
     let provider = match place.provider {

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use ort::environment::Environment;
 use tracing::info;
 
-use super::onnx::{self, Network, Place, Weights};
+use super::onnx::{self, Network, SessionOptions, Weights};
 use super::provider::{self, Choice, Failure, Provider, Working};
 use super::yolo::Size;
 
@@ -41,7 +41,7 @@ pub fn load(
     size: impl FnOnce(Option<Size>) -> anyhow::Result<Size>,
 ) -> anyhow::Result<Loaded> {
     let open = |provider, profile: Option<&Path>| {
-        let place = Place {
+        let place = SessionOptions {
             provider,
             threads,
             profile,
@@ -164,7 +164,7 @@ mod tests {
             return None;
         };
         let open = |profile| {
-            let place = Place {
+            let place = SessionOptions {
                 provider: Provider::Cpu,
                 threads: 1,
                 profile,

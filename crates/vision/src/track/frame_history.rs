@@ -15,7 +15,7 @@ use protocol::jpeg::{Limits, scan};
 use super::correlate::{Correlator, Scores};
 use super::grey::{Area, Grey};
 use super::place::Place;
-use super::{Moved, PICTURES, Search};
+use super::{Displacement, PICTURES, PatchQuery};
 
 /// The longer side of a grey picture is at most this, as far as a JPEG decoder's reductions can make it so.
 const LONGEST: u16 = 200;
@@ -37,7 +37,7 @@ const PLAIN: f32 = 1e-3;
 
 /// One camera's last frames.
 #[derive(Debug, Default)]
-pub struct Pictures {
+pub struct FrameHistory {
     frames: VecDeque<Frame>,
     correlator: Correlator,
 }
@@ -61,7 +61,7 @@ struct Levels {
     coarse: Grey,
 }
 
-impl Pictures {
+impl FrameHistory {
     /// A frame has come, a JPEG of which `protocol::jpeg::scan` thinks well; numbers that do not rise begin anew.
     pub fn push(&mut self, count: u64, jpeg: Bytes) {
         if self.frames.back().is_some_and(|last| last.count >= count) {
@@ -77,7 +77,7 @@ impl Pictures {
     }
 
     /// Where a patch of an older frame is on the newest; `None` where that cannot be told.
-    pub fn carry(&mut self, search: &Search) -> Option<Moved> {
+    pub fn displacement(&mut self, search: &PatchQuery) -> Option<Displacement> {
         let mut frames = self.frames.iter();
         let from = frames.position(|frame| frame.count == search.from)?;
         let newest = self.frames.len() - 1;
@@ -133,7 +133,12 @@ struct Look {
     around: ([f32; 2], f32),
 }
 
-fn find(search: &Search, old: &Levels, new: &Levels, correlator: &mut Correlator) -> Option<Moved> {
+fn find(
+    search: &PatchQuery,
+    old: &Levels,
+    new: &Levels,
+    correlator: &mut Correlator,
+) -> Option<Displacement> {
     let [w, h] = [new.fine.width as f32, new.fine.height as f32];
     let expected = [search.guess[0] * w, search.guess[1] * h];
     let reach = (search.reach * w.max(h)).max(LEAST);
@@ -155,7 +160,7 @@ fn find(search: &Search, old: &Levels, new: &Levels, correlator: &mut Correlator
         fine.around = (way.map(|way| 2.0 * way), AROUND);
     }
     let (way, score) = look(fine, &old.fine, &new.fine, correlator)?;
-    Some(Moved {
+    Some(Displacement {
         by: [way[0] / w, way[1] / h],
         score,
     })
@@ -264,9 +269,9 @@ mod tests {
         smooth
     }
 
-    fn search(from: u64, width: f32, height: f32, [x, y]: [f32; 2]) -> Search {
+    fn search(from: u64, width: f32, height: f32, [x, y]: [f32; 2]) -> PatchQuery {
         let (x, y) = (x / width, y / height);
-        Search {
+        PatchQuery {
             from,
             patch: Place::of([x, y, x + 60.0 / width, y + 60.0 / height]),
             guess: [0.0; 2],
@@ -277,11 +282,13 @@ mod tests {
     #[test]
     fn a_thing_is_found_where_it_went_on_pictures_of_any_size() {
         for (width, height) in [(160, 120), (300, 200), (640, 480), (720, 1280)] {
-            let mut pictures = Pictures::default();
+            let mut pictures = FrameHistory::default();
             pictures.push(1, frame(width, height, [40, 30]));
             pictures.push(2, frame(width, height, [47, 21]));
             let (w, h) = (width as f32, height as f32);
-            let moved = pictures.carry(&search(1, w, h, [40.0, 30.0])).unwrap();
+            let moved = pictures
+                .displacement(&search(1, w, h, [40.0, 30.0]))
+                .unwrap();
             let [dx, dy] = [moved.by[0] * w, moved.by[1] * h];
             let Picture::Decoded(Levels { fine, .. }) = &pictures.frames[0].picture else {
                 panic!("it was looked at")
@@ -297,18 +304,18 @@ mod tests {
 
     #[test]
     fn what_goes_out_of_the_picture_is_found_by_the_part_that_stays() {
-        let mut pictures = Pictures::default();
+        let mut pictures = FrameHistory::default();
         pictures.push(1, frame(300, 200, [20, 70]));
         let (mut wide, cut) = (cloudy(350, 200, 1), Rect::new(50, 0, 300, 200));
         let mut there = Mat::roi_mut(&mut wide, Rect::new(20, 70, 60, 60)).unwrap();
         cloudy(60, 60, 2).copy_to(&mut there).unwrap();
         let left = Mat::roi(&wide, cut).unwrap().try_clone().unwrap();
         pictures.push(2, jpeg::encode(&left, 80).unwrap().into());
-        let expected = Search {
+        let expected = PatchQuery {
             guess: [-52.0 / 300.0, 0.0],
             ..search(1, 300.0, 200.0, [20.0, 70.0])
         };
-        let moved = pictures.carry(&expected).unwrap();
+        let moved = pictures.displacement(&expected).unwrap();
         assert!(
             (moved.by[0] * 300.0 + 50.0).abs() < 2.0 && moved.score > 0.7,
             "{moved:?}"
@@ -322,12 +329,12 @@ mod tests {
             let mut there = Mat::roi_mut(&mut picture, Rect::new(x, 70, 30, 30)).unwrap();
             cloudy(30, 30, 2).copy_to(&mut there).unwrap();
         }
-        let mut pictures = Pictures::default();
+        let mut pictures = FrameHistory::default();
         let both = Bytes::from(jpeg::encode(&picture, 90).unwrap());
         pictures.push(1, both.clone());
         pictures.push(2, both);
         for (guess, way) in [(8.0, 0.0), (32.0, 40.0)] {
-            let moved = pictures.carry(&Search {
+            let moved = pictures.displacement(&PatchQuery {
                 from: 1,
                 patch: Place::of([120.0 / 300.0, 70.0 / 200.0, 150.0 / 300.0, 100.0 / 200.0]),
                 guess: [guess / 300.0, 0.0],
@@ -345,24 +352,24 @@ mod tests {
         let plain = Bytes::from(jpeg::encode(&grey, 80).unwrap());
         let asked = search(1, 300.0, 200.0, [40.0, 30.0]);
         let told = |first: &Bytes, second: &Bytes| {
-            let mut pictures = Pictures::default();
+            let mut pictures = FrameHistory::default();
             pictures.push(1, first.clone());
             pictures.push(2, second.clone());
-            pictures.carry(&asked).is_some()
+            pictures.displacement(&asked).is_some()
         };
         assert!(told(&whole, &whole));
         assert!(!told(&plain, &plain));
         assert!(!told(&whole, &whole.slice(..100)));
         assert!(!told(&Bytes::from_static(b"junk"), &whole));
         assert!(!told(&whole, &frame(320, 200, [40, 30])));
-        let mut pictures = Pictures::default();
-        assert_eq!(pictures.carry(&asked), None);
+        let mut pictures = FrameHistory::default();
+        assert_eq!(pictures.displacement(&asked), None);
         for count in (1..).take(PICTURES) {
             pictures.push(count, whole.clone());
         }
-        assert!(pictures.carry(&asked).is_some());
+        assert!(pictures.displacement(&asked).is_some());
         pictures.push(100, whole.clone());
-        assert_eq!(pictures.carry(&asked), None, "the oldest one goes");
+        assert_eq!(pictures.displacement(&asked), None, "the oldest one goes");
         assert_eq!(pictures.frames.len(), PICTURES);
         pictures.push(1, whole);
         assert_eq!(pictures.frames.len(), 1, "a restarted camera's are others");
@@ -370,10 +377,10 @@ mod tests {
 
     #[test]
     fn no_frame_is_decoded_before_somebody_asks() {
-        let mut pictures = Pictures::default();
+        let mut pictures = FrameHistory::default();
         let whole = frame(300, 200, [40, 30]);
         (1..=3).for_each(|count| pictures.push(count, whole.clone()));
-        pictures.carry(&search(1, 300.0, 200.0, [40.0, 30.0]));
+        pictures.displacement(&search(1, 300.0, 200.0, [40.0, 30.0]));
         let decoded = |frame: &Frame| matches!(frame.picture, Picture::Decoded(_));
         let decoded: Vec<bool> = pictures.frames.iter().map(decoded).collect();
         assert_eq!(decoded, [true, false, true]);

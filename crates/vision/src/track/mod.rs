@@ -80,9 +80,9 @@
 //! Coasting gains 0.3 points at 80 and loses 0.7 at 160, and without it there are twice the flicker and twice the new ids.
 
 mod associate;
-pub mod frame_history;
 mod correlate;
 mod edge_clip;
+pub mod frame_history;
 mod grey;
 mod object;
 mod place;
@@ -96,7 +96,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::detections::Detection;
 
-use self::frame_history::Pictures;
+use self::frame_history::FrameHistory;
 pub use self::place::Place;
 pub use self::tracker::Tracker;
 
@@ -114,14 +114,14 @@ pub struct Settings {
 
 /// A frame and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Moment {
+struct FrameTime {
     count: u64,
     at: Duration,
 }
 
 /// What the picture is asked: how far has this patch of an older frame moved on the newest one?
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Search {
+pub struct PatchQuery {
     /// The older frame's count.
     pub from: u64,
     /// The box there.
@@ -134,7 +134,7 @@ pub struct Search {
 
 /// What the picture answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Moved {
+pub struct Displacement {
     /// How far, in shares of the picture's width and height.
     pub by: [f32; 2],
     /// How alike the patch and what is there are: -1 to 1.
@@ -146,31 +146,31 @@ pub struct Moved {
 /// A frame is told before the answer for it. With no tracks a frame costs nothing; else decoding it to grey, which takes
 /// 0.1 ms for 300x200 pixels, and 0.02 ms for each box.
 #[derive(Debug)]
-pub struct Follower {
+pub struct CameraTracker {
     tracker: Tracker,
-    pictures: Pictures,
+    pictures: FrameHistory,
 }
 
-impl Follower {
+impl CameraTracker {
     /// A follower that knows of nothing.
     pub fn new(settings: Settings) -> Self {
         Self {
             tracker: Tracker::new(settings),
-            pictures: Pictures::default(),
+            pictures: FrameHistory::default(),
         }
     }
 
     /// A frame has come: gives its boxes, the best score first. See [`Tracker::frame`].
-    pub fn frame(&mut self, count: u64, jpeg: Bytes, at: Duration) -> Vec<Detection> {
+    pub fn on_frame(&mut self, count: u64, jpeg: Bytes, at: Duration) -> Vec<Detection> {
         self.pictures.push(count, jpeg);
         let pictures = &mut self.pictures;
-        let carry = |search: &Search| pictures.carry(search);
-        self.tracker.frame(count, carry, at)
+        let carry = |search: &PatchQuery| pictures.displacement(search);
+        self.tracker.on_frame(count, carry, at)
     }
 
     /// The model has answered for a frame. See [`Tracker::answer`].
-    pub fn answer(&mut self, count: u64, found: &[Detection]) {
-        self.tracker.answer(count, found);
+    pub fn on_answer(&mut self, count: u64, found: &[Detection]) {
+        self.tracker.on_answer(count, found);
     }
 
     /// Uses other scores from now on.

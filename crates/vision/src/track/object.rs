@@ -9,7 +9,7 @@ use super::associate::Sighting;
 use super::edge_clip::Extent;
 use super::place::Place;
 use super::votes::Votes;
-use super::{Moment, Moved, PICTURES, Search};
+use super::{Displacement, FrameTime, PICTURES, PatchQuery};
 
 /// Frames of which an object's places are kept: how late an answer can be. 25 s of the tutorial's camera.
 pub(super) const HISTORY: usize = 256;
@@ -49,9 +49,9 @@ pub(super) struct Object {
     /// Where it was on the last frames, and is on the newest, which comes last.
     past: VecDeque<(u64, Place)>,
     /// The newest frame on which it was seen, by the model or by the picture, and where: its patch is cut there.
-    patch: (Moment, Place),
+    patch: (FrameTime, Place),
     /// The frame of its last detection.
-    supported: Moment,
+    supported: FrameTime,
     /// Whether on a frame since then velocity alone moved it.
     adrift: bool,
     missed: u32,
@@ -63,7 +63,7 @@ impl Object {
         id: u64,
         seen: &Sighting<'_>,
         frames: impl Iterator<Item = u64>,
-        at: Moment,
+        at: FrameTime,
     ) -> Self {
         let mut object = Self {
             id,
@@ -95,9 +95,9 @@ impl Object {
     pub(super) fn advance(
         &mut self,
         others: impl Iterator<Item = Place>,
-        carry: &mut impl FnMut(&Search) -> Option<Moved>,
-        last: Moment,
-        now: Moment,
+        carry: &mut impl FnMut(&PatchQuery) -> Option<Displacement>,
+        last: FrameTime,
+        now: FrameTime,
     ) {
         if now.count - self.patch.0.count > PICTURES as u64 {
             self.patch = (last, self.place);
@@ -121,7 +121,7 @@ impl Object {
     }
 
     /// Looks for its patch, or for that part of it that is `free` at the `expected` place.
-    fn search(&self, expected: Place, free: Place, last: Moment, now: Moment) -> Search {
+    fn search(&self, expected: Place, free: Place, last: FrameTime, now: FrameTime) -> PatchQuery {
         let (from, patch) = self.patch;
         let dt = now.at.saturating_sub(last.at).as_secs_f32();
         let (way, reach) = match self.velocity {
@@ -132,7 +132,7 @@ impl Object {
             }
         };
         let so_far = [self.place.x - patch.x, self.place.y - patch.y];
-        Search {
+        PatchQuery {
             from: from.count,
             patch: Place {
                 x: patch.x + free.x - expected.x,
@@ -146,7 +146,7 @@ impl Object {
     }
 
     /// The picture shows where it is.
-    fn found(&mut self, moved: Moved, now: Moment) {
+    fn found(&mut self, moved: Displacement, now: FrameTime) {
         let (from, patch) = self.patch;
         let since = now.at.saturating_sub(from.at).as_secs_f32();
         if since > 0.0 {
@@ -158,7 +158,7 @@ impl Object {
 
     /// The model sees it on the frame `at`, which may be long past: where it was thought to be then tells how wrong its
     /// places are since.
-    pub(super) fn support(&mut self, seen: &Sighting<'_>, at: Moment) {
+    pub(super) fn support(&mut self, seen: &Sighting<'_>, at: FrameTime) {
         let thought = self.place_at(at.count);
         self.extent.see(seen.place);
         self.correct_velocity(thought, seen.place, at);
@@ -189,7 +189,7 @@ impl Object {
     }
 
     /// The picture's velocity is better than any that detections give; where it was lost, theirs is all there is.
-    fn correct_velocity(&mut self, thought: Place, seen: Place, at: Moment) {
+    fn correct_velocity(&mut self, thought: Place, seen: Place, at: FrameTime) {
         let since = at.at.saturating_sub(self.supported.at).as_secs_f32();
         if !self.adrift || since <= 0.0 {
             return;
@@ -213,7 +213,7 @@ impl Object {
     }
 
     /// Whether it has left the picture, or has faded.
-    pub(super) fn is_gone(&self, every: u64, now: Moment) -> bool {
+    pub(super) fn is_gone(&self, every: u64, now: FrameTime) -> bool {
         self.place.inside() < INSIDE || self.faded(every, now) >= 1.0
     }
 
@@ -228,7 +228,7 @@ impl Object {
     }
 
     /// Its box on the newest frame.
-    pub(super) fn detection(&self, every: u64, now: Moment) -> Detection {
+    pub(super) fn detection(&self, every: u64, now: FrameTime) -> Detection {
         // In full for the first half of the time, which is the usual age of a box.
         let strength = (2.0 * (1.0 - self.faded(every, now))).clamp(0.0, 1.0);
         Detection {
@@ -241,7 +241,7 @@ impl Object {
     }
 
     /// From 0 where it is supported to 1 after `2 * every` frames and [`FADE`], whichever is longer.
-    fn faded(&self, every: u64, now: Moment) -> f32 {
+    fn faded(&self, every: u64, now: FrameTime) -> f32 {
         let frames = (now.count - self.supported.count) as f32 / (2 * every) as f32;
         let time = now.at.saturating_sub(self.supported.at);
         frames.min(time.as_secs_f32() / FADE.as_secs_f32())

@@ -8,7 +8,7 @@ use protocol::detections::Detection;
 use super::associate::{Sighting, associate, sightings};
 use super::object::{HISTORY, Object};
 use super::place::Place;
-use super::{Moment, Moved, Search, Settings};
+use super::{Displacement, FrameTime, PatchQuery, Settings};
 
 /// Most objects at a time; a frame's cost grows with them.
 const OBJECTS: usize = 64;
@@ -23,7 +23,7 @@ pub struct Tracker {
     pub settings: Settings,
     objects: Vec<Object>,
     /// The last frames, the newest last.
-    frames: VecDeque<Moment>,
+    frames: VecDeque<FrameTime>,
     /// Smoothed time between two frames.
     interval: Option<Duration>,
     /// The newest frame that the model has answered.
@@ -56,13 +56,13 @@ impl Tracker {
     ///
     /// `count` is the camera's own count of accepted frames and `at` the frame's time since any fixed moment. Where
     /// either goes backwards, or after a long pause, all begins anew.
-    pub fn frame(
+    pub fn on_frame(
         &mut self,
         count: u64,
-        mut carry: impl FnMut(&Search) -> Option<Moved>,
+        mut carry: impl FnMut(&PatchQuery) -> Option<Displacement>,
         at: Duration,
     ) -> Vec<Detection> {
-        let now = Moment { count, at };
+        let now = FrameTime { count, at };
         match self.frames.back().copied() {
             Some(last) if self.continues(last, now) => self.advance(&mut carry, last, now),
             Some(_) => self.reset(),
@@ -79,7 +79,7 @@ impl Tracker {
 
     /// The model has answered for a frame, at whatever time since. Answers older than the last one, and for frames that
     /// were not given to [`Tracker::frame`] or are long past, say nothing.
-    pub fn answer(&mut self, count: u64, found: &[Detection]) {
+    pub fn on_answer(&mut self, count: u64, found: &[Detection]) {
         let frame = self.frames.iter().find(|frame| frame.count == count);
         let Some(&at) = frame.filter(|_| self.answered < Some(count)) else {
             return;
@@ -105,7 +105,7 @@ impl Tracker {
     }
 
     /// Whether the camera goes on; notes its pace.
-    fn continues(&mut self, last: Moment, now: Moment) -> bool {
+    fn continues(&mut self, last: FrameTime, now: FrameTime) -> bool {
         let (Some(pause), true) = (now.at.checked_sub(last.at), now.count > last.count) else {
             return false;
         };
@@ -117,9 +117,9 @@ impl Tracker {
 
     fn advance(
         &mut self,
-        carry: &mut impl FnMut(&Search) -> Option<Moved>,
-        last: Moment,
-        now: Moment,
+        carry: &mut impl FnMut(&PatchQuery) -> Option<Displacement>,
+        last: FrameTime,
+        now: FrameTime,
     ) {
         let later = now.at.saturating_sub(last.at);
         let expected: Vec<Place> = self
@@ -133,7 +133,7 @@ impl Tracker {
         }
     }
 
-    fn boxes(&self, now: Moment) -> Vec<Detection> {
+    fn boxes(&self, now: FrameTime) -> Vec<Detection> {
         let boxes = self
             .objects
             .iter()
@@ -144,7 +144,11 @@ impl Tracker {
     }
 
     /// Gives each sighting to its object, and back those that are nobody's.
-    fn support<'a, 'b>(&mut self, seen: &'a [Sighting<'b>], at: Moment) -> Vec<&'a Sighting<'b>> {
+    fn support<'a, 'b>(
+        &mut self,
+        seen: &'a [Sighting<'b>],
+        at: FrameTime,
+    ) -> Vec<&'a Sighting<'b>> {
         let then = |object: &Object| (object.place_at(at.count), object.class());
         let partners = associate(&self.objects.iter().map(then).collect::<Vec<_>>(), seen);
         for (object, partner) in self.objects.iter_mut().zip(&partners) {
@@ -157,7 +161,7 @@ impl Tracker {
         (0..seen.len()).filter(new).map(|n| &seen[n]).collect()
     }
 
-    fn begin(&mut self, seen: &Sighting<'_>, at: Moment) {
+    fn begin(&mut self, seen: &Sighting<'_>, at: FrameTime) {
         if seen.best.score < self.settings.start || self.objects.len() == OBJECTS {
             return;
         }

@@ -3,7 +3,7 @@
 use protocol::detections::Detection;
 
 use super::{Camera, assert_near, at, seen};
-use crate::track::Moved;
+use crate::track::Displacement;
 
 #[test]
 fn a_late_answer_moves_the_present_box_by_what_was_wrong_then() {
@@ -56,7 +56,7 @@ fn what_a_late_answer_begins_is_looked_for_from_its_own_frame() {
     let mut asked = None;
     camera.frame_with(|search| {
         asked = Some(*search);
-        Some(Moved {
+        Some(Displacement {
             by: [0.12, 0.0],
             score: 0.9,
         })

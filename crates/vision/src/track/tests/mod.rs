@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use protocol::detections::Detection;
 
-use super::{Moved, Place, Search, Settings, Tracker};
+use super::{Displacement, PatchQuery, Place, Settings, Tracker};
 
 mod answers;
 mod life;
@@ -30,7 +30,7 @@ proptest! {
         for (frames, ms, found, age, moved) in steps {
             count += frames;
             now += Duration::from_millis(ms);
-            let boxes = tracker.frame(count, |_| moved, now);
+            let boxes = tracker.on_frame(count, |_| moved, now);
             let ids: BTreeSet<u64> = boxes.iter().filter_map(|one| one.id).collect();
             prop_assert_eq!(ids.len(), boxes.len());
             prop_assert!(ids.is_disjoint(&dead), "an id is back");
@@ -41,7 +41,7 @@ proptest! {
                 prop_assert!(one.bbox.edges().iter().all(|side| (0.0..=1.0).contains(side)), "{:?}", one);
                 prop_assert!((0.0..=1.0).contains(&one.score), "{:?}", one);
             }
-            tracker.answer(count.saturating_sub(age), &found);
+            tracker.on_answer(count.saturating_sub(age), &found);
         }
     }
 }
@@ -55,9 +55,9 @@ fn detection() -> impl Strategy<Value = Detection> {
     )
 }
 
-fn moved() -> impl Strategy<Value = Option<Moved>> {
+fn moved() -> impl Strategy<Value = Option<Displacement>> {
     let shares = prop::array::uniform2(-1.0f32..1.0);
-    prop::option::of((shares, -1.0f32..1.0).prop_map(|(by, score)| Moved { by, score }))
+    prop::option::of((shares, -1.0f32..1.0).prop_map(|(by, score)| Displacement { by, score }))
 }
 
 /// A camera, and the boxes on its last frame.
@@ -115,15 +115,18 @@ impl Camera {
         self.frame_with(|search| {
             let from = then[&search.from];
             let by = [now[0] - from[0], now[1] - from[1]];
-            Some(Moved { by, score })
+            Some(Displacement { by, score })
         });
     }
 
-    fn frame_with(&mut self, carry: impl FnMut(&Search) -> Option<Moved>) -> Vec<Detection> {
+    fn frame_with(
+        &mut self,
+        carry: impl FnMut(&PatchQuery) -> Option<Displacement>,
+    ) -> Vec<Detection> {
         self.count += 1;
         self.now += TENTH;
         self.ways.insert(self.count, self.way);
-        self.boxes = self.tracker.frame(self.count, carry, self.now);
+        self.boxes = self.tracker.on_frame(self.count, carry, self.now);
         self.boxes.clone()
     }
 
@@ -132,7 +135,7 @@ impl Camera {
     }
 
     fn answer_for(&mut self, count: u64, seen: &[Detection]) {
-        self.tracker.answer(count, seen);
+        self.tracker.on_answer(count, seen);
     }
 
     /// The centre of the only box.
