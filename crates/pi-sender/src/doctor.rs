@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail};
 use imaging::window;
 use platform::config::Transport;
 use platform::doctor::{Check, Report, files, machine};
+use protocol::SMALL_FRAME;
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::label::{Label, StreamId};
 use protocol::quic::Role;
@@ -28,8 +29,6 @@ use crate::source::{self, Next, Shot, Source};
 
 /// How long a source may take to give its first picture; `rpicam-vid` has 5 s of its own.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// A larger plain frame seldom crosses a lossy path (bytes).
-const LARGE: usize = 15_000;
 /// What a piece of a datagram carries on an Ethernet (bytes): 1500 less 20 of the IP header.
 const PIECE: usize = 1480;
 
@@ -135,7 +134,7 @@ fn judge_frame(length: Option<usize>, form: Form, fps: f64, plain: bool) -> Chec
         form.size
     );
     let pieces = length.div_ceil(PIECE);
-    match length > LARGE {
+    match length > SMALL_FRAME {
         true if plain => Check::advice(
             "frame",
             format!(

@@ -2,9 +2,11 @@
 //!
 //! A thing enters here only when a second program needs it. Nothing here knows who uses it.
 
+pub mod clock;
 pub mod config;
 pub mod directories;
 pub mod doctor;
+pub mod egress;
 pub mod kernel;
 pub mod latest;
 pub mod logging;

@@ -30,6 +30,7 @@
 //!
 //! **Detections.** One line of JSON for each inferred frame ([`detections`]).
 
+pub mod ageing;
 pub mod control;
 pub mod datagram;
 pub mod detections;
@@ -43,6 +44,12 @@ pub mod schedule;
 pub mod sequence;
 pub mod ticket;
 
+use std::time::Duration;
+
+/// A camera that has sent no frame for this long is not live, and another source may take its name.
+pub const CAMERA_TIMEOUT: Duration = Duration::from_secs(3);
+/// The largest frame, in bytes, that crosses a lossy path well as one UDP datagram: ten IP fragments.
+pub const SMALL_FRAME: usize = 15_000;
 /// The relay's port: UDP, for senders and viewers.
 pub const RELAY_PORT: u16 = 8081;
 /// The port our viewer asks from where it is free.

@@ -4,8 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use platform::clock::unix_micros;
 use platform::udp;
 use protocol::quic::{self, Answer, ClientMessage, Hello, Refusal, ServerMessage};
 use protocol::ticket::Key;
@@ -242,7 +243,7 @@ impl ControlStream {
                     let line = line.map_err(io::Error::other)?;
                     match quic::from_line(&line) {
                         Some(ServerMessage::Pong(pong)) => {
-                            if let Some(offset) = self.clock.on_pong(pong, wall_us()) {
+                            if let Some(offset) = self.clock.on_pong(pong, unix_micros()) {
                                 return Ok(ControlEvent::Offset(offset));
                             }
                         }
@@ -252,7 +253,7 @@ impl ControlStream {
                 }
                 () = sleep_until(self.next) => {
                     self.next = Instant::now() + self.clock.interval();
-                    let ping = self.clock.ping(wall_us());
+                    let ping = self.clock.ping(unix_micros());
                     self.send(&ClientMessage::Ping(ping)).await?;
                 }
             }
@@ -269,12 +270,4 @@ impl ControlStream {
             .await
             .map_err(io::Error::other)
     }
-}
-
-/// Now, in microseconds since the Unix epoch.
-pub fn wall_us() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

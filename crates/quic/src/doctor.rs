@@ -12,6 +12,7 @@ use platform::config::Transport;
 use platform::doctor::{Check, Report};
 use platform::server::{self, Server};
 use platform::udp;
+use protocol::SMALL_FRAME;
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{Datagram, MAX_DATAGRAM, classify};
 use protocol::label::CameraName;
@@ -26,8 +27,6 @@ use crate::clock::Offset;
 /// How often a probe is said, and how long each waits for its answer.
 const TRIES: usize = 3;
 const ANSWER: Duration = Duration::from_millis(400);
-/// A plain frame that is large, and not too large for the plain door (bytes).
-const LARGE: usize = 15_000;
 /// Tries of it: of its eleven pieces a lossy path loses one now and then.
 const LARGE_TRIES: usize = 5;
 /// What QUIC tries at most on a path (bytes of UDP payload): quinn's upper bound, which passes every usual tunnel.
@@ -89,7 +88,7 @@ impl Question<'_> {
         report.extend(judge_plain(plain, self.server.host().port()));
         report.extend(judge_native(plain, &native, self.transport));
         if self.role == Role::Send && matches!(plain, Plain::Relay(..)) {
-            let large = probe(relay, LARGE, LARGE_TRIES).await;
+            let large = probe(relay, SMALL_FRAME, LARGE_TRIES).await;
             report.add(&judge_large(large, &native));
         }
         if let Some((client, mut session)) = session {
@@ -275,9 +274,9 @@ fn judge_native(plain: Plain, native: &Native, transport: Transport) -> Option<C
     })
 }
 
-/// `large`: what a probe of [`LARGE`] bytes met after a small one was answered.
+/// `large`: what a probe of [`SMALL_FRAME`] bytes met after a small one was answered.
 fn judge_large(large: Plain, native: &Native) -> Check {
-    let kb = LARGE / 1000;
+    let kb = SMALL_FRAME / 1000;
     match (large, native) {
         (Plain::Relay(..), _) => Check::good(
             "fragments",

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::{AbortHandle, BoxFuture, abortable};
 use futures_util::stream::FuturesUnordered;
+use platform::egress::EgressStats;
 use protocol::datagram::MAX_DATAGRAM;
 use quinn::{Connection, ConnectionError, RecvStream, VarInt};
 use tokio::sync::{mpsc, watch};
@@ -43,46 +43,6 @@ pub struct OutgoingFrame {
     pub ready_at: Instant,
 }
 
-/// What became of the frames of a path, in sum.
-#[derive(Debug, Default)]
-pub struct Flow {
-    sent: AtomicU64,
-    skipped: AtomicU64,
-    expired: AtomicU64,
-    bytes: AtomicU64,
-}
-
-/// A look at a [`Flow`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Figures {
-    /// Frames that left.
-    pub sent: u64,
-    /// Frames that a newer one replaced while the gate was shut.
-    pub skipped: u64,
-    /// Of those that left, the ones that were given up on the way.
-    pub expired: u64,
-    /// Bytes of those that left.
-    pub bytes: u64,
-}
-
-impl Flow {
-    fn count(&self, bytes: usize, skipped: u64) {
-        self.sent.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.skipped.fetch_add(skipped, Ordering::Relaxed);
-    }
-
-    /// The figures now.
-    pub fn figures(&self) -> Figures {
-        Figures {
-            sent: self.sent.load(Ordering::Relaxed),
-            skipped: self.skipped.load(Ordering::Relaxed),
-            expired: self.expired.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-        }
-    }
-}
-
 /// Where frames come from: a slot of one.
 pub trait FrameSource: Send {
     /// Waits for the newest frame that was not taken yet, and takes it; `None` where no more will come. Nothing is lost
@@ -109,7 +69,7 @@ impl FrameSource for watch::Receiver<Option<OutgoingFrame>> {
 /// The connection's end.
 pub async fn send(
     connection: &Connection,
-    flow: &Flow,
+    stats: &EgressStats,
     newest: &mut impl FrameSource,
 ) -> Result<(), ConnectionError> {
     let mut gate = FrameWindow::default();
@@ -122,8 +82,9 @@ pub async fn send(
         tokio::select! {
             reason = &mut closed => return Err(reason),
             landing = flights.next(), if !flights.is_empty() => {
-                let expired = u64::from(landing.outcome == Outcome::Expired);
-                flow.expired.fetch_add(expired, Ordering::Relaxed);
+                if landing.outcome == Outcome::Expired {
+                    stats.on_expired();
+                }
                 gate.on_delivery(landing, Instant::now());
             }
             frame = newest.next(), if more && gate.is_open() => {
@@ -134,7 +95,9 @@ pub async fn send(
                 let now = Instant::now();
                 let skipped = last.map_or(0, |last| frame.number.saturating_sub(last + 1));
                 last = last.max(Some(frame.number));
-                flow.count(frame.jpeg.len(), skipped);
+                stats.on_sent(frame.jpeg.len());
+                stats.on_skipped(skipped);
+                stats.record_wait(now.saturating_duration_since(frame.ready_at));
                 if skipped > 0 {
                     gate.on_skipped(now);
                 }

@@ -10,8 +10,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use platform::egress::EgressStats;
 use quic::endpoint::{self, widen_windows};
-use quic::frames::{self, Flow, Incoming, OutgoingFrame};
+use quic::frames::{self, Incoming, OutgoingFrame};
 use quic::identity::Identity;
 use quinn::{Runtime as _, TokioRuntime};
 use testkit::link::{Bottleneck, Conditions, Link, Loss, Path};
@@ -86,7 +87,7 @@ async fn run(path: Path, bytes: usize, fps: u32, seconds: u32) -> Run {
     });
     let connection = connect(link.address()).await;
     let (slot, mut frames) = watch::channel(None);
-    let flow = Flow::default();
+    let flow = EgressStats::default();
     let offered = u64::from(fps * seconds);
     let offer = async move {
         let mut ticks = interval(Duration::from_secs(1) / fps);
@@ -108,7 +109,7 @@ async fn run(path: Path, bytes: usize, fps: u32, seconds: u32) -> Run {
     sent.unwrap();
     sleep(500 * MS).await;
     connection.close(0_u32.into(), b"");
-    let figures = flow.figures();
+    let figures = flow.snapshot();
     Run {
         offered,
         ages: arrived.await.unwrap(),

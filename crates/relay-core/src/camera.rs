@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use protocol::CAMERA_TIMEOUT;
 use protocol::detections::Detection;
 use protocol::frame::Frame;
 use protocol::geometry::Size;
@@ -18,8 +19,6 @@ use protocol::sequence::{Sequence, SequenceWindow};
 
 use super::{Job, Note};
 
-/// A camera that has been silent for this long is not live, and its place is free.
-const LIVE: Duration = Duration::from_secs(3);
 /// The same host goes on from a new port or stream after this silence of the old one, or three frame intervals.
 const RESTART: Duration = Duration::from_millis(300);
 /// Taken for the frame interval until there are two frames: the tutorial's.
@@ -211,7 +210,7 @@ impl Camera {
 
     /// When it will not be live any more, unless another frame comes.
     pub(super) fn ends(&self) -> Instant {
-        self.last + LIVE
+        self.last + CAMERA_TIMEOUT
     }
 
     /// Since its last frame.
@@ -288,9 +287,9 @@ impl Camera {
             own if own.is_stream_of(source) && own.door != source.door => Duration::ZERO,
             own if own.address.ip() == source.address.ip() && self.left => Duration::ZERO,
             own if own.address.ip() == source.address.ip() => {
-                RESTART.max(3 * self.interval()).min(LIVE)
+                RESTART.max(3 * self.interval()).min(CAMERA_TIMEOUT)
             }
-            _ => LIVE,
+            _ => CAMERA_TIMEOUT,
         }
     }
 
@@ -346,7 +345,7 @@ impl Camera {
 
     /// A quarter of the new interval and three of the old; a pause is no interval.
     fn smooth(&mut self, interval: Duration) {
-        if interval < LIVE {
+        if interval < CAMERA_TIMEOUT {
             let old = self.interval.unwrap_or(interval);
             self.interval = Some((3 * old + interval) / 4);
         }

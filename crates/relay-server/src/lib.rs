@@ -116,7 +116,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         plain: plain::Door::new(port, tell),
         native: native.clone(),
         feeds: Feeds::default(),
-        web: web.as_ref().map(|web| web.traffic.clone()),
+        web: web.as_ref().map(|web| web.stats.clone()),
         model,
         model_died: false,
         sink,

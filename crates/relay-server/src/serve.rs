@@ -2,16 +2,17 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use platform::clock::unix_micros;
+use platform::egress::EgressStats;
 use platform::kernel;
 use platform::report::Percentiles;
 use protocol::datagram::{DropReason, MAX_DATAGRAM};
 use protocol::detections::{Detections, Kind};
 use protocol::label::CameraName;
-use quic::client::wall_us;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -25,7 +26,6 @@ use crate::feeds::Feeds;
 use crate::metrics::distribution::{Distribution, FORWARDING, INFERENCE};
 use crate::metrics::tally::Tally;
 use crate::metrics::{self, Metrics};
-use crate::web;
 use crate::worker::{Track, Worker};
 use relay_core::{Action, Burn, Forward, Job, Note, Relay};
 
@@ -44,7 +44,7 @@ pub struct Server {
     /// What screens see.
     pub feeds: Feeds,
     /// The figures of the web door, where there is one.
-    pub web: Option<Arc<web::Traffic>>,
+    pub web: Option<Arc<EgressStats>>,
     /// The model's thread, where there is a model.
     pub model: Option<Worker<Vec<Job>>>,
     /// Whether it has died.
@@ -139,17 +139,9 @@ impl Server {
     }
 
     fn report(&mut self) -> Value {
-        let waited = self
-            .native
-            .traffic
-            .forward
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.figures.forward.merge(&waited);
-        drop(waited);
+        self.figures.forward.merge(&self.native.stats.waits());
         if let Some(web) = &self.web {
-            let waited = web.forward.lock().unwrap_or_else(PoisonError::into_inner);
-            self.figures.forward.merge(&waited);
+            self.figures.forward.merge(&web.waits());
         }
         let counts = self.relay.counts();
         json!({
@@ -197,59 +189,65 @@ impl Server {
     }
 
     fn doors(&self) -> Vec<metrics::Door> {
-        let (plain, screens) = self.relay.viewers();
-        let web = self.web.as_deref().map(web::Traffic::door);
-        let native = screens - web.as_ref().map_or(0, |web| web.viewers.min(screens));
+        let (plain, _) = self.relay.viewers();
         let tally = &self.figures.tally;
-        let flow = self.native.traffic.flow.figures();
-        let waited = self.native.traffic.forward.lock();
-        let waited = waited.unwrap_or_else(PoisonError::into_inner);
-        let mut doors = vec![
-            metrics::Door {
-                name: "plain",
-                viewers: plain,
-                forwarded: vec![("at_once", tally.plain_at_once), ("held", tally.plain_held)],
-                bytes: tally.plain_bytes,
-                unsent: vec![
-                    ("egress", self.relay.counts().over_egress),
-                    ("viewer", self.figures.not_forwarded),
-                ],
-                forwarding: Distribution::of(FORWARDING, &self.figures.forward),
-            },
-            metrics::Door {
-                name: "native",
-                viewers: native,
-                forwarded: vec![("at_once", flow.sent)],
-                bytes: flow.bytes,
-                unsent: vec![("skipped", flow.skipped), ("expired", flow.expired)],
-                forwarding: Distribution::of(FORWARDING, &waited),
-            },
+        let mut doors = vec![metrics::Door {
+            name: "plain",
+            viewers: plain,
+            forwarded: vec![("at_once", tally.plain_at_once), ("held", tally.plain_held)],
+            bytes: tally.plain_bytes,
+            unsent: vec![
+                ("egress", self.relay.counts().over_egress),
+                ("viewer", self.figures.not_forwarded),
+            ],
+            forwarding: Distribution::of(FORWARDING, &self.figures.forward),
+        }];
+        let others = [
+            ("native", Some(&self.native.stats)),
+            ("web", self.web.as_deref()),
         ];
-        doors.extend(web);
+        for (name, stats) in others {
+            let Some(stats) = stats else { continue };
+            let snapshot = stats.snapshot();
+            doors.push(metrics::Door {
+                name,
+                viewers: snapshot.viewers,
+                forwarded: vec![("at_once", snapshot.sent)],
+                bytes: snapshot.bytes,
+                unsent: vec![("skipped", snapshot.skipped), ("expired", snapshot.expired)],
+                forwarding: Distribution::of(FORWARDING, &stats.waits()),
+            });
+        }
         doors
     }
 
     /// Frames that left for a viewer, at any door.
     fn forwarded(&self) -> u64 {
-        let web = self.web.as_ref().map_or(0, |web| web.sent());
-        self.figures.forwarded + self.native.traffic.flow.figures().sent + web
+        let others = self.others().map(|stats| stats.snapshot().sent);
+        self.figures.forwarded + others.sum::<u64>()
     }
 
     /// Frames that a viewer's path or host did not take in time.
     fn not_forwarded(&self) -> u64 {
-        let native = self.native.traffic.flow.figures();
-        let web = self.web.as_ref().map_or(0, |web| web.skipped());
-        self.figures.not_forwarded + native.skipped + native.expired + web
+        let others = self.others().map(|stats| stats.snapshot());
+        let unsent = others.map(|snapshot| snapshot.skipped + snapshot.expired);
+        self.figures.not_forwarded + unsent.sum::<u64>()
+    }
+
+    fn others(&self) -> impl Iterator<Item = &EgressStats> {
+        [Some(&self.native.stats), self.web.as_deref()]
+            .into_iter()
+            .flatten()
     }
 
     fn event(&mut self, event: Event) {
         let now = Instant::now();
         match event {
-            Event::Datagram(from, bytes) => self.relay.datagram(from, bytes, wall_us(), now),
+            Event::Datagram(from, bytes) => self.relay.datagram(from, bytes, unix_micros(), now),
             Event::Gone(viewer) => self.relay.unreachable(viewer),
             Event::Sender(knock) => self.knock(knock, now),
             Event::Sent(from, camera, bytes) => {
-                self.relay.sent(from, &camera, bytes, wall_us(), now);
+                self.relay.sent(from, &camera, bytes, unix_micros(), now);
             }
             Event::Facts(from, facts) => self.relay.facts(from, facts),
             Event::SenderLeft(from) => self.relay.sender_left(from),
@@ -329,7 +327,7 @@ impl Server {
                     self.overlay.give(burn);
                 }
                 Action::Publish(frame) => {
-                    self.figures.tally.received(&frame, wall_us());
+                    self.figures.tally.received(&frame, unix_micros());
                     self.feeds.publish(frame);
                 }
                 Action::PublishBurned(frame) => self.feeds.publish_burned(frame),

@@ -10,13 +10,14 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use platform::egress::EgressStats;
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{Datagram, classify};
 use protocol::label::{Label, StreamId};
 use protocol::quic::{Hello, Refusal, Role, ServerMessage};
 use protocol::ticket::{Key, Ticket};
 use quic::client::{Client, ConnectFailure, ControlEvent, Session};
-use quic::frames::{self, Flow, FrameSource, Incoming, OutgoingFrame};
+use quic::frames::{self, FrameSource, Incoming, OutgoingFrame};
 use serde_json::Value;
 use testkit::jpeg::Sketch;
 use testkit::link::{Conditions, Link};
@@ -86,7 +87,7 @@ fn frame(camera: &str, seq: u64, bytes: usize) -> Vec<u8> {
     let label = Label {
         stream: StreamId(7),
         seq,
-        captured_us: quic::client::wall_us(),
+        captured_us: platform::clock::unix_micros(),
         camera: camera.parse().unwrap(),
     };
     let mut sketch = Sketch::new(300, 200);
@@ -133,11 +134,11 @@ impl FrameSource for Steady {
 
 /// Sends until the last frame has arrived.
 async fn send(session: &Session, mut frames: Steady) -> u64 {
-    let flow = Flow::default();
+    let flow = EgressStats::default();
     frames::send(&session.connection, &flow, &mut frames)
         .await
         .unwrap();
-    flow.figures().sent
+    flow.snapshot().sent
 }
 
 /// The numbers of the frames that come until nothing has come for a while.

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use imaging::jpeg;
+use platform::clock::unix_micros;
 use platform::config::Switch;
 use platform::latest::{Received, Receiver};
 use platform::report::Percentiles;
 use protocol::geometry::Size;
 use protocol::label::Label;
-use quic::client::wall_us;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -221,7 +221,7 @@ impl Show {
                 Door::Plain => Clocks::Believed,
                 Door::Native => Clocks::of(label, self.status.told.as_ref(), self.status.clock),
             };
-            age(label.captured_us, clocks, wall_us())
+            age(label.captured_us, clocks, unix_micros())
         });
         self.shown += 1;
         self.pace.shown(age, self.status.counts, Instant::now());

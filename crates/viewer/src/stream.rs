@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use protocol::CAMERA_TIMEOUT;
 use protocol::label::{CameraName, Label, StreamId};
 use protocol::sequence::{self, Sequence};
 
@@ -16,8 +17,6 @@ const WINDOW: Duration = Duration::from_secs(5);
 const FEW: usize = 4;
 /// A picture is stale after this, or after three usual frame intervals where that is longer.
 const STALE: Duration = Duration::from_secs(1);
-/// A camera that is silent for this long has lost its place at the relay: it is not live any more.
-const GONE: Duration = Duration::from_secs(3);
 
 /// How many frames came and how many did not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -175,7 +174,7 @@ impl Pace {
 
     /// Whether the camera sends; `None` before the first frame.
     pub(crate) fn live(&self, now: Instant) -> Option<bool> {
-        (!self.0.is_empty()).then(|| self.silent_for(GONE, now).is_none())
+        (!self.0.is_empty()).then(|| self.silent_for(CAMERA_TIMEOUT, now).is_none())
     }
 
     fn silent_for(&self, least: Duration, now: Instant) -> Option<Duration> {

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use common::native::{NativeRelay, Script, Visit, camera, send};
 use common::{INTERVAL, captured, viewer};
+use platform::clock::unix_micros;
 use protocol::quic::ServerMessage;
-use quic::client::wall_us;
 use quic::identity::Identity;
 use serde_json::Value;
 use testkit::wrong_clock;
@@ -32,7 +32,7 @@ fn relay(ahead: i64) -> NativeRelay {
         let connection = visit.connection.clone();
         let frames = async {
             for seq in 1.. {
-                let taken = (wall_us() - OLD * 1000).checked_add_signed(ahead_us)?;
+                let taken = (unix_micros() - OLD * 1000).checked_add_signed(ahead_us)?;
                 send(&connection, &captured(1, seq, taken)).await?;
                 tokio::time::sleep(INTERVAL).await;
             }

@@ -121,7 +121,8 @@ impl Audience {
                 tokio::spawn(async move {
                     let frame = stream.read_to_end(100_000).await.unwrap_or_default();
                     if let Ok(Some(label)) = Label::read(&frame) {
-                        let delay = client::wall_us() as f64 - label.captured_us as f64;
+                        let delay =
+                            platform::clock::unix_micros() as f64 - label.captured_us as f64;
                         kept.lock().unwrap().push(delay);
                     }
                 });

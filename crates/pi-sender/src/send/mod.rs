@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use platform::config::Transport;
 use platform::server::Server;
+use protocol::SMALL_FRAME;
 use protocol::label::{CameraName, StreamId};
 use protocol::quic::{Hello, Role};
 use tokio::runtime::Handle;
@@ -24,9 +25,6 @@ use tokio::sync::watch;
 
 use self::native::State;
 
-/// Frames above this travel in so many fragments that a lossy path seldom delivers all of them (Linux, which keeps the
-/// rest for 30 s, then takes none at all for a while).
-const LARGE: usize = 15_000;
 /// After so long without an answer a small frame seeks a relay of ours; the next twice as long after that, up to the
 /// second.
 const SEEK: Duration = Duration::from_secs(5);
@@ -127,7 +125,7 @@ impl Uplink {
         let (Some(_), Some(native)) = (&self.plain, &self.native) else {
             return false;
         };
-        if bytes <= LARGE {
+        if bytes <= SMALL_FRAME {
             return false;
         }
         match *native.state() {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use platform::egress::{EgressSnapshot, EgressStats};
 use protocol::quic::{ClientMessage, Hello, SenderInfo};
 use protocol::ticket::Key;
 use quic::client::{Client, ConnectFailure, ControlEvent, ControlStream, DONE, Session};
 use quic::frame_window::MAX_FRAME_AGE;
-use quic::frames::{self, Figures, Flow, OutgoingFrame};
+use quic::frames::{self, OutgoingFrame};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -32,7 +33,7 @@ pub(crate) enum State {
     /// No connection yet.
     Knocking,
     /// Frames may go this way; counted from these figures on.
-    Up(Figures),
+    Up(EgressSnapshot),
     /// The relay lets us not in, and asking again does not help.
     Refused(String),
 }
@@ -44,7 +45,7 @@ pub(crate) struct Link {
     quality: watch::Sender<Option<u8>>,
     state: watch::Receiver<State>,
     upgrade: mpsc::Sender<()>,
-    flow: Arc<Flow>,
+    stats: Arc<EgressStats>,
     task: JoinHandle<()>,
 }
 
@@ -68,14 +69,14 @@ impl Link {
         let (quality, qualities) = watch::channel(None);
         let (tell, state) = watch::channel(State::Down);
         let (upgrade, asked) = mpsc::channel(1);
-        let flow = Arc::<Flow>::default();
+        let stats = Arc::<EgressStats>::default();
         let task = Task {
             way,
             slot: frames,
             quality: qualities,
             state: tell,
             asked,
-            flow: Arc::clone(&flow),
+            stats: Arc::clone(&stats),
             client: None,
             trouble: None,
             warned: false,
@@ -85,7 +86,7 @@ impl Link {
             quality,
             state,
             upgrade,
-            flow,
+            stats,
             task: tokio::spawn(task.run()),
         }
     }
@@ -118,18 +119,18 @@ impl Link {
     }
 
     /// What became of the frames.
-    pub(crate) fn figures(&self) -> Figures {
-        self.flow.figures()
+    pub(crate) fn figures(&self) -> EgressSnapshot {
+        self.stats.snapshot()
     }
 
     /// Ends it, when the frames that are on their way have arrived or are too old.
-    pub(crate) async fn close(self) -> Figures {
+    pub(crate) async fn close(self) -> EgressSnapshot {
         let up = matches!(*self.state.borrow(), State::Up(_));
         drop(self.slot);
         if up {
             let _ = timeout(MAX_FRAME_AGE + 2 * GOOD_BYE, self.task).await;
         }
-        self.flow.figures()
+        self.stats.snapshot()
     }
 }
 
@@ -146,7 +147,7 @@ struct Task {
     quality: watch::Receiver<Option<u8>>,
     state: watch::Sender<State>,
     asked: mpsc::Receiver<()>,
-    flow: Arc<Flow>,
+    stats: Arc<EgressStats>,
     client: Option<Client>,
     /// What keeps us from the relay, as it was logged.
     trouble: Option<String>,
@@ -214,13 +215,13 @@ impl Task {
         }
         self.trouble = None;
         info!(%relay, "frames go by QUIC, the newest first");
-        self.state.send_replace(State::Up(self.flow.figures()));
+        self.state.send_replace(State::Up(self.stats.snapshot()));
         let moved = self
             .way
             .address
             .wait_for(|at| at.is_some_and(|at| at != relay));
         let end = tokio::select! {
-            sent = frames::send(&session.connection, &self.flow, &mut self.slot) => match sent {
+            sent = frames::send(&session.connection, &self.stats, &mut self.slot) => match sent {
                 Ok(()) => End::Done,
                 Err(why) => {
                     warn!(%relay, %why, "the connection to the relay is lost");

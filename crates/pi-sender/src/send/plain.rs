@@ -8,12 +8,11 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use platform::udp;
+use protocol::SMALL_FRAME;
 use protocol::control::Control;
 use protocol::datagram::{Datagram, classify};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
-
-use super::LARGE;
 
 /// Refusals come as ICMP messages, of which a host sends about one a second: so long without one means that somebody
 /// listens.
@@ -84,8 +83,8 @@ impl Link {
     }
 
     fn count_large(&mut self, bytes: usize) {
-        self.large = self.large.saturating_add(u32::from(bytes > LARGE));
-        if bytes > LARGE && self.large == LONG {
+        self.large = self.large.saturating_add(u32::from(bytes > SMALL_FRAME));
+        if bytes > SMALL_FRAME && self.large == LONG {
             warn!(
                 bytes,
                 "frames above 15 kB in single datagrams often get lost on a lossy path such as Wi-Fi; a lower --quality or --size helps"

@@ -12,7 +12,9 @@ use platform::latest::{Received, Receiver, Sender, latest};
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
-use super::{Next, Picture, Shot, now_us};
+use platform::clock::unix_micros;
+
+use super::{Next, Picture, Shot};
 use crate::pace::Tick;
 
 /// Reads one picture, waiting for it; an error is the loss of the source.
@@ -123,7 +125,7 @@ impl Reader {
             }
             self.slot.send(Ok(Numbered {
                 picture,
-                captured_us: now_us(),
+                captured_us: unix_micros(),
                 number: self.number,
             }));
         }

@@ -18,9 +18,10 @@ mod rpicam;
 mod split;
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use opencv::core::Mat;
+use platform::clock::unix_micros;
 use protocol::detections::Detection;
 use protocol::geometry::Size;
 use protocol::jpeg::{self, Defect, Limits};
@@ -133,7 +134,7 @@ impl Source {
         Ok(picture.map_or(Next::End, |picture| {
             Next::Shot(Shot {
                 picture,
-                captured_us: now_us(),
+                captured_us: unix_micros(),
                 missed: tick.missed,
             })
         }))
@@ -189,12 +190,4 @@ fn is_jpeg(bytes: &[u8]) -> bool {
 fn has_extension(path: &Path, known: &[&str]) -> bool {
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
     known.iter().any(|known| extension == *known)
-}
-
-fn now_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    // A Pi has no clock of its own; before it hears of the time it may stand anywhere, but not before 1970.
-    since.map_or(0, |since| {
-        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-    })
 }

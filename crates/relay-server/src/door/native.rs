@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use platform::egress::EgressStats;
 use protocol::label::{CameraName, StreamId};
 use protocol::quic::{self as words, Answer, Hello, Refusal, Role};
 use quic::endpoint::widen_windows;
@@ -16,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::session::{Sender, Traffic, Viewer, Visit};
+use super::session::{Sender, Viewer, Visit};
 use crate::access::Access;
 use crate::event::{Event, Knock};
 use relay_core::ScreenId;
@@ -37,7 +38,7 @@ pub struct Door {
     events: mpsc::Sender<Event>,
     screens: AtomicU64,
     /// What became of the frames to all viewers.
-    pub traffic: Traffic,
+    pub stats: EgressStats,
 }
 
 impl Door {
@@ -48,7 +49,7 @@ impl Door {
             guard: Mutex::default(),
             events,
             screens: AtomicU64::new(0),
-            traffic: Traffic::default(),
+            stats: EgressStats::default(),
         }
     }
 
@@ -146,7 +147,9 @@ impl Door {
             if visit.welcome(cameras).await.is_some() {
                 let (viewer, asked) = (visit.from, camera.map(|name| name.to_string()));
                 info!(%viewer, camera = asked.as_deref().unwrap_or("any"), "viewer joined at the native door");
-                Viewer { visit, seat }.run(&self.traffic).await;
+                self.stats.on_joined();
+                Viewer { visit, seat }.run(&self.stats).await;
+                self.stats.on_left();
                 info!(%viewer, "viewer left");
             }
         }

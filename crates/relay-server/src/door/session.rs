@@ -1,14 +1,14 @@
 //! A peer at the native door: frames one way, clocks and facts beside them.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use platform::report::Percentiles;
+use platform::clock::unix_micros;
+use platform::egress::EgressStats;
 use protocol::label::CameraName;
 use protocol::quic::{self as words, Answer, CameraInfo, ClientMessage, Ping, Pong, ServerMessage};
-use quic::client::{DONE, wall_us};
-use quic::frames::{self, DETECTIONS_PRIORITY, Flow, FrameSource, Incoming, OutgoingFrame};
+use quic::client::DONE;
+use quic::frames::{self, DETECTIONS_PRIORITY, FrameSource, Incoming, OutgoingFrame};
 use quic::lines::Lines;
 use quinn::{Connection, SendStream};
 use tokio::sync::broadcast::error::RecvError;
@@ -29,15 +29,6 @@ pub(super) struct Visit {
     pub(super) from: SocketAddr,
     pub(super) say: SendStream,
     pub(super) lines: Lines,
-}
-
-/// Figures of the frames to all viewers.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    /// What became of them.
-    pub flow: Flow,
-    /// How long they waited from their arrival to their turn.
-    pub forward: Mutex<Percentiles>,
 }
 
 impl Visit {
@@ -106,7 +97,7 @@ pub(super) struct Viewer {
 
 impl Viewer {
     /// Shows it its camera until it leaves.
-    pub(super) async fn run(self, traffic: &Traffic) {
+    pub(super) async fn run(self, stats: &EgressStats) {
         let Visit {
             connection,
             say,
@@ -114,40 +105,27 @@ impl Viewer {
             ..
         } = self.visit;
         let Subscription {
-            frames,
+            mut frames,
             messages,
             camera,
             live,
             ..
         } = self.seat;
-        let mut frames = Clocked {
-            frames,
-            forward: &traffic.forward,
-        };
         // Tasks of their own, so that a frame's turn is not a look at everything else as well.
         let mut beside = JoinSet::new();
         beside.spawn(tell(connection.clone(), messages));
         beside.spawn(talk(lines, say, camera, live));
         tokio::select! {
-            _ = frames::send(&connection, &traffic.flow, &mut frames) => {}
+            _ = frames::send(&connection, stats, &mut frames) => {}
             _ = beside.join_next() => {}
         }
         connection.close(DONE, b"");
     }
 }
 
-/// Frames whose wait for their turn is measured.
-struct Clocked<'a> {
-    frames: Frames,
-    forward: &'a Mutex<Percentiles>,
-}
-
-impl FrameSource for Clocked<'_> {
+impl FrameSource for Frames {
     async fn next(&mut self) -> Option<OutgoingFrame> {
-        let frame = self.frames.next().await?;
-        let mut waited = self.forward.lock().unwrap_or_else(PoisonError::into_inner);
-        waited.record(frame.ready_at.elapsed());
-        Some(frame)
+        Self::next(self).await
     }
 }
 
@@ -211,7 +189,7 @@ async fn hear(lines: &mut Lines, say: &mut SendStream) -> Option<ClientMessage> 
 }
 
 async fn answer(say: &mut SendStream, Ping { t1 }: Ping) -> Option<()> {
-    let now = wall_us();
+    let now = unix_micros();
     let pong = Pong {
         t1,
         t2: now,

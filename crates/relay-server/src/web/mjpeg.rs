@@ -41,7 +41,7 @@ pub(super) fn stream(seat: Seat, slot: Slot) -> Response {
     let first = Bytes::from_static(BOUNDARY.trim_ascii_start().as_bytes());
     let parts = stream::unfold((seat, slot, None), async |(seat, mut slot, last)| {
         let shown = next(&mut slot).await?;
-        seat.traffic().leaves(&shown, last);
+        seat.on_sent(&shown, last);
         Some((shown.part(), (seat, slot, Some(shown.number))))
     });
     let body = stream::StreamExt::chain(stream::iter([first]), parts);

@@ -17,7 +17,6 @@ mod places;
 mod routes;
 mod show;
 mod socket;
-mod traffic;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -26,6 +25,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use platform::egress::EgressStats;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -36,7 +36,6 @@ use self::gate::Gate;
 pub use self::gate::Origin;
 use self::places::Places;
 use self::show::Shows;
-pub use self::traffic::Traffic;
 use crate::access::Access;
 use crate::args::Http;
 use crate::event::{Event, Look};
@@ -93,7 +92,7 @@ pub struct Open {
     /// Where.
     pub local: SocketAddr,
     /// What became of the frames to all viewers.
-    pub traffic: Arc<Traffic>,
+    pub stats: Arc<EgressStats>,
     door: Arc<Door>,
     stop: CancellationToken,
     thread: JoinHandle<()>,
@@ -110,11 +109,11 @@ pub fn open(
     events: mpsc::Sender<Event>,
 ) -> anyhow::Result<Open> {
     let local = listener.local_addr()?;
-    let traffic = Arc::<Traffic>::default();
+    let stats = Arc::<EgressStats>::default();
     let door = Arc::new(Door {
         gate: Gate::new(access, trusted.to_vec()),
         places: Places::default(),
-        shows: Shows::new(events.clone(), traffic.clone()),
+        shows: Shows::new(events.clone(), stats.clone()),
         events,
         ready: AtomicBool::new(false),
     });
@@ -130,7 +129,7 @@ pub fn open(
     let thread = thread::Builder::new().name("web".to_owned()).spawn(serve);
     Ok(Open {
         local,
-        traffic,
+        stats,
         door,
         stop,
         thread: thread.context("starting the web door's thread")?,

@@ -1,7 +1,6 @@
 //! What there is at the web door, by its path.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
@@ -12,6 +11,7 @@ use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::stream;
+use protocol::CAMERA_TIMEOUT;
 use protocol::label::CameraName;
 use serde_json::json;
 use tokio::time::timeout;
@@ -28,8 +28,6 @@ use relay_core::Seen;
 const PAGE: &str = include_str!("page.html");
 /// What in it stands for the word that its own script and style are known by.
 const NONCE: &str = "{nonce}";
-/// For the frame of a snapshot. A camera from which none comes in that time is not live.
-const SNAPSHOT: Duration = Duration::from_secs(3);
 
 /// All paths.
 pub(super) fn router(door: Arc<Door>) -> Router {
@@ -135,16 +133,16 @@ async fn frame(door: &Door, name: Option<&str>, words: &Words) -> Answer {
     let young = async {
         loop {
             let shown = next(&mut slot).await?;
-            if shown.since.elapsed() < SNAPSHOT {
+            if shown.since.elapsed() < CAMERA_TIMEOUT {
                 return Some(shown);
             }
         }
     };
-    let Ok(Some(shown)) = timeout(SNAPSHOT, young).await else {
+    let Ok(Some(shown)) = timeout(CAMERA_TIMEOUT, young).await else {
         let why = "no frame comes from this camera";
         return Err(text(StatusCode::SERVICE_UNAVAILABLE, why));
     };
-    seat.traffic().leaves(&shown, None);
+    seat.on_sent(&shown, None);
     let headers = [
         ("content-type", "image/jpeg".to_owned()),
         ("x-timestamp", mjpeg::timestamp(&shown)),

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
+use platform::egress::EgressStats;
 use protocol::label::{CameraName, Label};
 use protocol::quic::CameraInfo;
 use quic::frames::OutgoingFrame;
@@ -23,7 +24,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, yield_now};
 
-use super::{Traffic, mjpeg};
+use super::mjpeg;
 use crate::event::Event;
 use crate::feeds::Subscription;
 use relay_core::ScreenId;
@@ -72,7 +73,7 @@ impl Shown {
 #[derive(Debug)]
 pub(super) struct Shows {
     events: mpsc::Sender<Event>,
-    traffic: Arc<Traffic>,
+    stats: Arc<EgressStats>,
     screens: AtomicU64,
     shows: Mutex<HashMap<Option<CameraName>, Weak<Show>>>,
     /// Where the loop runs.
@@ -113,10 +114,10 @@ pub(super) struct Seat {
 
 impl Shows {
     /// To be called where the loop runs.
-    pub(super) fn new(events: mpsc::Sender<Event>, traffic: Arc<Traffic>) -> Self {
+    pub(super) fn new(events: mpsc::Sender<Event>, stats: Arc<EgressStats>) -> Self {
         Self {
             events,
-            traffic,
+            stats,
             screens: AtomicU64::new(SCREENS),
             shows: Mutex::default(),
             there: Handle::current(),
@@ -293,8 +294,13 @@ impl Seat {
         self.show.live.clone()
     }
 
-    pub(super) fn traffic(&self) -> &Traffic {
-        &self.leaving.traffic
+    /// Counts a frame that leaves; the viewer's `last` was another.
+    pub(super) fn on_sent(&self, shown: &Shown, last: Option<u64>) {
+        let stats = &self.leaving.stats;
+        let skipped = last.map_or(0, |last| shown.number.saturating_sub(last + 1));
+        stats.on_sent(shown.jpeg.len());
+        stats.on_skipped(skipped);
+        stats.record_wait(shown.since.elapsed());
     }
 }
 
@@ -313,23 +319,23 @@ pub(super) async fn next(slot: &mut Slot) -> Option<Arc<Shown>> {
 struct Leaving {
     screen: ScreenId,
     events: mpsc::Sender<Event>,
-    traffic: Arc<Traffic>,
+    stats: Arc<EgressStats>,
 }
 
 impl Leaving {
     fn new(screen: ScreenId, shows: &Shows) -> Self {
-        shows.traffic.joined();
+        shows.stats.on_joined();
         Self {
             screen,
             events: shows.events.clone(),
-            traffic: shows.traffic.clone(),
+            stats: shows.stats.clone(),
         }
     }
 }
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        self.traffic.left();
+        self.stats.on_left();
         let left = Event::ScreenLeft(self.screen);
         let Err(mpsc::error::TrySendError::Full(left)) = self.events.try_send(left) else {
             return;
@@ -410,6 +416,6 @@ mod tests {
         while !task.is_finished() {
             yield_now().await;
         }
-        assert_eq!(shows.traffic.viewers(), 0);
+        assert_eq!(shows.stats.snapshot().viewers, 0);
     }
 }

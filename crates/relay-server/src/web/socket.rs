@@ -19,8 +19,8 @@ use std::time::Duration;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::Bytes;
+use platform::clock::unix_micros;
 use protocol::quic::{self as words, CameraInfo, ClientMessage, Ping, Pong, ServerMessage};
-use quic::client::wall_us;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -132,7 +132,7 @@ impl Viewer {
     }
 
     async fn show(&mut self, shown: &Shown) -> Option<()> {
-        self.seat.traffic().leaves(shown, self.last);
+        self.seat.on_sent(shown, self.last);
         self.last = Some(shown.number);
         self.busy = true;
         let message = Message::Binary(shown.jpeg.clone());
@@ -150,7 +150,7 @@ impl Viewer {
             Message::Binary(_) => self.busy = false,
             Message::Text(text) => {
                 if let Some(ClientMessage::Ping(Ping { t1 })) = words::from_line(text.as_bytes()) {
-                    let now = wall_us();
+                    let now = unix_micros();
                     let pong = ServerMessage::Pong(Pong {
                         t1,
                         t2: now,

@@ -187,7 +187,7 @@ pub(crate) fn picture(number: u64) -> Vec<u8> {
 
 /// The picture with our label, captured now.
 pub(crate) fn labelled(stream: u64, seq: u64) -> Vec<u8> {
-    captured(stream, seq, quic::client::wall_us())
+    captured(stream, seq, platform::clock::unix_micros())
 }
 
 /// The picture with our label, captured at this time in microseconds since the Unix epoch.

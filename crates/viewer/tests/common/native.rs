@@ -9,13 +9,13 @@ use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use platform::clock::unix_micros;
 use protocol::control::{Control, Verdict};
 use protocol::datagram::{Datagram, classify};
 use protocol::label::Label;
 use protocol::quic::{
     self as words, Answer, CameraInfo, ClientMessage, Hello, Ping, Pong, Refusal, ServerMessage,
 };
-use quic::client::wall_us;
 use quic::endpoint::{self, PacketFilter};
 use quic::frames::DETECTIONS_PRIORITY;
 use quic::identity::Identity;
@@ -135,7 +135,7 @@ impl Visit {
             if let Some(ClientMessage::Ping(Ping { t1 })) =
                 words::from_line(&self.lines.next().await.ok()?)
             {
-                let now = wall_us();
+                let now = unix_micros();
                 let pong = Pong {
                     t1,
                     t2: now,
@@ -169,7 +169,7 @@ impl Visit {
         self.tell(&ServerMessage::Camera(camera("yard"))).await?;
         let mut boxes = self.connection.open_uni().await.ok()?;
         boxes.set_priority(DETECTIONS_PRIORITY).ok()?;
-        let start = wall_us();
+        let start = unix_micros();
         for seq in 1_u32.. {
             // The clock's own unevenness is left out, so that what moves evenly does so in the messages too.
             let since = interval * (seq - 1);
@@ -184,7 +184,7 @@ impl Visit {
                 let list = (7..).zip(edges).map(own).collect();
                 boxes.write_all(&line(&jpeg, "tracked", list)).await.ok()?;
             }
-            let passed = Duration::from_micros(wall_us() - start);
+            let passed = Duration::from_micros(unix_micros() - start);
             tokio::time::sleep((since + interval).saturating_sub(passed)).await;
         }
         Some(())
