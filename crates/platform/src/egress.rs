@@ -90,3 +90,32 @@ impl EgressStats {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_and_viewers_are_counted_and_annotated_ones_are_a_part_of_those_sent() {
+        let stats = EgressStats::default();
+        stats.on_sent(10);
+        stats.on_annotated_sent(20);
+        stats.on_annotated_sent(20);
+        stats.on_skipped(4);
+        stats.on_expired();
+        stats.on_joined();
+        stats.on_joined();
+        stats.on_left();
+        stats.record_wait(Duration::from_millis(5));
+        let expected = EgressSnapshot {
+            sent: 3,
+            annotated: 2,
+            skipped: 4,
+            expired: 1,
+            bytes: 50,
+            viewers: 1,
+        };
+        assert_eq!(stats.snapshot(), expected);
+        assert_eq!(stats.waits().at(50.0).map(|wait| wait.as_millis()), Some(5));
+    }
+}

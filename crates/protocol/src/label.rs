@@ -13,6 +13,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::jpeg::SOI;
 
@@ -39,9 +40,10 @@ impl fmt::Debug for StreamId {
 
 /// A camera's name: 1 to 64 bytes of letters, digits, space, `-`, `_` and `.`, not starting or ending with a space.
 ///
-/// It ends up in logs, in URLs and on the picture, so nothing that could break out of those is let in.
+/// It ends up in logs, in URLs and on the picture, so nothing that could break out of those is let in. A clone shares the
+/// text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CameraName(String);
+pub struct CameraName(Arc<str>);
 
 /// Why a text is no [`CameraName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,8 +71,14 @@ impl FromStr for CameraName {
         let path = matches!(s, "." | "..");
         let length = (1..=Self::MAX).contains(&s.len());
         let good = length && !path && s.trim() == s && s.chars().all(allowed);
-        good.then(|| Self(s.to_owned()))
+        good.then(|| Self(s.into()))
             .ok_or_else(|| BadName(s.escape_debug().take(Self::MAX).collect()))
+    }
+}
+
+impl PartialEq<&str> for CameraName {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
     }
 }
 

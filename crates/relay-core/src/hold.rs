@@ -1,147 +1,230 @@
-//! Boxes drawn into pictures: on frames that are held for the plain viewers, and for screens that want them so.
+//! The frame of a camera that waits for its boxes before it goes to UDP viewers.
 //!
-//! A frame is decoded and encoded once for all whom the same boxes are for.
+//! ```text
+//!             hold                 own boxes found         drawn
+//!  (nothing) ------> waiting ------------------> drawing -------> released with boxes
+//!                       |                           |
+//!                       +---------------------------+------------> released as it came: the next frame is here, or time is up
+//! ```
+//!
+//! Boxes that come too late for their frame are kept and drawn into the next frame that is held. Pure.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::detections::Detection;
 
-use super::Relay;
-use super::action::{Action, Boxes, Burn, Job, Overlay};
-use super::camera::{CameraId, Held};
+use crate::action::Boxes;
+use crate::frame::CameraFrame;
 
-impl Relay {
-    /// Boxes have been drawn; `jpeg` is `None` where that failed.
-    pub fn burned(&mut self, burn: &Burn, jpeg: Option<Bytes>, now: Instant) {
-        if burn.screens {
-            let jpeg = jpeg.as_ref().unwrap_or(&burn.job.jpeg);
-            self.publish_burned(&burn.job, jpeg.clone(), now);
+/// The state of one camera.
+#[derive(Debug, Default)]
+pub(crate) struct Hold {
+    held: Option<Held>,
+    /// Boxes that came too late for their frame.
+    late: Option<Vec<Detection>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    frame: CameraFrame,
+    until: Instant,
+    /// Whether the frame waits for its own boxes, and not only until older ones are drawn into it.
+    awaits_own: bool,
+    /// The frame's own boxes while they are being drawn.
+    drawing: Option<Vec<Detection>>,
+    /// The JPEG with boxes drawn in.
+    annotated: Option<Bytes>,
+}
+
+/// What becomes of a frame that could be held.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Holding {
+    /// It is not held: send it on.
+    Forward,
+    /// It is held until its own boxes are there.
+    Waits,
+    /// It is held, and these older boxes are to be drawn into it meanwhile.
+    Draw(Vec<Detection>),
+}
+
+/// What the arrival of a frame's own boxes means.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Arrived {
+    /// They came too late, or there is nothing to draw.
+    Nothing,
+    /// The frame can go as it is: it has no boxes.
+    Release,
+    /// Draw them into this frame.
+    Draw(CameraFrame),
+}
+
+impl Hold {
+    /// Holds a frame until `until` at most, if it `awaits_own` boxes or if there are late ones to draw into it. With both,
+    /// the older boxes are drawn meanwhile, so that there are some to show if its own come too late as well.
+    pub(crate) fn hold(&mut self, frame: CameraFrame, awaits_own: bool, until: Instant) -> Holding {
+        let late = self.late.take();
+        if !awaits_own && late.is_none() {
+            return Holding::Forward;
         }
-        let (id, count) = (burn.job.camera, burn.job.count);
-        let held = &mut self.cameras.get_mut(id).held;
-        let (Some(boxes), Some(held)) = (burn.held, held) else {
-            return;
+        self.held = Some(Held {
+            frame,
+            until,
+            awaits_own,
+            drawing: None,
+            annotated: None,
+        });
+        late.map_or(Holding::Waits, Holding::Draw)
+    }
+
+    /// Returns when the held frame has to go.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.held.as_ref().map(|held| held.until)
+    }
+
+    /// Returns whether the frame with this count is held.
+    pub(crate) fn holds(&self, count: u64) -> bool {
+        self.held
+            .as_ref()
+            .is_some_and(|held| held.frame.count == count)
+    }
+
+    /// Takes the model's boxes for the frame with this count; `None` if there is nothing to draw.
+    pub(crate) fn on_detections(&mut self, count: u64, boxes: Option<Vec<Detection>>) -> Arrived {
+        match (
+            self.held.as_mut().filter(|held| held.frame.count == count),
+            boxes,
+        ) {
+            (None, boxes) => {
+                self.late = boxes;
+                Arrived::Nothing
+            }
+            (Some(held), None) => {
+                held.annotated = None;
+                Arrived::Release
+            }
+            (Some(held), Some(boxes)) => {
+                held.drawing = Some(boxes);
+                Arrived::Draw(held.frame.clone())
+            }
+        }
+    }
+
+    /// Takes the annotated JPEG of the frame with this count, `None` if drawing failed. Returns whether the frame goes now.
+    pub(crate) fn on_annotated(&mut self, count: u64, boxes: Boxes, jpeg: Option<Bytes>) -> bool {
+        let Some(held) = self.held.as_mut().filter(|held| held.frame.count == count) else {
+            return false;
         };
-        if held.job.count != count {
-            return;
-        }
         match boxes {
-            Boxes::Own => held.own_boxes = None,
-            Boxes::Older if held.ready.is_some() => return,
+            Boxes::Own => held.drawing = None,
+            Boxes::Older if held.annotated.is_some() => return false,
             Boxes::Older => {}
         }
-        held.ready = jpeg;
-        if boxes == Boxes::Own || !held.waits {
-            self.release(id, now);
-        }
+        held.annotated = jpeg;
+        boxes == Boxes::Own || !held.awaits_own
     }
 
-    /// Keeps a frame for boxes: its own where they are `waits`ed for, else those of an earlier frame that came too late for
-    /// it. With both, the older ones are drawn meanwhile, so that there are some to show when its own come too late as well.
-    pub(super) fn hold(&mut self, job: Job, waits: bool, now: Instant) {
-        let id = job.camera;
-        let blind = self.is_blind(id);
-        let camera = self.cameras.get_mut(id);
-        let late = camera.late_boxes.take();
-        if !waits && late.is_none() {
-            return self.forward(id, job.jpeg, Some(now), now);
+    /// Releases the held frame: with boxes if they are drawn, else as it came.
+    pub(crate) fn release(&mut self) -> Option<Bytes> {
+        let held = self.held.take()?;
+        if held.drawing.is_some() {
+            self.late = held.drawing;
         }
-        camera.held = Some(Held {
-            job: job.clone(),
-            until: now + camera.patience(),
-            waits,
-            own_boxes: None,
-            ready: None,
-        });
-        if let Some(detections) = late {
-            let burn = Burn {
-                job,
-                detections,
-                blind,
-                held: Some(Boxes::Older),
-                screens: false,
-            };
-            self.actions.push_back(Action::Burn(burn));
-        }
+        Some(held.annotated.unwrap_or(held.frame.frame.jpeg))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::tests::{camera_frame, person};
+
+    fn jpeg(text: &'static str) -> Option<Bytes> {
+        Some(Bytes::from_static(text.as_bytes()))
     }
 
-    /// The model's boxes for a frame, with `--overlay every-nth`: to be drawn on it while it is held, else on the next one
-    /// due.
-    pub(super) fn boxes_of_the_model(
-        &mut self,
-        id: CameraId,
-        count: u64,
-        detections: Vec<Detection>,
-        now: Instant,
-    ) {
-        if self.rules.overlay != Overlay::EveryNth {
-            return;
-        }
-        let nothing = detections.is_empty() && !self.is_blind(id);
-        let camera = self.cameras.get_mut(id);
-        match camera.held.as_mut().filter(|held| held.job.count == count) {
-            None => camera.late_boxes = (!nothing).then_some(detections),
-            Some(held) if nothing => {
-                held.ready = None;
-                self.release(id, now);
-            }
-            Some(held) => {
-                held.own_boxes = Some(detections.clone());
-                let job = held.job.clone();
-                self.burn(job, detections, Some(Boxes::Own), false);
-            }
-        }
+    fn held(awaits_own: bool) -> (Hold, Instant) {
+        let mut hold = Hold::default();
+        let until = testkit::time::start() + Duration::from_millis(75);
+        assert_eq!(
+            hold.hold(camera_frame(4), awaits_own, until),
+            Holding::Waits
+        );
+        (hold, until)
     }
 
-    /// A followed frame's boxes: to be drawn where somebody wants them on every frame.
-    pub(super) fn boxes_of_tracks(&mut self, job: Job, detections: Vec<Detection>, now: Instant) {
-        let id = job.camera;
-        let held = &self.cameras.get(id).held;
-        let held = held
-            .as_ref()
-            .is_some_and(|held| held.job.count == job.count);
-        let held = held && self.rules.overlay == Overlay::Hold;
-        let screens = self.are_burned_wanted(id, now);
-        match () {
-            () if !held && !screens => {}
-            () if detections.is_empty() && !self.is_blind(id) => {
-                if screens {
-                    self.publish_burned(&job, job.jpeg.clone(), now);
-                }
-                if held {
-                    self.release(id, now);
-                }
-            }
-            () => self.burn(job, detections, held.then_some(Boxes::Own), screens),
-        }
+    #[test]
+    fn a_frame_goes_with_its_own_boxes_as_soon_as_they_are_drawn() {
+        let (mut hold, until) = held(true);
+        assert_eq!(hold.deadline(), Some(until));
+        assert_eq!(
+            hold.on_detections(4, Some(person())),
+            Arrived::Draw(camera_frame(4))
+        );
+        assert!(hold.on_annotated(4, Boxes::Own, jpeg("boxes")));
+        assert_eq!(hold.release(), jpeg("boxes"));
+        assert_eq!((hold.deadline(), hold.release()), (None, None));
     }
 
-    fn burn(&mut self, job: Job, detections: Vec<Detection>, held: Option<Boxes>, screens: bool) {
-        let blind = self.is_blind(job.camera);
-        let burn = Burn {
-            job,
-            detections,
-            blind,
-            held,
-            screens,
+    #[test]
+    fn a_frame_without_boxes_goes_as_it_came() {
+        let (mut hold, _) = held(true);
+        assert_eq!(hold.on_detections(4, None), Arrived::Release);
+        assert_eq!(hold.release(), Some(camera_frame(4).frame.jpeg));
+    }
+
+    #[test]
+    fn boxes_that_come_too_late_are_drawn_into_the_next_frame() {
+        let (mut hold, until) = held(true);
+        hold.on_detections(4, Some(person()));
+        assert_eq!(
+            hold.release(),
+            Some(camera_frame(4).frame.jpeg),
+            "not drawn yet"
+        );
+        assert_eq!(
+            hold.hold(camera_frame(8), false, until),
+            Holding::Draw(person())
+        );
+        assert!(
+            hold.on_annotated(8, Boxes::Older, jpeg("older")),
+            "nothing else is awaited"
+        );
+        assert_eq!(hold.release(), jpeg("older"));
+        assert_eq!(
+            hold.on_detections(8, Some(person())),
+            Arrived::Nothing,
+            "it has gone"
+        );
+        assert_eq!(
+            hold.hold(camera_frame(12), false, until),
+            Holding::Draw(person())
+        );
+    }
+
+    #[test]
+    fn older_boxes_never_replace_a_frames_own() {
+        let mut hold = Hold {
+            late: Some(person()),
+            ..Hold::default()
         };
-        self.actions.push_back(Action::Burn(burn));
+        let until = testkit::time::start();
+        assert_eq!(
+            hold.hold(camera_frame(4), true, until),
+            Holding::Draw(person())
+        );
+        assert!(hold.on_annotated(4, Boxes::Own, jpeg("own")));
+        assert!(!hold.on_annotated(4, Boxes::Older, jpeg("older")));
+        assert_eq!(hold.release(), jpeg("own"));
     }
 
-    pub(super) fn publish_burned(&mut self, job: &Job, jpeg: Bytes, now: Instant) {
-        let publish = self.publication(job.camera, jpeg, &job.arrival, false, now);
-        self.actions.push_back(Action::PublishBurned(publish));
-    }
-
-    /// Lets a camera's held frame go, with boxes if they are drawn.
-    pub(super) fn release(&mut self, id: CameraId, now: Instant) {
-        let camera = self.cameras.get_mut(id);
-        if let Some(held) = camera.held.take() {
-            if held.own_boxes.is_some() {
-                camera.late_boxes = held.own_boxes;
-            }
-            self.forward(id, held.ready.unwrap_or(held.job.jpeg), None, now);
-        }
+    #[test]
+    fn a_frame_that_nothing_holds_for_is_sent_on() {
+        let mut hold = Hold::default();
+        let until = testkit::time::start();
+        assert_eq!(hold.hold(camera_frame(4), false, until), Holding::Forward);
+        assert!(!hold.holds(4) && !hold.on_annotated(4, Boxes::Own, jpeg("boxes")));
     }
 }

@@ -36,7 +36,7 @@ fn frame(criterion: &mut Criterion) {
             let mut relay = relay(viewers);
             let jpeg = Bytes::from(jpeg());
             bencher.iter(|| {
-                relay.datagram(address(0), jpeg.clone(), 1, Instant::now());
+                relay.on_datagram(address(0), jpeg.clone(), 1, Instant::now());
                 relay.tick(Instant::now());
                 while let Some(action) = relay.next_action() {
                     black_box(action);
@@ -71,14 +71,14 @@ fn relay(viewers: u16) -> Relay {
         detections_read: false,
         model: "none".to_owned(),
         demo: false,
-        plain_viewers: viewers.into(),
+        udp_viewers: viewers.into(),
         private: false,
         stream: protocol::label::StreamId(1),
-        plain_egress: u64::MAX,
+        udp_egress: u64::MAX,
     };
     let mut relay = Relay::new(rules, Instant::now());
     for viewer in 1..=viewers {
-        relay.datagram(
+        relay.on_datagram(
             address(viewer),
             Bytes::from_static(REQUEST),
             1,

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, ValueEnum};
 use platform::config::Common;
 use protocol::RELAY_PORT;
@@ -10,8 +11,8 @@ use protocol::geometry::Size;
 use protocol::schedule::Every;
 use protocol::ticket::{BadHost, Host};
 
-use crate::reload::Adjustable;
-use crate::web::Origin;
+use crate::live_settings::LiveSettings;
+use crate::transport::http::{Listen, Origin};
 use relay_core::Overlay;
 use vision::detect::{provider, yolo};
 
@@ -58,13 +59,13 @@ pub struct Args {
     /// ONNX Runtime's shared library; without this flag it is looked for where scripts/setup and packages put it
     #[arg(long, value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
-    /// Where plain viewers see boxes: burned into each inferred frame, into every frame, or nowhere
-    #[arg(long, value_name = "HOW", default_value = "every-nth")]
+    /// Which frames UDP viewers see with boxes drawn in: each inferred one, all of them, or none
+    #[arg(long, value_name = "HOW", default_value = "every-nth", value_parser = PossibleValuesParser::new(Overlay::ALL.map(Overlay::name)).try_map(|name| name.parse::<Overlay>()))]
     pub overlay: Overlay,
     /// Append the model's detections to this file, one JSON message a line; - is standard output
     #[arg(long, value_name = "FILE|-")]
     pub detections: Option<PathBuf>,
-    /// Let in nobody without a ticket
+    /// Let in only peers with a ticket
     #[arg(long)]
     pub private: bool,
     /// Where the relay keeps what outlives a restart; without this flag ~/.local/state/sightline
@@ -76,16 +77,17 @@ pub struct Args {
     /// Host that tickets name, where this machine does not know its own address; with --private
     #[arg(long, value_name = "HOST[:PORT]", value_parser = advertise)]
     pub advertise: Option<Advertise>,
-    /// Places for plain viewers; 0 closes the door
+    /// Most UDP viewers; 0 closes the UDP transport to viewers
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=10_000))]
-    pub plain_viewers: u16,
-    /// What all plain viewers together are sent at most, in Mbit/s
+    pub udp_viewers: u16,
+    /// What all UDP viewers together are sent at most, in Mbit/s
     #[arg(long, value_name = "MBITS", default_value_t = 20.0, value_parser = megabits)]
-    pub plain_egress: f64,
-    /// TCP address of the web door, or off; without this flag 127.0.0.1:8080, where that is free
+    pub udp_egress: f64,
+    /// TCP address of the HTTP server, or off; without this flag 127.0.0.1:8080, where that is free
     #[arg(long, value_name = "ADDR|off")]
-    pub http: Option<Http>,
-    /// Origins (SCHEME://NAME) whose pages may read the web door, and names by which it is known behind a proxy; * is any
+    pub http: Option<Listen>,
+    /// Origins (SCHEME://NAME) whose pages may read the HTTP server, and names by which it is known behind a proxy; *
+    /// is any
     #[arg(long, value_name = "ORIGINS", value_delimiter = ',')]
     pub http_origin: Vec<Origin>,
     /// What all programs have.
@@ -145,24 +147,6 @@ pub struct Advertise {
     pub port_given: bool,
 }
 
-/// `--http`; `None` is off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Http(pub Option<SocketAddr>);
-
-impl std::str::FromStr for Http {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "off" => Ok(Self(None)),
-            s => s
-                .parse()
-                .map(|address| Self(Some(address)))
-                .map_err(|_| "ADDRESS:PORT or off".to_owned()),
-        }
-    }
-}
-
 /// `--provider`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Provider {
@@ -192,9 +176,19 @@ impl Provider {
 }
 
 impl Args {
-    /// The same with other settings for what may change while the relay runs.
-    pub fn with(mut self, settings: &Adjustable) -> Self {
-        let Adjustable {
+    /// Returns what may change while the relay runs.
+    pub fn live_settings(&self) -> LiveSettings {
+        LiveSettings {
+            conf: self.conf,
+            iou: self.iou,
+            classes: self.classes.clone(),
+            track_start: self.track_start,
+        }
+    }
+
+    /// Returns the same with other settings for what may change while the relay runs.
+    pub fn with_live_settings(mut self, settings: &LiveSettings) -> Self {
+        let LiveSettings {
             conf,
             iou,
             classes,

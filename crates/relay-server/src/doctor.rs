@@ -23,8 +23,9 @@ use protocol::schedule::Every;
 
 use crate::access::{self, SECRETS};
 use crate::args::{Args, ModelChoice};
-use crate::door::port;
-use crate::web;
+use crate::configure;
+use crate::transport::http::Listen;
+use crate::transport::port;
 use vision::detect::provider::Provider;
 use vision::detect::{Detector, Model, runtime};
 
@@ -43,7 +44,7 @@ pub fn run(args: &Args) -> ExitCode {
     let taken = port::reserve(args.listen).map(drop);
     let runs = taken.is_err() && is_relay(args.listen);
     report.add(&judge_port(args.listen, taken, runs));
-    report.extend(web::address(args.http).map(|web| {
+    report.extend(Listen::address(args.http).map(|web| {
         let taken = TcpListener::bind(web).map(drop);
         let answers = taken.is_err() && runs && is_web_door(web);
         judge_web(web, taken, answers, args.http.is_some())
@@ -204,7 +205,7 @@ fn judge_state(state: State, private: bool) -> Check {
 
 /// ONNX Runtime and the model, loaded and run.
 fn see(args: &Args, report: &mut Report) {
-    let model = match crate::model(args) {
+    let model = match configure::model(args) {
         Ok(Some(model)) => model,
         Ok(None) => return report.add(&Check::good("model", "none: frames go on as they come")),
         Err(err) => return report.add(&Check::bad("model", format!("{err:#}"))),
@@ -219,7 +220,7 @@ fn see(args: &Args, report: &mut Report) {
         Err(err) => return report.add(&Check::bad("ONNX Runtime", format!("{err:#}"))),
     };
     report.add(&judge_runtime(&path, version(&path)));
-    let tried = Detector::load(&environment, &model, crate::settings(args)).and_then(infer);
+    let tried = Detector::load(&environment, &model, configure::settings(args)).and_then(infer);
     report.add(&judge_model(&model, args, tried));
 }
 

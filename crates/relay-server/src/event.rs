@@ -1,72 +1,112 @@
-//! What the loop hears: from the port, the doors and its threads.
+//! What the loop receives, by kind: what comes in from the network, what the threads have completed, and what transports
+//! and outputs ask for.
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use protocol::label::{CameraName, StreamId};
 use protocol::quic::{Refusal, SenderInfo};
+use relay_core::{Annotate, CameraStatus, Inference, SubscriberId, TrackedFrame};
 use tokio::sync::oneshot;
 
-use crate::feeds::Subscription;
+use crate::fanout::Feed;
 use crate::metrics::Metrics;
-use relay_core::{Answer, Burn, ScreenId, Seen, Tracked};
 
 /// Events that may wait for the loop.
 pub const EVENTS: usize = 256;
 
-/// What happened.
+/// One event.
 #[derive(Debug)]
 pub enum Event {
-    /// A datagram at the plain door.
+    /// From the network.
+    Ingress(Ingress),
+    /// From a thread.
+    Completion(Completion),
+    /// From a transport or an output.
+    Query(Query),
+}
+
+/// What comes in from the network.
+#[derive(Debug)]
+pub enum Ingress {
+    /// A datagram that is not QUIC's.
     Datagram(SocketAddr, Bytes),
-    /// A plain viewer's host says that nobody listens there.
-    Gone(SocketAddr),
-    /// Somebody at the native door wants to send.
-    Sender(Knock),
-    /// It sent what should be a frame of its camera.
-    Sent(SocketAddr, CameraName, Bytes),
-    /// It says something of itself.
-    Facts(SocketAddr, SenderInfo),
-    /// It has gone.
+    /// The host of a UDP viewer reports that its port is closed.
+    Unreachable(SocketAddr),
+    /// A QUIC sender wants to send.
+    PublishRequest(PublishRequest),
+    /// A QUIC sender sent what should be a frame of its camera.
+    FrameReceived(SocketAddr, CameraName, Bytes),
+    /// A QUIC sender reports something of itself.
+    SenderInfo(SocketAddr, SenderInfo),
+    /// A QUIC sender has closed its connection.
     SenderLeft(SocketAddr),
-    /// Somebody wants to watch a camera, or the first that is live.
-    Screen(ScreenId, Option<CameraName>, oneshot::Sender<Subscription>),
-    /// It wants the boxes in the picture.
-    Burning(ScreenId),
-    /// It watches no more.
-    ScreenLeft(ScreenId),
-    /// Somebody asks how things stand.
-    Look(oneshot::Sender<Look>),
-    /// The model has answered.
-    Answered(Vec<Answer>),
-    /// A frame's own boxes have been found by those of earlier ones.
-    Tracked(Tracked),
-    /// Boxes have been drawn, or could not be.
-    Burned(Burn, Option<Bytes>),
-    /// Somebody asks for all figures of this moment.
-    Figures(oneshot::Sender<Box<Metrics>>),
-    /// The model's thread is gone.
+}
+
+/// What a thread has completed.
+#[derive(Debug)]
+pub enum Completion {
+    /// The model's answers to one batch.
+    Inferred(Vec<Inference>),
+    /// The tracker's boxes of one frame.
+    Tracked(TrackedFrame),
+    /// A frame with boxes drawn in; `None` if that failed.
+    Annotated(Annotate, Option<Bytes>),
+    /// The model's thread has died.
     ModelDied,
 }
 
-/// How things stand.
+/// What a transport or an output asks for, through [`crate::handle::RelayHandle`].
+#[derive(Debug)]
+pub enum Query {
+    /// To be sent the frames and messages of a camera, or of the first that is live.
+    Subscribe(SubscriberId, Option<CameraName>, oneshot::Sender<Feed>),
+    /// To be sent annotated frames too.
+    RequestAnnotated(SubscriberId),
+    /// To be sent nothing more.
+    Unsubscribe(SubscriberId),
+    /// The status of the cameras and the model.
+    Status(oneshot::Sender<Status>),
+    /// All metrics of this moment.
+    Metrics(oneshot::Sender<Box<Metrics>>),
+}
+
+/// The relay's status.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Look {
+pub struct Status {
     /// All cameras, in order of appearance.
-    pub cameras: Vec<Seen>,
-    /// Whether there was to be a model and it is gone.
+    pub cameras: Vec<CameraStatus>,
+    /// Whether there was a model and its thread has died.
     pub model_died: bool,
 }
 
-/// A sender that wants to come in.
+/// A QUIC sender that wants to send.
 #[derive(Debug)]
-pub struct Knock {
-    /// Where its connection began: what it is known by.
+pub struct PublishRequest {
+    /// The address at which its connection began, by which it is known.
     pub from: SocketAddr,
-    /// The camera that it is.
+    /// The camera that it wants to send as.
     pub camera: CameraName,
-    /// The stream in its labels.
+    /// The stream id in its labels.
     pub stream: Option<StreamId>,
-    /// The cameras that are live, or why not.
-    pub reply: oneshot::Sender<Result<Vec<String>, Refusal>>,
+    /// Receives the names of the cameras that are live, or why the sender is refused.
+    pub reply: oneshot::Sender<Result<Vec<CameraName>, Refusal>>,
+}
+
+impl From<Ingress> for Event {
+    fn from(ingress: Ingress) -> Self {
+        Self::Ingress(ingress)
+    }
+}
+
+impl From<Completion> for Event {
+    fn from(completion: Completion) -> Self {
+        Self::Completion(completion)
+    }
+}
+
+impl From<Query> for Event {
+    fn from(query: Query) -> Self {
+        Self::Query(query)
+    }
 }

@@ -1,7 +1,7 @@
-//! The configuration file, read again when it changes and on SIGHUP: what finds boxes may be tuned while cameras run.
+//! Reads the configuration file again when it changes and on SIGHUP.
 //!
-//! The newest settings lie in a slot that the threads look into before their next piece of work. Flags and environment
-//! still go before the file. A file with a mistake in it changes nothing, and the log says what is wrong.
+//! The newest settings are in a watch channel that the threads read before their next piece of work. Flags and environment
+//! still go before the file. A file with a mistake in it changes nothing, and the log names the mistake.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -14,72 +14,39 @@ use tokio::time::interval;
 use tracing::{info, warn};
 
 use crate::args::Args;
-use vision::track;
+use crate::live_settings::LiveSettings;
 
-/// Between two looks at the file.
-const LOOK: Duration = Duration::from_secs(1);
+/// Time between two checks of the file.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What may change while the relay runs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Adjustable {
-    /// Lowest score of a box.
-    pub conf: f32,
-    /// Highest overlap of two boxes of a class.
-    pub iou: f32,
-    /// Names or numbers of the classes to report; empty for all.
-    pub classes: Vec<String>,
-    /// Score from which an object is followed.
-    pub track_start: f32,
-}
-
-impl Adjustable {
-    /// What the command line and the file say.
-    pub fn of(args: &Args) -> Self {
-        Self {
-            conf: args.conf,
-            iou: args.iou,
-            classes: args.classes.clone(),
-            track_start: args.track_start,
-        }
-    }
-
-    /// The scores for following: a box begins with more confidence than it needs to stay, else it would flicker.
-    pub fn tracking(&self) -> track::Settings {
-        track::Settings {
-            start: self.track_start.max(self.conf),
-            keep: self.conf,
-        }
-    }
-}
-
-/// Starts to look after the file. Call it inside a tokio runtime.
+/// Starts to watch the file. Call it inside a tokio runtime.
 ///
 /// # Errors
-/// Where the handler of SIGHUP cannot be registered.
-pub fn watch(args: &Args) -> anyhow::Result<watch::Receiver<Adjustable>> {
-    let asked = signal(SignalKind::hangup()).context("registering SIGHUP")?;
-    let (settings, now) = watch::channel(Adjustable::of(args));
-    tokio::spawn(look_after(args.clone(), asked, settings));
+/// If the handler of SIGHUP cannot be registered.
+pub fn watch(args: &Args) -> anyhow::Result<watch::Receiver<LiveSettings>> {
+    let hangup = signal(SignalKind::hangup()).context("registering SIGHUP")?;
+    let (settings, now) = watch::channel(args.live_settings());
+    tokio::spawn(watch_file(args.clone(), hangup, settings));
     Ok(now)
 }
 
-async fn look_after(mut args: Args, mut asked: Signal, settings: watch::Sender<Adjustable>) {
-    let mut looks = interval(LOOK);
+async fn watch_file(mut args: Args, mut hangup: Signal, settings: watch::Sender<LiveSettings>) {
+    let mut checks = interval(CHECK_INTERVAL);
     let mut known = state();
     loop {
-        let was_asked = tokio::select! {
-            _ = asked.recv() => true,
-            _ = looks.tick() => false,
+        let requested = tokio::select! {
+            _ = hangup.recv() => true,
+            _ = checks.tick() => false,
         };
         let found = state();
-        if was_asked || found != known {
+        if requested || found != known {
             known = found;
             read(&mut args, &settings);
         }
     }
 }
 
-/// When which file was last changed.
+/// Returns when the file was last changed, and its length.
 fn state() -> Option<(SystemTime, u64)> {
     let file = config::file::<Args>()?;
     let of = |file: &Path| {
@@ -89,7 +56,7 @@ fn state() -> Option<(SystemTime, u64)> {
     of(&file)
 }
 
-fn read(args: &mut Args, settings: &watch::Sender<Adjustable>) {
+fn read(args: &mut Args, settings: &watch::Sender<LiveSettings>) {
     let new = match config::try_parse(Args::check) {
         Ok(new) => new,
         Err(err) => {
@@ -101,17 +68,17 @@ fn read(args: &mut Args, settings: &watch::Sender<Adjustable>) {
             );
         }
     };
-    let others = new.clone().with(&Adjustable::of(args)) != *args;
+    let others = new.clone().with_live_settings(&args.live_settings()) != *args;
     if others {
         warn!(
             "the configuration changed in more than conf, iou, classes and track-start: the rest needs a restart"
         );
     }
-    let wanted = Adjustable::of(&new);
+    let wanted = new.live_settings();
     let changed =
         settings.send_if_modified(|known| std::mem::replace(known, wanted.clone()) != wanted);
     if !changed && !others {
-        info!("the configuration was read again, and says what it said");
+        info!("the configuration was read again and is the same");
     }
     *args = new;
 }

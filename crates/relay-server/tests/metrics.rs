@@ -23,19 +23,20 @@ use protocol::geometry::Size;
 use protocol::label::{Label, StreamId};
 use protocol::quic::SenderInfo;
 use quic::endpoint::PacketFilter;
-use relay_core::{Answer, Job, Overlay, Relay, Rules, ScreenId};
+use relay_core::{CameraFrame, Inference, Overlay, Relay, Rules, SubscriberId};
 use relay_server::access::Access;
 use relay_server::args::Args;
-use relay_server::door::port::Port;
-use relay_server::door::{native as native_door, plain};
-use relay_server::event::{EVENTS, Event};
-use relay_server::feeds::Feeds;
+use relay_server::event::{Completion, EVENTS, Event, Ingress, Query};
+use relay_server::fanout::Fanout;
 use relay_server::metrics::distribution::{Distribution, FORWARDING, INFERENCE};
 use relay_server::metrics::tally::{Camera, Tally};
-use relay_server::metrics::{Door, Metrics};
-use relay_server::serve::{Figures, Server};
-use relay_server::worker::Worker;
-use relay_server::{reload, worker};
+use relay_server::metrics::{Metrics, Transport};
+use relay_server::outputs::Outputs;
+use relay_server::relay_loop::{Egress, Figures, RelayLoop};
+use relay_server::reload;
+use relay_server::threads::{Worker, annotation, tracking};
+use relay_server::transport::port::Port;
+use relay_server::transport::udp::UdpTransport;
 use serde_json::Value;
 use testkit::jpeg::Sketch;
 use tokio::sync::{mpsc, oneshot};
@@ -54,14 +55,14 @@ fn everything() -> Metrics {
         ..Camera::default()
     };
     yard.age.add(80 * MS);
-    let cameras = [("yard", yard), ("the \"old\" door", Camera::default())];
-    let door = |name| {
+    let cameras = [("yard", yard), ("the \"old\" yard", Camera::default())];
+    let transport = |name| {
         let mut forwarding = Distribution::new(FORWARDING);
         forwarding.add(MS);
-        Door {
+        Transport {
             name,
             viewers: 2,
-            forwarded: vec![("at_once", 5), ("held", 1)],
+            forwarded: vec![("passthrough", 5), ("annotated", 1)],
             bytes: 60_000,
             unsent: vec![("skipped", 3)],
             forwarding,
@@ -77,7 +78,7 @@ fn everything() -> Metrics {
         },
         live: vec!["yard".to_owned()],
         dropped: [("not_jpeg", 2), ("overrun", 0)].into(),
-        doors: vec![door("plain"), door("native")],
+        transports: vec![transport("udp"), transport("quic")],
         inference,
         not_inferred: vec![("busy", 9)],
         model: "yolov5n".to_owned(),
@@ -105,7 +106,14 @@ fn label_names(sample: &str) -> Vec<&str> {
 fn names_say_what_they_are_and_units_are_base_units() {
     let text = everything().render();
     let known = [
-        "camera", "door", "kind", "reason", "label", "version", "model", "le",
+        "camera",
+        "transport",
+        "kind",
+        "reason",
+        "label",
+        "version",
+        "model",
+        "le",
     ];
     for (name, kind) in kinds(&text) {
         let ours = name.starts_with("sightline_") || name.starts_with("process_");
@@ -144,17 +152,17 @@ fn figures_stand_where_they_belong() {
         "sightline_frames_received_total{camera=\"yard\"} 7",
         "sightline_received_bytes_total{camera=\"yard\"} 70000",
         "sightline_camera_up{camera=\"yard\"} 1",
-        "sightline_camera_up{camera=\"the \\\"old\\\" door\"} 0",
+        "sightline_camera_up{camera=\"the \\\"old\\\" yard\"} 0",
         "sightline_camera_last_frame_timestamp_seconds{camera=\"yard\"} 1763820000.5",
         "sightline_frame_age_seconds_bucket{camera=\"yard\",le=\"0.05\"} 0",
         "sightline_frame_age_seconds_bucket{camera=\"yard\",le=\"0.1\"} 1",
         "sightline_frame_age_seconds_count{camera=\"yard\"} 1",
         "sightline_frames_dropped_total{reason=\"not_jpeg\"} 2",
-        "sightline_frames_forwarded_total{door=\"plain\",kind=\"held\"} 1",
-        "sightline_frames_unsent_total{door=\"native\",reason=\"skipped\"} 3",
-        "sightline_sent_bytes_total{door=\"native\"} 60000",
-        "sightline_viewers{door=\"plain\"} 2",
-        "sightline_forwarding_seconds_bucket{door=\"plain\",le=\"0.001\"} 1",
+        "sightline_frames_forwarded_total{transport=\"udp\",kind=\"annotated\"} 1",
+        "sightline_frames_unsent_total{transport=\"quic\",reason=\"skipped\"} 3",
+        "sightline_sent_bytes_total{transport=\"quic\"} 60000",
+        "sightline_viewers{transport=\"udp\"} 2",
+        "sightline_forwarding_seconds_bucket{transport=\"udp\",le=\"0.001\"} 1",
         "sightline_inference_seconds_bucket{le=\"+Inf\"} 1",
         "sightline_inferences_skipped_total{reason=\"busy\"} 9",
         "sightline_detections_total{label=\"person\"} 4",
@@ -303,29 +311,33 @@ fn promtool_understands_each_query_of_the_dashboard() {
 }
 
 /// A relay whose model finds one person on each frame, and the way to its loop. Call it inside a tokio runtime.
-fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, SocketAddr) {
-    let (tell, events) = mpsc::channel(EVENTS);
+fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, Egress, SocketAddr) {
+    let (events_tx, events) = mpsc::channel(EVENTS);
     let access = Access::open(None, false, false).unwrap();
     let here = "127.0.0.1:0".parse().unwrap();
-    let port = Port::open(here, PacketFilter::new(&access.identity), tell.clone()).unwrap();
+    let port = Port::open(here, PacketFilter::new(&access.identity), events_tx.clone()).unwrap();
     let local = port.local();
     let settings = reload::watch(&Args::parse_from(["relay-server"])).unwrap();
-    let mut server = Server {
+    let egress = Egress {
+        udp: Arc::default(),
+        quic: Arc::default(),
+        http: None,
+    };
+    let mut relay_loop = RelayLoop {
         relay: Relay::new(rules(), Instant::now()),
-        plain: plain::Door::new(Arc::new(port), tell.clone()),
-        native: Arc::new(native_door::Door::new(Arc::new(access), tell.clone())),
-        feeds: Feeds::default(),
-        web: None,
-        model: Some(model(tell.clone())),
+        udp: UdpTransport::new(Arc::new(port), events_tx.clone()),
+        fanout: Fanout::default(),
+        egress: egress.clone(),
+        model: Some(model(events_tx.clone())),
         model_died: false,
-        tracks: worker::tracks(settings, tell.clone()).unwrap(),
-        overlay: worker::overlay(tell.clone()).unwrap(),
-        sink: None,
-        places: None,
+        tracking: tracking::start(settings, events_tx.clone()).unwrap(),
+        annotation: annotation::start(events_tx.clone()).unwrap(),
+        outputs: Outputs::default(),
+        leases: None,
         figures: Figures::new("test".to_owned()),
     };
-    tokio::spawn(async move { server.run(events, stop).await });
-    (tell, local)
+    tokio::spawn(async move { relay_loop.run(events, stop).await });
+    (events_tx, egress, local)
 }
 
 fn rules() -> Rules {
@@ -337,14 +349,14 @@ fn rules() -> Rules {
         detections_read: true,
         model: "test".to_owned(),
         demo: false,
-        plain_viewers: 4,
-        plain_egress: 20_000_000,
+        udp_viewers: 4,
+        udp_egress: 20_000_000,
         private: false,
         stream: StreamId(1),
     }
 }
 
-fn model(tell: mpsc::Sender<Event>) -> Worker<Vec<Job>> {
+fn model(events: mpsc::Sender<Event>) -> Worker<Vec<CameraFrame>> {
     let person = Detection {
         id: None,
         class: 0,
@@ -360,16 +372,14 @@ fn model(tell: mpsc::Sender<Event>) -> Worker<Vec<Job>> {
         took: 12 * MS,
         detections: vec![person],
     };
-    let answer = move |job: Job| Answer {
-        camera: job.camera,
-        count: job.count,
-        arrival: job.arrival,
+    let infer = move |frame: CameraFrame| Inference {
+        frame,
         found: Some(found.clone()),
     };
-    let work = move |asked: std::sync::mpsc::Receiver<Vec<Job>>| {
-        for jobs in asked {
-            let answers = jobs.into_iter().map(&answer).collect();
-            tell.blocking_send(Event::Answered(answers)).unwrap();
+    let work = move |batches: std::sync::mpsc::Receiver<Vec<CameraFrame>>| {
+        for frames in batches {
+            let inferred = Completion::Inferred(frames.into_iter().map(&infer).collect());
+            events.blocking_send(inferred.into()).unwrap();
         }
     };
     Worker::start("model", 1, work).unwrap()
@@ -385,63 +395,60 @@ fn frame(camera: &str, seq: u64) -> Bytes {
     label.write(&Sketch::new(300, 200).bytes()).into()
 }
 
-async fn figures(tell: &mpsc::Sender<Event>) -> Metrics {
-    let (reply, figures) = oneshot::channel();
-    tell.send(Event::Figures(reply)).await.unwrap();
-    *figures.await.unwrap()
+async fn metrics(events: &mpsc::Sender<Event>) -> Metrics {
+    let (reply, metrics) = oneshot::channel();
+    events.send(Query::Metrics(reply).into()).await.unwrap();
+    *metrics.await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_loop_counts_what_comes_and_goes() {
     let stop = CancellationToken::new();
-    let (tell, local) = relay(stop.clone());
+    let (events, egress, local) = relay(stop.clone());
     let viewer = UdpSocket::bind("127.0.0.1:0").unwrap();
     let from = viewer.local_addr().unwrap();
     let hello = Control::Hello { nonce: 1 }.write();
-    tell.send(Event::Datagram(from, hello.into()))
-        .await
-        .unwrap();
-    let (reply, _seat) = oneshot::channel();
-    tell.send(Event::Screen(ScreenId(1), None, reply))
-        .await
-        .unwrap();
+    let send = |event: Event| async { events.send(event).await.unwrap() };
+    send(Ingress::Datagram(from, hello.into()).into()).await;
+    let (reply, _feed) = oneshot::channel();
+    send(Query::Subscribe(SubscriberId(1), None, reply).into()).await;
+    egress.quic.on_joined();
     let camera: SocketAddr = "127.0.0.1:9".parse().unwrap();
     let mut bytes = 0;
     for seq in 1..=4 {
         let jpeg = frame("yard", seq);
         bytes += jpeg.len() as u64;
-        tell.send(Event::Datagram(camera, jpeg)).await.unwrap();
+        send(Ingress::Datagram(camera, jpeg).into()).await;
         tokio::time::sleep(100 * MS).await;
     }
     let junk = Bytes::from_static(b"junk");
-    tell.send(Event::Datagram(camera, junk)).await.unwrap();
-    let gate = ("gate".parse().unwrap(), frame("gate", 1));
-    let facts = SenderInfo {
+    send(Ingress::Datagram(camera, junk).into()).await;
+    let drive = ("drive".parse().unwrap(), frame("drive", 1));
+    let info = SenderInfo {
         offset_us: Some(5),
         ..SenderInfo::default()
     };
     let other: SocketAddr = "127.0.0.1:10".parse().unwrap();
-    let sent = Event::Sent(other, gate.0, gate.1);
-    tell.send(sent).await.unwrap();
-    tell.send(Event::Facts(other, facts)).await.unwrap();
-    let found = figures(&tell).await;
+    send(Ingress::FrameReceived(other, drive.0, drive.1).into()).await;
+    send(Ingress::SenderInfo(other, info).into()).await;
+    let found = metrics(&events).await;
     let yard = &found.tally.cameras["yard"];
     assert_eq!((yard.frames, yard.bytes, yard.age.count()), (4, bytes, 4));
     assert!(yard.last_us > 1_763_820_000_000_000);
-    assert_eq!(found.live, ["yard", "gate"]);
-    assert_eq!(found.tally.cameras["gate"].offset_us, 5, "by its sender");
+    assert_eq!(found.live, ["yard", "drive"]);
+    assert_eq!(found.tally.cameras["drive"].offset_us, 5, "by its sender");
     assert_eq!(found.dropped["not_jpeg"], 1);
     assert_eq!(found.tally.detections["person"], 2);
     assert_eq!(found.inference.count(), 2);
     assert!((found.inference.sum() - 0.024).abs() < 1e-3);
-    let [plain, native] = &found.doors[..] else {
-        panic!("two doors: {:?}", found.doors);
+    let [udp, quic] = &found.transports[..] else {
+        panic!("two transports: {:?}", found.transports);
     };
-    assert_eq!((plain.name, plain.viewers), ("plain", 1));
-    assert_eq!((native.name, native.viewers), ("native", 1));
-    assert_eq!(plain.forwarded, [("at_once", 2), ("held", 2)]);
-    assert!(plain.bytes > bytes / 2, "{plain:?}");
-    assert_eq!(plain.forwarding.count(), 2);
+    assert_eq!((udp.name, udp.viewers), ("udp", 1));
+    assert_eq!((quic.name, quic.viewers), ("quic", 1));
+    assert_eq!(udp.forwarded, [("passthrough", 2), ("annotated", 2)]);
+    assert!(udp.bytes > bytes / 2, "{udp:?}");
+    assert_eq!(udp.forwarding.count(), 2);
     let text = found.render();
     for address in [from, camera, local] {
         assert!(!text.contains(&address.to_string()), "an address: {text}");

@@ -8,7 +8,7 @@ fn auto(rest: f64) -> Scene {
         rest,
         ..rules()
     });
-    scene.relay.screen_joined(ScreenId(1), None);
+    scene.relay.subscribe(SubscriberId(1), None);
     scene
 }
 
@@ -19,7 +19,7 @@ fn looked_at(mut scene: Scene, frames: u64, took: u32) -> Vec<u64> {
         if ms % 10 == 0 {
             scene.datagram(address(1, 1000), plain(ms / 10 + 1));
         }
-        worked = if scene.relay.model.is_free {
+        worked = if scene.relay.schedule.is_idle() {
             0
         } else {
             worked + 1

@@ -5,9 +5,9 @@ use protocol::detections::Kind;
 use super::*;
 
 /// A relay with a screen that sees the first camera.
-fn with_screen() -> Scene {
+fn with_subscriber() -> Scene {
     let mut scene = Scene::new(rules());
-    scene.relay.screen_joined(ScreenId(1), None);
+    scene.relay.subscribe(SubscriberId(1), None);
     scene
 }
 
@@ -19,9 +19,9 @@ fn holding() -> Scene {
     })
 }
 
-fn jobs(scene: &Scene) -> Vec<Job> {
+fn jobs(scene: &Scene) -> Vec<CameraFrame> {
     let job = |action: &Action| match action {
-        Action::Follow(job) => Some(job.clone()),
+        Action::Track(job) => Some(job.clone()),
         _ => None,
     };
     scene.tracks.iter().filter_map(job).collect()
@@ -34,21 +34,22 @@ fn followed(scene: &Scene) -> Vec<u64> {
 impl Scene {
     /// The latest frame that was to be followed has its boxes.
     fn track_last(&mut self, detections: Vec<Detection>) {
-        let job = jobs(self).pop().unwrap();
-        self.relay.tracked(Tracked { job, detections }, self.now);
+        let frame = jobs(self).pop().unwrap();
+        self.relay
+            .on_tracked(TrackedFrame { frame, detections }, self.now);
         self.act();
     }
 }
 
 #[test]
 fn every_frame_that_a_screen_sees_is_followed_and_no_other() {
-    let mut scene = with_screen();
+    let mut scene = with_subscriber();
     scene.frames(1..=8);
     assert_eq!(followed(&scene), [1, 2, 3, 4, 5, 6, 7, 8]);
     let mut scene = Scene::watched(rules());
     scene.frames(1..=8);
     assert_eq!(followed(&scene), [0; 0], "plain viewers see no data");
-    let mut scene = with_screen();
+    let mut scene = with_subscriber();
     scene.relay.rules.every = None;
     scene.frames(1..=8);
     assert_eq!(followed(&scene), [0; 0], "nothing finds anything to follow");
@@ -56,12 +57,12 @@ fn every_frame_that_a_screen_sees_is_followed_and_no_other() {
 
 #[test]
 fn what_the_model_found_corrects_what_is_followed_and_comes_behind_its_frame() {
-    let mut scene = with_screen();
+    let mut scene = with_subscriber();
     scene.frames(1..=6);
     scene.answer_last();
     let told = scene.tracks.iter().filter_map(|action| match action {
-        Action::Follow(job) => Some(("frame", job.count)),
-        Action::Correct(_, count, found) => {
+        Action::Track(job) => Some(("frame", job.count)),
+        Action::UpdateTracker(_, count, found) => {
             assert_eq!(*found, person());
             Some(("answer", *count))
         }
@@ -74,10 +75,10 @@ fn what_the_model_found_corrects_what_is_followed_and_comes_behind_its_frame() {
 
 #[test]
 fn each_followed_frame_gives_one_message_of_its_own_number_and_time() {
-    let mut scene = with_screen();
+    let mut scene = with_subscriber();
     scene.datagram(address(1, 1), labelled("yard", 7, 41));
     scene.track_last(person());
-    let Some(Action::Tell(message)) = scene.other.last() else {
+    let Some(Action::PublishDetections(message)) = scene.other.last() else {
         panic!("{:?}", scene.other);
     };
     assert_eq!((message.kind, message.seq), (Kind::Tracked, 41));
@@ -88,7 +89,7 @@ fn each_followed_frame_gives_one_message_of_its_own_number_and_time() {
 
 #[test]
 fn a_turned_picture_has_the_size_at_which_it_is_displayed() {
-    let mut scene = with_screen();
+    let mut scene = with_subscriber();
     scene.frames(1..=4);
     let job = scene.jobs.pop().unwrap();
     let found = Found {
@@ -99,17 +100,15 @@ fn a_turned_picture_has_the_size_at_which_it_is_displayed() {
         took: 40 * MS,
         detections: person(),
     };
-    let answer = Answer {
-        camera: job.camera,
-        count: job.count,
-        arrival: job.arrival,
+    let answer = Inference {
+        frame: job,
         found: Some(found),
     };
-    scene.relay.answered(vec![answer], scene.now);
+    scene.relay.on_inferred(vec![answer], scene.now);
     scene.frames(5..=5);
     scene.track_last(person());
     let sizes = scene.other.iter().filter_map(|action| match action {
-        Action::Tell(message) => Some((message.kind, message.w, message.h)),
+        Action::PublishDetections(message) => Some((message.kind, message.w, message.h)),
         _ => None,
     });
     let turned = [(Kind::Inferred, 200, 300), (Kind::Tracked, 200, 300)];
@@ -118,13 +117,16 @@ fn a_turned_picture_has_the_size_at_which_it_is_displayed() {
 
 #[test]
 fn a_camera_that_begins_anew_is_followed_anew() {
-    let mut scene = with_screen();
+    let mut scene = with_subscriber();
     scene.datagram(address(1, 1), labelled("yard", 7, 1));
     scene.pass(1000 * MS);
     scene.tracks.clear();
     scene.datagram(address(1, 1), labelled("yard", 8, 1));
     assert!(
-        matches!(scene.tracks[..], [Action::Forget(_), Action::Follow(_)]),
+        matches!(
+            scene.tracks[..],
+            [Action::ResetTracker(_), Action::Track(_)]
+        ),
         "{:?}",
         scene.tracks
     );
@@ -132,11 +134,13 @@ fn a_camera_that_begins_anew_is_followed_anew() {
 
 #[test]
 fn a_late_frame_is_not_followed() {
-    let mut scene = with_screen();
+    let mut scene = with_subscriber();
     let yard = "yard".parse().unwrap();
     for seq in [1, 3, 2] {
         let frame = labelled("yard", 7, seq);
-        scene.relay.sent(address(1, 1), &yard, frame, 5, scene.now);
+        scene
+            .relay
+            .on_frame(address(1, 1), &yard, frame, 5, scene.now);
     }
     scene.act();
     assert_eq!(followed(&scene), [1, 2], "counted as they are accepted");
@@ -149,18 +153,18 @@ fn with_hold_every_frame_waits_for_its_own_boxes_and_leaves_with_them() {
         scene.datagram(address(1, 1000), plain(n));
         assert_eq!(scene.sent.len() as u64, n - 1, "held");
         scene.track_last(person());
-        scene.burn_last();
+        scene.annotate_last();
         assert_eq!(scene.sent.last(), Some(&with_boxes(n, true)));
         scene.pass(100 * MS);
     }
     let inferred: Vec<u64> = scene.jobs.iter().map(|job| job.count).collect();
     assert_eq!(inferred, [4], "and the model, which is slow, sees the Nth");
-    assert_eq!(scene.burns.len(), 8, "one drawing a frame");
+    assert_eq!(scene.annotations.len(), 8, "one drawing a frame");
     assert!(
         !scene
             .other
             .iter()
-            .any(|action| matches!(action, Action::Tell(_))),
+            .any(|action| matches!(action, Action::PublishDetections(_))),
         "nobody reads data"
     );
 }
@@ -171,7 +175,7 @@ fn with_hold_a_frame_without_boxes_leaves_as_it_came() {
     scene.datagram(address(1, 1000), plain(1));
     scene.track_last(Vec::new());
     assert_eq!(scene.sent, [plain(1)]);
-    assert!(scene.burns.is_empty());
+    assert!(scene.annotations.is_empty());
 }
 
 #[test]
@@ -184,13 +188,13 @@ fn with_hold_a_frame_whose_boxes_are_late_leaves_without_and_they_are_drawn_on_n
     scene.datagram(address(1, 1000), plain(2));
     scene.pass(100 * MS);
     assert_eq!(scene.sent, [plain(1), plain(2)]);
-    assert!(scene.burns.is_empty());
+    assert!(scene.annotations.is_empty());
     scene.datagram(address(1, 1000), plain(3));
     scene.track_last(person());
     scene.datagram(address(1, 1000), plain(4));
     assert_eq!(scene.sent[2..], [plain(3)], "drawn too late");
-    assert_eq!(scene.burns.len(), 1, "and not on the next one");
-    scene.burn_last();
+    assert_eq!(scene.annotations.len(), 1, "and not on the next one");
+    scene.annotate_last();
     assert_eq!(scene.sent.len(), 3);
 }
 
@@ -202,9 +206,9 @@ fn with_hold_the_models_answer_corrects_and_is_not_drawn_itself() {
     scene.answer_last();
     assert!(matches!(
         scene.tracks.last(),
-        Some(Action::Correct(_, 4, _))
+        Some(Action::UpdateTracker(_, 4, _))
     ));
-    assert!(scene.burns.is_empty());
+    assert!(scene.annotations.is_empty());
 }
 
 #[test]
@@ -219,30 +223,30 @@ fn with_hold_and_no_model_no_frame_waits() {
 }
 
 /// A relay with a browser that wants boxes in the picture.
-fn burning(overlay: Overlay) -> Scene {
+fn annotating(overlay: Overlay) -> Scene {
     let mut scene = Scene::watched(Rules { overlay, ..rules() });
-    scene.relay.screen_joined(ScreenId(1), None);
-    scene.relay.screen_wants_burned(ScreenId(1), true);
+    scene.relay.subscribe(SubscriberId(1), None);
+    scene.relay.request_annotated(SubscriberId(1));
     scene
 }
 
 #[test]
 fn a_screen_that_wants_boxes_in_the_picture_has_them_on_every_frame_and_holds_none() {
-    let mut scene = burning(Overlay::EveryNth);
+    let mut scene = annotating(Overlay::EveryNth);
     for n in 1..=3 {
         scene.datagram(address(1, 1000), plain(n));
         assert_eq!(scene.sent.len() as u64, n, "plain viewers do not wait");
         scene.track_last(person());
-        scene.burn_last();
-        let burned = scene.burned.last().unwrap();
-        assert_eq!(burned.jpeg, with_boxes(n, true));
-        assert_eq!(burned.label.as_ref().unwrap().seq, n);
+        scene.annotate_last();
+        let annotated = scene.annotated.last().unwrap();
+        assert_eq!(annotated.frame.frame.jpeg, with_boxes(n, true));
+        assert_eq!(annotated.frame.label.seq, n);
         scene.pass(100 * MS);
     }
     scene.datagram(address(1, 1000), plain(4));
     scene.track_last(Vec::new());
     assert_eq!(
-        scene.burned.last().unwrap().jpeg,
+        scene.annotated.last().unwrap().frame.frame.jpeg,
         plain(4),
         "nothing to draw"
     );
@@ -253,21 +257,22 @@ fn a_screen_that_wants_boxes_in_the_picture_has_them_on_every_frame_and_holds_no
     );
     let job = scene.jobs[0].clone();
     scene.track_last(person());
-    scene.burn_last();
+    scene.annotate_last();
     assert_eq!(scene.sent.len(), 3);
     scene.answer(&job, person());
-    scene.burn_last();
+    scene.annotate_last();
     assert_eq!(scene.sent.last(), Some(&with_boxes(4, true)));
     assert_eq!(
-        scene.burned.len(),
+        scene.annotated.len(),
         5,
         "each once, and the model's boxes are not theirs"
     );
-    scene.relay.screen_wants_burned(ScreenId(1), false);
+    scene.relay.unsubscribe(SubscriberId(1));
+    scene.relay.subscribe(SubscriberId(2), None);
     scene.datagram(address(1, 1000), plain(5));
     scene.track_last(person());
     assert_eq!(
-        (scene.burned.len(), scene.burns.len()),
+        (scene.annotated.len(), scene.annotations.len()),
         (5, 5),
         "nobody wants it"
     );
@@ -275,36 +280,36 @@ fn a_screen_that_wants_boxes_in_the_picture_has_them_on_every_frame_and_holds_no
 
 #[test]
 fn without_a_model_a_screen_that_wants_boxes_in_the_picture_has_each_frame_as_it_came() {
-    let mut scene = burning(Overlay::EveryNth);
+    let mut scene = annotating(Overlay::EveryNth);
     scene.datagram(address(1, 1000), plain(1));
-    scene.relay.model_died(scene.now);
+    scene.relay.on_model_died(scene.now);
     for n in 2..=3 {
         scene.pass(100 * MS);
         scene.datagram(address(1, 1000), plain(n));
     }
-    let burned: Vec<_> = scene
-        .burned
+    let annotated: Vec<_> = scene
+        .annotated
         .iter()
-        .map(|frame| frame.jpeg.clone())
+        .map(|publication| publication.frame.frame.jpeg.clone())
         .collect();
-    assert_eq!(burned, [plain(2), plain(3)]);
+    assert_eq!(annotated, [plain(2), plain(3)]);
 }
 
 #[test]
-fn with_hold_one_drawing_is_for_plain_viewers_and_screens_alike() {
-    let mut scene = burning(Overlay::Hold);
+fn with_hold_one_drawing_is_for_udp_viewers_and_screens_alike() {
+    let mut scene = annotating(Overlay::Hold);
     scene.datagram(address(1, 1000), plain(1));
     scene.track_last(person());
-    assert_eq!(scene.burns.len(), 1);
-    scene.burn_last();
+    assert_eq!(scene.annotations.len(), 1);
+    scene.annotate_last();
     assert_eq!(scene.sent, [with_boxes(1, true)]);
-    assert_eq!(scene.burned[0].jpeg, with_boxes(1, true));
+    assert_eq!(scene.annotated[0].frame.frame.jpeg, with_boxes(1, true));
     scene.pass(100 * MS);
     scene.datagram(address(1, 1000), plain(2));
     scene.track_last(person());
-    let burn = scene.burns.pop().unwrap();
-    scene.relay.burned(&burn, None, scene.now);
+    let annotate = scene.annotations.pop().unwrap();
+    scene.relay.on_annotated(&annotate, None, scene.now);
     scene.act();
     assert_eq!(scene.sent[1], plain(2), "it could not be drawn");
-    assert_eq!(scene.burned[1].jpeg, plain(2));
+    assert_eq!(scene.annotated[1].frame.frame.jpeg, plain(2));
 }

@@ -2,16 +2,16 @@
 //!
 //! ```text
 //!  the loop --> Tally, counted as it goes --+
-//!           --> what others count anyway ---+--> Metrics, when somebody asks --> render(), on whose thread asked
+//!           --> what others count anyway ---+--> Metrics, on request --> render(), on the thread that asked
 //! ```
 //!
-//! Nothing here is shared between threads and nothing is locked: whoever asks sends [`Event::Figures`], gets a copy of all
-//! figures of one moment, and makes text of it where no frame waits. So graphs cost a frame a few additions.
+//! The HTTP server requests a copy of all figures of one moment ([`RelayHandle::metrics`]) and makes text of it on its own
+//! thread, where no frame waits. So graphs cost a frame a few additions.
 //!
 //! Units are seconds and bytes, what only grows ends in `_total`. Labels are bounded: the relay knows at most
 //! [`MAX_CAMERAS`] cameras, and the model its classes. Addresses are nowhere.
 //!
-//! [`Event::Figures`]: crate::event::Event::Figures
+//! [`RelayHandle::metrics`]: crate::handle::RelayHandle::metrics
 //! [`MAX_CAMERAS`]: protocol::native::MAX_CAMERAS
 
 pub mod distribution;
@@ -40,8 +40,8 @@ pub struct Metrics {
     pub live: Vec<String>,
     /// Datagrams and frames that came and went no further, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
-    /// The doors by which frames leave.
-    pub doors: Vec<Door>,
+    /// The transports by which frames leave.
+    pub transports: Vec<Transport>,
     /// From taking a JPEG to its final boxes.
     pub inference: Distribution,
     /// Frames that were due for the model and went without, by reason.
@@ -52,14 +52,14 @@ pub struct Metrics {
     pub reassembly_failures: Option<u64>,
 }
 
-/// A door by which frames leave.
+/// A transport by which frames leave.
 #[derive(Debug, Clone, Default)]
-pub struct Door {
+pub struct Transport {
     /// Its name in labels.
     pub name: &'static str,
-    /// Who watches there now.
+    /// Viewers now.
     pub viewers: usize,
-    /// Frames that left for one viewer each, by what was done to them.
+    /// Frames that left for one viewer each, by kind.
     pub forwarded: Vec<(&'static str, u64)>,
     /// Bytes of those.
     pub bytes: u64,
@@ -130,11 +130,11 @@ impl Metrics {
     }
 
     fn leaving(&self) -> Vec<text::Family> {
-        let door = |door: &Door| labels("door", door.name);
-        let by = |key: &'static str, counts: fn(&Door) -> &[(&'static str, u64)]| {
-            let all = self.doors.iter().flat_map(move |from| {
+        let of = |transport: &Transport| labels("transport", transport.name);
+        let by = |key: &'static str, counts: fn(&Transport) -> &[(&'static str, u64)]| {
+            let all = self.transports.iter().flat_map(move |from| {
                 let each = move |(value, count): &(&'static str, u64)| {
-                    let mut labels = labels("door", from.name);
+                    let mut labels = labels("transport", from.name);
                     labels.push((key, (*value).to_owned()));
                     (labels, *count)
                 };
@@ -142,32 +142,32 @@ impl Metrics {
             });
             all.collect::<Vec<_>>()
         };
-        let doors = || self.doors.iter();
+        let transports = || self.transports.iter();
         vec![
             counters(
                 "sightline_frames_forwarded_total",
-                "Frames that left, one for each viewer: at once and untouched, or held for their boxes.",
-                by("kind", |door| &door.forwarded),
+                "Frames that left, one for each viewer: passed through unchanged, or with boxes drawn in.",
+                by("kind", |transport| &transport.forwarded),
             ),
             counters(
                 "sightline_sent_bytes_total",
                 "Bytes of those frames.",
-                doors().map(|from| (door(from), from.bytes)),
+                transports().map(|from| (of(from), from.bytes)),
             ),
             counters(
                 "sightline_frames_unsent_total",
                 "Frames that a viewer did not get.",
-                by("reason", |door| &door.unsent),
+                by("reason", |transport| &transport.unsent),
             ),
             gauges(
                 "sightline_viewers",
-                "Who watches now.",
-                doors().map(|from| (door(from), from.viewers as f64)),
+                "Viewers now.",
+                transports().map(|from| (of(from), from.viewers as f64)),
             ),
             histograms(
                 "sightline_forwarding_seconds",
                 "From the arrival of a frame that is not held to its turn for a viewer.",
-                doors().map(|from| (door(from), &from.forwarding)),
+                transports().map(|from| (of(from), &from.forwarding)),
             ),
         ]
     }

@@ -3,34 +3,27 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use protocol::label::Label;
 use protocol::quic::{MAX_CAMERAS, SenderInfo};
 use quic::clock;
 
 use super::distribution::{AGE, Distribution};
 use protocol::detections::Found;
-use relay_core::Publish;
+use relay_core::CameraFrame;
 
 /// No frame that comes is older. One that seems to be has a clock that was never set, and with its half a century the sum
 /// of all ages would be worth nothing for good.
 const OLDEST: Duration = Duration::from_secs(3600);
 
-/// Counted since the start.
+/// Counters since the start.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tally {
     /// By name.
     pub cameras: BTreeMap<String, Camera>,
     /// What the model found, by class.
     pub detections: BTreeMap<String, u64>,
-    /// Frames that left for a plain viewer untouched and at once, and those that were held for their boxes.
-    pub plain_at_once: u64,
-    /// See there.
-    pub plain_held: u64,
-    /// Bytes of both.
-    pub plain_bytes: u64,
 }
 
-/// A camera's frames.
+/// The frames of a camera.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Camera {
     /// How many were accepted.
@@ -58,13 +51,14 @@ impl Default for Camera {
 }
 
 impl Tally {
-    /// A frame was accepted, at `wall_us` microseconds since the Unix epoch.
-    pub fn received(&mut self, frame: &Publish, wall_us: u64) {
-        let camera = self.camera(&frame.camera);
+    /// Counts a frame that was accepted at `wall_us` microseconds since the Unix epoch. The age of a frame without a label
+    /// of its own is unknown.
+    pub fn on_received(&mut self, frame: &CameraFrame, wall_us: u64) {
+        let camera = self.camera(frame.label.camera.as_str());
         camera.frames += 1;
-        camera.bytes += frame.jpeg.len() as u64;
+        camera.bytes += frame.frame.jpeg.len() as u64;
         camera.last_us = wall_us;
-        if let Ok(Some(label)) = Label::read(&frame.jpeg) {
+        if let Some(label) = &frame.frame.label {
             let age = clock::age_us(label.captured_us, camera.offset_us, wall_us, 0);
             // Below zero it is the clocks' error that is larger than the age.
             let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
@@ -72,28 +66,19 @@ impl Tally {
         }
     }
 
-    /// What a camera's sender says of its clock.
-    pub fn facts(&mut self, camera: &str, facts: SenderInfo) {
-        self.camera(camera).offset_us = facts.offset_us.unwrap_or(0);
+    /// Takes what a camera's sender reports of its clock.
+    pub fn on_sender_info(&mut self, camera: &str, info: SenderInfo) {
+        self.camera(camera).offset_us = info.offset_us.unwrap_or(0);
     }
 
-    /// The model has found this.
-    pub fn found(&mut self, found: &Found) {
+    /// Counts what the model found.
+    pub fn on_found(&mut self, found: &Found) {
         for detection in &found.detections {
             match self.detections.get_mut(&detection.label) {
                 Some(count) => *count += 1,
                 None => drop(self.detections.insert(detection.label.clone(), 1)),
             }
         }
-    }
-
-    /// A frame of so many bytes left for a plain viewer.
-    pub fn sent_plainly(&mut self, bytes: usize, at_once: bool) {
-        match at_once {
-            true => self.plain_at_once += 1,
-            false => self.plain_held += 1,
-        }
-        self.plain_bytes += bytes as u64;
     }
 
     /// One too many takes the place of the one that has been silent for longest, as in the relay.
@@ -117,7 +102,9 @@ mod tests {
     use std::time::Instant;
 
     use protocol::detections::Detection;
-    use protocol::label::StreamId;
+    use protocol::frame::Frame;
+    use protocol::label::{Label, StreamId};
+    use relay_core::CameraId;
     use testkit::jpeg::Sketch;
 
     use protocol::geometry::Size;
@@ -126,58 +113,62 @@ mod tests {
 
     const NOW: u64 = 1_763_820_000_000_000;
 
-    fn frame(camera: &str, captured_us: Option<u64>) -> Publish {
-        let jpeg = Sketch::new(300, 200).bytes();
-        let jpeg = captured_us.map_or(jpeg.clone(), |captured_us| {
-            let label = Label {
-                stream: StreamId(1),
-                seq: 1,
-                captured_us,
-                camera: camera.parse().unwrap(),
-            };
-            label.write(&jpeg)
-        });
-        Publish {
-            camera: camera.to_owned(),
-            shown: true,
-            late: false,
-            jpeg: jpeg.into(),
-            label: None,
-            arrived: Instant::now(),
+    /// A frame of a camera; with a label of its own if it tells when it was captured.
+    fn frame(camera: &str, captured_us: Option<u64>) -> CameraFrame {
+        let label = Label {
+            stream: StreamId(1),
+            seq: 1,
+            captured_us: captured_us.unwrap_or_default(),
+            camera: camera.parse().unwrap(),
+        };
+        let frame = Frame {
+            jpeg: Sketch::new(300, 200).bytes().into(),
+            size: Size {
+                width: 300,
+                height: 200,
+            },
+            label: captured_us.map(|_| label.clone()),
+        };
+        CameraFrame {
+            camera: CameraId(0),
+            count: 1,
+            frame,
+            label,
+            received: Instant::now(),
         }
     }
 
     #[test]
     fn frames_are_counted_by_their_camera_with_bytes_and_time() {
         let mut tally = Tally::default();
-        tally.received(&frame("yard", None), NOW);
-        tally.received(&frame("yard", None), NOW + 5);
-        tally.received(&frame("door", None), NOW);
+        tally.on_received(&frame("yard", None), NOW);
+        tally.on_received(&frame("yard", None), NOW + 5);
+        tally.on_received(&frame("drive", None), NOW);
         let yard = &tally.cameras["yard"];
-        let size = frame("yard", None).jpeg.len() as u64;
+        let size = frame("yard", None).frame.jpeg.len() as u64;
         assert_eq!(
             (yard.frames, yard.bytes, yard.last_us),
             (2, 2 * size, NOW + 5)
         );
-        assert_eq!(tally.cameras["door"].frames, 1);
+        assert_eq!(tally.cameras["drive"].frames, 1);
     }
 
     #[test]
     fn age_is_by_the_relays_clock_and_unknown_without_a_label() {
         let mut tally = Tally::default();
-        tally.received(&frame("yard", None), NOW);
+        tally.on_received(&frame("yard", None), NOW);
         assert_eq!(tally.cameras["yard"].age.count(), 0);
         let an_hour_ahead = SenderInfo {
             offset_us: Some(-3_600_000_000),
             ..SenderInfo::default()
         };
-        tally.facts("yard", an_hour_ahead);
-        tally.received(&frame("yard", Some(NOW + 3_600_000_000 - 40_000)), NOW);
-        tally.received(&frame("yard", Some(NOW + 3_600_000_000 + 40_000)), NOW);
+        tally.on_sender_info("yard", an_hour_ahead);
+        tally.on_received(&frame("yard", Some(NOW + 3_600_000_000 - 40_000)), NOW);
+        tally.on_received(&frame("yard", Some(NOW + 3_600_000_000 + 40_000)), NOW);
         let age = &tally.cameras["yard"].age;
         assert_eq!(age.count(), 2);
         assert!((age.sum() - 0.04).abs() < 1e-9, "{age:?}");
-        tally.received(&frame("yard", Some(0)), NOW);
+        tally.on_received(&frame("yard", Some(0)), NOW);
         let age = &tally.cameras["yard"].age;
         assert!(age.sum() < 3601.0, "a clock that was never set: {age:?}");
     }
@@ -186,9 +177,9 @@ mod tests {
     fn however_many_names_strangers_think_of_there_is_an_end() {
         let mut tally = Tally::default();
         for n in 0..1000 {
-            tally.received(&frame("live", None), NOW + n);
-            tally.received(&frame(&n.to_string(), None), NOW + n);
-            tally.facts(&format!("x{n}"), SenderInfo::default());
+            tally.on_received(&frame("live", None), NOW + n);
+            tally.on_received(&frame(&n.to_string(), None), NOW + n);
+            tally.on_sender_info(&format!("x{n}"), SenderInfo::default());
         }
         assert_eq!(tally.cameras.len(), MAX_CAMERAS);
         assert_eq!(tally.cameras["live"].frames, 1000);
@@ -209,8 +200,8 @@ mod tests {
             detections: labels.iter().map(|label| detection(label)).collect(),
         };
         let mut tally = Tally::default();
-        tally.found(&found(&["person", "dog", "person"]));
-        tally.found(&found(&["dog"]));
+        tally.on_found(&found(&["person", "dog", "person"]));
+        tally.on_found(&found(&["dog"]));
         let counts = [("dog".to_owned(), 2), ("person".to_owned(), 2)];
         assert_eq!(tally.detections, counts.into());
     }
@@ -223,15 +214,5 @@ mod tests {
             score: 0.9,
             bbox: [0.0, 0.0, 1.0, 1.0].into(),
         }
-    }
-
-    #[test]
-    fn what_left_is_told_by_what_was_done_to_it() {
-        let mut tally = Tally::default();
-        tally.sent_plainly(10, true);
-        tally.sent_plainly(20, false);
-        tally.sent_plainly(20, false);
-        assert_eq!((tally.plain_at_once, tally.plain_held), (1, 2));
-        assert_eq!(tally.plain_bytes, 50);
     }
 }

@@ -1,0 +1,228 @@
+//! Boxes: from the model and the tracker into messages and into JPEGs.
+//!
+//! A frame is decoded and encoded once for all viewers that get the same boxes.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use protocol::detections::{Detection, Detections, Found, Kind};
+
+use crate::Relay;
+use crate::action::{Action, Annotate, Boxes, Inference, Note, TrackedFrame};
+use crate::camera::CameraId;
+use crate::demand::Demand;
+use crate::frame::CameraFrame;
+use crate::hold::{Arrived, Holding};
+use crate::rules::Overlay;
+
+impl Relay {
+    /// Takes the model's answers to all that it was [given](Action::Infer); the model is free.
+    pub fn on_inferred(&mut self, inferences: Vec<Inference>, now: Instant) {
+        self.schedule.on_answered(now);
+        for Inference { frame, found } in inferences {
+            match found {
+                Some(found) => self.use_detections(&frame, found, now),
+                None => {
+                    self.counts.undecodable += 1;
+                    self.draw_detections(&frame, Vec::new(), now);
+                }
+            }
+        }
+        self.feed_model(now);
+    }
+
+    /// Notes that the model is gone for good: frames go on without boxes.
+    pub fn on_model_died(&mut self, now: Instant) {
+        self.rules.every = None;
+        self.schedule.on_model_died();
+        for id in self.cameras.ids() {
+            self.release(id, now);
+        }
+    }
+
+    /// Takes the tracker's boxes for a frame that it was [given](Action::Track).
+    pub fn on_tracked(&mut self, TrackedFrame { frame, detections }: TrackedFrame, now: Instant) {
+        let demand = self.demand(frame.camera, now);
+        if demand.subscribed {
+            let message = self.message(&frame, Kind::Tracked, detections.clone());
+            self.actions.push_back(Action::PublishDetections(message));
+        }
+        self.draw_tracks(frame, detections, demand, now);
+    }
+
+    /// Takes an annotated frame; `jpeg` is `None` if drawing failed.
+    pub fn on_annotated(&mut self, annotate: &Annotate, jpeg: Option<Bytes>, now: Instant) {
+        let Annotate { frame, held, .. } = annotate;
+        if annotate.publish {
+            let annotated = jpeg
+                .clone()
+                .map_or_else(|| frame.clone(), |jpeg| frame.with_jpeg(jpeg));
+            self.publish_annotated(annotated, now);
+        }
+        let Some(boxes) = *held else { return };
+        let hold = &mut self.cameras.get_mut(frame.camera).hold;
+        if hold.on_annotated(frame.count, boxes, jpeg) {
+            self.release(frame.camera, now);
+        }
+    }
+
+    /// Gives the model the next frames if it is free.
+    pub(crate) fn feed_model(&mut self, now: Instant) {
+        if let Some(frames) = self.schedule.next_batch(now) {
+            self.actions.push_back(Action::Infer(frames));
+        }
+    }
+
+    /// Holds a frame for UDP viewers, or sends it on if there is nothing to hold it for.
+    pub(crate) fn hold(
+        &mut self,
+        frame: CameraFrame,
+        awaits_own: bool,
+        until: Instant,
+        now: Instant,
+    ) {
+        let id = frame.camera;
+        let hold = &mut self.cameras.get_mut(id).hold;
+        match hold.hold(frame.clone(), awaits_own, until) {
+            Holding::Forward => self.forward(id, frame.frame.jpeg, Some(now), now),
+            Holding::Waits => {}
+            Holding::Draw(older) => self.annotate(frame, older, Some(Boxes::Older), false),
+        }
+    }
+
+    /// Sends a camera's held frame on, with boxes if they are drawn.
+    pub(crate) fn release(&mut self, id: CameraId, now: Instant) {
+        if let Some(jpeg) = self.cameras.get_mut(id).hold.release() {
+            self.forward(id, jpeg, None, now);
+        }
+    }
+
+    /// Publishes a frame to subscribers that want boxes in the JPEG.
+    pub(crate) fn publish_annotated(&mut self, frame: CameraFrame, now: Instant) {
+        let publication = self.publication(frame, false, now);
+        self.actions
+            .push_back(Action::PublishAnnotated(publication));
+    }
+
+    /// Uses what the model found on a frame: in a message, for the tracker, and in the JPEG.
+    fn use_detections(&mut self, frame: &CameraFrame, found: Found, now: Instant) {
+        let id = frame.camera;
+        self.counts.inferred += 1;
+        self.note_demo_match(id, !found.detections.is_empty());
+        self.cameras
+            .get_mut(id)
+            .on_displayed(frame.frame.size, found.size);
+        let demand = self.demand(id, now);
+        if demand.publishes_inferred() {
+            let message = Detections {
+                infer_ms: Some((found.took.as_secs_f32() * 1e4).round() / 10.0),
+                model: Some(self.rules.model.clone()),
+                ..self.message(frame, Kind::Inferred, found.detections.clone())
+            };
+            self.actions.push_back(Action::PublishDetections(message));
+        }
+        if demand.tracks() {
+            let update = Action::UpdateTracker(id, frame.count, found.detections.clone());
+            self.actions.push_back(update);
+        }
+        self.draw_detections(frame, found.detections, now);
+    }
+
+    /// Draws the model's boxes, with `--overlay every-nth`: into their frame while it is held, else into the next one due.
+    fn draw_detections(&mut self, frame: &CameraFrame, detections: Vec<Detection>, now: Instant) {
+        if self.rules.overlay != Overlay::EveryNth {
+            return;
+        }
+        let id = frame.camera;
+        let draws = self.draws(id, &detections);
+        let boxes = draws.then_some(detections.clone());
+        match self
+            .cameras
+            .get_mut(id)
+            .hold
+            .on_detections(frame.count, boxes)
+        {
+            Arrived::Nothing => {}
+            Arrived::Release => self.release(id, now),
+            Arrived::Draw(frame) => self.annotate(frame, detections, Some(Boxes::Own), false),
+        }
+    }
+
+    /// Draws the tracker's boxes if viewers want boxes in every JPEG.
+    fn draw_tracks(
+        &mut self,
+        frame: CameraFrame,
+        detections: Vec<Detection>,
+        demand: Demand,
+        now: Instant,
+    ) {
+        let id = frame.camera;
+        let held = demand.holds_all() && self.cameras.get(id).hold.holds(frame.count);
+        if !held && !demand.annotated {
+            return;
+        }
+        if self.draws(id, &detections) {
+            let held = held.then_some(Boxes::Own);
+            return self.annotate(frame, detections, held, demand.annotated);
+        }
+        if demand.annotated {
+            self.publish_annotated(frame, now);
+        }
+        if held {
+            self.release(id, now);
+        }
+    }
+
+    /// Returns whether anything is to be drawn: boxes, or the notice that the demo model does not fit.
+    fn draws(&self, id: CameraId, detections: &[Detection]) -> bool {
+        !detections.is_empty() || self.is_demo_mismatch(id)
+    }
+
+    fn annotate(
+        &mut self,
+        frame: CameraFrame,
+        detections: Vec<Detection>,
+        held: Option<Boxes>,
+        publish: bool,
+    ) {
+        let annotate = Annotate {
+            demo_mismatch: self.is_demo_mismatch(frame.camera),
+            frame,
+            detections,
+            held,
+            publish,
+        };
+        self.actions.push_back(Action::Annotate(annotate));
+    }
+
+    /// Returns the detections message of a frame.
+    fn message(&self, frame: &CameraFrame, kind: Kind, detections: Vec<Detection>) -> Detections {
+        let size = self.cameras.get(frame.camera).displayed(frame.frame.size);
+        Detections {
+            v: Detections::VERSION,
+            camera: frame.label.camera.to_string(),
+            seq: frame.label.seq,
+            t: frame.label.captured_us as f64 / 1e6,
+            w: size.width,
+            h: size.height,
+            kind,
+            infer_ms: None,
+            model: None,
+            detections,
+        }
+    }
+
+    /// Notes whether the demo model finds anything, and logs when it begins not to fit.
+    fn note_demo_match(&mut self, id: CameraId, found: bool) {
+        let before = self.is_demo_mismatch(id);
+        self.cameras.get_mut(id).demo.on_inferred(found);
+        if self.is_demo_mismatch(id) && !before {
+            let name = self.cameras.get(id).name.clone();
+            self.log(Note::DemoMismatch(name));
+        }
+    }
+
+    fn is_demo_mismatch(&self, id: CameraId) -> bool {
+        self.rules.demo && self.cameras.get(id).demo.is_mismatch()
+    }
+}

@@ -1,0 +1,47 @@
+//! A frame that a camera was allowed to send, on its way through the relay.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use protocol::frame::Frame;
+use protocol::label::Label;
+
+use crate::camera::CameraId;
+
+/// An accepted frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CameraFrame {
+    /// The camera.
+    pub camera: CameraId,
+    /// Number of the frame among the camera's accepted ones, from 1.
+    pub count: u64,
+    /// The frame as it was received.
+    pub frame: Frame,
+    /// The frame's own label; for a frame without one the label that the relay gives it.
+    pub label: Label,
+    /// Time of arrival.
+    pub received: Instant,
+}
+
+impl CameraFrame {
+    /// Returns the JPEG with its label: as it was received, or a copy with the relay's label inserted.
+    pub fn labelled(&self) -> Bytes {
+        match self.frame.label {
+            Some(_) => self.frame.jpeg.clone(),
+            None => self.label.write(&self.frame.jpeg).into(),
+        }
+    }
+
+    /// Returns the same frame with another JPEG in it: the one with boxes drawn in.
+    #[must_use]
+    pub fn with_jpeg(&self, jpeg: Bytes) -> Self {
+        let frame = Frame {
+            jpeg,
+            ..self.frame.clone()
+        };
+        Self {
+            frame,
+            ..self.clone()
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Whose frames are a camera's.
+
+use super::*;
+
+#[test]
+fn a_stranger_cannot_take_a_live_cameras_place() {
+    let mut scene = Scene::watched(rules());
+    for seq in 1..=30 {
+        scene.datagram(address(1, 1), labelled("yard", 1, seq));
+        scene.datagram(address(66, 1), labelled("yard", 6, 1000 + seq));
+        scene.pass(100 * MS);
+    }
+    assert!((1..=30).all(|seq| scene.sent.contains(&labelled("yard", 1, seq))));
+    assert_eq!(scene.sent.len(), 30);
+    assert_eq!(scene.relay.counts().dropped["stranger"], 30);
+    let notes = scene
+        .other
+        .iter()
+        .filter(|a| matches!(a, Action::Log(Note::NameInUse(..))))
+        .count();
+    assert_eq!(notes, 1, "said once");
+}
+
+#[test]
+fn another_host_may_go_on_after_3_s_of_silence() {
+    let mut scene = Scene::watched(rules());
+    scene.datagram(address(1, 1), labelled("yard", 1, 1));
+    scene.pass(2999 * MS);
+    scene.datagram(address(2, 1), labelled("yard", 2, 1));
+    assert_eq!(scene.sent.len(), 1);
+    scene.pass(MS);
+    scene.datagram(address(2, 1), labelled("yard", 2, 2));
+    assert_eq!(scene.sent.len(), 2);
+}
+
+#[test]
+fn a_restarted_camera_goes_on_after_300_ms_or_three_intervals() {
+    let mut fast = Scene::watched(rules());
+    for seq in 1..=20 {
+        fast.datagram(address(1, 1), labelled("yard", 1, seq));
+        fast.pass(20 * MS);
+    }
+    fast.pass(279 * MS);
+    fast.datagram(address(1, 2), labelled("yard", 2, 1));
+    assert_eq!(fast.sent.len(), 20, "299 ms");
+    fast.pass(MS);
+    fast.datagram(address(1, 2), labelled("yard", 2, 2));
+    assert_eq!(fast.sent.len(), 21, "300 ms");
+
+    let mut slow = Scene::watched(rules());
+    for seq in 1..=20 {
+        slow.datagram(address(1, 1), labelled("yard", 1, seq));
+        slow.pass(200 * MS);
+    }
+    slow.pass(398 * MS);
+    slow.datagram(address(1, 2), labelled("yard", 1, 21));
+    assert_eq!(slow.sent.len(), 20, "598 ms at 5 fps");
+    slow.pass(2 * MS);
+    slow.datagram(address(1, 2), labelled("yard", 1, 22));
+    assert_eq!(slow.sent.len(), 21, "600 ms");
+}
+
+#[test]
+fn a_restarted_camera_keeps_its_name_and_its_count() {
+    let mut scene = Scene::watched(rules());
+    scene.frames(1..=3);
+    scene.pass(500 * MS);
+    scene.datagram(address(1, 2000), plain(4));
+    assert_eq!(scene.jobs[0].count, 4);
+    assert_eq!(scene.relay.live_cameras(scene.now), ["cam1"]);
+}
+
+#[test]
+fn frames_without_a_label_are_named_by_appearance() {
+    let mut scene = Scene::watched(rules());
+    for host in 1..=3 {
+        scene.datagram(address(host, 1000), plain(1));
+    }
+    assert_eq!(
+        scene.relay.live_cameras(scene.now),
+        ["cam1", "cam2", "cam3"]
+    );
+}
+
+#[test]
+fn reordered_and_doubled_frames_never_take_the_order_backwards() {
+    let mut scene = Scene::watched(rules());
+    for seq in [1, 2, 2, 1, 4, 3, 5] {
+        scene.datagram(address(1, 1), labelled("yard", 1, seq));
+    }
+    let seqs = [1, 2, 4, 5].map(|seq| labelled("yard", 1, seq));
+    scene.pass(200 * MS);
+    assert_eq!(scene.sent, seqs);
+    assert_eq!(scene.relay.counts().dropped["late"], 3);
+}
+
+#[test]
+fn a_flood_of_sources_is_bounded_and_takes_no_live_cameras_place() {
+    let mut scene = Scene::watched(rules());
+    scene.datagram(address(1, 1), labelled("yard", 1, 1));
+    for n in 0..1000 {
+        scene.datagram(address(66, 1), labelled(&format!("flood{n}"), 1, 1));
+    }
+    assert_eq!(scene.relay.live_cameras(scene.now).len(), 64);
+    assert!(scene.relay.counts().dropped["too_many_cameras"] > 900);
+    scene.pass(2900 * MS);
+    scene.datagram(address(1, 1), labelled("yard", 1, 2));
+    scene.pass(200 * MS);
+    scene.datagram(address(3, 1), labelled("porch", 1, 1));
+    assert_eq!(scene.relay.live_cameras(scene.now), ["yard", "porch"]);
+}

@@ -1,0 +1,321 @@
+//! Rules of the native door and of the screens.
+
+use protocol::quic::{Refusal, SenderInfo};
+
+use super::*;
+
+fn name(text: &str) -> CameraName {
+    text.parse().unwrap()
+}
+
+impl Scene {
+    /// A frame of `yard` by the native door.
+    fn sent(&mut self, from: SocketAddr, stream: u64, seq: u64) {
+        self.sent_as("yard", from, labelled("yard", stream, seq));
+    }
+
+    fn sent_as(&mut self, camera: &str, from: SocketAddr, bytes: impl Into<Bytes>) {
+        let camera = name(camera);
+        self.relay
+            .on_frame(from, &camera, bytes.into(), 5_000_000, self.now);
+        self.act();
+    }
+
+    fn request_publish(&self, from: SocketAddr, stream: u64) -> Result<(), Refusal> {
+        self.relay
+            .on_publish_request(from, &name("yard"), Some(StreamId(stream)), self.now)
+    }
+
+    fn upgrades(&self) -> usize {
+        let upgrade = |action: &&Action| matches!(action, Action::Reply(_, Control::Upgrade));
+        self.other.iter().filter(upgrade).count()
+    }
+
+    fn verdicts(&self) -> Vec<Verdict> {
+        let verdict = |action: &Action| match action {
+            Action::Reply(_, Control::Accept { verdict, .. }) => Some(*verdict),
+            _ => None,
+        };
+        self.other.iter().filter_map(verdict).collect()
+    }
+
+    fn seqs(&self) -> Vec<(u64, bool)> {
+        let seq = |publication: &Publication| publication.frame.label.seq;
+        self.published
+            .iter()
+            .map(|frame| (seq(frame), frame.reordered))
+            .collect()
+    }
+}
+
+#[test]
+fn a_native_frame_reaches_screens_and_udp_viewers_untouched_and_at_once() {
+    let mut scene = Scene::watched(rules());
+    scene.sent(address(1, 1000), 1, 1);
+    let frame = labelled("yard", 1, 1);
+    assert_eq!(scene.sent, std::slice::from_ref(&frame));
+    assert_eq!(scene.published[0].frame.frame.jpeg, frame);
+    assert!(scene.published[0].is_default && !scene.published[0].reordered);
+}
+
+#[test]
+fn a_frame_that_waits_for_its_boxes_reaches_screens_at_once() {
+    let mut scene = Scene::watched(rules());
+    scene.frames(1..=3);
+    scene.datagram(address(1, 1000), plain(4));
+    assert_eq!((scene.sent.len(), scene.published.len()), (3, 4));
+}
+
+#[test]
+fn screens_see_a_label_on_frames_that_came_without_and_udp_viewers_do_not() {
+    let mut scene = Scene::watched(rules());
+    scene.frames(1..=2);
+    let label = scene.published[1].frame.label.clone();
+    assert_eq!((label.camera.as_str(), label.seq), ("cam1", 2));
+    assert_eq!(
+        (label.captured_us, label.stream),
+        (5_000_000, StreamId(0xBEE))
+    );
+    assert_eq!(scene.sent[1], plain(2));
+}
+
+#[test]
+fn a_sender_that_comes_over_from_the_plain_door_misses_no_frame_and_never_goes_back_in_time() {
+    let mut scene = Scene::watched(rules());
+    scene.datagram(address(1, 1000), labelled("yard", 7, 1));
+    scene.sent(address(1, 2000), 7, 2);
+    scene.datagram(address(1, 1000), labelled("yard", 7, 1));
+    scene.sent(address(1, 2000), 7, 3);
+    scene.datagram(address(1, 1000), labelled("yard", 7, 4));
+    let numbers: Vec<u64> = scene.seqs().into_iter().map(|(seq, _)| seq).collect();
+    assert_eq!(numbers, [1, 2, 3, 4]);
+    assert_eq!(scene.relay.counts().dropped["late"], 1);
+}
+
+#[test]
+fn another_stream_of_that_host_has_to_wait_by_whichever_door() {
+    let mut scene = Scene::watched(rules());
+    scene.datagram(address(1, 1000), labelled("yard", 7, 1));
+    scene.sent(address(1, 2000), 8, 1);
+    assert_eq!(scene.published.len(), 1);
+    scene.pass(300 * MS);
+    scene.sent(address(1, 2000), 8, 2);
+    assert_eq!(scene.published.len(), 2);
+}
+
+#[test]
+fn the_first_of_two_senders_with_one_name_keeps_the_place_and_the_second_is_told() {
+    let mut scene = Scene::new(rules());
+    assert_eq!(scene.request_publish(address(1, 1), 7), Ok(()));
+    scene.sent(address(1, 1), 7, 1);
+    scene.pass(100 * MS);
+    assert_eq!(
+        scene.request_publish(address(1, 2), 8),
+        Err(Refusal::Taken),
+        "behind one router"
+    );
+    assert_eq!(
+        scene.request_publish(address(2, 1), 8),
+        Err(Refusal::Taken),
+        "elsewhere"
+    );
+    scene.sent(address(2, 1), 8, 1);
+    assert_eq!(scene.published.len(), 1);
+    scene.pass(200 * MS);
+    assert_eq!(scene.request_publish(address(1, 2), 8), Ok(()), "a restart");
+    assert_eq!(scene.request_publish(address(2, 1), 8), Err(Refusal::Taken));
+    scene.pass(3000 * MS);
+    assert_eq!(scene.request_publish(address(2, 1), 8), Ok(()));
+}
+
+#[test]
+fn a_sender_that_said_good_bye_is_followed_by_its_host_at_once() {
+    let mut scene = Scene::new(rules());
+    scene.sent(address(1, 1), 7, 1);
+    scene.relay.on_sender_left(address(1, 1));
+    assert_eq!(scene.request_publish(address(1, 2), 8), Ok(()));
+    assert_eq!(
+        scene.request_publish(address(2, 1), 8),
+        Err(Refusal::Taken),
+        "but by nobody else"
+    );
+    scene.sent(address(1, 2), 8, 1);
+    assert_eq!(scene.published.len(), 2);
+}
+
+#[test]
+fn a_frame_that_its_successor_overtook_is_still_good_for_screens_and_for_nobody_else() {
+    let mut scene = Scene::watched(Rules {
+        every: Some("1".parse().unwrap()),
+        overlay: Overlay::None,
+        ..rules()
+    });
+    scene.relay.subscribe(SubscriberId(1), None);
+    for seq in [1, 3, 2, 2, 3] {
+        scene.sent(address(1, 1), 7, seq);
+    }
+    assert_eq!(scene.seqs(), [(1, false), (3, false), (2, true)]);
+    assert_eq!(scene.sent, [labelled("yard", 7, 1), labelled("yard", 7, 3)]);
+    assert_eq!(scene.relay.counts().dropped["late"], 2);
+    assert_eq!(scene.relay.counts().received, 3);
+    assert_eq!(
+        scene.jobs.len(),
+        1,
+        "the model is busy with the first, and never gets a late one"
+    );
+}
+
+#[test]
+fn a_plain_frame_that_its_successor_overtook_is_dropped() {
+    let mut scene = Scene::watched(rules());
+    for seq in [1, 3, 2] {
+        scene.datagram(address(1, 1), labelled("yard", 7, seq));
+    }
+    assert_eq!(scene.seqs(), [(1, false), (3, false)]);
+}
+
+#[test]
+fn a_sender_of_ours_is_told_of_the_native_door_every_5_s_and_a_tutorial_sender_never() {
+    let mut scene = Scene::new(rules());
+    for n in 1..=120 {
+        scene.datagram(address(1, 1), labelled("yard", 7, n));
+        scene.datagram(address(2, 1), plain(n));
+        scene.pass(100 * MS);
+    }
+    assert_eq!(scene.upgrades(), 3);
+    assert!(scene.other.iter().all(|action| match action {
+        Action::Reply(to, _) => *to == address(1, 1),
+        _ => true,
+    }));
+    scene.sent(address(1, 2), 7, 121);
+    scene.pass(10_000 * MS);
+    scene.sent(address(1, 2), 7, 122);
+    assert_eq!(scene.upgrades(), 3, "one that came needs no word");
+}
+
+#[test]
+fn a_private_relays_plain_door_is_shut_and_says_so_to_our_own_programs_alone() {
+    let mut scene = Scene::new(Rules {
+        private: true,
+        ..rules()
+    });
+    scene.request(viewer(1));
+    scene.datagram(address(2, 1), plain(1));
+    assert_eq!(scene.other, []);
+    scene.hello(viewer(2));
+    scene.datagram(viewer(3), Control::Probe { nonce: 1 }.write());
+    assert_eq!(scene.verdicts(), [Verdict::Private; 2]);
+    for n in 0..100 {
+        scene.datagram(address(1, 1), labelled("yard", 7, n));
+        scene.pass(10 * MS);
+    }
+    assert_eq!(scene.upgrades(), 5, "five in a second, whoever knocks");
+    assert!(scene.sent.is_empty() && scene.published.is_empty());
+    assert_eq!(scene.relay.viewers(), [0, 0]);
+    assert_eq!(scene.relay.counts().dropped["private"], 102);
+    scene.sent(address(1, 2), 7, 101);
+    assert_eq!(scene.published.len(), 1, "with a ticket it may");
+}
+
+#[test]
+fn a_probe_gives_the_place_up_and_takes_none() {
+    let mut scene = Scene::new(rules());
+    scene.datagram(viewer(1), Control::Probe { nonce: 1 }.write());
+    assert_eq!(
+        (scene.verdicts(), scene.relay.viewers()[0]),
+        (vec![Verdict::Welcome], 0)
+    );
+    scene.hello(viewer(1));
+    assert_eq!(scene.relay.viewers()[0], 1);
+    scene.datagram(viewer(1), Control::Probe { nonce: 1 }.write());
+    assert_eq!(scene.relay.viewers()[0], 0);
+    assert!(scene.other.contains(&Action::CloseViewer(viewer(1))));
+}
+
+#[test]
+fn the_model_looks_at_the_cameras_that_screens_watch_and_at_no_other() {
+    let every = Rules {
+        every: Some("1".parse().unwrap()),
+        ..rules()
+    };
+    let cameras = |scene: &mut Scene| {
+        for n in 1..=4 {
+            for (host, camera) in [(1, "yard"), (2, "drive")] {
+                scene.sent_as(camera, address(host, 1), labelled(camera, 7, n));
+                while let Some(job) = scene.jobs.pop() {
+                    scene.answer(&job, person());
+                }
+            }
+            scene.pass(100 * MS);
+        }
+        let told = |action: &Action| match action {
+            Action::PublishDetections(message) => Some(message.camera.clone()),
+            _ => None,
+        };
+        let mut told: Vec<_> = scene.other.iter().filter_map(told).collect();
+        told.dedup();
+        told
+    };
+    let watch = |asked: Option<&str>| {
+        let mut scene = Scene::new(every.clone());
+        scene.relay.subscribe(SubscriberId(1), asked.map(name));
+        cameras(&mut scene)
+    };
+    assert_eq!(watch(Some("drive")), ["drive"]);
+    assert_eq!(watch(None), ["yard"], "the first that is live");
+    assert_eq!(watch(Some("roof")), [""; 0]);
+    let mut scene = Scene::new(every.clone());
+    scene.relay.subscribe(SubscriberId(1), None);
+    scene.relay.unsubscribe(SubscriberId(1));
+    assert_eq!(cameras(&mut scene), [""; 0]);
+}
+
+#[test]
+fn it_is_told_which_cameras_are_live_when_that_changes() {
+    let mut scene = Scene::new(rules());
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
+    scene.pass(1000 * MS);
+    scene.sent_as("drive", address(2, 1), labelled("drive", 7, 1));
+    scene.pass(2500 * MS);
+    scene.sent_as("drive", address(2, 1), labelled("drive", 7, 2));
+    scene.pass(9000 * MS);
+    let both = vec![name("yard"), name("drive")];
+    assert_eq!(
+        scene.live,
+        [both[..1].to_vec(), both.clone(), both[1..].to_vec(), vec![]]
+    );
+}
+
+#[test]
+fn a_sender_may_not_send_as_another_camera_than_it_said() {
+    let mut scene = Scene::new(rules());
+    scene.sent_as("drive", address(1, 1), labelled("yard", 7, 1));
+    scene.sent_as("drive", address(1, 1), &b"Request"[..]);
+    assert!(scene.published.is_empty());
+    let dropped: Vec<_> = scene.relay.counts().dropped.clone().into_iter().collect();
+    assert_eq!(dropped, [("control", 1), ("misnamed", 1)]);
+    scene.sent_as("drive", address(1, 1), plain(1));
+    assert_eq!(
+        scene.published[0].frame.label.camera, "drive",
+        "a frame without a label is its sender's"
+    );
+}
+
+#[test]
+fn facts_are_believed_from_whoever_holds_the_place() {
+    let mut scene = Scene::new(rules());
+    scene.sent(address(1, 1), 7, 1);
+    let info = SenderInfo {
+        quality: Some(50),
+        ..SenderInfo::default()
+    };
+    scene.relay.on_sender_info(address(2, 1), info);
+    scene.relay.on_sender_info(address(1, 1), info);
+    scene.act();
+    let told: Vec<_> = scene
+        .other
+        .iter()
+        .filter(|action| matches!(action, Action::PublishSenderInfo(..)))
+        .collect();
+    assert_eq!(told, [&Action::PublishSenderInfo(name("yard"), info)]);
+}

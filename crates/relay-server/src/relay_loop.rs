@@ -1,0 +1,413 @@
+//! The loop: datagrams, answers and time into the [`Relay`], its actions out. It moves bytes and decides nothing.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use platform::clock::unix_micros;
+use platform::egress::{EgressSnapshot, EgressStats};
+use platform::kernel;
+use platform::report::Percentiles;
+use protocol::detections::Detections;
+use relay_core::{Action, Annotate, CameraFrame, Forward, Relay};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::event::{Completion, Event, Ingress, PublishRequest, Query, Status};
+use crate::fanout::Fanout;
+use crate::metrics::distribution::{Distribution, FORWARDING, INFERENCE};
+use crate::metrics::tally::Tally;
+use crate::metrics::{self, Metrics};
+use crate::outputs::Outputs;
+use crate::summary::{Summary, log_note};
+use crate::threads::Worker;
+use crate::threads::tracking::TrackCommand;
+use crate::transport::udp::{SendOutcome, UdpTransport};
+
+/// Time between two summary lines.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The relay with its threads, transports and outputs.
+#[derive(Debug)]
+pub struct RelayLoop {
+    /// Decides.
+    pub relay: Relay,
+    /// The sockets of UDP viewers.
+    pub udp: UdpTransport,
+    /// Frames and messages for subscribers.
+    pub fanout: Fanout,
+    /// What became of the frames, by transport.
+    pub egress: Egress,
+    /// The model's thread, where there is a model.
+    pub model: Option<Worker<Vec<CameraFrame>>>,
+    /// Whether the model's thread has died.
+    pub model_died: bool,
+    /// The tracking thread.
+    pub tracking: Worker<TrackCommand>,
+    /// The annotation thread.
+    pub annotation: Worker<Annotate>,
+    /// Where detections go besides viewers.
+    pub outputs: Outputs,
+    /// The thread that keeps the leases of tutorial viewers on disk.
+    pub leases: Option<Worker<Vec<SocketAddr>>>,
+    /// What only the loop can count.
+    pub figures: Figures,
+}
+
+/// Counters of the frames that leave, by transport.
+#[derive(Debug, Clone)]
+pub struct Egress {
+    /// UDP viewers.
+    pub udp: Arc<EgressStats>,
+    /// QUIC viewers.
+    pub quic: Arc<EgressStats>,
+    /// HTTP clients, if there is an HTTP server.
+    pub http: Option<Arc<EgressStats>>,
+}
+
+impl Egress {
+    /// Returns each transport's name and counters.
+    fn transports(&self) -> impl Iterator<Item = (&'static str, &EgressStats)> {
+        let http = self.http.as_deref().map(|http| ("http", http));
+        [("udp", &*self.udp), ("quic", &*self.quic)]
+            .into_iter()
+            .chain(http)
+    }
+
+    /// Returns the frames that left, and those that a viewer did not get, by all transports.
+    pub(crate) fn totals(&self) -> [u64; 2] {
+        let snapshots = self.transports().map(|(_, stats)| stats.snapshot());
+        snapshots.fold([0; 2], |[sent, unsent], snapshot| {
+            let EgressSnapshot {
+                skipped, expired, ..
+            } = snapshot;
+            [sent + snapshot.sent, unsent + skipped + expired]
+        })
+    }
+}
+
+/// What only the loop can count.
+#[derive(Debug, Default)]
+pub struct Figures {
+    inference: Percentiles,
+    tally: Tally,
+    model: String,
+}
+
+impl Figures {
+    /// Returns figures of a relay with this model that has done nothing yet.
+    pub fn new(model: String) -> Self {
+        Self {
+            model,
+            ..Self::default()
+        }
+    }
+}
+
+impl RelayLoop {
+    /// Runs until `stop`.
+    pub async fn run(&mut self, mut events: mpsc::Receiver<Event>, stop: CancellationToken) {
+        let mut summaries = interval(SUMMARY_INTERVAL);
+        summaries.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        summaries.tick().await;
+        let mut last = Summary::default();
+        self.act();
+        // Set again only if the next deadline is before the timer: to set one may cost a system call.
+        let mut timer = pin!(sleep(SUMMARY_INTERVAL));
+        loop {
+            if let Some(deadline) = self.relay.deadline()
+                && deadline < timer.deadline().into_std()
+            {
+                timer.as_mut().reset(deadline.into());
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(event) = events.recv() => self.on_event(event),
+                () = &mut timer => timer.as_mut().reset(tokio::time::Instant::now() + SUMMARY_INTERVAL),
+                _ = summaries.tick() => {
+                    let summary = Summary::of(&self.relay, &self.egress);
+                    summary.log(&last, &self.relay, &self.fanout);
+                    last = summary;
+                    // Written again although nothing changed, so that the file's age tells how long the relay was away.
+                    self.store_leases();
+                }
+            }
+            let now = Instant::now();
+            if self
+                .relay
+                .deadline()
+                .is_some_and(|deadline| deadline <= now)
+            {
+                self.relay.tick(now);
+            }
+            self.act();
+        }
+    }
+
+    /// Lets the threads finish until `timeout` is over. Returns the object of `--report`.
+    pub fn close(self, timeout: Duration) -> Value {
+        let report = self.report();
+        let deadline = Instant::now() + timeout;
+        if let Some(model) = self.model {
+            model.close(deadline);
+        }
+        self.tracking.close(deadline);
+        self.annotation.close(deadline);
+        self.outputs.close(deadline);
+        if let Some(leases) = self.leases {
+            leases.close(deadline);
+        }
+        report
+    }
+
+    fn report(&self) -> Value {
+        let mut forward = Percentiles::default();
+        for (_, stats) in self.egress.transports() {
+            forward.merge(&stats.waits());
+        }
+        let counts = self.relay.counts();
+        let [forwarded, not_forwarded] = self.egress.totals();
+        json!({
+            "received": counts.received,
+            "forwarded": forwarded,
+            "dropped": counts.dropped,
+            "overrun": self.udp.port().overrun(),
+            "inferred": counts.inferred,
+            "inference_ms_p50": self.figures.inference.ms(50.0),
+            "inference_ms_p99": self.figures.inference.ms(99.0),
+            "forward_us_p50": forward.us(50.0),
+            "forward_us_p99": forward.us(99.0),
+            "viewers_peak": counts.viewers_peak,
+            "not_inferred": counts.not_inferred,
+            "undecodable": counts.undecodable,
+            "over_egress": counts.over_egress,
+            "not_forwarded": not_forwarded,
+            "detections_lost": self.outputs.lost,
+        })
+    }
+
+    /// Returns all metrics of this moment.
+    fn metrics(&self, now: Instant) -> Metrics {
+        let counts = self.relay.counts();
+        let mut dropped = counts.dropped.clone();
+        dropped.insert("overrun", self.udp.port().overrun());
+        let live = self.relay.live_cameras(now);
+        Metrics {
+            tally: self.figures.tally.clone(),
+            live: live.iter().map(ToString::to_string).collect(),
+            dropped,
+            transports: self.transport_metrics(),
+            inference: Distribution::of(INFERENCE, &self.figures.inference),
+            not_inferred: vec![
+                ("busy", counts.not_inferred),
+                ("undecodable", counts.undecodable),
+            ],
+            model: self.figures.model.clone(),
+            reassembly_failures: kernel::reassembly_failures(),
+        }
+    }
+
+    fn transport_metrics(&self) -> Vec<metrics::Transport> {
+        let transport = |(name, stats): (&'static str, &EgressStats)| {
+            let EgressSnapshot {
+                sent,
+                annotated,
+                skipped,
+                expired,
+                bytes,
+                viewers,
+            } = stats.snapshot();
+            let over_egress = (name == "udp").then(|| ("egress", self.relay.counts().over_egress));
+            let unsent = [("skipped", skipped), ("expired", expired)];
+            metrics::Transport {
+                name,
+                viewers,
+                forwarded: vec![("passthrough", sent - annotated), ("annotated", annotated)],
+                bytes,
+                unsent: over_egress.into_iter().chain(unsent).collect(),
+                forwarding: Distribution::of(FORWARDING, &stats.waits()),
+            }
+        };
+        self.egress.transports().map(transport).collect()
+    }
+
+    fn on_event(&mut self, event: Event) {
+        let now = Instant::now();
+        match event {
+            Event::Ingress(ingress) => self.on_ingress(ingress, now),
+            Event::Completion(completion) => self.on_completion(completion, now),
+            Event::Query(query) => self.on_query(query, now),
+        }
+    }
+
+    fn on_ingress(&mut self, ingress: Ingress, now: Instant) {
+        match ingress {
+            Ingress::Datagram(from, bytes) => {
+                self.relay.on_datagram(from, bytes, unix_micros(), now);
+            }
+            Ingress::Unreachable(viewer) => self.relay.on_unreachable(viewer),
+            Ingress::PublishRequest(request) => self.on_publish_request(request, now),
+            Ingress::FrameReceived(from, camera, bytes) => {
+                self.relay
+                    .on_frame(from, &camera, bytes, unix_micros(), now);
+            }
+            Ingress::SenderInfo(from, info) => self.relay.on_sender_info(from, info),
+            Ingress::SenderLeft(from) => self.relay.on_sender_left(from),
+        }
+    }
+
+    fn on_completion(&mut self, completion: Completion, now: Instant) {
+        match completion {
+            Completion::Inferred(inferences) => {
+                let found = inferences
+                    .iter()
+                    .filter_map(|inference| inference.found.as_ref());
+                for found in found {
+                    self.figures.inference.record(found.took);
+                    self.figures.tally.on_found(found);
+                }
+                self.relay.on_inferred(inferences, now);
+            }
+            Completion::Tracked(tracked) => self.relay.on_tracked(tracked, now),
+            Completion::Annotated(annotate, jpeg) => {
+                self.relay.on_annotated(&annotate, jpeg, now);
+            }
+            Completion::ModelDied => {
+                self.model = None;
+                self.model_died = true;
+                self.relay.on_model_died(now);
+            }
+        }
+    }
+
+    /// Answers; an error of a reply means that the asking end is gone.
+    fn on_query(&mut self, query: Query, now: Instant) {
+        match query {
+            Query::Subscribe(subscriber, camera, reply) => {
+                let _ = reply.send(self.fanout.subscribe(camera.as_ref()));
+                self.relay.subscribe(subscriber, camera);
+            }
+            Query::RequestAnnotated(subscriber) => self.relay.request_annotated(subscriber),
+            Query::Unsubscribe(subscriber) => self.relay.unsubscribe(subscriber),
+            Query::Status(reply) => {
+                let _ = reply.send(Status {
+                    cameras: self.relay.cameras(now),
+                    model_died: self.model_died,
+                });
+            }
+            Query::Metrics(reply) => {
+                let _ = reply.send(Box::new(self.metrics(now)));
+            }
+        }
+    }
+
+    fn on_publish_request(&self, request: PublishRequest, now: Instant) {
+        let PublishRequest {
+            from,
+            camera,
+            stream,
+            reply,
+        } = request;
+        let verdict = self.relay.on_publish_request(from, &camera, stream, now);
+        let _ = reply.send(verdict.map(|()| self.fanout.live()));
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.relay.next_action() {
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Forward(forward) => self.forward(&forward),
+            Action::Reply(to, control) => self.udp.port().reply(to, &control.write()),
+            Action::OpenViewer(viewer) => self.open_viewer(viewer),
+            Action::CloseViewer(viewer) => self.close_viewer(viewer),
+            // The relay gives frames to a model that is free, so there is always room.
+            Action::Infer(frames) => {
+                self.model.as_ref().map(|model| model.send(frames));
+            }
+            // Without room this frame's boxes are left out, or this update is.
+            Action::Track(frame) => drop(self.tracking.send(TrackCommand::Track(frame))),
+            Action::UpdateTracker(camera, count, detections) => {
+                let update = TrackCommand::Update(camera, count, detections);
+                self.tracking.send(update);
+            }
+            Action::ResetTracker(camera) => drop(self.tracking.send(TrackCommand::Reset(camera))),
+            // Without room the frame leaves as it came.
+            Action::Annotate(annotate) => drop(self.annotation.send(annotate)),
+            Action::Publish(publication) => {
+                let tally = &mut self.figures.tally;
+                tally.on_received(&publication.frame, unix_micros());
+                self.fanout.publish(&publication);
+            }
+            Action::PublishAnnotated(publication) => self.fanout.publish_annotated(&publication),
+            Action::PublishDetections(message) => self.publish_detections(&message),
+            Action::PublishSenderInfo(camera, info) => {
+                self.figures.tally.on_sender_info(camera.as_str(), info);
+                self.fanout.publish_sender_info(&camera, info);
+            }
+            Action::PublishLive(cameras) => self.fanout.publish_live(cameras),
+            Action::Log(note) => log_note(&note),
+        }
+    }
+
+    fn forward(&mut self, forward: &Forward) {
+        let (stats, bytes) = (&self.egress.udp, forward.jpeg.len());
+        for &viewer in &forward.viewers {
+            match self.udp.send(viewer, &forward.jpeg) {
+                SendOutcome::Sent if forward.passed_through.is_some() => stats.on_sent(bytes),
+                SendOutcome::Sent => stats.on_annotated_sent(bytes),
+                SendOutcome::Full | SendOutcome::Failed => stats.on_skipped(1),
+                SendOutcome::Unreachable => {
+                    stats.on_skipped(1);
+                    self.relay.on_unreachable(viewer);
+                }
+            }
+        }
+        if let Some(received) = forward.passed_through {
+            stats.record_wait(received.elapsed());
+        }
+    }
+
+    fn publish_detections(&mut self, message: &Detections) {
+        let json = message.to_json();
+        let line = Bytes::from(format!("{json}\n"));
+        self.fanout.publish_message(&message.camera, &line);
+        self.outputs.publish(message, json);
+    }
+
+    fn open_viewer(&mut self, viewer: SocketAddr) {
+        match self.udp.open_viewer(viewer) {
+            Ok(()) => {
+                self.egress.udp.on_joined();
+                self.store_leases();
+                info!(%viewer, "viewer joined");
+            }
+            Err(err) => {
+                warn!(%viewer, %err, "viewer cannot be reached");
+                self.relay.on_unreachable(viewer);
+            }
+        }
+    }
+
+    fn close_viewer(&mut self, viewer: SocketAddr) {
+        if self.udp.close_viewer(viewer) {
+            self.egress.udp.on_left();
+        }
+        self.store_leases();
+        info!(%viewer, "viewer left");
+    }
+
+    fn store_leases(&self) {
+        if let Some(leases) = &self.leases {
+            leases.send(self.relay.permanent_leases());
+        }
+    }
+}

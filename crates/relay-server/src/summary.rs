@@ -1,0 +1,93 @@
+//! What the log says of the relay: a summary every ten seconds, and notes of the moment.
+
+use std::time::Instant;
+
+use protocol::datagram::{DropReason, MAX_DATAGRAM};
+use relay_core::{Note, Relay};
+use tracing::{debug, info, warn};
+
+use crate::fanout::Fanout;
+use crate::relay_loop::Egress;
+
+/// Counters at one summary line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    received: u64,
+    wanted: u64,
+    forwarded: u64,
+    inferred: u64,
+    unsent: u64,
+    dropped: u64,
+}
+
+impl Summary {
+    /// Returns the counters of this moment.
+    pub(crate) fn of(relay: &Relay, egress: &Egress) -> Self {
+        let counts = relay.counts();
+        let [forwarded, unsent] = egress.totals();
+        Self {
+            received: counts.received,
+            wanted: counts.wanted,
+            forwarded,
+            inferred: counts.inferred,
+            unsent: counts.over_egress + unsent,
+            dropped: counts.dropped.values().sum(),
+        }
+    }
+
+    /// Logs what happened since the `last` summary if anything did, or if there are viewers.
+    pub(crate) fn log(&self, last: &Self, relay: &Relay, fanout: &Fanout) {
+        let [udp, subscribers] = relay.viewers();
+        if self == last && udp + subscribers == 0 {
+            return;
+        }
+        let live = relay.live_cameras(Instant::now());
+        let cameras: Vec<_> = live.iter().map(|name| fanout.describe(name)).collect();
+        info!(
+            received = self.received - last.received,
+            forwarded = self.forwarded - last.forwarded,
+            inferred = self.inferred - last.inferred,
+            every = self.every(last),
+            unsent = self.unsent - last.unsent,
+            dropped = self.dropped - last.dropped,
+            dropped_in_all = ?relay.counts().dropped,
+            viewers = udp + subscribers,
+            subscribers,
+            ?cameras,
+            "last 10 s"
+        );
+    }
+
+    /// Returns of how many frames whose boxes were wanted one was inferred since `last`, to a tenth; `None` if none was.
+    fn every(&self, last: &Self) -> Option<f64> {
+        let inferred = self.inferred.saturating_sub(last.inferred);
+        let wanted = self.wanted.saturating_sub(last.wanted);
+        (inferred > 0).then(|| (10.0 * wanted as f64 / inferred as f64).round() / 10.0)
+    }
+}
+
+/// Logs what the operator should know.
+pub(crate) fn log_note(note: &Note) {
+    match note {
+        Note::CameraAppeared(camera, source) => info!(%camera, %source, "camera appeared"),
+        Note::CameraMoved(camera, source) => info!(%camera, %source, "camera goes on from here"),
+        Note::NameInUse(camera, source) => warn!(
+            %camera, %source,
+            "frames rejected: another source sends as this camera; start the second camera with --camera NAME"
+        ),
+        Note::Pieces(source) => warn!(
+            %source,
+            "{}: ffmpeg cuts its stream at 1472 bytes; add ?pkt_size={MAX_DATAGRAM} to its udp:// address", DropReason::Piece
+        ),
+        Note::UdpEgressReached => warn!(
+            "UDP viewers miss frames: all together are sent no more than --udp-egress; the 10 s lines count them as unsent"
+        ),
+        Note::DemoMismatch(camera) => warn!(
+            %camera,
+            "the demo model finds nothing here: it knows the demo scene alone; scripts/get-model yolov5n gets a real model"
+        ),
+        Note::LeasesFull(viewer) => {
+            debug!(%viewer, "viewer refused: all leases are given (--udp-viewers)");
+        }
+    }
+}

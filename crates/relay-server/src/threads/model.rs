@@ -1,0 +1,86 @@
+//! The model's thread: it loads the model, then answers one batch after the other.
+
+use std::sync::mpsc::Receiver;
+use std::thread;
+
+use anyhow::anyhow;
+use bytes::Bytes;
+use protocol::detections::Found;
+use relay_core::{CameraFrame, Inference};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{debug, error, info, warn};
+use vision::detect::Detector;
+
+use super::Worker;
+use crate::event::{Completion, Event};
+use crate::live_settings::LiveSettings;
+
+/// Starts the model's thread. Returns when the model is warm, with the number of frames that it takes at a time.
+///
+/// # Errors
+/// Those of `load`.
+pub async fn start(
+    load: impl FnOnce() -> anyhow::Result<Detector> + Send + 'static,
+    mut settings: watch::Receiver<LiveSettings>,
+    events: mpsc::Sender<Event>,
+) -> anyhow::Result<(Worker<Vec<CameraFrame>>, usize)> {
+    let (ready, loaded) = oneshot::channel();
+    let work = move |batches: Receiver<Vec<CameraFrame>>| {
+        let mut detector = match load() {
+            Ok(detector) => detector,
+            Err(err) => return drop(ready.send(Err(err))),
+        };
+        let _ = ready.send(Ok(detector.batch()));
+        let _alarm = DeathNotice(events.clone());
+        for frames in batches {
+            if settings.has_changed().unwrap_or(false) {
+                adjust(&mut detector, &settings.borrow_and_update());
+            }
+            let inferred = Completion::Inferred(infer(&mut detector, frames));
+            if events.blocking_send(inferred.into()).is_err() {
+                return;
+            }
+        }
+    };
+    let worker = Worker::start("model", 1, work)?;
+    let batch = loaded
+        .await
+        .map_err(|_| anyhow!("the model's thread died while loading"))??;
+    Ok((worker, batch))
+}
+
+/// Reports the death of the model's thread when a panic unwinds it.
+struct DeathNotice(mpsc::Sender<Event>);
+
+impl Drop for DeathNotice {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            error!("the model's thread died; frames go on without boxes");
+            let _ = self.0.blocking_send(Completion::ModelDied.into());
+        }
+    }
+}
+
+fn infer(detector: &mut Detector, frames: Vec<CameraFrame>) -> Vec<Inference> {
+    let jpegs: Vec<Bytes> = frames
+        .iter()
+        .map(|frame| frame.frame.jpeg.clone())
+        .collect();
+    let inference = |(frame, found): (CameraFrame, anyhow::Result<Found>)| Inference {
+        frame,
+        found: found
+            .inspect_err(|err| debug!("a frame could not be inferred: {err:#}"))
+            .ok(),
+    };
+    let found = detector.detect_all(&jpegs);
+    frames.into_iter().zip(found).map(inference).collect()
+}
+
+fn adjust(detector: &mut Detector, wanted: &LiveSettings) {
+    match detector.set(wanted.conf, wanted.iou, &wanted.classes) {
+        Ok(()) => {
+            info!(conf = wanted.conf, iou = wanted.iou, classes = ?wanted.classes, "the model's settings changed")
+        }
+        Err(err) => warn!("the model's settings stay as they were: {err:#}"),
+    }
+}

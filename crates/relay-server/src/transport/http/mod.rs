@@ -1,0 +1,105 @@
+//! The HTTP server: a page, streams and metrics, for browsers and for whatever else takes a URL.
+//!
+//! ```text
+//!  TCP 8080 --> listen, connections --> request, origin_policy (PURE): who may --> routes --> page, cameras, health
+//!                                                                                     |
+//!  the loop's fan-out --> shared_feed: one feed a camera -----------------------------+--> stream.mjpg, snapshot.jpg,
+//!                                                                                          detections, ws
+//! ```
+//!
+//! It has a thread and a runtime of its own: a crowd of HTTP clients, wanted or not, must not hold up a frame of another
+//! transport. For the same reason the loop wakes one task a camera here, however many clients watch it; that task wakes
+//! theirs.
+
+mod connections;
+mod listen;
+mod mjpeg;
+mod origin_policy;
+mod request;
+mod routes;
+mod shared_feed;
+mod socket;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use platform::egress::EgressStats;
+use tokio::runtime::Builder;
+use tokio_util::sync::CancellationToken;
+
+use self::connections::Connections;
+pub use self::listen::{Listen, bind};
+pub use self::origin_policy::Origin;
+use self::origin_policy::OriginPolicy;
+use self::shared_feed::SharedFeeds;
+use crate::access::Access;
+use crate::handle::RelayHandle;
+
+/// What the server's tasks share.
+#[derive(Debug)]
+struct Context {
+    policy: OriginPolicy,
+    connections: Connections,
+    feeds: SharedFeeds,
+    relay: RelayHandle,
+}
+
+/// The running server.
+#[derive(Debug)]
+pub struct HttpServer {
+    /// Its address.
+    pub local: SocketAddr,
+    /// Counters of the frames to all clients.
+    pub stats: Arc<EgressStats>,
+    stop: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+/// Starts the server, before the loop answers: clients that request pictures meanwhile are told so.
+///
+/// # Errors
+/// If the system has no thread left.
+pub fn start(
+    listener: TcpListener,
+    access: Arc<Access>,
+    trusted: &[Origin],
+    relay: RelayHandle,
+) -> anyhow::Result<HttpServer> {
+    let local = listener.local_addr()?;
+    let stats = Arc::<EgressStats>::default();
+    let context = Arc::new(Context {
+        policy: OriginPolicy::new(access, trusted.to_vec()),
+        connections: Connections::default(),
+        feeds: SharedFeeds::new(relay.clone(), stats.clone()),
+        relay,
+    });
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the HTTP server's runtime")?;
+    let serve = move || {
+        runtime.block_on(stopped.run_until_cancelled(listen::serve(context, listener)));
+    };
+    let thread = thread::Builder::new().name("http".to_owned()).spawn(serve);
+    Ok(HttpServer {
+        local,
+        stats,
+        stop,
+        thread: thread.context("starting the HTTP server's thread")?,
+    })
+}
+
+impl HttpServer {
+    /// Ends all connections.
+    pub fn close(self, deadline: Instant) {
+        self.stop.cancel();
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}

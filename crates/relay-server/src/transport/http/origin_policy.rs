@@ -1,0 +1,248 @@
+//! Who may ask at the web door. Pure.
+//!
+//! A private relay asks for the viewer's token, and then it does not matter whose page the question comes from: no page
+//! has it but one that was given it. An open one has to look at that: a browser behind a firewall lets any page of the
+//! world open a WebSocket to any address, and lets a page that gives its own name that address (DNS rebinding) read all.
+//! So pages of other origins get no WebSocket, and questions for a name that a stranger could have made up get nothing.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use protocol::quic::{Hello, Refusal, Role};
+
+use crate::access::Access;
+
+/// Endings of names that no public DNS has (RFC 2606, 6761, 6762, 8375; ICANN's `internal`; `lan` by routers' custom).
+const OF_THIS_NETWORK: [&str; 5] = [".localhost", ".local", ".internal", ".home.arpa", ".lan"];
+
+/// An origin whose pages are trusted, `https://cam.example`; `*` is any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin(String);
+
+impl FromStr for Origin {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let origin = s.trim_end_matches('/').to_ascii_lowercase();
+        let host = host_of(&origin).filter(|host| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+            !host.is_empty() && host.chars().all(plain)
+        });
+        (origin == "*" || host.is_some())
+            .then_some(Self(origin))
+            .ok_or_else(|| {
+                "an origin as in https://cam.example or http://nas:8123, or *".to_owned()
+            })
+    }
+}
+
+/// Host and port of an origin.
+fn host_of(origin: &str) -> Option<&str> {
+    let scheme = ["http://", "https://"];
+    scheme.iter().find_map(|scheme| origin.strip_prefix(scheme))
+}
+
+/// What a request says of who asks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Requester<'a> {
+    /// The name under which the browser knows this door.
+    pub(super) host: Option<&'a str>,
+    /// The origin of the page that asks.
+    pub(super) origin: Option<&'a str>,
+    /// Whether it asks for a WebSocket, which browsers let pages of all origins do.
+    pub(super) socket: bool,
+    /// Its right.
+    pub(super) token: Option<&'a str>,
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Denial {
+    /// By its token, or for want of one.
+    Token(Refusal),
+    /// A name that is not this door's.
+    Host,
+    /// A page of another origin.
+    Origin,
+}
+
+/// Decides who may.
+#[derive(Debug)]
+pub(super) struct OriginPolicy {
+    access: Arc<Access>,
+    trusted: Vec<Origin>,
+}
+
+impl OriginPolicy {
+    pub(super) fn new(access: Arc<Access>, trusted: Vec<Origin>) -> Self {
+        Self { access, trusted }
+    }
+
+    /// Lets somebody in, or says why not.
+    pub(super) fn check(&self, requester: Requester<'_>) -> Result<(), Denial> {
+        if self.access.is_private() {
+            let hello = Hello {
+                role: Role::View,
+                camera: None,
+                token: requester.token.map(str::to_owned),
+                stream: None,
+            };
+            return self.access.check(&hello).map_err(Denial::Token);
+        }
+        if !requester.host.is_none_or(|host| self.is_own_name(host)) {
+            return Err(Denial::Host);
+        }
+        let same = |origin: &str| host_of(origin).is_some() && host_of(origin) == requester.host;
+        let good = |origin: &str| same(origin) || self.trusts(origin);
+        if requester.socket && !requester.origin.is_none_or(good) {
+            return Err(Denial::Origin);
+        }
+        Ok(())
+    }
+
+    /// Whether pages of this origin may read what the door says.
+    pub(super) fn trusts(&self, origin: &str) -> bool {
+        let trusted = |known: &Origin| known.0 == "*" || known.0 == origin;
+        self.trusted.iter().any(trusted)
+    }
+
+    /// Whether a `Host` header names this door: by an address or a name that no stranger can make lead here, or as the
+    /// operator said.
+    fn is_own_name(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        let name = without_port(&host);
+        let said = |known: &Origin| {
+            known.0 == "*" || host_of(&known.0).is_some_and(|host| without_port(host) == name)
+        };
+        let address = name.trim_matches(['[', ']']).parse::<IpAddr>();
+        address.is_ok()
+            || !name.contains('.')
+            || OF_THIS_NETWORK.iter().any(|end| name.ends_with(end))
+            || self.trusted.iter().any(said)
+    }
+}
+
+/// The name in `name:port`, without the dot that may end it.
+fn without_port(host: &str) -> &str {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name.trim_end_matches('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(trusted: &[&str]) -> OriginPolicy {
+        let access = Access::open(None, false, false).unwrap();
+        let trusted = trusted.iter().map(|origin| origin.parse().unwrap());
+        OriginPolicy::new(Arc::new(access), trusted.collect())
+    }
+
+    fn named(host: &str) -> Requester<'_> {
+        Requester {
+            host: Some(host),
+            ..Requester::default()
+        }
+    }
+
+    #[test]
+    fn names_that_a_stranger_can_make_lead_here_are_not_this_doors() {
+        let policy = open(&[]);
+        for own in [
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "[2001:db8::1]",
+            "localhost:8080",
+            "nas",
+            "nas.local:80",
+            "NAS.Local.",
+            "relay.lan",
+        ] {
+            assert_eq!(policy.check(named(own)), Ok(()), "{own}");
+        }
+        for other in [
+            "evil.example:8080",
+            "127.0.0.1.evil.example",
+            "local.evil",
+            "a.b:x",
+        ] {
+            assert_eq!(policy.check(named(other)), Err(Denial::Host), "{other}");
+        }
+        assert_eq!(policy.check(Requester::default()), Ok(()), "no browser");
+    }
+
+    #[test]
+    fn a_name_that_the_operator_gave_is() {
+        let policy = open(&["https://cam.example"]);
+        assert_eq!(policy.check(named("cam.example")), Ok(()));
+        assert_eq!(policy.check(named("cam.example:8443")), Ok(()));
+        assert_eq!(policy.check(named("evil.example")), Err(Denial::Host));
+        assert_eq!(open(&["*"]).check(named("evil.example")), Ok(()));
+    }
+
+    #[test]
+    fn a_page_of_another_origin_gets_no_socket() {
+        let policy = open(&["https://cam.example"]);
+        let from = |origin, socket| {
+            policy.check(Requester {
+                host: Some("127.0.0.1:8080"),
+                origin: Some(origin),
+                socket,
+                token: None,
+            })
+        };
+        assert_eq!(from("http://127.0.0.1:8080", true), Ok(()));
+        assert_eq!(from("https://cam.example", true), Ok(()));
+        for other in ["http://evil.example", "http://127.0.0.1:9999", "null", ""] {
+            assert_eq!(from(other, true), Err(Denial::Origin), "{other}");
+            assert_eq!(from(other, false), Ok(()), "as any picture may be shown");
+        }
+    }
+
+    #[test]
+    fn a_private_door_asks_for_the_viewers_token_and_for_nothing_else() {
+        let state = tempfile::tempdir().unwrap();
+        let access = Access::open(Some(state.path()), true, false).unwrap();
+        let (send, view) = access.tickets(&"relay".parse().unwrap()).unwrap();
+        let policy = OriginPolicy::new(Arc::new(access), Vec::new());
+        let with = |token: Option<&str>| {
+            policy.check(Requester {
+                host: Some("cam.example"),
+                origin: Some("http://other.example"),
+                socket: true,
+                token,
+            })
+        };
+        assert_eq!(with(Some(&view.token.to_string())), Ok(()));
+        for (token, refusal) in [
+            (None, Refusal::Private),
+            (Some(send.token.to_string()), Refusal::Role),
+            (Some("x".to_owned()), Refusal::Token),
+        ] {
+            let refused = Err(Denial::Token(refusal));
+            assert_eq!(with(token.as_deref()), refused);
+        }
+    }
+
+    #[test]
+    fn origins_are_scheme_host_and_port() {
+        for bad in [
+            "cam.example",
+            "http://",
+            "http://a/b",
+            "ftp://a",
+            "http://a b",
+            "",
+        ] {
+            assert!(bad.parse::<Origin>().is_err(), "{bad}");
+        }
+        assert_eq!(
+            "HTTPS://Cam.Example/".parse(),
+            Ok(Origin("https://cam.example".to_owned()))
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! What a request meets before its path is looked at: who may come in, and the headers that every answer has.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use protocol::quic::Refusal;
+use serde::Deserialize;
+
+use super::Context;
+use super::connections::Connection;
+use super::origin_policy::{Denial, Requester};
+
+/// What may follow a path's `?`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Parameters {
+    token: Option<String>,
+    pub(super) action: Option<String>,
+    boxes: Option<String>,
+}
+
+/// Lets in who may come in, and sends every answer with the headers that all have.
+pub(super) async fn guard(
+    State(context): State<Arc<Context>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let origin = origin(request.headers()).map(str::to_owned);
+    let mut answer = match refusal(&context, &request) {
+        Some(answer) => answer,
+        None if *request.method() == Method::OPTIONS => preflight(),
+        None => next.run(request).await,
+    };
+    let headers = answer.headers_mut();
+    headers.insert(header::CACHE_CONTROL, of("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, of("nosniff"));
+    headers.insert(header::REFERRER_POLICY, of("no-referrer"));
+    if let Some(origin) = origin.filter(|origin| context.policy.trusts(origin))
+        && let Ok(origin) = HeaderValue::from_str(&origin)
+    {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::VARY, of("origin"));
+    }
+    answer
+}
+
+/// A browser that asks whether a page of another origin may ask; to that it may is said beside.
+fn preflight() -> Response {
+    let allowed = [
+        (header::ALLOW, "GET, HEAD"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization"),
+    ];
+    (StatusCode::NO_CONTENT, allowed).into_response()
+}
+
+pub(super) fn of(value: &'static str) -> HeaderValue {
+    HeaderValue::from_static(value)
+}
+
+fn origin(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::ORIGIN)?.to_str().ok()
+}
+
+/// The answer to who may not come in.
+fn refusal(context: &Context, request: &Request) -> Option<Response> {
+    let preflight = *request.method() == Method::OPTIONS;
+    if preflight || request.uri().path() == "/healthz" {
+        return None;
+    }
+    let connection = request.extensions().get::<Arc<Connection>>();
+    let from = connection.map(|connection| connection.from);
+    if from.is_some_and(|from| context.connections.is_barred(from)) {
+        let why = "too many wrong tokens came from there; wait ten seconds";
+        return Some(text(StatusCode::TOO_MANY_REQUESTS, why));
+    }
+    let parameters = parameters(request.uri());
+    let refused = context
+        .policy
+        .check(requester(request.headers(), &parameters))
+        .err()?;
+    if let (Denial::Token(Refusal::Token | Refusal::Role), Some(from)) = (refused, from) {
+        context.connections.note_wrong_token(from);
+    }
+    Some(turn_away(refused))
+}
+
+/// A name or an origin that is no text is nobody's.
+fn requester<'a>(headers: &'a HeaderMap, parameters: &'a Parameters) -> Requester<'a> {
+    let host = headers.get(header::HOST);
+    let origin = headers.get(header::ORIGIN);
+    Requester {
+        host: host.map(|host| host.to_str().unwrap_or("?.?")),
+        origin: origin.map(|origin| origin.to_str().unwrap_or_default()),
+        socket: headers.contains_key(header::UPGRADE),
+        token: bearer(headers).or(parameters.token.as_deref()),
+    }
+}
+
+/// What is behind the `?`; nothing where that is no such text.
+fn parameters(uri: &Uri) -> Parameters {
+    Query::try_from_uri(uri).map_or_else(|_| Parameters::default(), |Query(parameters)| parameters)
+}
+
+/// The token of `Authorization: Bearer`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn turn_away(refused: Denial) -> Response {
+    let (status, why) = match refused {
+        Denial::Token(Refusal::Private) => (
+            StatusCode::UNAUTHORIZED,
+            "this relay is private: add ?token=TOKEN, the token of the viewer's ticket in the relay's log",
+        ),
+        Denial::Token(Refusal::Role) => (
+            StatusCode::FORBIDDEN,
+            "this is the sender's token; the viewer's is in the other ticket in the relay's log",
+        ),
+        Denial::Token(_) => (
+            StatusCode::UNAUTHORIZED,
+            "this token is wrong, or was renewed; the relay's log shows the ticket in force",
+        ),
+        Denial::Host => (
+            StatusCode::MISDIRECTED_REQUEST,
+            "this relay does not know itself by that name; if it is its own, start it with --http-origin http://NAME",
+        ),
+        Denial::Origin => (
+            StatusCode::FORBIDDEN,
+            "pages of another origin get no WebSocket here; --http-origin ORIGIN of relay-server allows it",
+        ),
+    };
+    let mut answer = text(status, why);
+    if status == StatusCode::UNAUTHORIZED {
+        answer
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, of("Bearer"));
+    }
+    answer
+}
+
+pub(super) fn text(status: StatusCode, text: impl std::fmt::Display) -> Response {
+    (status, format!("{text}\n")).into_response()
+}
+
+impl Parameters {
+    /// Whether boxes are to be in the picture.
+    pub(super) fn annotated(&self) -> bool {
+        matches!(self.boxes.as_deref(), Some("" | "1" | "on" | "true"))
+    }
+}

@@ -1,0 +1,209 @@
+//! The QUIC transport: accepts peers, one task a connection. Who is let in is decided elsewhere: by [`Access`], by
+//! [`ConnectionLimits`], and by the relay for the names of cameras.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use platform::egress::EgressStats;
+use protocol::label::{CameraName, StreamId};
+use protocol::quic::{Answer, Hello, Refusal, Role, from_line, to_line};
+use quic::endpoint::widen_windows;
+use quic::frames::CONTROL_PRIORITY;
+use quic::lines::Lines;
+use quinn::{Endpoint, Incoming, VarInt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use super::quic_session::{Peer, Sender, Viewer};
+use crate::access::Access;
+use crate::event::{Event, Ingress, PublishRequest};
+use crate::handle::RelayHandle;
+use relay_core::connection_limits::ConnectionLimits;
+
+/// Longest time for the handshake, and for the hello behind it.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Error code of a connection that ends because its peer is refused; the refusal is the reason's text.
+const REFUSED: VarInt = VarInt::from_u32(2);
+/// Longest time for the refusal to arrive before the connection is closed.
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct QuicTransport {
+    access: Arc<Access>,
+    limits: Mutex<ConnectionLimits>,
+    events: mpsc::Sender<Event>,
+    relay: RelayHandle,
+    /// Counters of the frames to all viewers.
+    pub stats: Arc<EgressStats>,
+}
+
+impl QuicTransport {
+    /// Returns the transport without a peer.
+    pub fn new(access: Arc<Access>, events: mpsc::Sender<Event>, relay: RelayHandle) -> Self {
+        Self {
+            access,
+            limits: Mutex::default(),
+            events,
+            relay,
+            stats: Arc::default(),
+        }
+    }
+
+    /// Returns who is let in.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Accepts peers for as long as the endpoint is open.
+    pub async fn serve(self: Arc<Self>, endpoint: Endpoint) {
+        while let Some(incoming) = endpoint.accept().await {
+            let from = incoming.remote_address();
+            if !incoming.remote_address_validated() {
+                // An address that may be forged gets one small packet, and has to answer it.
+                let _ = incoming.retry();
+            } else if self.limits().admit(from.ip(), Instant::now()) {
+                tokio::spawn(Arc::clone(&self).serve_connection(incoming, from));
+            } else {
+                incoming.refuse();
+            }
+        }
+    }
+
+    async fn serve_connection(self: Arc<Self>, incoming: Incoming, from: SocketAddr) {
+        if let Some((peer, hello)) = receive_hello(incoming, from).await {
+            let refused = match self.access.check(&hello) {
+                Ok(()) => self.serve_peer(peer, &hello).await,
+                Err(refusal) => Err((peer, refusal)),
+            };
+            if let Err((peer, refusal)) = refused {
+                self.refuse(peer, &hello, refusal).await;
+            }
+        }
+        self.limits().release(from.ip());
+    }
+
+    /// Serves a peer until it leaves, or returns it with the reason why it is refused.
+    async fn serve_peer(&self, peer: Peer, hello: &Hello) -> Result<(), (Peer, Refusal)> {
+        let camera = match hello.camera() {
+            Ok(camera) => camera,
+            Err(refusal) => return Err((peer, refusal)),
+        };
+        match (hello.role, camera) {
+            (Role::Send, Some(camera)) => self.serve_sender(peer, camera, hello).await,
+            (Role::Send, None) => Err((peer, Refusal::Hello)),
+            (Role::View, camera) => {
+                self.serve_viewer(peer, camera).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn serve_sender(
+        &self,
+        mut peer: Peer,
+        camera: CameraName,
+        hello: &Hello,
+    ) -> Result<(), (Peer, Refusal)> {
+        let stream = hello.stream.as_deref();
+        let stream = stream.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let (reply, answer) = oneshot::channel();
+        let request = PublishRequest {
+            from: peer.from,
+            camera: camera.clone(),
+            stream: stream.map(StreamId),
+            reply,
+        };
+        if self
+            .events
+            .send(Ingress::PublishRequest(request).into())
+            .await
+            .is_err()
+        {
+            return Ok(());
+        }
+        let cameras = match answer.await {
+            Ok(Ok(cameras)) => cameras,
+            Ok(Err(refusal)) => return Err((peer, refusal)),
+            Err(_) => return Ok(()),
+        };
+        if peer.accept(cameras).await.is_some() {
+            widen_windows(&peer.connection);
+            info!(%camera, source = %peer.from, "sender joined by QUIC");
+            let from = peer.from;
+            Sender { peer, camera }.run(&self.events).await;
+            let _ = self.events.send(Ingress::SenderLeft(from).into()).await;
+        }
+        Ok(())
+    }
+
+    async fn serve_viewer(&self, mut peer: Peer, camera: Option<CameraName>) {
+        let Some(subscription) = self.relay.subscribe(camera.clone()).await else {
+            return;
+        };
+        let cameras = subscription.feed.live.borrow().clone();
+        if peer.accept(cameras).await.is_none() {
+            return;
+        }
+        let (viewer, asked) = (peer.from, camera.map(|name| name.to_string()));
+        info!(%viewer, camera = asked.as_deref().unwrap_or("any"), "viewer joined by QUIC");
+        self.stats.on_joined();
+        Viewer { peer, subscription }.run(&self.stats).await;
+        self.stats.on_left();
+        info!(%viewer, "viewer left");
+    }
+
+    /// Sends the reason and closes the connection.
+    async fn refuse(&self, mut peer: Peer, hello: &Hello, refusal: Refusal) {
+        let from = peer.from;
+        warn!(%from, ?hello, why = %refusal, "peer refused");
+        if matches!(refusal, Refusal::Token | Refusal::Role) {
+            self.limits().note_wrong_token(from.ip(), Instant::now());
+        }
+        let answer = Answer {
+            ok: false,
+            refusal: Some(refusal),
+            cameras: Vec::new(),
+        };
+        let delivered = async {
+            peer.send(&answer).await?;
+            peer.control.finish().ok()?;
+            peer.control.stopped().await.ok()
+        };
+        let _ = timeout(REFUSAL_TIMEOUT, delivered).await;
+        peer.connection.close(REFUSED, &to_line(&refusal));
+    }
+
+    fn limits(&self) -> MutexGuard<'_, ConnectionLimits> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Completes the handshake and receives the hello; `None` if the peer takes too long.
+async fn receive_hello(incoming: Incoming, from: SocketAddr) -> Option<(Peer, Hello)> {
+    let connection = timeout(HELLO_TIMEOUT, incoming.accept().ok()?)
+        .await
+        .ok()?
+        .ok()?;
+    let first = async {
+        let (control, lines) = connection.accept_bi().await.ok()?;
+        control.set_priority(CONTROL_PRIORITY).ok()?;
+        let mut lines = Lines::new(lines);
+        let line = lines.next().await.ok()?;
+        Some((control, lines, from_line(&line)?))
+    };
+    let Ok(Some((control, lines, hello))) = timeout(HELLO_TIMEOUT, first).await else {
+        debug!(%from, "sent no hello");
+        connection.close(REFUSED, &to_line(&Refusal::Hello));
+        return None;
+    };
+    let peer = Peer {
+        connection,
+        from,
+        control,
+        lines,
+    };
+    Some((peer, hello))
+}

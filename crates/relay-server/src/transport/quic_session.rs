@@ -1,0 +1,215 @@
+//! A QUIC peer that was let in: frames one way, clocks and reports beside them.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use platform::clock::unix_micros;
+use platform::egress::EgressStats;
+use protocol::label::CameraName;
+use protocol::quic::{
+    Answer, CameraInfo, ClientMessage, Ping, Pong, ServerMessage, from_line, to_line,
+};
+use quic::client::DONE;
+use quic::frames::{self, DETECTIONS_PRIORITY, Incoming};
+use quic::lines::Lines;
+use quinn::{Connection, SendStream};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::event::{Event, Ingress};
+use crate::fanout::Feed;
+use crate::handle::Subscription;
+
+/// Frames of one sender that may wait for the loop.
+const WAITING: usize = 4;
+
+/// A peer that has sent its hello.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) connection: Connection,
+    /// The address at which the connection began.
+    pub(super) from: SocketAddr,
+    /// The sending half of the control stream.
+    pub(super) control: SendStream,
+    pub(super) lines: Lines,
+}
+
+impl Peer {
+    /// Lets the peer in.
+    pub(super) async fn accept(&mut self, cameras: Vec<CameraName>) -> Option<()> {
+        let answer = Answer {
+            ok: true,
+            refusal: None,
+            cameras: names(&cameras),
+        };
+        self.send(&answer).await
+    }
+
+    /// Sends the answer to its hello.
+    pub(super) async fn send(&mut self, answer: &Answer) -> Option<()> {
+        self.control.write_all(&to_line(answer)).await.ok()
+    }
+}
+
+/// A sender that was let in.
+pub(super) struct Sender {
+    pub(super) peer: Peer,
+    pub(super) camera: CameraName,
+}
+
+impl Sender {
+    /// Receives its frames and reports until it leaves. When one of its parts ends, so does the connection, and with
+    /// it the others; but frames that were acknowledged before are still passed on.
+    pub(super) async fn run(self, events: &mpsc::Sender<Event>) {
+        let Peer {
+            connection,
+            from,
+            mut control,
+            mut lines,
+        } = self.peer;
+        let (incoming_tx, mut incoming) = mpsc::channel(WAITING);
+        let camera = self.camera;
+        let close = || connection.close(DONE, b"");
+        let forward = async move {
+            while let Some(Incoming::Frame(jpeg)) = incoming.recv().await {
+                let received = Ingress::FrameReceived(from, camera.clone(), jpeg);
+                if events.send(received.into()).await.is_err() {
+                    break;
+                }
+            }
+            close();
+        };
+        let reports = async {
+            while let Some(message) = next_message(&mut lines, &mut control).await {
+                if let ClientMessage::SenderInfo(info) = message
+                    && events
+                        .send(Ingress::SenderInfo(from, info).into())
+                        .await
+                        .is_err()
+                {
+                    break;
+                }
+            }
+            close();
+        };
+        // Its end is the connection's, which the others notice.
+        let (_, (), ()) = tokio::join!(frames::receive(&connection, incoming_tx), forward, reports);
+    }
+}
+
+/// A viewer that was let in.
+pub(super) struct Viewer {
+    pub(super) peer: Peer,
+    pub(super) subscription: Subscription,
+}
+
+impl Viewer {
+    /// Sends it its camera until it leaves.
+    pub(super) async fn run(self, stats: &EgressStats) {
+        let Peer {
+            connection,
+            control,
+            lines,
+            ..
+        } = self.peer;
+        // The guard unsubscribes at the end.
+        let Subscription {
+            feed,
+            guard: _guard,
+        } = self.subscription;
+        let Feed {
+            mut frames,
+            messages,
+            camera,
+            live,
+            ..
+        } = feed;
+        // Tasks of their own, so that a frame's turn is not a look at everything else as well.
+        let mut beside = JoinSet::new();
+        beside.spawn(send_detections(connection.clone(), messages));
+        beside.spawn(serve_control(lines, control, camera, live));
+        tokio::select! {
+            _ = frames::send(&connection, stats, &mut frames) => {}
+            _ = beside.join_next() => {}
+        }
+        connection.close(DONE, b"");
+    }
+}
+
+/// Sends detections on a stream of their own, ahead of frames. A viewer that does not read them misses the oldest.
+async fn send_detections(
+    connection: Connection,
+    mut messages: broadcast::Receiver<Bytes>,
+) -> Option<()> {
+    let mut stream = connection.open_uni().await.ok()?;
+    stream.set_priority(DETECTIONS_PRIORITY).ok()?;
+    loop {
+        match messages.recv().await {
+            Ok(line) => stream.write_chunk(line).await.ok()?,
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
+        }
+    }
+}
+
+/// Answers pings, and sends which camera the frames are of and which cameras are live.
+async fn serve_control(
+    mut lines: Lines,
+    mut control: SendStream,
+    mut camera: watch::Receiver<CameraInfo>,
+    mut live: watch::Receiver<Vec<CameraName>>,
+) -> Option<()> {
+    camera.mark_changed();
+    live.mark_unchanged();
+    let mut last = None;
+    loop {
+        let message = tokio::select! {
+            // A ping is answered on the way.
+            line = lines.next() => {
+                if let Some(ClientMessage::Ping(ping)) = from_line(&line.ok()?) {
+                    answer_ping(&mut control, ping).await?;
+                }
+                continue;
+            }
+            changed = camera.changed() => {
+                changed.ok()?;
+                ServerMessage::Camera(camera.borrow_and_update().clone())
+            }
+            changed = live.changed() => {
+                changed.ok()?;
+                ServerMessage::Cameras(names(&live.borrow_and_update()))
+            }
+        };
+        if last.as_ref() != Some(&message) {
+            control.write_all(&to_line(&message)).await.ok()?;
+            last = Some(message);
+        }
+    }
+}
+
+/// Receives the next message of a peer and answers pings on the way.
+async fn next_message(lines: &mut Lines, control: &mut SendStream) -> Option<ClientMessage> {
+    loop {
+        match from_line(&lines.next().await.ok()?) {
+            Some(ClientMessage::Ping(ping)) => answer_ping(control, ping).await?,
+            Some(message) => return Some(message),
+            None => {}
+        }
+    }
+}
+
+async fn answer_ping(control: &mut SendStream, Ping { t1 }: Ping) -> Option<()> {
+    let now = unix_micros();
+    let pong = ServerMessage::Pong(Pong {
+        t1,
+        t2: now,
+        t3: now,
+    });
+    control.write_all(&to_line(&pong)).await.ok()
+}
+
+/// Returns cameras' names as they travel.
+pub(super) fn names(cameras: &[CameraName]) -> Vec<String> {
+    cameras.iter().map(ToString::to_string).collect()
+}
