@@ -2,7 +2,7 @@
 
 use protocol::detections::Detection;
 
-use super::{Camera, assert_near, at, seen};
+use super::{Camera, assert_near, at, detected};
 
 #[test]
 fn the_picture_carries_a_box_and_velocity_does_where_it_cannot() {
@@ -15,8 +15,8 @@ fn the_picture_carries_a_box_and_velocity_does_where_it_cannot() {
     camera.frame();
     assert_near(camera.x(), 0.38);
     let mut asked = None;
-    camera.frame_with(|search| {
-        asked = Some(*search);
+    camera.frame_with(|query| {
+        asked = Some(*query);
         None
     });
     let asked = asked.unwrap();
@@ -26,7 +26,7 @@ fn the_picture_carries_a_box_and_velocity_does_where_it_cannot() {
         "the last frame that showed it"
     );
     assert_near(asked.guess[0], 0.06);
-    assert_near(asked.patch.x, 0.34);
+    assert_near(asked.patch.centre()[0], 0.34);
 }
 
 #[test]
@@ -35,14 +35,14 @@ fn the_search_reaches_farther_for_what_moves_and_never_too_far() {
     let mut reach = |by: f32| {
         camera.carried_frame([by, 0.0], 0.9);
         let mut asked = None;
-        camera.frame_with(|search| {
-            asked = Some(search.reach);
+        camera.frame_with(|query| {
+            asked = Some(query.reach);
             None
         });
         asked.unwrap()
     };
     assert_near(reach(0.0), 0.05);
-    // Two frames since it was last seen.
+    // Two frames since the picture last showed it.
     assert_near(reach(0.04), 0.05 + 0.02);
     assert_near(reach(0.6), 0.25);
 }
@@ -53,8 +53,8 @@ fn a_patch_whose_picture_is_forgotten_is_cut_anew() {
     let asked = camera.count;
     for frames in 1..=20 {
         let mut from = None;
-        camera.frame_with(|search| {
-            from = Some(search.from);
+        camera.frame_with(|query| {
+            from = Some(query.from);
             None
         });
         let oldest = camera.count.saturating_sub(16);
@@ -94,10 +94,10 @@ fn where_the_picture_carries_detections_do_not_shake_the_velocity() {
 
 #[test]
 fn of_a_box_that_another_covers_the_rest_is_looked_for() {
-    let mut camera = Camera::showing(&[at(0.5), seen(0.54, 1, 0.9)]);
+    let mut camera = Camera::showing(&[at(0.5), detected(0.54, 1, 0.9)]);
     let mut asked = Vec::new();
-    camera.frame_with(|search| {
-        asked.push(search.patch.bounds());
+    camera.frame_with(|query| {
+        asked.push(query.patch.clipped().edges());
         None
     });
     for (patch, sides) in asked.iter().zip([[0.45, 0.49], [0.55, 0.59]]) {
@@ -115,7 +115,7 @@ fn of_a_box_that_another_covers_the_rest_is_looked_for() {
 
 #[test]
 fn what_another_covers_is_moved_by_velocity_alone() {
-    let mut camera = Camera::showing(&[at(0.5), seen(0.525, 1, 0.9)]);
+    let mut camera = Camera::showing(&[at(0.5), detected(0.525, 1, 0.9)]);
     let mut asked = false;
     camera.frame_with(|_| {
         asked = true;
