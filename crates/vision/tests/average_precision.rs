@@ -13,10 +13,11 @@ use std::sync::OnceLock;
 
 use imaging::jpeg;
 use ort::environment::Environment;
+use protocol::geometry::Size;
 use serde_json::Value;
 use testkit::coco::{self, CONF, MOST, Photograph, mean_precision};
 use testkit::precision::{Mark, average_precision};
-use vision::detect::{Detector, Model, Settings, runtime, yolo};
+use vision::detect::{self, Detector, Model, runtime};
 
 /// Two sound implementations differ by what decoders and rounding do.
 const APART: f64 = 0.005;
@@ -27,7 +28,7 @@ fn runtime() -> &'static Environment {
 }
 
 /// AP50-95 and AP50 of the relay and of the reference, on these JPEGs at this input size.
-fn compare(jpegs: impl Fn(&Photograph) -> Vec<u8>, width: u32, height: u32) -> Option<[f64; 4]> {
+fn compare(jpegs: impl Fn(&Photograph) -> Vec<u8>, width: u16, height: u16) -> Option<[f64; 4]> {
     let python = testkit::repository().join("target/tutorial-venv/bin/python");
     let (Some(model), Some(slice), Some(photographs), true) = (
         testkit::shared("data/models/yolov5n-dynamic.onnx"),
@@ -40,7 +41,7 @@ fn compare(jpegs: impl Fn(&Photograph) -> Vec<u8>, width: u32, height: u32) -> O
     };
     let frames = tempfile::tempdir().unwrap();
     let truth: Vec<Mark> = photographs.iter().flat_map(|p| p.truth.clone()).collect();
-    let size = yolo::Size { width, height };
+    let size = Size { width, height };
     let mut detector = detector(&model, size);
     let mut found = Vec::new();
     for (picture, photograph) in (0..).zip(&photographs) {
@@ -64,12 +65,12 @@ fn compare(jpegs: impl Fn(&Photograph) -> Vec<u8>, width: u32, height: u32) -> O
     ])
 }
 
-fn detector(model: &Path, size: yolo::Size) -> Detector {
-    let settings = Settings {
+fn detector(model: &Path, size: Size) -> Detector {
+    let settings = detect::Settings {
         conf: CONF,
         net_size: Some(size),
         threads: 2,
-        ..Settings::default()
+        ..detect::Settings::default()
     };
     Detector::load(runtime(), &Model::File(model.into()), settings).unwrap()
 }

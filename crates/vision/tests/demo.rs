@@ -3,15 +3,13 @@
 use std::fs;
 
 use opencv::core::{CV_8UC3, Mat, Scalar};
-use vision::detect::{Detector, Model, Settings, runtime};
+use vision::detect::{self, Detector, Model, runtime};
 
 /// False boxes that are let pass on some thirty photographs.
 const FALSE: usize = 5;
 
 fn detector() -> anyhow::Result<Detector> {
-    let settings = Settings {
-        ..Settings::default()
-    };
+    let settings = detect::Settings::default();
     Detector::load(&runtime::load(None)?, &Model::Demo, settings)
 }
 

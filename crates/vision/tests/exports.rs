@@ -16,7 +16,7 @@ use half::f16;
 use opencv::core::{CV_8UC3, Mat, Scalar};
 use ort::environment::Environment;
 use protocol::detections::Detection;
-use vision::detect::{Detector, Model as Weights, Settings, runtime};
+use vision::detect::{self, Detector, runtime};
 
 use self::onnx::{FLOAT, FLOAT16, INT64, Model};
 
@@ -55,10 +55,8 @@ fn load(model: &Model) -> anyhow::Result<Option<Detector>> {
     };
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), model.bytes()).unwrap();
-    let settings = Settings {
-        ..Settings::default()
-    };
-    Detector::load(runtime, &Weights::File(file.path().into()), settings).map(Some)
+    let settings = detect::Settings::default();
+    Detector::load(runtime, &detect::Model::File(file.path().into()), settings).map(Some)
 }
 
 /// What a model finds on a picture of its input's size.

@@ -15,9 +15,10 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use ort::environment::Environment;
 use protocol::detections::Detection;
+use protocol::geometry::Size;
 use serde_json::Value;
 use testkit::precision::overlap;
-use vision::detect::{Detector, Model, Settings, runtime, yolo};
+use vision::detect::{self, Detector, Model, runtime};
 
 const SURE: f64 = 0.35;
 const MATCHED: f64 = 0.97;
@@ -29,25 +30,25 @@ fn runtime() -> &'static Environment {
     RUNTIME.get_or_init(|| runtime::load(None).unwrap())
 }
 
-fn settings(net_size: Option<yolo::Size>) -> Settings {
-    Settings {
+fn settings(net_size: Option<Size>) -> detect::Settings {
+    detect::Settings {
         net_size,
         threads: 2,
-        ..Settings::default()
+        ..detect::Settings::default()
     }
 }
 
-fn detector(model: &Path, net_size: Option<yolo::Size>) -> Detector {
+fn detector(model: &Path, net_size: Option<Size>) -> Detector {
     Detector::load(runtime(), &Model::File(model.into()), settings(net_size)).unwrap()
 }
 
 /// Compares a model's detections on every reference image; `net_size` chooses the input for an image's record.
-fn compare(model: &str, golden: &str, net_size: impl Fn(&Value) -> Option<yolo::Size>) {
+fn compare(model: &str, golden: &str, net_size: impl Fn(&Value) -> Option<Size>) {
     let (Some(model), Some(golden)) = (testkit::shared(model), testkit::shared(golden)) else {
         return testkit::skip("../shared/data is not here");
     };
     let golden: Value = serde_json::from_slice(&fs::read(golden).unwrap()).unwrap();
-    let mut loaded: Option<(Option<yolo::Size>, Detector)> = None;
+    let mut loaded: Option<(Option<Size>, Detector)> = None;
     let (mut sure, mut matched, mut extra) = (0, 0, 0);
     for (file, record) in golden["images"].as_object().unwrap() {
         let Some(image) = testkit::shared(&format!("data/{file}")) else {
@@ -140,7 +141,7 @@ fn the_export_of_fixed_size_finds_what_upstream_finds() {
 
 #[test]
 fn the_export_of_free_size_finds_what_upstream_finds_at_640() {
-    let square = yolo::Size {
+    let square = Size {
         width: 640,
         height: 640,
     };
@@ -166,8 +167,8 @@ fn the_smallest_rectangle_finds_what_upstream_finds_with_it() {
         "data/models/yolov5n-dynamic.onnx",
         "data/golden/yolov5n-dynamic-rect.json",
         |record| {
-            let side = |i: usize| u32::try_from(record["input_hw"][i].as_u64().unwrap()).unwrap();
-            Some(yolo::Size {
+            let side = |i: usize| u16::try_from(record["input_hw"][i].as_u64().unwrap()).unwrap();
+            Some(Size {
                 width: side(1),
                 height: side(0),
             })
@@ -185,7 +186,7 @@ fn classes_are_chosen_by_name_or_number() {
     };
     let bus = fs::read(image).unwrap();
     for class in ["bus", "5"] {
-        let settings = Settings {
+        let settings = detect::Settings {
             classes: vec![class.to_owned()],
             ..settings(None)
         };
@@ -196,7 +197,7 @@ fn classes_are_chosen_by_name_or_number() {
         let labels: Vec<&str> = found.detections.iter().map(|d| d.label.as_str()).collect();
         assert_eq!(labels, ["bus"], "--classes {class}");
     }
-    let unknown = Settings {
+    let unknown = detect::Settings {
         classes: vec!["bsu".to_owned()],
         ..settings(None)
     };
@@ -216,7 +217,7 @@ fn a_net_size_that_the_model_cannot_take_is_refused_with_the_cure() {
         return testkit::skip("../shared/data is not here");
     };
     let refused = |width, height| {
-        let settings = settings(Some(yolo::Size { width, height }));
+        let settings = settings(Some(Size { width, height }));
         format!(
             "{:#}",
             Detector::load(runtime(), &Model::File(model.clone()), settings).unwrap_err()

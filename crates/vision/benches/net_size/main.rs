@@ -19,8 +19,8 @@ use protocol::geometry::Size;
 use testkit::coco::{self, CONF, MOST, Photograph, mean_precision};
 use testkit::figures::aligned;
 use testkit::precision::{Mark, average_precision};
-use vision::detect::yolo::{self, net_size};
-use vision::detect::{Detector, Model, Settings, runtime};
+use vision::detect::yolo::net_size;
+use vision::detect::{self, Detector, Model, runtime};
 
 /// Frames, and the networks that are tried on them.
 const TRIED: [(&str, &[&str]); 5] = [
@@ -60,7 +60,7 @@ fn main() {
             for network in networks.iter().map(|network| network.parse().unwrap()) {
                 let mut detector = detector(&environment, &model, network);
                 let outcome = measure(&mut detector, &frames, &truth);
-                let chosen = net_size(size(frame)) == size(network);
+                let chosen = net_size(frame) == network;
                 rows.push(outcome.row(
                     format!("{frame} q{quality}"),
                     format!("{network}{}", if chosen { " *" } else { "" }),
@@ -130,19 +130,12 @@ fn frame_of(photograph: &Photograph, frame: Size, quality: u8) -> Vec<u8> {
 }
 
 fn detector(environment: &Environment, model: &Path, net_size: Size) -> Detector {
-    let settings = Settings {
+    let settings = detect::Settings {
         conf: CONF,
-        net_size: Some(size(net_size)),
-        ..Settings::default()
+        net_size: Some(net_size),
+        ..detect::Settings::default()
     };
     Detector::load(environment, &Model::File(model.to_owned()), settings).unwrap()
-}
-
-fn size(size: Size) -> yolo::Size {
-    yolo::Size {
-        width: size.width.into(),
-        height: size.height.into(),
-    }
 }
 
 /// What this program has had of the processor.

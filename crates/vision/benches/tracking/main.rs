@@ -27,7 +27,7 @@ use ort::environment::Environment;
 use protocol::detections::Detection;
 use testkit::boxes::{Outline, Score, judge};
 use testkit::figures::{self, Figure, Goal, Unit};
-use vision::detect::{Detector, Model, Settings, runtime};
+use vision::detect::{self, Detector, Model, runtime};
 use vision::track;
 
 use crate::replay::{Show, replay};
@@ -180,9 +180,9 @@ pub(crate) fn outlines(boxes: &[Detection]) -> Vec<Outline> {
 
 /// What the model sees on each frame.
 pub(crate) fn look(runtime: &Environment, model: &Model, frames: &[Bytes]) -> Vec<Vec<Detection>> {
-    let settings = Settings {
+    let settings = detect::Settings {
         conf: TRACK.keep,
-        ..Settings::default()
+        ..detect::Settings::default()
     };
     let mut detector = Detector::load(runtime, model, settings).unwrap();
     let look = |frame: &Bytes| detector.detect(frame).unwrap().detections;
