@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use ort::environment::Environment;
 use protocol::geometry::Size;
-use scene::Demo;
+use scene::Scene;
 use testkit::boxes;
 use vision::detect::Model;
 
@@ -22,7 +22,7 @@ const FRAMES: u64 = 200;
 /// One clip of each scene.
 pub(crate) fn clips(runtime: &Environment, seeds: Range<u64>, speed: f64) -> Vec<Clip> {
     let clip = |seed| {
-        let scene = Demo::new(seed, SIZE, FPS, speed).unwrap();
+        let scene = Scene::new(seed, SIZE, FPS, speed).unwrap();
         let encode = |n| imaging::jpeg::encode(&scene.draw(n).unwrap(), QUALITY).unwrap();
         let frames: Vec<Bytes> = (0..FRAMES).map(|n| encode(n).into()).collect();
         let truth = (0..FRAMES).map(|n| outlines(&scene.truth(n).unwrap()));
