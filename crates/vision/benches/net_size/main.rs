@@ -22,7 +22,7 @@ use testkit::precision::{Mark, average_precision};
 use vision::detect::yolo::net_size;
 use vision::detect::{self, Detector, Model, runtime};
 
-/// Frames, and the networks that are tried on them.
+/// Frame sizes, and the input sizes that are tried on them.
 const TRIED: [(&str, &[&str]); 5] = [
     ("160x120", &["160x128", "256x192", "320x256", "640x480"]),
     ("300x200", &["320x224", "480x320", "640x448", "640x640"]),
@@ -73,7 +73,7 @@ fn main() {
     writeln!(out, "{table}* what --net-size auto takes").unwrap();
 }
 
-/// What came out of one way.
+/// The figures of one input size.
 struct Outcome {
     mean: f64,
     half: f64,
@@ -95,7 +95,7 @@ impl Outcome {
     }
 }
 
-/// All pictures through one detector.
+/// Runs all pictures through one detector.
 fn measure(detector: &mut Detector, jpegs: &[Vec<u8>], truth: &[Mark]) -> Outcome {
     let (mut found, mut spent) = (Vec::new(), Vec::new());
     for (picture, jpeg) in (0..).zip(jpegs) {
@@ -123,7 +123,7 @@ fn measure(detector: &mut Detector, jpegs: &[Vec<u8>], truth: &[Mark]) -> Outcom
     }
 }
 
-/// A photograph as a sender makes a frame of it.
+/// Returns a photograph as a sender makes a frame of it.
 fn frame_of(photograph: &Photograph, frame: Size, quality: u8) -> Vec<u8> {
     let picture = jpeg::decode(&photograph.jpeg).unwrap();
     jpeg::encode(&jpeg::resize(&picture, frame).unwrap(), quality).unwrap()
@@ -138,7 +138,7 @@ fn detector(environment: &Environment, model: &Path, net_size: Size) -> Detector
     Detector::load(environment, &Model::File(model.to_owned()), settings).unwrap()
 }
 
-/// What this program has had of the processor.
+/// Returns the processor time of this program so far.
 fn processor() -> Duration {
     ClockId::CLOCK_PROCESS_CPUTIME_ID.now().unwrap().into()
 }

@@ -9,17 +9,17 @@ use scene::Scene;
 use testkit::boxes;
 use vision::detect::Model;
 
-use crate::{Clip, FPS, look, outlines};
+use crate::{Clip, FPS, infer, outlines};
 
 const SIZE: Size = Size {
     width: 300,
     height: 200,
 };
 const QUALITY: u8 = 80;
-/// 20 s.
+/// Frames of a clip: 20 s.
 const FRAMES: u64 = 200;
 
-/// One clip of each scene.
+/// Returns one clip of each scene.
 pub(crate) fn clips(runtime: &Environment, seeds: Range<u64>, speed: f64) -> Vec<Clip> {
     let clip = |seed| {
         let scene = Scene::new(seed, SIZE, FPS, speed).unwrap();
@@ -29,7 +29,7 @@ pub(crate) fn clips(runtime: &Environment, seeds: Range<u64>, speed: f64) -> Vec
         let mut truth: Vec<_> = truth.collect();
         boxes::name(&mut truth, [SIZE.width, SIZE.height].map(f32::from));
         Clip {
-            found: look(runtime, &Model::Demo, &frames),
+            found: infer(runtime, &Model::Demo, &frames),
             truth,
             frames,
         }

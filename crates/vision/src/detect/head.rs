@@ -89,10 +89,10 @@ mod tests {
             &[-1, 25_200, 85],
             &[],
         ] {
-            let said = refused(shape, NET);
+            let message = refused(shape, NET);
             assert!(
-                said.contains("[1, 25200, 5 + classes]") && said.contains("export.py"),
-                "{said}"
+                message.contains("[1, 25200, 5 + classes]") && message.contains("export.py"),
+                "{message}"
             );
         }
     }
@@ -113,10 +113,10 @@ mod tests {
             (&[17, 7], NET, "suppression (NMS)"),
             (&[1, 1000], NET, "classifier"),
         ] {
-            let said = refused(shape, net);
+            let message = refused(shape, net);
             assert!(
-                said.contains(is) && said.contains(&format!("{shape:?}")),
-                "{said}"
+                message.contains(is) && message.contains(&format!("{shape:?}")),
+                "{message}"
             );
         }
         assert!(refused(&[1, 3, 80, 80, 85], NET).contains("85], and that"));

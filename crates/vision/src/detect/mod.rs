@@ -4,7 +4,7 @@
 //! A model with free input size runs at the size that [`yolo::net_size`] chooses from the frame's alone. The figures behind
 //! that rule, by `scripts/bench --net-size`: YOLOv5n on 48 photographs of COCO shrunk to the frame's size, at JPEG quality
 //! 50, 80 and 95; processor time of one thread from JPEG to boxes on an AMD EPYC. Of so few photographs differences below
-//! .02 say nothing, those of persons (a third of all objects) less.
+//! .02 mean nothing, those of persons (a third of all objects) less.
 //!
 //! | frame | network | AP50-95 | the same of persons | ms |
 //! |---|---|---|---|---|
@@ -30,7 +30,7 @@
 //! # What runs it
 //! [`selection`] selects a [`provider`], [`trial`] tries it, [`verify`] checks the trial. Measured here: the processor, and OpenVINO on a processor (Python package
 //! onnxruntime-openvino 1.24.1: 28.5 ms of processor time for a 480x320 picture, ONNX Runtime itself 27.2). CUDA and
-//! TensorRT were only seen to be refused, where the library or what it needs is missing: no device was at hand.
+//! TensorRT were only tested to be refused if the library or what it needs is missing: no device was at hand.
 //!
 //! # Several pictures in one run
 //! On the processor they gain nothing: YOLOv5n at 480x320 takes 27.2 ms of one thread a picture alone, 27.2 with two in a
@@ -77,7 +77,7 @@ const DEMO: &[u8] = include_bytes!("../../../../models/demo.onnx");
 /// The model to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Model {
-    /// The embedded one, which knows the demo scene and nothing else.
+    /// The embedded one, which detects the objects of the demo scene alone.
     Demo,
     /// A YOLOv5 export.
     File(PathBuf),

@@ -157,8 +157,8 @@ mod tests {
                 "it did not start (something else)",
             ),
         ] {
-            let said = TrialFailure::Start(message.to_owned()).to_string();
-            assert!(said.contains(want), "{said}");
+            let shown = TrialFailure::Start(message.to_owned()).to_string();
+            assert!(shown.contains(want), "{shown}");
         }
     }
 }

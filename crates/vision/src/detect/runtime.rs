@@ -41,7 +41,7 @@ pub fn silence_telemetry() {
 pub fn load(flag: Option<&Path>) -> anyhow::Result<ort::environment::Environment> {
     let path = library(flag)?;
     let loading = || format!("loading ONNX Runtime from {}", path.display());
-    // Errors of `ort` carry what cannot be sent to another thread, so their text is taken.
+    // Errors of `ort` are not Send, so their text is taken.
     let builder = ort::init_from(&path)
         .map_err(|err| anyhow::anyhow!("{err}"))
         .with_context(loading)?;

@@ -186,12 +186,12 @@ mod tests {
                 Ok((provider, vec![]))
             );
             let without = selected(Some(provider), &[], |_| Ok(1)).unwrap_err();
-            let said = without.to_string();
+            let message = without.to_string();
             assert!(
-                said.contains(&format!("--provider {provider}: "))
-                    && said.contains("(it has cpu)")
-                    && said.contains("package"),
-                "{said}"
+                message.contains(&format!("--provider {provider}: "))
+                    && message.contains("(it has cpu)")
+                    && message.contains("package"),
+                "{message}"
             );
             for failure in [
                 TrialFailure::Wrong,
@@ -211,9 +211,9 @@ mod tests {
     #[test]
     fn the_build_says_what_it_has() {
         let refused = selected(Some(Provider::Openvino), &[Provider::Cuda], |_| Ok(1));
-        let said = refused.unwrap_err().to_string();
-        assert!(said.contains("it has cpu, cuda"), "{said}");
-        assert!(said.contains("onnxruntime-openvino"), "{said}");
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("it has cpu, cuda"), "{message}");
+        assert!(message.contains("onnxruntime-openvino"), "{message}");
     }
 
     #[test]

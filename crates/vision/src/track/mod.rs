@@ -17,7 +17,7 @@
 //! - **Association.** Greedily, the most similar first, by the overlap of the boxes grown by half on each side; another
 //!   class counts for less. A track has the class that most of its detections had, weighed by score; two classes for one
 //!   box are one observation.
-//! - **Between inferences** the picture carries the box: its patch on the last frame that showed it, by normalised
+//! - **Between inferences** the picture moves the box: its patch on the last frame that showed it, by normalised
 //!   cross-correlation around where velocity expects it. Below a score of 0.4 velocity alone moves it. Of a box that
 //!   others cover only the free part is searched for, and with less than 0.3 of it free nothing.
 //! - **A late answer corrects the past.** It is compared with the boxes of its own frame, and the difference moves those

@@ -1,4 +1,4 @@
-//! How much of a box can be seen: beside another box, and in the picture. Pure geometry.
+//! How much of a box is visible: beside another box, and in the picture. Pure geometry.
 
 use protocol::geometry::BBox;
 

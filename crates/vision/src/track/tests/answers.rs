@@ -8,13 +8,13 @@ use crate::track::Displacement;
 #[test]
 fn a_late_answer_moves_the_present_box_by_what_was_wrong_then() {
     let mut camera = Camera::showing(&[at(0.3)]);
-    // The picture shows 0.02 a frame; the model will say that it has been 0.01 too far left from the first frame on.
-    let asked = camera.count;
+    // The picture shows 0.02 a frame; the model's answer is that it was 0.01 too far left from the first frame on.
+    let inferred = camera.count;
     for _ in 0..3 {
         camera.carried_frame([0.02, 0.0], 0.9);
     }
     assert_near(camera.x(), 0.36);
-    camera.answer_for(asked, &[at(0.31)]);
+    camera.answer_for(inferred, &[at(0.31)]);
     camera.carried_frame([0.02, 0.0], 0.9);
     assert_near(camera.x(), 0.39);
 }
@@ -22,12 +22,12 @@ fn a_late_answer_moves_the_present_box_by_what_was_wrong_then() {
 #[test]
 fn what_one_late_answer_has_corrected_the_next_does_not_correct_again() {
     let mut camera = Camera::showing(&[at(0.3)]);
-    let asked = camera.count;
+    let inferred = camera.count;
     for _ in 0..3 {
         camera.carried_frame([0.0; 2], 0.9);
     }
-    camera.answer_for(asked, &[at(0.31)]);
-    camera.answer_for(asked + 1, &[at(0.31)]);
+    camera.answer_for(inferred, &[at(0.31)]);
+    camera.answer_for(inferred + 1, &[at(0.31)]);
     camera.carried_frame([0.0; 2], 0.9);
     assert_near(camera.x(), 0.31);
 }
@@ -36,11 +36,11 @@ fn what_one_late_answer_has_corrected_the_next_does_not_correct_again() {
 fn a_late_answer_is_compared_with_its_own_frame() {
     // What it is now is too far from the answer to be the same; what it was then is not.
     let mut camera = Camera::showing(&[at(0.1)]);
-    let (asked, id) = (camera.count, camera.boxes[0].id);
+    let (inferred, id) = (camera.count, camera.boxes[0].id);
     for _ in 0..8 {
         camera.carried_frame([0.09, 0.0], 0.9);
     }
-    camera.answer_for(asked, &[at(0.1)]);
+    camera.answer_for(inferred, &[at(0.1)]);
     camera.carried_frame([0.09, 0.0], 0.9);
     assert_eq!(camera.boxes.len(), 1);
     assert_eq!(camera.boxes[0].id, id);
@@ -53,17 +53,17 @@ fn what_a_late_answer_begins_is_looked_for_from_its_own_frame() {
     camera.frame();
     camera.frame();
     camera.answer_for(1, &[at(0.3)]);
-    let mut asked = None;
+    let mut sent = None;
     camera.frame_with(|query| {
-        asked = Some(*query);
+        sent = Some(*query);
         Some(Displacement {
             by: [0.12, 0.0],
             score: 0.9,
         })
     });
-    let asked = asked.unwrap();
-    assert_eq!(asked.from, 1);
-    assert!(asked.reach > 0.12, "nothing is known of its velocity");
+    let query = sent.unwrap();
+    assert_eq!(query.from, 1);
+    assert!(query.reach > 0.12, "nothing is known of its velocity");
     assert_near(camera.x(), 0.42);
     assert_near(camera.frame()[0].bbox.x0 + 0.05, 0.46);
 }
@@ -138,7 +138,7 @@ fn a_class_that_flips_renames_nothing_before_it_has_the_votes() {
     let mut camera = Camera::showing(&[detected(0.5, 0, 0.8)]);
     let id = camera.boxes[0].id;
     camera.answer(&[detected(0.5, 0, 0.8)]);
-    // The other name leads by votes after the fifth look, and by enough of them after the sixth.
+    // The other class leads by votes after the fifth answer, and by enough of them after the sixth.
     for class in [1, 0, 1, 0, 1, 1] {
         assert_eq!((camera.frame().len(), camera.boxes[0].class), (1, 0));
         camera.answer(&[detected(0.5, class, 0.8)]);
