@@ -4,6 +4,7 @@ use opencv::core::{Mat, Point, Rect, Scalar};
 use opencv::imgproc::{self, FONT_HERSHEY_SIMPLEX, LINE_8, LINE_AA};
 use opencv::prelude::*;
 use protocol::detections::Detection;
+use protocol::geometry::BBox;
 
 /// Colours (BGR) far apart from each other, for neighbouring class numbers.
 const COLOURS: [(u8, u8, u8); 8] = [
@@ -17,30 +18,31 @@ const COLOURS: [(u8, u8, u8); 8] = [
     (200, 200, 200),
 ];
 
-/// Draws each box with its label and score; they come best first, and the best is drawn last, on top.
+/// Draws each box with its label and score. Detections come best first; the best is drawn last, on top.
 ///
 /// # Errors
-/// OpenCV's own; never seen on an 8-bit BGR picture.
+/// OpenCV's own; none is known for an 8-bit BGR picture.
 pub fn boxes(picture: &mut Mat, detections: &[Detection]) -> opencv::Result<()> {
     for detection in detections.iter().rev() {
         let (b, g, r) = COLOURS[detection.class % COLOURS.len()];
         let colour = Scalar::new(b.into(), g.into(), r.into(), 0.0);
-        let bounds = pixels(detection.bbox.edges(), picture.cols(), picture.rows());
+        let bounds = pixel_rect(detection.bbox, picture.cols(), picture.rows());
         let thickness = if picture.cols() >= 600 { 2 } else { 1 };
         imgproc::rectangle(picture, bounds, colour, thickness, LINE_8, 0)?;
         let text = format!("{} {:.0}%", detection.label, detection.score * 100.0);
-        tag(picture, &text, bounds.tl(), colour)?;
+        label(picture, &text, bounds.tl(), colour)?;
     }
     Ok(())
 }
 
-/// White text on a dark bar, its top left corner at `at`; 20 pixels high on a picture 640 wide, smaller on smaller ones.
+/// Draws white text on a dark bar whose top left corner is `at`: 20 pixels high on a picture 640 wide, smaller on smaller
+/// ones.
 ///
 /// # Errors
 /// As [`boxes`].
 pub fn text(picture: &mut Mat, text: &str, at: Point) -> opencv::Result<()> {
     let scale = (f64::from(picture.cols()) / 1280.0).clamp(0.34, 0.5);
-    plate(
+    text_on_bar(
         picture,
         text,
         at,
@@ -50,16 +52,16 @@ pub fn text(picture: &mut Mat, text: &str, at: Point) -> opencv::Result<()> {
     )
 }
 
-/// A label above the box's corner, or inside where there is no room above.
-fn tag(picture: &mut Mat, text: &str, corner: Point, colour: Scalar) -> opencv::Result<()> {
+/// Draws a label above the box's corner, or inside if there is no room above.
+fn label(picture: &mut Mat, text: &str, corner: Point, colour: Scalar) -> opencv::Result<()> {
     let scale = (f64::from(picture.cols()) / 800.0).clamp(0.36, 1.0);
-    let height = plate_size(text, scale)?.height;
+    let height = bar_size(text, scale)?.height;
     let y = if corner.y >= height {
         corner.y - height
     } else {
         corner.y
     };
-    plate(
+    text_on_bar(
         picture,
         text,
         Point::new(corner.x, y),
@@ -69,8 +71,8 @@ fn tag(picture: &mut Mat, text: &str, corner: Point, colour: Scalar) -> opencv::
     )
 }
 
-/// Text on a filled bar that is moved to stay inside the picture.
-fn plate(
+/// Draws text on a filled bar that is moved to stay inside the picture.
+fn text_on_bar(
     picture: &mut Mat,
     text: &str,
     at: Point,
@@ -78,7 +80,7 @@ fn plate(
     ink: Scalar,
     scale: f64,
 ) -> opencv::Result<()> {
-    let size = plate_size(text, scale)?;
+    let size = bar_size(text, scale)?;
     let x = at.x.min(picture.cols() - size.width).max(0);
     let bar = Rect::new(x, at.y, size.width, size.height);
     imgproc::rectangle(picture, bar, back, imgproc::FILLED, LINE_8, 0)?;
@@ -96,7 +98,7 @@ fn plate(
     )
 }
 
-fn plate_size(text: &str, scale: f64) -> opencv::Result<opencv::core::Size> {
+fn bar_size(text: &str, scale: f64) -> opencv::Result<opencv::core::Size> {
     let mut below = 0;
     let size = imgproc::get_text_size(&ascii(text), FONT_HERSHEY_SIMPLEX, scale, 1, &mut below)?;
     Ok(opencv::core::Size::new(
@@ -105,7 +107,7 @@ fn plate_size(text: &str, scale: f64) -> opencv::Result<opencv::core::Size> {
     ))
 }
 
-/// The Hershey fonts know ASCII alone.
+/// Replaces all but ASCII, which is all that the Hershey fonts have.
 fn ascii(text: &str) -> String {
     text.chars()
         .map(|c| {
@@ -118,11 +120,11 @@ fn ascii(text: &str) -> String {
         .collect()
 }
 
-/// A box in whole pixels, inside the picture.
-fn pixels([x0, y0, x1, y1]: [f32; 4], width: i32, height: i32) -> Rect {
+/// Returns a box in whole pixels, inside the picture.
+fn pixel_rect(bbox: BBox, width: i32, height: i32) -> Rect {
     let on = |x: f32, side: i32| ((x * side as f32).round() as i32).clamp(0, side - 1);
-    let (left, top) = (on(x0, width), on(y0, height));
-    let (right, bottom) = (on(x1, width), on(y1, height));
+    let (left, top) = (on(bbox.x0, width), on(bbox.y0, height));
+    let (right, bottom) = (on(bbox.x1, width), on(bbox.y1, height));
     Rect::new(left, top, (right - left).max(1), (bottom - top).max(1))
 }
 

@@ -1,4 +1,4 @@
-//! The only calls of the JPEG codec. What goes in has passed `protocol::jpeg::scan`, so sizes are bounded.
+//! The only calls of the JPEG codec. Its input has passed `protocol::jpeg::scan`, so sizes are bounded.
 
 use anyhow::{Context as _, ensure};
 use opencv::core::{Mat, Vector};
@@ -10,27 +10,27 @@ use protocol::geometry::Size;
 /// Keeps OpenCV on the thread that calls it: pictures here are small, and its pool would compete with the model's.
 ///
 /// # Errors
-/// Never seen; OpenCV's own.
+/// OpenCV's own; none is known.
 pub fn single_threaded() -> opencv::Result<()> {
     core::set_num_threads(1)
 }
 
-/// Decodes to 8-bit BGR, turned as its EXIF orientation says.
+/// Decodes to 8-bit BGR, turned by its EXIF orientation.
 ///
 /// # Errors
-/// Where the picture data is broken beyond what libjpeg repairs.
+/// If the picture data is broken beyond what libjpeg repairs.
 pub fn decode(jpeg: &[u8]) -> anyhow::Result<Mat> {
-    read(jpeg, imgcodecs::IMREAD_COLOR)
+    decode_as(jpeg, imgcodecs::IMREAD_COLOR)
 }
 
-fn read(jpeg: &[u8], how: i32) -> anyhow::Result<Mat> {
+fn decode_as(jpeg: &[u8], how: i32) -> anyhow::Result<Mat> {
     let bytes = Mat::from_slice(jpeg)?;
     let picture = imgcodecs::imdecode(&bytes, how).context("decoding a JPEG")?;
     ensure!(!picture.empty(), "decoding a JPEG gave no picture");
     Ok(picture)
 }
 
-/// By how much [`decode_grey`] shrinks a picture: what the codec does for less than nothing, since it skips the work.
+/// How much [`decode_grey`] shrinks a picture. It makes decoding cheaper, since the codec skips that work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reduction {
     /// Not at all.
@@ -47,7 +47,7 @@ impl Reduction {
     /// All of them, the largest picture first.
     pub const ALL: [Self; 4] = [Self::Full, Self::Half, Self::Quarter, Self::Eighth];
 
-    /// What width and height are divided by; what is left over is rounded up.
+    /// Returns the divisor of width and height; the quotient is rounded up.
     pub fn divisor(self) -> u16 {
         match self {
             Self::Full => 1,
@@ -58,7 +58,7 @@ impl Reduction {
     }
 }
 
-/// Decodes to 8-bit grey of a reduced size, turned as its EXIF orientation says. At half size a third of the cost of
+/// Decodes to 8-bit grey of a reduced size, turned by its EXIF orientation. At half size a third of the cost of
 /// [`decode`].
 ///
 /// # Errors
@@ -70,13 +70,13 @@ pub fn decode_grey(jpeg: &[u8], reduction: Reduction) -> anyhow::Result<Mat> {
         Reduction::Quarter => imgcodecs::IMREAD_REDUCED_GRAYSCALE_4,
         Reduction::Eighth => imgcodecs::IMREAD_REDUCED_GRAYSCALE_8,
     };
-    read(jpeg, how)
+    decode_as(jpeg, how)
 }
 
 /// Encodes 8-bit BGR as a baseline JPEG of `quality` 1 to 100.
 ///
 /// # Errors
-/// Where the matrix is no such picture.
+/// If the matrix is not such a picture.
 pub fn encode(picture: &Mat, quality: u8) -> anyhow::Result<Vec<u8>> {
     let mut out = Vector::new();
     let options = Vector::from_slice(&[imgcodecs::IMWRITE_JPEG_QUALITY, i32::from(quality)]);
@@ -84,10 +84,10 @@ pub fn encode(picture: &Mat, quality: u8) -> anyhow::Result<Vec<u8>> {
     Ok(out.into())
 }
 
-/// The picture at `size`; shrinking averages areas, so that fine patterns do not shimmer.
+/// Returns the picture at `size`; shrinking averages areas, so that fine patterns do not shimmer.
 ///
 /// # Errors
-/// Where the matrix is empty.
+/// If the matrix is empty.
 pub fn resize(picture: &Mat, size: Size) -> anyhow::Result<Mat> {
     let wanted = core::Size::new(size.width.into(), size.height.into());
     if picture.size()? == wanted {

@@ -1,4 +1,4 @@
-//! Pictures: the JPEG codec, drawing on them and, with the feature `window`, a window to show them in.
+//! Pictures: the JPEG codec, drawing on them and, with the feature `window`, a window that shows them.
 //!
 //! The only calls of OpenCV's codec, drawing and window functions in Sightline.
 

@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> ExitCode {
     let truth = |file: &PathBuf| files::judge("--demo-truth", file, files::try_file(file));
     report.extend(args.demo_truth.as_ref().map(truth));
     if args.preview {
-        let display = window::usable().context("--preview needs a display");
+        let display = window::check_display().context("--preview needs a display");
         report.add(&Check::of(
             "display",
             display.map(|()| "a window opens".to_owned()),

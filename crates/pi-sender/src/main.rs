@@ -8,7 +8,7 @@ use platform::config::{self, Task};
 use platform::logging;
 
 fn main() -> ExitCode {
-    window::answer_probe();
+    window::exit_if_display_probe();
     let args: Args = config::parse(Args::check);
     logging::init(args.common.log_format);
     match args.common.task {

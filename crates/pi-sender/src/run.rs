@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use imaging::window::{Event, Window};
+use imaging::window::{Window, WindowEvent};
 use platform::server;
 use platform::{report, signals};
 use protocol::label::{CameraName, Label, StreamId};
@@ -139,7 +139,10 @@ impl Sender {
     /// False where the user asks for the end, by a signal or at the window.
     fn goes_on(&mut self) -> anyhow::Result<bool> {
         if let Some(window) = &self.preview
-            && matches!(window.pump(1)?, Event::Closed | Event::Key('q' | '\x1b'))
+            && matches!(
+                window.poll(1)?,
+                WindowEvent::Closed | WindowEvent::Key('q' | '\x1b')
+            )
         {
             self.stop.cancel();
         }

@@ -40,7 +40,8 @@ impl fmt::Display for Size {
 
 /// A rectangle in the displayed picture: shares of its width and height, origin top left, written `[x0, y0, x1, y1]`.
 ///
-/// Parts of it may lie outside 0 to 1, where an object leaves the picture.
+/// Parts of it may lie outside 0 to 1, where an object leaves the picture. The detector also uses it in pixels of the
+/// network's input.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(from = "[f32; 4]", into = "[f32; 4]")]
 pub struct BBox {

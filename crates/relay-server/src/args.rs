@@ -14,7 +14,7 @@ use protocol::ticket::{BadHost, Host};
 use crate::live_settings::LiveSettings;
 use crate::transport::http::{Listen, Origin};
 use relay_core::Overlay;
-use vision::detect::{provider, yolo};
+use vision::detect::provider;
 
 /// Frames in, frames and boxes out: forwards a camera's frames to its viewers, every Nth through YOLOv5
 #[derive(Debug, Clone, PartialEq, Parser)]
@@ -121,7 +121,7 @@ impl std::str::FromStr for ModelChoice {
 
 /// `--net-size`; `None` is auto.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NetSize(pub Option<yolo::Size>);
+pub struct NetSize(pub Option<Size>);
 
 impl std::str::FromStr for NetSize {
     type Err = String;
@@ -130,11 +130,7 @@ impl std::str::FromStr for NetSize {
         if s == "auto" {
             return Ok(Self(None));
         }
-        let Size { width, height } = s.parse()?;
-        Ok(Self(Some(yolo::Size {
-            width: width.into(),
-            height: height.into(),
-        })))
+        s.parse().map(|size| Self(Some(size)))
     }
 }
 

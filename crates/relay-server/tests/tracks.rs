@@ -19,7 +19,7 @@ use opencv::prelude::*;
 use protocol::detections::{Detection, Detections, Kind};
 use protocol::geometry::{BBox, Size};
 use protocol::label::{Label, StreamId};
-use scene::Demo;
+use scene::Scene;
 use testkit::process::{Finished, Program, Running};
 
 const RELAY: &str = env!("CARGO_BIN_EXE_relay-server");
@@ -54,7 +54,7 @@ fn stop(running: Running) -> Finished {
 
 /// A camera before the demo's scene.
 struct Camera {
-    scene: Demo,
+    scene: Scene,
     socket: UdpSocket,
     sent: u64,
 }
@@ -64,7 +64,7 @@ impl Camera {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(relay).unwrap();
         Self {
-            scene: Demo::new(5, SIZE, FPS.into(), 60.0).unwrap(),
+            scene: Scene::new(5, SIZE, FPS.into(), 60.0).unwrap(),
             socket,
             sent: 0,
         }

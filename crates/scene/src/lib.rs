@@ -1,8 +1,8 @@
-//! The demo: a generated scene of moving things whose true boxes are known.
+//! The demo scene: generated pictures of moving objects whose true boxes are known.
 //!
-//! The picture is a function of seed, size, speed and the frame's time alone, so a run can be repeated to the pixel, and
-//! what a detector says of it can be judged without anybody having drawn boxes. The demo model is trained on renderings
-//! of this file: whoever changes how a thing looks trains it again.
+//! A picture is a function of seed, size, speed and the frame's time alone, so a run can be repeated to the pixel, and a
+//! detector can be judged on it without boxes drawn by hand. The demo model is trained on renderings of this crate: a
+//! change of how an object looks needs a new training (`models/README.md`).
 
 mod paint;
 mod random;
@@ -15,20 +15,20 @@ use protocol::geometry::{BBox, Size};
 
 use random::Random;
 
-/// The picture for which sizes are given; others are scaled.
-const REFERENCE: (f64, f64) = (300.0, 200.0);
-/// Half the height of a thing there. A detector needs things of 45 pixels and more.
-const RADIUS: (f64, f64) = (24.0, 31.0);
-/// How many things there are.
-const CROWD: (usize, usize) = (4, 6);
-/// A thing of which less than this share can be seen is no longer in the truth.
-const SEEN: f64 = 0.4;
+/// Size of the picture that lengths refer to; others are scaled.
+const REFERENCE_SIZE: (f64, f64) = (300.0, 200.0);
+/// Half the height of an object there. A detector needs objects of 45 pixels and more.
+const RADIUS_RANGE: (f64, f64) = (24.0, 31.0);
+/// Number of objects.
+const OBJECT_COUNT: (usize, usize) = (4, 6);
+/// Least visible share of an object in the truth.
+const MIN_VISIBLE_SHARE: f64 = 0.4;
 /// Strength of the camera's noise, in grey levels.
-const NOISE: i32 = 4;
+const NOISE_STRENGTH: i32 = 4;
 
-/// What a thing is. The order is that of the demo model's classes.
+/// The shape of an object. The order is that of the demo model's classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+enum Shape {
     /// A shaded disc.
     Ball,
     /// A square of planks.
@@ -41,12 +41,12 @@ pub enum Kind {
     Ring,
 }
 
-impl Kind {
-    /// All of them; a class is the place in this list.
-    pub const ALL: [Self; 5] = [Self::Ball, Self::Crate, Self::Cone, Self::Star, Self::Ring];
+impl Shape {
+    /// All shapes; a class is the index in this list.
+    const ALL: [Self; 5] = [Self::Ball, Self::Crate, Self::Cone, Self::Star, Self::Ring];
 
-    /// The class's name.
-    pub fn name(self) -> &'static str {
+    /// Returns the class's name.
+    fn name(self) -> &'static str {
         match self {
             Self::Ball => "ball",
             Self::Crate => "crate",
@@ -61,22 +61,22 @@ impl Kind {
     }
 }
 
-/// The scene.
+/// A scene of a seed.
 #[derive(Debug)]
-pub struct Demo {
+pub struct Scene {
     size: Size,
     fps: f64,
     background: Mat,
     noise: Mat,
     /// Drawn in this order: the last one is in front.
-    things: Vec<Thing>,
+    objects: Vec<Object>,
 }
 
-/// One moving thing.
+/// One moving object.
 #[derive(Debug)]
-struct Thing {
-    kind: Kind,
-    /// Half its height in pixels.
+struct Object {
+    shape: Shape,
+    /// Half the height in pixels.
     radius: f64,
     start: Point2d,
     /// Pixels a second.
@@ -88,7 +88,7 @@ struct Thing {
     accent: Scalar,
 }
 
-/// Where a thing is at a moment.
+/// Position of an object at one time.
 #[derive(Debug, Clone, Copy)]
 struct Pose {
     centre: Point2d,
@@ -96,34 +96,40 @@ struct Pose {
     angle: f64,
 }
 
-impl Demo {
-    /// A scene of a seed, of things that move at `speed` pixels a second.
+impl Scene {
+    /// Returns the scene of a seed, whose objects move at `speed` pixels a second.
     ///
     /// # Errors
-    /// OpenCV's own; never seen.
+    /// OpenCV's own; none is known.
     pub fn new(seed: u64, size: Size, fps: f64, speed: f64) -> anyhow::Result<Self> {
         let mut random = Random::new(seed);
         let background =
-            paint::background(&mut random, size).context("painting the demo's background")?;
-        let noise = paint::noise(&mut random, size, NOISE)?;
+            paint::background(&mut random, size).context("painting the scene's background")?;
+        let noise = paint::noise(&mut random, size, NOISE_STRENGTH)?;
         Ok(Self {
             size,
             fps,
             background,
             noise,
-            things: things(&mut random, size, speed),
+            objects: objects(&mut random, size, speed),
         })
     }
 
-    /// The picture of a frame, counted from 0.
+    /// Draws the picture of a frame, counted from 0.
     ///
     /// # Errors
-    /// As [`Demo::new`].
+    /// As [`Scene::new`].
     pub fn draw(&self, index: u64) -> anyhow::Result<Mat> {
         let mut picture = self.background.clone();
-        for thing in &self.things {
-            let pose = thing.pose(self.time(index), self.size);
-            paint::thing(&mut picture, thing.kind, pose, thing.colour, thing.accent)?;
+        for object in &self.objects {
+            let pose = object.pose(self.time(index), self.size);
+            paint::object(
+                &mut picture,
+                object.shape,
+                pose,
+                object.colour,
+                object.accent,
+            )?;
         }
         let mut random = Random::new(index);
         let corner = |most: i32, random: &mut Random| random.below(most as usize + 1) as i32;
@@ -134,25 +140,33 @@ impl Demo {
         let window = Rect::new(x, y, picture.cols(), picture.rows());
         let noise = Mat::roi(&self.noise, window)?;
         let mut out = Mat::default();
-        core::add_weighted(&picture, 1.0, &noise, 1.0, f64::from(-NOISE), &mut out, -1)?;
+        core::add_weighted(
+            &picture,
+            1.0,
+            &noise,
+            1.0,
+            f64::from(-NOISE_STRENGTH),
+            &mut out,
+            -1,
+        )?;
         Ok(out)
     }
 
-    /// The true boxes of a frame: the whole extent of each thing of which enough can be seen.
+    /// Returns the true boxes of a frame: the whole outline of each object of which enough is visible.
     ///
     /// # Errors
-    /// As [`Demo::new`].
+    /// As [`Scene::new`].
     pub fn truth(&self, index: u64) -> anyhow::Result<Vec<Detection>> {
         let poses: Vec<Pose> = self.poses(index).collect();
         let mut boxes = Vec::new();
-        for (at, thing) in self.things.iter().enumerate() {
-            if self.seen(&poses, at)? >= SEEN {
+        for (index, object) in self.objects.iter().enumerate() {
+            if self.visible_share(&poses, index)? >= MIN_VISIBLE_SHARE {
                 boxes.push(Detection {
                     id: None,
-                    class: thing.kind.class(),
-                    label: thing.kind.name().to_owned(),
+                    class: object.shape.class(),
+                    label: object.shape.name().to_owned(),
                     score: 1.0,
-                    bbox: self.normalised(paint::extent(thing.kind, poses[at])),
+                    bbox: self.normalised(paint::bounds(object.shape, poses[index])),
                 });
             }
         }
@@ -165,19 +179,19 @@ impl Demo {
 
     fn poses(&self, index: u64) -> impl Iterator<Item = Pose> {
         let time = self.time(index);
-        self.things
+        self.objects
             .iter()
-            .map(move |thing| thing.pose(time, self.size))
+            .map(move |object| object.pose(time, self.size))
     }
 
-    /// The share of a thing that is not behind others.
-    fn seen(&self, poses: &[Pose], at: usize) -> anyhow::Result<f64> {
+    /// Returns the share of an object that is not behind others.
+    fn visible_share(&self, poses: &[Pose], index: usize) -> anyhow::Result<f64> {
         let (rows, cols) = (self.size.height.into(), self.size.width.into());
         let mut mask = Mat::new_rows_cols_with_default(rows, cols, CV_8UC1, Scalar::all(0.0))?;
-        paint::mask(&mut mask, self.things[at].kind, poses[at], 255.0)?;
+        paint::mask(&mut mask, self.objects[index].shape, poses[index], 255.0)?;
         let whole = core::count_non_zero(&mask)?;
-        for (front, pose) in self.things.iter().zip(poses).skip(at + 1) {
-            paint::mask(&mut mask, front.kind, *pose, 0.0)?;
+        for (front, pose) in self.objects.iter().zip(poses).skip(index + 1) {
+            paint::mask(&mut mask, front.shape, *pose, 0.0)?;
         }
         Ok(f64::from(core::count_non_zero(&mask)?) / f64::from(whole.max(1)))
     }
@@ -189,9 +203,9 @@ impl Demo {
     }
 }
 
-impl Thing {
+impl Object {
     fn pose(&self, time: f64, size: Size) -> Pose {
-        let reach = paint::reach(self.kind, self.radius);
+        let reach = paint::reach(self.shape, self.radius);
         let along = |start: f64, velocity: f64, side: u16| {
             bounce(start + velocity * time, reach, f64::from(side) - reach)
         };
@@ -206,26 +220,26 @@ impl Thing {
     }
 }
 
-/// One of each kind, shuffled, or one fewer or more.
-fn things(random: &mut Random, size: Size, speed: f64) -> Vec<Thing> {
-    let mut kinds = Kind::ALL.to_vec();
-    random.shuffle(&mut kinds);
-    kinds.push(Kind::ALL[random.below(Kind::ALL.len())]);
-    kinds.truncate(CROWD.0 + random.below(CROWD.1 - CROWD.0 + 1));
-    kinds
+/// Returns one object of each shape, shuffled, or one fewer or more.
+fn objects(random: &mut Random, size: Size, speed: f64) -> Vec<Object> {
+    let mut shapes = Shape::ALL.to_vec();
+    random.shuffle(&mut shapes);
+    shapes.push(Shape::ALL[random.below(Shape::ALL.len())]);
+    shapes.truncate(OBJECT_COUNT.0 + random.below(OBJECT_COUNT.1 - OBJECT_COUNT.0 + 1));
+    shapes
         .into_iter()
-        .map(|kind| thing(random, kind, size, speed))
+        .map(|shape| object(random, shape, size, speed))
         .collect()
 }
 
-fn thing(random: &mut Random, kind: Kind, size: Size, speed: f64) -> Thing {
+fn object(random: &mut Random, shape: Shape, size: Size, speed: f64) -> Object {
     let (width, height) = (f64::from(size.width), f64::from(size.height));
-    let scale = (width / REFERENCE.0).min(height / REFERENCE.1);
+    let scale = (width / REFERENCE_SIZE.0).min(height / REFERENCE_SIZE.1);
     let heading = random.between(0.0, std::f64::consts::TAU);
     let colour = random.vivid();
-    Thing {
-        kind,
-        radius: scale * random.between(RADIUS.0, RADIUS.1),
+    Object {
+        shape,
+        radius: scale * random.between(RADIUS_RANGE.0, RADIUS_RANGE.1),
         start: Point2d::new(random.between(0.0, width), random.between(0.0, height)),
         velocity: Point2d::new(speed * heading.cos(), speed * heading.sin()),
         angle: random.between(0.0, std::f64::consts::TAU),
@@ -235,7 +249,7 @@ fn thing(random: &mut Random, kind: Kind, size: Size, speed: f64) -> Thing {
     }
 }
 
-/// A straight way folded into `low..=high`, as of a ball between two walls.
+/// Returns a straight path folded into `low..=high`, as of a ball between two walls.
 fn bounce(x: f64, low: f64, high: f64) -> f64 {
     let span = high - low;
     if span <= 0.0 {
@@ -260,26 +274,26 @@ mod tests {
         height: 200,
     };
 
-    fn demo(seed: u64) -> Demo {
-        Demo::new(seed, SIZE, 10.0, 60.0).unwrap()
+    fn scene(seed: u64) -> Scene {
+        Scene::new(seed, SIZE, 10.0, 60.0).unwrap()
     }
 
-    fn pixels(demo: &Demo, index: u64) -> Vec<u8> {
-        demo.draw(index).unwrap().data_bytes().unwrap().to_vec()
+    fn pixels(scene: &Scene, index: u64) -> Vec<u8> {
+        scene.draw(index).unwrap().data_bytes().unwrap().to_vec()
     }
 
     #[test]
     fn the_same_seed_gives_the_same_pixels_and_another_one_does_not() {
-        assert_eq!(pixels(&demo(7), 41), pixels(&demo(7), 41));
-        assert_ne!(pixels(&demo(7), 41), pixels(&demo(7), 42));
-        assert_ne!(pixels(&demo(7), 41), pixels(&demo(8), 41));
+        assert_eq!(pixels(&scene(7), 41), pixels(&scene(7), 41));
+        assert_ne!(pixels(&scene(7), 41), pixels(&scene(7), 42));
+        assert_ne!(pixels(&scene(7), 41), pixels(&scene(8), 41));
     }
 
     #[test]
     fn boxes_lie_in_the_picture_and_are_large_enough_for_a_detector() {
         for seed in 0..20 {
-            let demo = demo(seed);
-            for detection in (0..200).step_by(7).flat_map(|n| demo.truth(n).unwrap()) {
+            let scene = scene(seed);
+            for detection in (0..200).step_by(7).flat_map(|n| scene.truth(n).unwrap()) {
                 let [x0, y0, x1, y1] = detection.bbox.edges();
                 assert!(
                     detection
@@ -293,17 +307,17 @@ mod tests {
                     sides.0 >= 45.0 && sides.1 >= 45.0,
                     "{detection:?}: {sides:?}"
                 );
-                assert_eq!(detection.label, Kind::ALL[detection.class].name());
+                assert_eq!(detection.label, Shape::ALL[detection.class].name());
             }
         }
     }
 
     #[test]
     fn things_move_at_the_speed_that_was_asked_for() {
-        let demo = demo(3);
+        let scene = scene(3);
         let (mut steps, mut bounced) = (0, 0);
         for n in 0..300 {
-            for (from, to) in demo.poses(n).zip(demo.poses(n + 1)) {
+            for (from, to) in scene.poses(n).zip(scene.poses(n + 1)) {
                 let way = (to.centre - from.centre).norm();
                 assert!(
                     way <= 6.0 + 1e-9,
@@ -321,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_box_is_exactly_what_is_drawn() {
-        for kind in Kind::ALL {
+        for shape in Shape::ALL {
             let pose = Pose {
                 centre: Point2d::new(150.3, 99.6),
                 radius: 27.0,
@@ -329,9 +343,9 @@ mod tests {
             };
             let mut picture =
                 Mat::new_rows_cols_with_default(200, 300, core::CV_8UC3, Scalar::all(0.0)).unwrap();
-            paint::thing(
+            paint::object(
                 &mut picture,
-                kind,
+                shape,
                 pose,
                 Scalar::all(200.0),
                 Scalar::all(200.0),
@@ -350,10 +364,10 @@ mod tests {
                 drawn.y + drawn.height,
             ]
             .map(f64::from);
-            for (drawn, told) in drawn.into_iter().zip(paint::extent(kind, pose)) {
+            for (drawn, stated) in drawn.into_iter().zip(paint::bounds(shape, pose)) {
                 assert!(
-                    (drawn - told).abs() <= 1.5,
-                    "{kind:?}: drawn {drawn}, told {told}"
+                    (drawn - stated).abs() <= 1.5,
+                    "{shape:?}: drawn {drawn}, stated {stated}"
                 );
             }
         }
@@ -361,22 +375,23 @@ mod tests {
 
     #[test]
     fn what_is_hidden_is_not_in_the_truth() {
-        let mut demo = demo(1);
-        demo.things.truncate(2);
-        let (kind, radius) = (Kind::Ball, 30.0);
-        for thing in &mut demo.things {
-            (thing.kind, thing.radius, thing.velocity) = (kind, radius, Point2d::new(0.0, 0.0));
-            thing.start = Point2d::new(100.0, 100.0);
+        let mut scene = scene(1);
+        scene.objects.truncate(2);
+        let (shape, radius) = (Shape::Ball, 30.0);
+        for object in &mut scene.objects {
+            (object.shape, object.radius, object.velocity) =
+                (shape, radius, Point2d::new(0.0, 0.0));
+            object.start = Point2d::new(100.0, 100.0);
         }
-        assert_eq!(demo.truth(0).unwrap().len(), 1);
-        demo.things[0].start.x = 145.0;
-        assert_eq!(demo.truth(0).unwrap().len(), 2);
+        assert_eq!(scene.truth(0).unwrap().len(), 1);
+        scene.objects[0].start.x = 145.0;
+        assert_eq!(scene.truth(0).unwrap().len(), 2);
     }
 
     #[test]
     fn a_frame_is_small_enough_for_a_lossy_path() {
         for seed in 0..5 {
-            let jpeg = imaging::jpeg::encode(&demo(seed).draw(0).unwrap(), 80).unwrap();
+            let jpeg = imaging::jpeg::encode(&scene(seed).draw(0).unwrap(), 80).unwrap();
             assert!(jpeg.len() < 15_000, "{} bytes", jpeg.len());
         }
     }
@@ -384,13 +399,13 @@ mod tests {
     #[test]
     fn any_size_can_be_drawn() {
         for (width, height) in [(1, 1), (16, 400), (640, 480)] {
-            let demo = Demo::new(1, Size { width, height }, 10.0, 60.0).unwrap();
-            let picture = demo.draw(5).unwrap();
+            let scene = Scene::new(1, Size { width, height }, 10.0, 60.0).unwrap();
+            let picture = scene.draw(5).unwrap();
             assert_eq!(
                 (picture.cols(), picture.rows()),
                 (width.into(), height.into())
             );
-            demo.truth(5).unwrap();
+            scene.truth(5).unwrap();
         }
     }
 }

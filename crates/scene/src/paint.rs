@@ -1,6 +1,6 @@
-//! How the demo looks: its things, in exact outlines, and a background with the gradients and clutter of a photograph.
+//! Paints the scene: its objects, in exact outlines, and a background with the gradients and clutter of a photograph.
 //!
-//! Coordinates are pixels with fractions, as OpenCV's `shift` takes them, so that slow things glide instead of jumping.
+//! Coordinates are pixels with fractions, as OpenCV's `shift` takes them, so that slow objects glide instead of jumping.
 
 use opencv::core::{CV_8UC3, Mat, Point, Point2d, Scalar, Vector};
 use opencv::imgproc::{self, FILLED, LINE_8, LINE_AA};
@@ -8,33 +8,33 @@ use opencv::prelude::*;
 use opencv::{Result, core};
 use protocol::geometry::Size;
 
-use super::{Kind, Pose, random::Random};
+use super::{Pose, Shape, random::Random};
 
 /// Bits of a fraction of a pixel.
-const SHIFT: i32 = 4;
+const FRACTION_BITS: i32 = 4;
 /// Largest move of the noise between two frames.
 const NOISE_MARGIN: i32 = 32;
-/// A star's points reach further than its height says.
-const STAR: f64 = 1.15;
-/// A cone's and a crate's half widths, and a ring's hole, in radii.
-const CONE: f64 = 0.96;
-const CRATE: f64 = 0.96;
-const HOLE: f64 = 0.55;
+/// Length of a star's points, in radii: they reach further than its height.
+const STAR_REACH: f64 = 1.15;
+/// Half widths of a cone and a crate, and radius of a ring's hole, in radii.
+const CONE_WIDTH: f64 = 0.96;
+const CRATE_WIDTH: f64 = 0.96;
+const RING_HOLE: f64 = 0.55;
 
-/// How far from its centre a thing can reach.
-pub(super) fn reach(kind: Kind, radius: f64) -> f64 {
-    match kind {
-        Kind::Star => STAR * radius,
+/// Returns how far from its centre an object can reach.
+pub(super) fn reach(shape: Shape, radius: f64) -> f64 {
+    match shape {
+        Shape::Star => STAR_REACH * radius,
         _ => radius,
     }
 }
 
-/// Left, top, right and bottom of a thing.
-pub(super) fn extent(kind: Kind, pose: Pose) -> [f64; 4] {
+/// Returns left, top, right and bottom of an object.
+pub(super) fn bounds(shape: Shape, pose: Pose) -> [f64; 4] {
     let (c, r) = (pose.centre, pose.radius);
-    match kind {
-        Kind::Ball | Kind::Ring => [c.x - r, c.y - r, c.x + r, c.y + r],
-        Kind::Crate | Kind::Cone | Kind::Star => outline(kind, pose).iter().fold(
+    match shape {
+        Shape::Ball | Shape::Ring => [c.x - r, c.y - r, c.x + r, c.y + r],
+        Shape::Crate | Shape::Cone | Shape::Star => outline(shape, pose).iter().fold(
             [
                 f64::INFINITY,
                 f64::INFINITY,
@@ -46,34 +46,36 @@ pub(super) fn extent(kind: Kind, pose: Pose) -> [f64; 4] {
     }
 }
 
-/// Paints a thing.
-pub(super) fn thing(
+/// Paints an object.
+pub(super) fn object(
     picture: &mut Mat,
-    kind: Kind,
+    shape: Shape,
     pose: Pose,
     colour: Scalar,
     accent: Scalar,
 ) -> Result<()> {
-    match kind {
-        Kind::Ball => ball(picture, pose, colour),
-        Kind::Crate => a_crate(picture, pose, colour),
-        Kind::Cone => cone(picture, pose, colour, accent),
-        Kind::Star => star(picture, pose, colour, accent),
-        Kind::Ring => ring(picture, pose, colour),
+    match shape {
+        Shape::Ball => ball(picture, pose, colour),
+        Shape::Crate => wooden_crate(picture, pose, colour),
+        Shape::Cone => cone(picture, pose, colour, accent),
+        Shape::Star => star(picture, pose, colour, accent),
+        Shape::Ring => ring(picture, pose, colour),
     }
 }
 
-/// Fills a thing's area with one value, without soft edges.
-pub(super) fn mask(mask: &mut Mat, kind: Kind, pose: Pose, value: f64) -> Result<()> {
+/// Fills an object's area with one value, without soft edges.
+pub(super) fn mask(mask: &mut Mat, shape: Shape, pose: Pose, value: f64) -> Result<()> {
     let value = Scalar::all(value);
-    match kind {
-        Kind::Ball => disc(mask, pose.centre, pose.radius, value, LINE_8),
-        Kind::Ring => band(mask, pose, 1.0, HOLE, value, LINE_8),
-        Kind::Crate | Kind::Cone | Kind::Star => polygon(mask, &outline(kind, pose), value, LINE_8),
+    match shape {
+        Shape::Ball => disc(mask, pose.centre, pose.radius, value, LINE_8),
+        Shape::Ring => band(mask, pose, 1.0, RING_HOLE, value, LINE_8),
+        Shape::Crate | Shape::Cone | Shape::Star => {
+            polygon(mask, &outline(shape, pose), value, LINE_8)
+        }
     }
 }
 
-/// Darker towards the rim, with a highlight at the upper left.
+/// Paints a ball: darker towards the rim, with a highlight at the upper left.
 fn ball(picture: &mut Mat, pose: Pose, colour: Scalar) -> Result<()> {
     for step in 0..6 {
         let share = f64::from(step) / 6.0;
@@ -83,7 +85,7 @@ fn ball(picture: &mut Mat, pose: Pose, colour: Scalar) -> Result<()> {
             picture,
             centre,
             pose.radius * (1.0 - 0.85 * share),
-            lit(colour, 0.55 + 0.75 * share),
+            shaded(colour, 0.55 + 0.75 * share),
             LINE_AA,
         )?;
     }
@@ -97,12 +99,13 @@ fn ball(picture: &mut Mat, pose: Pose, colour: Scalar) -> Result<()> {
     )
 }
 
-/// A frame of boards around upright planks, and a board across.
-fn a_crate(picture: &mut Mat, pose: Pose, colour: Scalar) -> Result<()> {
-    let at = |x: f64, y: f64| pose.centre + Point2d::new(x * CRATE, y * CRATE) * pose.radius;
+/// Paints a crate: a frame of boards around upright planks, and a board across.
+fn wooden_crate(picture: &mut Mat, pose: Pose, colour: Scalar) -> Result<()> {
+    let at =
+        |x: f64, y: f64| pose.centre + Point2d::new(x * CRATE_WIDTH, y * CRATE_WIDTH) * pose.radius;
     let quad = |points: [(f64, f64); 4]| points.map(|(x, y)| at(x, y));
-    let boards = lit(colour, 0.6);
-    polygon(picture, &outline(Kind::Crate, pose), boards, LINE_AA)?;
+    let boards = shaded(colour, 0.6);
+    polygon(picture, &outline(Shape::Crate, pose), boards, LINE_AA)?;
     polygon(
         picture,
         &quad([(-0.74, -0.74), (0.74, -0.74), (0.74, 0.74), (-0.74, 0.74)]),
@@ -116,13 +119,13 @@ fn a_crate(picture: &mut Mat, pose: Pose, colour: Scalar) -> Result<()> {
             (x + 0.025, 0.74),
             (x - 0.025, 0.74),
         ]);
-        polygon(picture, &gap, lit(colour, 0.35), LINE_AA)?;
+        polygon(picture, &gap, shaded(colour, 0.35), LINE_AA)?;
     }
     let across = quad([(-0.74, 0.5), (-0.5, 0.74), (0.74, -0.5), (0.5, -0.74)]);
-    polygon(picture, &across, lit(boards, 1.25), LINE_AA)
+    polygon(picture, &across, shaded(boards, 1.25), LINE_AA)
 }
 
-/// A foot, a body lit from the left, and two stripes.
+/// Paints a cone: a foot, a body lit from the left, and two stripes.
 fn cone(picture: &mut Mat, pose: Pose, colour: Scalar, accent: Scalar) -> Result<()> {
     let at = |x: f64, y: f64| pose.centre + Point2d::new(x, y) * pose.radius;
     // The body is 0.15 wide at the top and 0.7 at the foot.
@@ -137,8 +140,13 @@ fn cone(picture: &mut Mat, pose: Pose, colour: Scalar, accent: Scalar) -> Result
     };
     polygon(
         picture,
-        &[at(-CONE, 0.7), at(CONE, 0.7), at(CONE, 1.0), at(-CONE, 1.0)],
-        lit(colour, 0.6),
+        &[
+            at(-CONE_WIDTH, 0.7),
+            at(CONE_WIDTH, 0.7),
+            at(CONE_WIDTH, 1.0),
+            at(-CONE_WIDTH, 1.0),
+        ],
+        shaded(colour, 0.6),
         LINE_AA,
     )?;
     polygon(picture, &slice(-1.0, 0.7), colour, LINE_AA)?;
@@ -151,81 +159,88 @@ fn cone(picture: &mut Mat, pose: Pose, colour: Scalar, accent: Scalar) -> Result
         at(side(0.7), 0.7),
         at(0.45, 0.7),
     ];
-    polygon(picture, &shade, lit(colour, 0.7), LINE_AA)
+    polygon(picture, &shade, shaded(colour, 0.7), LINE_AA)
 }
 
-/// A rim in the accent's colour around the star's own.
+/// Paints a star: a rim in the accent's colour around the star's own.
 fn star(picture: &mut Mat, pose: Pose, colour: Scalar, accent: Scalar) -> Result<()> {
     let inner = Pose {
         radius: 0.8 * pose.radius,
         ..pose
     };
-    polygon(picture, &outline(Kind::Star, pose), accent, LINE_AA)?;
-    polygon(picture, &outline(Kind::Star, inner), colour, LINE_AA)
+    polygon(picture, &outline(Shape::Star, pose), accent, LINE_AA)?;
+    polygon(picture, &outline(Shape::Star, inner), colour, LINE_AA)
 }
 
-/// A band with a lighter line in its middle.
+/// Paints a ring: a band with a lighter line in its middle.
 fn ring(picture: &mut Mat, pose: Pose, colour: Scalar) -> Result<()> {
-    band(picture, pose, 1.0, HOLE, lit(colour, 0.65), LINE_AA)?;
-    band(picture, pose, 0.93, HOLE + 0.07, colour, LINE_AA)?;
-    band(picture, pose, 0.83, 0.73, lit(colour, 1.4), LINE_AA)
+    band(picture, pose, 1.0, RING_HOLE, shaded(colour, 0.65), LINE_AA)?;
+    band(picture, pose, 0.93, RING_HOLE + 0.07, colour, LINE_AA)?;
+    band(picture, pose, 0.83, 0.73, shaded(colour, 1.4), LINE_AA)
 }
 
-/// The corners of a thing that has corners.
-fn outline(kind: Kind, pose: Pose) -> Vec<Point2d> {
-    let corners: Vec<(f64, f64)> = match kind {
-        Kind::Star => (0..10).map(|n| spike(n, pose.angle)).collect(),
-        Kind::Cone => vec![
+/// Returns the corners of an object that has corners.
+fn outline(shape: Shape, pose: Pose) -> Vec<Point2d> {
+    let corners: Vec<(f64, f64)> = match shape {
+        Shape::Star => (0..10).map(|n| spike(n, pose.angle)).collect(),
+        Shape::Cone => vec![
             (-0.15, -1.0),
             (0.15, -1.0),
             (0.7, 0.7),
-            (CONE, 0.7),
-            (CONE, 1.0),
-            (-CONE, 1.0),
-            (-CONE, 0.7),
+            (CONE_WIDTH, 0.7),
+            (CONE_WIDTH, 1.0),
+            (-CONE_WIDTH, 1.0),
+            (-CONE_WIDTH, 0.7),
             (-0.7, 0.7),
         ],
-        Kind::Crate | Kind::Ball | Kind::Ring => vec![
-            (-CRATE, -CRATE),
-            (CRATE, -CRATE),
-            (CRATE, CRATE),
-            (-CRATE, CRATE),
+        Shape::Crate | Shape::Ball | Shape::Ring => vec![
+            (-CRATE_WIDTH, -CRATE_WIDTH),
+            (CRATE_WIDTH, -CRATE_WIDTH),
+            (CRATE_WIDTH, CRATE_WIDTH),
+            (-CRATE_WIDTH, CRATE_WIDTH),
         ],
     };
     let place = |(x, y)| pose.centre + Point2d::new(x, y) * pose.radius;
     corners.into_iter().map(place).collect()
 }
 
-/// A star's corners, by turns a point and a notch.
+/// Returns a star's corner, by turns a point and a notch.
 fn spike(n: u32, angle: f64) -> (f64, f64) {
     let far = if n.is_multiple_of(2) {
-        STAR
+        STAR_REACH
     } else {
-        0.46 * STAR
+        0.46 * STAR_REACH
     };
     let (sin, cos) = (angle + f64::from(n) * std::f64::consts::TAU / 10.0).sin_cos();
     (far * cos, far * sin)
 }
 
 fn polygon(picture: &mut Mat, corners: &[Point2d], colour: Scalar, line: i32) -> Result<()> {
-    let corners: Vector<Point> = corners.iter().map(|p| fixed(*p)).collect();
+    let corners: Vector<Point> = corners.iter().map(|p| fixed_point(*p)).collect();
     let polygons: Vector<Vector<Point>> = [corners].into_iter().collect();
-    imgproc::fill_poly(picture, &polygons, colour, line, SHIFT, Point::new(0, 0))
+    imgproc::fill_poly(
+        picture,
+        &polygons,
+        colour,
+        line,
+        FRACTION_BITS,
+        Point::new(0, 0),
+    )
 }
 
 fn disc(picture: &mut Mat, centre: Point2d, radius: f64, colour: Scalar, line: i32) -> Result<()> {
     imgproc::circle(
         picture,
-        fixed(centre),
-        bits(radius),
+        fixed_point(centre),
+        to_fixed(radius),
         colour,
         FILLED,
         line,
-        SHIFT,
+        FRACTION_BITS,
     )
 }
 
-/// The area between two circles, as one polygon that runs around both; OpenCV fills it by the even-odd rule.
+/// Fills the area between two circles, as one polygon that runs around both; OpenCV fills it by the even-odd rule.
 fn band(
     picture: &mut Mat,
     pose: Pose,
@@ -238,28 +253,36 @@ fn band(
     let circle = |radius: f64| -> Vector<Point> {
         let corner = |n: u32| {
             let (sin, cos) = (f64::from(n) * std::f64::consts::TAU / f64::from(CORNERS)).sin_cos();
-            fixed(pose.centre + Point2d::new(cos, sin) * (radius * pose.radius))
+            fixed_point(pose.centre + Point2d::new(cos, sin) * (radius * pose.radius))
         };
         (0..CORNERS).map(corner).collect()
     };
     let circles: Vector<Vector<Point>> = [circle(outer), circle(inner)].into_iter().collect();
-    imgproc::fill_poly(picture, &circles, colour, line, SHIFT, Point::new(0, 0))
+    imgproc::fill_poly(
+        picture,
+        &circles,
+        colour,
+        line,
+        FRACTION_BITS,
+        Point::new(0, 0),
+    )
 }
 
-/// OpenCV's pixel centres are whole numbers, ours are halves: a box from 0 to 1 is the first pixel.
-fn fixed(p: Point2d) -> Point {
-    Point::new(bits(p.x - 0.5), bits(p.y - 0.5))
+/// Returns a point as OpenCV's fixed-point numbers. OpenCV's pixel centres are whole numbers, those here are halves: a box
+/// from 0 to 1 is the first pixel.
+fn fixed_point(p: Point2d) -> Point {
+    Point::new(to_fixed(p.x - 0.5), to_fixed(p.y - 0.5))
 }
 
-fn bits(x: f64) -> i32 {
-    (x * f64::from(1 << SHIFT)).round() as i32
+fn to_fixed(x: f64) -> i32 {
+    (x * f64::from(1 << FRACTION_BITS)).round() as i32
 }
 
-fn lit(colour: Scalar, light: f64) -> Scalar {
+fn shaded(colour: Scalar, light: f64) -> Scalar {
     Scalar::from(colour.0.map(|c| (c * light).min(255.0)))
 }
 
-/// Soft colours of several scales, clutter with and without blur, and a floor.
+/// Returns soft colours of several scales, and clutter with and without blur.
 pub(super) fn background(random: &mut Random, size: Size) -> Result<Mat> {
     let (width, height) = (i32::from(size.width), i32::from(size.height));
     let mut picture = clouds(random, (3, 2), width, height)?;
@@ -288,7 +311,7 @@ pub(super) fn background(random: &mut Random, size: Size) -> Result<Mat> {
     Ok(soft)
 }
 
-/// A few random colours, drawn large and smooth.
+/// Returns a few random colours, drawn large and smooth.
 fn clouds(random: &mut Random, (cols, rows): (i32, i32), width: i32, height: i32) -> Result<Mat> {
     let mut cells = Mat::new_rows_cols_with_default(rows, cols, CV_8UC3, Scalar::all(0.0))?;
     for cell in cells.data_typed_mut::<core::Vec3b>()? {
@@ -307,7 +330,7 @@ fn clouds(random: &mut Random, (cols, rows): (i32, i32), width: i32, height: i32
     Ok(out)
 }
 
-/// Something that is none of the things: a slanted quadrilateral, a line, or an oval.
+/// Paints a shape that is not an object: a slanted quadrilateral, a line, or an oval.
 fn clutter(random: &mut Random, picture: &mut Mat) -> Result<()> {
     let (width, height) = (f64::from(picture.cols()), f64::from(picture.rows()));
     let centre = Point2d::new(random.between(0.0, width), random.between(0.0, height));
@@ -318,10 +341,10 @@ fn clutter(random: &mut Random, picture: &mut Mat) -> Result<()> {
     );
     let angle = random.between(0.0, 180.0);
     if random.below(3) == 0 {
-        let axes = core::Size::new(bits(long), bits(slim.min(0.6 * long)));
+        let axes = core::Size::new(to_fixed(long), to_fixed(slim.min(0.6 * long)));
         return imgproc::ellipse(
             picture,
-            fixed(centre),
+            fixed_point(centre),
             axes,
             angle,
             0.0,
@@ -329,7 +352,7 @@ fn clutter(random: &mut Random, picture: &mut Mat) -> Result<()> {
             colour,
             FILLED,
             LINE_AA,
-            SHIFT,
+            FRACTION_BITS,
         );
     }
     let (sin, cos) = angle.to_radians().sin_cos();
@@ -351,7 +374,7 @@ fn clutter(random: &mut Random, picture: &mut Mat) -> Result<()> {
     )
 }
 
-/// A sheet of noise from 0 to twice `strength`, larger than the picture so that each frame can take another part of it.
+/// Returns a sheet of noise from 0 to twice `strength`, larger than the picture so that each frame can take another part of it.
 pub(super) fn noise(random: &mut Random, size: Size, strength: i32) -> Result<Mat> {
     let (cols, rows) = (
         i32::from(size.width) + NOISE_MARGIN,

@@ -4,7 +4,7 @@
 
 use opencv::core::Scalar;
 
-/// A generator.
+/// The generator.
 #[derive(Debug)]
 pub(super) struct Random(u64);
 
@@ -20,12 +20,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// From 0 to below `n`, which is small: the bias is below n / 2^64.
+    /// Returns a number from 0 to below `n`, which is small: the bias is below n / 2^64.
     pub(super) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    /// From `low` to below `high`.
+    /// Returns a number from `low` to below `high`.
     pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
         let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
         low + (high - low) * unit
@@ -37,7 +37,7 @@ impl Random {
         }
     }
 
-    /// A strong colour of any hue, as BGR.
+    /// Returns a strong colour of any hue, as BGR.
     pub(super) fn vivid(&mut self) -> Scalar {
         let (hue, saturation, value) = (
             self.between(0.0, 6.0),
@@ -47,7 +47,7 @@ impl Random {
         hsv(hue, saturation, value)
     }
 
-    /// Any colour, as BGR.
+    /// Returns any colour, as BGR.
     pub(super) fn dull(&mut self) -> Scalar {
         let (hue, saturation, value) = (
             self.between(0.0, 6.0),
@@ -57,7 +57,7 @@ impl Random {
         hsv(hue, saturation, value)
     }
 
-    /// A colour that stands out from another: nearly white on the dark ones, nearly black or white on the light.
+    /// Returns a colour that stands out from another: nearly white on the dark ones, nearly black or white on the light.
     pub(super) fn accent(&mut self, from: Scalar) -> Scalar {
         let light = 0.114 * from[0] + 0.587 * from[1] + 0.299 * from[2];
         let level = if light < 120.0 || self.below(2) == 0 && light < 160.0 {
@@ -69,7 +69,7 @@ impl Random {
     }
 }
 
-/// Hue from 0 to 6, saturation from 0 to 1, value from 0 to 255.
+/// Returns as BGR a hue from 0 to 6, a saturation from 0 to 1 and a value from 0 to 255.
 fn hsv(hue: f64, saturation: f64, value: f64) -> Scalar {
     let channel = |offset: f64| {
         let k = (offset + hue) % 6.0;

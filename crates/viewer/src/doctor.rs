@@ -18,7 +18,7 @@ use crate::args::Args;
 pub fn run(args: &Args) -> ExitCode {
     let torn = Torn::look();
     let mut report = Report::default();
-    let display = (!args.headless).then(window::usable);
+    let display = (!args.headless).then(window::check_display);
     report.add(&judge_display(display));
     let files = [("--shown", &args.shown), ("--record", &args.record)];
     for (flag, file) in files {

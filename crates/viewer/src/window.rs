@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use imaging::window::{Event, Window};
+use imaging::window::{Window, WindowEvent};
 use opencv::core::{CV_8UC3, Mat, Scalar};
 use platform::config::Switch;
 use protocol::geometry::Size;
@@ -81,10 +81,10 @@ impl Screen {
             hud::draw(&mut picture, &lines, stale.as_deref(), &view.notice)?;
             self.window.show(&picture)?;
         }
-        match self.window.pump(1)? {
-            Event::None => Ok(None),
-            Event::Closed => Ok(Some(Wish::Quit)),
-            Event::Key(key) => self.key(key),
+        match self.window.poll(1)? {
+            WindowEvent::None => Ok(None),
+            WindowEvent::Closed => Ok(Some(Wish::Quit)),
+            WindowEvent::Key(key) => self.key(key),
         }
     }
 
@@ -107,7 +107,7 @@ impl Screen {
             'h' => self.hud = !self.hud,
             'f' => {
                 self.full = !self.full;
-                self.window.full_screen(self.full)?;
+                self.window.set_full_screen(self.full)?;
             }
             _ => {}
         }

@@ -1,6 +1,6 @@
-//! JPEG in, boxes out. [`detect`] runs the model, [`track`] follows its objects over the frames between two inferences.
+//! JPEG in, boxes out: [`detect`] runs the model, [`track`] follows objects over the frames between two inferences.
 //!
-//! Nothing here knows the relay: a frame comes as bytes, a result leaves as [`protocol::detections`].
+//! The crate does not know the relay: frames come in as bytes, results leave as [`protocol::detections`].
 
 pub mod detect;
 pub mod track;

@@ -1,4 +1,4 @@
-//! The whole way from JPEG bytes to boxes, held against a numpy program that shares nothing with it (`reference.py`): the
+//! The whole way from JPEG bytes to boxes, compared with a numpy program that shares nothing with it (`reference.py`): the
 //! same photographs, the same model, the same average precision.
 
 #![expect(
@@ -13,13 +13,14 @@ use std::sync::OnceLock;
 
 use imaging::jpeg;
 use ort::environment::Environment;
+use protocol::geometry::Size;
 use serde_json::Value;
 use testkit::coco::{self, CONF, MOST, Photograph, mean_precision};
 use testkit::precision::{Mark, average_precision};
-use vision::detect::{Detector, Model, Settings, runtime, yolo};
+use vision::detect::{self, Detector, Model, runtime};
 
-/// Two sound implementations differ by what decoders and rounding do.
-const APART: f64 = 0.005;
+/// Largest difference of two sound implementations, by their decoders and rounding.
+const MAX_DIFFERENCE: f64 = 0.005;
 
 fn runtime() -> &'static Environment {
     static RUNTIME: OnceLock<Environment> = OnceLock::new();
@@ -27,7 +28,7 @@ fn runtime() -> &'static Environment {
 }
 
 /// AP50-95 and AP50 of the relay and of the reference, on these JPEGs at this input size.
-fn compare(jpegs: impl Fn(&Photograph) -> Vec<u8>, width: u32, height: u32) -> Option<[f64; 4]> {
+fn compare(jpegs: impl Fn(&Photograph) -> Vec<u8>, width: u16, height: u16) -> Option<[f64; 4]> {
     let python = testkit::repository().join("target/tutorial-venv/bin/python");
     let (Some(model), Some(slice), Some(photographs), true) = (
         testkit::shared("data/models/yolov5n-dynamic.onnx"),
@@ -40,7 +41,7 @@ fn compare(jpegs: impl Fn(&Photograph) -> Vec<u8>, width: u32, height: u32) -> O
     };
     let frames = tempfile::tempdir().unwrap();
     let truth: Vec<Mark> = photographs.iter().flat_map(|p| p.truth.clone()).collect();
-    let size = yolo::Size { width, height };
+    let size = Size { width, height };
     let mut detector = detector(&model, size);
     let mut found = Vec::new();
     for (picture, photograph) in (0..).zip(&photographs) {
@@ -54,8 +55,8 @@ fn compare(jpegs: impl Fn(&Photograph) -> Vec<u8>, width: u32, height: u32) -> O
         .args([width, height].map(|side| side.to_string()))
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&reference.stderr);
-    let reference: Value = serde_json::from_slice(&reference.stdout).expect(&said);
+    let stderr = String::from_utf8_lossy(&reference.stderr);
+    let reference: Value = serde_json::from_slice(&reference.stdout).expect(&stderr);
     Some([
         mean_precision(&truth, &found),
         reference["mean"].as_f64().unwrap(),
@@ -64,12 +65,12 @@ fn compare(jpegs: impl Fn(&Photograph) -> Vec<u8>, width: u32, height: u32) -> O
     ])
 }
 
-fn detector(model: &Path, size: yolo::Size) -> Detector {
-    let settings = Settings {
+fn detector(model: &Path, size: Size) -> Detector {
+    let settings = detect::Settings {
         conf: CONF,
         net_size: Some(size),
         threads: 2,
-        ..Settings::default()
+        ..detect::Settings::default()
     };
     Detector::load(runtime(), &Model::File(model.into()), settings).unwrap()
 }
@@ -94,9 +95,12 @@ fn is_the_references(precisions: Option<[f64; 4]>, least: f64) {
         "AP50-95 {mean:.4} against {reference:.4}, AP50 {half:.4} against {reference_half:.4}"
     );
     assert!(reference > least, "the reference finds {reference}");
-    assert!((mean - reference).abs() <= APART, "{mean} and {reference}");
     assert!(
-        (half - reference_half).abs() <= APART,
+        (mean - reference).abs() <= MAX_DIFFERENCE,
+        "{mean} and {reference}"
+    );
+    assert!(
+        (half - reference_half).abs() <= MAX_DIFFERENCE,
         "AP50: {half} and {reference_half}"
     );
 }

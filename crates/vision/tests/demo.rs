@@ -1,17 +1,15 @@
-//! The embedded demo model sees nothing where there is nothing of its scene.
+//! The embedded demo model finds nothing on pictures without objects of its scene.
 
 use std::fs;
 
 use opencv::core::{CV_8UC3, Mat, Scalar};
-use vision::detect::{Detector, Model, Settings, runtime};
+use vision::detect::{self, Detector, Model, runtime};
 
-/// False boxes that are let pass on some thirty photographs.
-const FALSE: usize = 5;
+/// Most false boxes on some thirty photographs.
+const MAX_FALSE_BOXES: usize = 5;
 
 fn detector() -> anyhow::Result<Detector> {
-    let settings = Settings {
-        ..Settings::default()
-    };
+    let settings = detect::Settings::default();
     Detector::load(&runtime::load(None)?, &Model::Demo, settings)
 }
 
@@ -33,9 +31,9 @@ fn the_demo_model_sees_nothing_on_plain_pictures_and_next_to_nothing_on_photogra
         .unwrap()
         .map(|entry| entry.unwrap().path());
     let photographs: Vec<_> = files.filter(|path| path.is_file()).collect();
-    let mut seen = Vec::new();
+    let mut found = Vec::new();
     for photograph in &photographs {
-        seen.extend(
+        found.extend(
             detector
                 .detect(&fs::read(photograph).unwrap())
                 .unwrap()
@@ -44,8 +42,11 @@ fn the_demo_model_sees_nothing_on_plain_pictures_and_next_to_nothing_on_photogra
     }
     eprintln!(
         "{} false boxes on {} photographs",
-        seen.len(),
+        found.len(),
         photographs.len()
     );
-    assert!(photographs.len() >= 25 && seen.len() <= FALSE, "{seen:?}");
+    assert!(
+        photographs.len() >= 25 && found.len() <= MAX_FALSE_BOXES,
+        "{found:?}"
+    );
 }

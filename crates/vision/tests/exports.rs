@@ -1,4 +1,4 @@
-//! Every form of YOLOv5 export that there is, and models that are none: each a few hundred bytes of ONNX made here.
+//! Every form of YOLOv5 export that there is, and models that are not one: each a few hundred bytes of ONNX made here.
 //!
 //! The network's output is a constant, so that what comes out of it is known: one sure box of class 1.
 
@@ -16,14 +16,14 @@ use half::f16;
 use opencv::core::{CV_8UC3, Mat, Scalar};
 use ort::environment::Environment;
 use protocol::detections::Detection;
-use vision::detect::{Detector, Model as Weights, Settings, runtime};
+use vision::detect::{self, Detector, runtime};
 
 use self::onnx::{FLOAT, FLOAT16, INT64, Model};
 
 /// Rows of the head for a 64x32 input (WxH): three anchors on grids of 8x4, 4x2 and 2x1.
 const ROWS: i64 = 3 * (8 * 4 + 4 * 2 + 2);
 
-/// ONNX Runtime, once for all tests; `None`, said as a skip, where it is not installed.
+/// ONNX Runtime, once for all tests; `None`, reported as a skip, if it is not installed.
 fn runtime() -> Option<&'static Environment> {
     static RUNTIME: OnceLock<Option<Environment>> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| runtime::load(None).ok()).as_ref();
@@ -55,10 +55,8 @@ fn load(model: &Model) -> anyhow::Result<Option<Detector>> {
     };
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), model.bytes()).unwrap();
-    let settings = Settings {
-        ..Settings::default()
-    };
-    Detector::load(runtime, &Weights::File(file.path().into()), settings).map(Some)
+    let settings = detect::Settings::default();
+    Detector::load(runtime, &detect::Model::File(file.path().into()), settings).map(Some)
 }
 
 /// What a model finds on a picture of its input's size.
@@ -100,7 +98,7 @@ fn is_refused(model: &Model, saying: &[&str]) {
     }
     let err = format!("{:#}", loaded.unwrap_err());
     for text in saying {
-        assert!(err.contains(text), "does not say {text:?}: {err}");
+        assert!(err.contains(text), "{text:?} is missing: {err}");
     }
 }
 

@@ -15,40 +15,41 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use ort::environment::Environment;
 use protocol::detections::Detection;
+use protocol::geometry::Size;
 use serde_json::Value;
 use testkit::precision::overlap;
-use vision::detect::{Detector, Model, Settings, runtime, yolo};
+use vision::detect::{self, Detector, Model, runtime};
 
-const SURE: f64 = 0.35;
-const MATCHED: f64 = 0.97;
-const IOU: f64 = 0.9;
-const CONFIDENCE: f64 = 0.08;
+const MIN_CONFIDENCE: f64 = 0.35;
+const MIN_MATCHED: f64 = 0.97;
+const MIN_IOU: f64 = 0.9;
+const MAX_CONFIDENCE_ERROR: f64 = 0.08;
 
 fn runtime() -> &'static Environment {
     static RUNTIME: OnceLock<Environment> = OnceLock::new();
     RUNTIME.get_or_init(|| runtime::load(None).unwrap())
 }
 
-fn settings(net_size: Option<yolo::Size>) -> Settings {
-    Settings {
+fn settings(net_size: Option<Size>) -> detect::Settings {
+    detect::Settings {
         net_size,
         threads: 2,
-        ..Settings::default()
+        ..detect::Settings::default()
     }
 }
 
-fn detector(model: &Path, net_size: Option<yolo::Size>) -> Detector {
+fn detector(model: &Path, net_size: Option<Size>) -> Detector {
     Detector::load(runtime(), &Model::File(model.into()), settings(net_size)).unwrap()
 }
 
 /// Compares a model's detections on every reference image; `net_size` chooses the input for an image's record.
-fn compare(model: &str, golden: &str, net_size: impl Fn(&Value) -> Option<yolo::Size>) {
+fn compare(model: &str, golden: &str, net_size: impl Fn(&Value) -> Option<Size>) {
     let (Some(model), Some(golden)) = (testkit::shared(model), testkit::shared(golden)) else {
         return testkit::skip("../shared/data is not here");
     };
     let golden: Value = serde_json::from_slice(&fs::read(golden).unwrap()).unwrap();
-    let mut loaded: Option<(Option<yolo::Size>, Detector)> = None;
-    let (mut sure, mut matched, mut extra) = (0, 0, 0);
+    let mut loaded: Option<(Option<Size>, Detector)> = None;
+    let mut total = Agreement::default();
     for (file, record) in golden["images"].as_object().unwrap() {
         let Some(image) = testkit::shared(&format!("data/{file}")) else {
             continue;
@@ -57,50 +58,63 @@ fn compare(model: &str, golden: &str, net_size: impl Fn(&Value) -> Option<yolo::
         if loaded.as_ref().is_none_or(|(known, _)| *known != size) {
             loaded = Some((size, detector(&model, size)));
         }
-        let found = loaded
-            .as_mut()
-            .unwrap()
-            .1
-            .detect(&fs::read(image).unwrap())
-            .unwrap();
-        let (width, height) = (
-            record["width"].as_f64().unwrap(),
-            record["height"].as_f64().unwrap(),
-        );
+        let (_, detector) = loaded.as_mut().unwrap();
+        let found = detector.detect(&fs::read(image).unwrap()).unwrap();
+        let [width, height] = ["width", "height"].map(|side| record[side].as_f64().unwrap());
         assert_eq!(
             (f64::from(found.size.width), f64::from(found.size.height)),
             (width, height),
             "{file}"
         );
-        let reference: Vec<Reference> = record["detections"]
-            .as_array()
-            .unwrap()
-            .iter()
+        let detections = record["detections"].as_array().unwrap().iter();
+        let reference: Vec<Reference> = detections
             .map(|d| Reference::new(d, width, height))
             .collect();
-        let sure_here: Vec<&Reference> = reference.iter().filter(|d| d.score >= SURE).collect();
-        sure += sure_here.len();
-        matched += sure_here
-            .iter()
-            .filter(|r| found.detections.iter().any(|d| r.is(d)))
-            .count();
-        let known = |d: &Detection| reference.iter().any(|r| r.is(d));
-        extra += found
-            .detections
-            .iter()
-            .filter(|d| f64::from(d.score) >= SURE && !known(d))
-            .count();
+        total.add(&reference, &found.detections);
     }
-    eprintln!("{matched} of {sure} matched, {extra} extra");
-    assert!(sure > 100, "the reference has {sure} sure detections");
-    assert!(
-        matched as f64 >= MATCHED * sure as f64,
-        "{matched} of {sure} matched"
-    );
-    assert!(
-        extra as f64 <= (1.0 - MATCHED) * sure as f64,
-        "{extra} boxes that upstream has not"
-    );
+    total.check();
+}
+
+/// Detections of confidence [`MIN_CONFIDENCE`] and more, of all images.
+#[derive(Debug, Default)]
+struct Agreement {
+    /// In the reference.
+    sure: usize,
+    /// Those of them that were found.
+    matched: usize,
+    /// Found, and not in the reference.
+    extra: usize,
+}
+
+impl Agreement {
+    fn add(&mut self, reference: &[Reference], found: &[Detection]) {
+        let sure = || reference.iter().filter(|d| d.score >= MIN_CONFIDENCE);
+        self.sure += sure().count();
+        self.matched += sure().filter(|r| found.iter().any(|d| r.is(d))).count();
+        let known = |d: &Detection| reference.iter().any(|r| r.is(d));
+        let extra = found
+            .iter()
+            .filter(|d| f64::from(d.score) >= MIN_CONFIDENCE && !known(d));
+        self.extra += extra.count();
+    }
+
+    fn check(&self) {
+        let Self {
+            sure,
+            matched,
+            extra,
+        } = self;
+        eprintln!("{matched} of {sure} matched, {extra} extra");
+        assert!(*sure > 100, "the reference has {sure} sure detections");
+        assert!(
+            *matched as f64 >= MIN_MATCHED * *sure as f64,
+            "{matched} of {sure} matched"
+        );
+        assert!(
+            *extra as f64 <= (1.0 - MIN_MATCHED) * *sure as f64,
+            "{extra} boxes that upstream has not"
+        );
+    }
 }
 
 struct Reference {
@@ -124,8 +138,8 @@ impl Reference {
     fn is(&self, found: &Detection) -> bool {
         found.class == self.class
             && found.label == self.name
-            && (f64::from(found.score) - self.score).abs() <= CONFIDENCE
-            && overlap(self.bounds, found.bbox.edges().map(f64::from)) >= IOU
+            && (f64::from(found.score) - self.score).abs() <= MAX_CONFIDENCE_ERROR
+            && overlap(self.bounds, found.bbox.edges().map(f64::from)) >= MIN_IOU
     }
 }
 
@@ -140,7 +154,7 @@ fn the_export_of_fixed_size_finds_what_upstream_finds() {
 
 #[test]
 fn the_export_of_free_size_finds_what_upstream_finds_at_640() {
-    let square = yolo::Size {
+    let square = Size {
         width: 640,
         height: 640,
     };
@@ -166,8 +180,8 @@ fn the_smallest_rectangle_finds_what_upstream_finds_with_it() {
         "data/models/yolov5n-dynamic.onnx",
         "data/golden/yolov5n-dynamic-rect.json",
         |record| {
-            let side = |i: usize| u32::try_from(record["input_hw"][i].as_u64().unwrap()).unwrap();
-            Some(yolo::Size {
+            let side = |i: usize| u16::try_from(record["input_hw"][i].as_u64().unwrap()).unwrap();
+            Some(Size {
                 width: side(1),
                 height: side(0),
             })
@@ -185,7 +199,7 @@ fn classes_are_chosen_by_name_or_number() {
     };
     let bus = fs::read(image).unwrap();
     for class in ["bus", "5"] {
-        let settings = Settings {
+        let settings = detect::Settings {
             classes: vec![class.to_owned()],
             ..settings(None)
         };
@@ -196,7 +210,7 @@ fn classes_are_chosen_by_name_or_number() {
         let labels: Vec<&str> = found.detections.iter().map(|d| d.label.as_str()).collect();
         assert_eq!(labels, ["bus"], "--classes {class}");
     }
-    let unknown = Settings {
+    let unknown = detect::Settings {
         classes: vec!["bsu".to_owned()],
         ..settings(None)
     };
@@ -216,7 +230,7 @@ fn a_net_size_that_the_model_cannot_take_is_refused_with_the_cure() {
         return testkit::skip("../shared/data is not here");
     };
     let refused = |width, height| {
-        let settings = settings(Some(yolo::Size { width, height }));
+        let settings = settings(Some(Size { width, height }));
         format!(
             "{:#}",
             Detector::load(runtime(), &Model::File(model.clone()), settings).unwrap_err()

@@ -2,11 +2,11 @@
 
 use imaging::jpeg;
 use opencv::core::Mat;
+use protocol::geometry::Size;
 use testkit::coco::{self, CONF, MOST, mean_precision};
 use testkit::figures::{Goal, Unit};
 use testkit::precision::{Mark, average_precision};
 use vision::detect::Detector;
-use vision::detect::yolo::Size;
 
 use crate::detector::{detector, environment};
 use crate::{Run, media};

@@ -8,10 +8,10 @@ use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::TensorRef;
+use protocol::geometry::Size;
 use testkit::cpu::Account;
 use testkit::figures::{Goal, Unit};
-use vision::detect::yolo::Size;
-use vision::detect::{Detector, Model, Settings, runtime};
+use vision::detect::{self, Detector, Model, runtime};
 
 use crate::media;
 use crate::peer::Tutorial;
@@ -57,11 +57,11 @@ pub(crate) fn detector(
     net_size: Option<Size>,
     conf: f32,
 ) -> Detector {
-    let settings = Settings {
+    let settings = detect::Settings {
         conf,
         net_size,
         threads: threads(),
-        ..Settings::default()
+        ..detect::Settings::default()
     };
     Detector::load(environment, &Model::File(model.to_owned()), settings).unwrap()
 }
@@ -78,7 +78,7 @@ fn against_bare(run: &mut Run, environment: &Environment, model: &Path, size: Si
     let input = bare.inputs()[0].name().to_owned();
     let frames = wire_frames();
     let shape = [1, 3, i64::from(size.height), i64::from(size.width)];
-    let pixels = vec![0.5_f32; (3 * size.width * size.height) as usize];
+    let pixels = vec![0.5_f32; 3 * usize::from(size.width) * usize::from(size.height)];
     let (mut whole, mut network) = (Vec::new(), Vec::new());
     let end = Instant::now() + run.seconds(20, 3) / if goal == Goal::None { 3 } else { 1 };
     for frame in frames.iter().cycle() {

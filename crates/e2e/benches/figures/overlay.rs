@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use imaging::jpeg;
 use protocol::geometry::Size;
-use scene::Demo;
+use scene::Scene;
 use testkit::figures::{Goal, Unit};
 
 use crate::fanout::Side;
@@ -36,7 +36,7 @@ pub(crate) fn measure(run: &mut Run) {
     if let Err(why) = vision::detect::runtime::load(None) {
         return run.leave_out("boxes on the picture", &format!("{why:#}"));
     }
-    let scene = Demo::new(1, SIZE, FPS, 60.0).unwrap();
+    let scene = Scene::new(1, SIZE, FPS, 60.0).unwrap();
     let frame = |n| jpeg::encode(&scene.draw(n).unwrap(), QUALITY).unwrap();
     let frames: Vec<Vec<u8>> = (0..FRAMES).map(frame).collect();
     let overlays = ["none", "every-nth", "hold"].map(|overlay| {

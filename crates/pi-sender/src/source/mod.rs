@@ -32,7 +32,7 @@ use crate::pace::Tick;
 pub(crate) use capture::devices;
 use choice::Choice;
 pub(crate) use rpicam::find as rpicam;
-use scene::Demo;
+use scene::Scene;
 
 /// What a source gives.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub(crate) enum Next {
 #[derive(Debug)]
 pub(crate) enum Source {
     /// The generated scene.
-    Demo(Demo),
+    Demo(Scene),
     /// A file.
     Recording(recording::Recording),
     /// A camera or a stream.
@@ -90,7 +90,7 @@ impl Source {
             )?))
         };
         match args.source.clone() {
-            Choice::Demo => Ok(Self::Demo(Demo::new(
+            Choice::Demo => Ok(Self::Demo(Scene::new(
                 args.demo_seed,
                 size,
                 fps,
@@ -128,7 +128,7 @@ impl Source {
     pub(crate) fn next(&mut self, tick: &Tick, patience: Duration) -> anyhow::Result<Next> {
         let picture = match self {
             Self::Live(live) => return live.next(tick, patience),
-            Self::Demo(demo) => Some(Picture::Raw(demo.draw(tick.index)?)),
+            Self::Demo(scene) => Some(Picture::Raw(scene.draw(tick.index)?)),
             Self::Recording(recording) => recording.next(tick)?,
         };
         Ok(picture.map_or(Next::End, |picture| {
@@ -146,7 +146,7 @@ impl Source {
     /// OpenCV's own; never seen.
     pub(crate) fn truth(&self, index: u64) -> anyhow::Result<Vec<Detection>> {
         match self {
-            Self::Demo(demo) => demo.truth(index),
+            Self::Demo(scene) => scene.truth(index),
             Self::Recording(_) | Self::Live(_) => Ok(Vec::new()),
         }
     }

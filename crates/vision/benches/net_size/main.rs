@@ -19,10 +19,10 @@ use protocol::geometry::Size;
 use testkit::coco::{self, CONF, MOST, Photograph, mean_precision};
 use testkit::figures::aligned;
 use testkit::precision::{Mark, average_precision};
-use vision::detect::yolo::{self, net_size};
-use vision::detect::{Detector, Model, Settings, runtime};
+use vision::detect::yolo::net_size;
+use vision::detect::{self, Detector, Model, runtime};
 
-/// Frames, and the networks that are tried on them.
+/// Frame sizes, and the input sizes that are tried on them.
 const TRIED: [(&str, &[&str]); 5] = [
     ("160x120", &["160x128", "256x192", "320x256", "640x480"]),
     ("300x200", &["320x224", "480x320", "640x448", "640x640"]),
@@ -60,7 +60,7 @@ fn main() {
             for network in networks.iter().map(|network| network.parse().unwrap()) {
                 let mut detector = detector(&environment, &model, network);
                 let outcome = measure(&mut detector, &frames, &truth);
-                let chosen = net_size(size(frame)) == size(network);
+                let chosen = net_size(frame) == network;
                 rows.push(outcome.row(
                     format!("{frame} q{quality}"),
                     format!("{network}{}", if chosen { " *" } else { "" }),
@@ -73,7 +73,7 @@ fn main() {
     writeln!(out, "{table}* what --net-size auto takes").unwrap();
 }
 
-/// What came out of one way.
+/// The figures of one input size.
 struct Outcome {
     mean: f64,
     half: f64,
@@ -95,7 +95,7 @@ impl Outcome {
     }
 }
 
-/// All pictures through one detector.
+/// Runs all pictures through one detector.
 fn measure(detector: &mut Detector, jpegs: &[Vec<u8>], truth: &[Mark]) -> Outcome {
     let (mut found, mut spent) = (Vec::new(), Vec::new());
     for (picture, jpeg) in (0..).zip(jpegs) {
@@ -123,29 +123,22 @@ fn measure(detector: &mut Detector, jpegs: &[Vec<u8>], truth: &[Mark]) -> Outcom
     }
 }
 
-/// A photograph as a sender makes a frame of it.
+/// Returns a photograph as a sender makes a frame of it.
 fn frame_of(photograph: &Photograph, frame: Size, quality: u8) -> Vec<u8> {
     let picture = jpeg::decode(&photograph.jpeg).unwrap();
     jpeg::encode(&jpeg::resize(&picture, frame).unwrap(), quality).unwrap()
 }
 
 fn detector(environment: &Environment, model: &Path, net_size: Size) -> Detector {
-    let settings = Settings {
+    let settings = detect::Settings {
         conf: CONF,
-        net_size: Some(size(net_size)),
-        ..Settings::default()
+        net_size: Some(net_size),
+        ..detect::Settings::default()
     };
     Detector::load(environment, &Model::File(model.to_owned()), settings).unwrap()
 }
 
-fn size(size: Size) -> yolo::Size {
-    yolo::Size {
-        width: size.width.into(),
-        height: size.height.into(),
-    }
-}
-
-/// What this program has had of the processor.
+/// Returns the processor time of this program so far.
 fn processor() -> Duration {
     ClockId::CLOCK_PROCESS_CPUTIME_ID.now().unwrap().into()
 }

@@ -1,13 +1,13 @@
-//! How true boxes are on every frame when only every Nth is inferred, and what it costs to carry them.
+//! The accuracy of boxes on every frame when only every Nth is inferred, and what it costs to move them.
 //!
 //! In one process and in virtual time: each frame is inferred once, and then every way of showing boxes is played over
-//! the same detections, with each answer known when the next frame comes. What counts as true is said in [`demo`] (the
-//! generated scene, exact) and [`streams`] (real ones, smoothed); how it is counted, in [`testkit::boxes`].
+//! the same detections, with each answer known when the next frame comes. [`demo`] (the generated scene, exact) and
+//! [`streams`] (real ones, smoothed) define what counts as true, [`testkit::boxes`] how it is counted.
 //!
-//! What the real programs make of the same scene is the business of testkit's benchmark `boxes`.
+//! e2e's benchmark `boxes` measures the real programs on the same scene.
 //!
-//! `cargo bench -p relay-server --bench tracking` prints the tables, in about a minute; `-- --quick` looks at two of the
-//! eight scenes, `-- --seed 21` at others, from that number on.
+//! `cargo bench -p vision --bench tracking` prints the tables, in about a minute; `-- --quick` takes two of the eight
+//! scenes, `-- --seed 21` others, from that number on.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,10 +27,10 @@ use ort::environment::Environment;
 use protocol::detections::Detection;
 use testkit::boxes::{Outline, Score, judge};
 use testkit::figures::{self, Figure, Goal, Unit};
-use vision::detect::{Detector, Model, Settings, runtime};
+use vision::detect::{self, Detector, Model, runtime};
 use vision::track;
 
-use crate::replay::{Show, replay};
+use crate::replay::{Overlay, replay};
 use crate::table::Table;
 
 /// Lowest scores that begin and keep a track; the model is run with the second.
@@ -40,22 +40,22 @@ const TRACK: track::Settings = track::Settings {
 };
 /// All streams here have the tutorial's pace.
 const FPS: f64 = 10.0;
-/// The distance of inferences that the goals speak of.
+/// The distance of inferences, in frames, that the goals refer to.
 const EVERY: u64 = 4;
 
-/// A stream with what the model says of each of its frames, and what is true.
+/// A stream with the model's detections on each of its frames, and the truth.
 pub(crate) struct Clip {
     pub(crate) frames: Vec<Bytes>,
     pub(crate) found: Vec<Vec<Detection>>,
-    /// With an id for each thing.
+    /// With an id for each object.
     pub(crate) truth: Vec<Vec<Outline>>,
 }
 
-/// What is measured for one kind of clips.
+/// The scores of one kind of clips.
 struct Scores {
     /// The model's own boxes on each frame.
     model: Score,
-    /// Of [`EVERY`].
+    /// At [`EVERY`], as the next.
     hold: Score,
     tracked: Score,
 }
@@ -76,7 +76,7 @@ fn main() {
     let seed = seed.map_or(1, |seed| seed.parse().unwrap());
     let runtime = match runtime::load(None) {
         Ok(runtime) => runtime,
-        Err(why) => return say(&format!("left out: everything: {why:#}")),
+        Err(why) => return print(&format!("left out: everything: {why:#}")),
     };
     let (mut table, mut goals) = (Table::default(), Goals::default());
     for speed in [30.0, 80.0, 160.0] {
@@ -101,20 +101,25 @@ fn main() {
             .0
             .leave_out("real streams", "../shared/data is not here"),
     }
-    say(&format!("{table}\nN = {EVERY}:\n{}", goals.0));
+    print(&format!("{table}\nN = {EVERY}:\n{}", goals.0));
 }
 
-/// Plays every way of showing boxes, and adds a row for each distance of inferences.
+/// Replays every way of showing boxes, and adds a row for each distance of inferences.
 fn measure(name: &str, clips: &[Clip], table: &mut Table) -> Scores {
     let score = |show, every| -> Score {
         let shown = |clip: &Clip| judge(&clip.truth, &replay(clip, show, every), FPS);
         clips.iter().map(shown).sum()
     };
-    let model = score(Show::EveryNth, 1);
+    let model = score(Overlay::EveryNth, 1);
     let mut goals = None;
     for every in [1, 2, EVERY, 8] {
-        let scores =
-            [Show::EveryNth, Show::Hold, Show::Velocity, Show::Tracked].map(|s| score(s, every));
+        let scores = [
+            Overlay::EveryNth,
+            Overlay::Hold,
+            Overlay::Velocity,
+            Overlay::Tracked,
+        ]
+        .map(|s| score(s, every));
         table.add(name, every, &model, &scores);
         if every == EVERY {
             let [_, hold, _, tracked] = scores;
@@ -130,7 +135,7 @@ fn measure(name: &str, clips: &[Clip], table: &mut Table) -> Scores {
 }
 
 impl Goals {
-    /// What tracks are to leave of the model's own F1, in per cent at least, and how much they may flicker, a second.
+    /// Adds the goals of tracks: the least share of the model's own F1, in per cent, and the most flickers a second.
     fn add_boxes(&mut self, name: &str, scores: &Scores, share: f64, flicker: f64) {
         let of_model = |score: &Score| 100.0 * score.f1() / scores.model.f1();
         let (tracked, hold) = (&scores.tracked, &scores.hold);
@@ -168,7 +173,7 @@ impl Goals {
     }
 }
 
-/// As they are judged.
+/// Returns boxes as they are judged.
 pub(crate) fn outlines(boxes: &[Detection]) -> Vec<Outline> {
     let outline = |found: &Detection| Outline {
         id: found.id,
@@ -178,17 +183,17 @@ pub(crate) fn outlines(boxes: &[Detection]) -> Vec<Outline> {
     boxes.iter().map(outline).collect()
 }
 
-/// What the model sees on each frame.
-pub(crate) fn look(runtime: &Environment, model: &Model, frames: &[Bytes]) -> Vec<Vec<Detection>> {
-    let settings = Settings {
+/// Returns the model's detections on each frame.
+pub(crate) fn infer(runtime: &Environment, model: &Model, frames: &[Bytes]) -> Vec<Vec<Detection>> {
+    let settings = detect::Settings {
         conf: TRACK.keep,
-        ..Settings::default()
+        ..detect::Settings::default()
     };
     let mut detector = Detector::load(runtime, model, settings).unwrap();
-    let look = |frame: &Bytes| detector.detect(frame).unwrap().detections;
-    frames.iter().map(look).collect()
+    let infer = |frame: &Bytes| detector.detect(frame).unwrap().detections;
+    frames.iter().map(infer).collect()
 }
 
-fn say(words: &str) {
-    writeln!(std::io::stdout().lock(), "{words}").unwrap();
+fn print(text: &str) {
+    writeln!(std::io::stdout().lock(), "{text}").unwrap();
 }

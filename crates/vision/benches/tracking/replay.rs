@@ -1,4 +1,4 @@
-//! The ways of showing boxes, each played over a clip.
+//! The ways of showing boxes, each replayed over a clip.
 
 use std::time::Duration;
 
@@ -10,35 +10,35 @@ use crate::{Clip, FPS, TRACK, outlines};
 
 /// What is shown on a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Show {
-    /// The tutorial's: an inferred frame's own boxes, which it waits for, and nothing on the others.
+pub(crate) enum Overlay {
+    /// The tutorial's way: an inferred frame, which waits for them, has its own boxes, the others none.
     EveryNth,
     /// The boxes of the last answer.
     Hold,
     /// Tracks that only their velocity moves.
     Velocity,
-    /// Tracks that the picture carries.
+    /// Tracks that the picture moves.
     Tracked,
 }
 
-/// The boxes on each frame where every `every`th is inferred, and its answer is known when the next frame comes.
-pub(crate) fn replay(clip: &Clip, show: Show, every: u64) -> Vec<Vec<Outline>> {
+/// Returns the boxes on each frame if every `every`th is inferred, and its answer is known when the next frame comes.
+pub(crate) fn replay(clip: &Clip, overlay: Overlay, every: u64) -> Vec<Vec<Outline>> {
     let mut tracker = Tracker::new(TRACK);
-    let mut pictures = FrameHistory::default();
+    let mut history = FrameHistory::default();
     let mut answer = Vec::new();
     let mut boxes = Vec::new();
     for ((count, jpeg), found) in (1..).zip(&clip.frames).zip(&clip.found) {
-        pictures.push(count, jpeg.clone());
+        history.push(count, jpeg.clone());
         let at = Duration::from_secs_f64(count as f64 / FPS);
-        let due = count.is_multiple_of(every);
-        boxes.push(outlines(&match show {
-            Show::EveryNth if due => found.clone(),
-            Show::EveryNth => Vec::new(),
-            Show::Hold => answer.clone(),
-            Show::Velocity => tracker.on_frame(count, |_| None, at),
-            Show::Tracked => tracker.on_frame(count, |search| pictures.displacement(search), at),
+        let inferred = count.is_multiple_of(every);
+        boxes.push(outlines(&match overlay {
+            Overlay::EveryNth if inferred => found.clone(),
+            Overlay::EveryNth => Vec::new(),
+            Overlay::Hold => answer.clone(),
+            Overlay::Velocity => tracker.on_frame(count, |_| None, at),
+            Overlay::Tracked => tracker.on_frame(count, |query| history.displacement(query), at),
         }));
-        if due {
+        if inferred {
             tracker.on_answer(count, found);
             answer.clone_from(found);
         }

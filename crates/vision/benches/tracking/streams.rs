@@ -1,12 +1,12 @@
-//! Real streams, in which nobody has drawn boxes: the truth is what the model says of all frames, smoothed with hindsight.
+//! Real streams, without boxes drawn by hand: the truth is the model's detections on all frames, smoothed with hindsight.
 //!
-//! - Detections of successive frames, and over gaps of up to three, that overlap by at least 0.3 are one thing's. Greedy,
-//!   the most alike first, whatever the class.
-//! - It is true where it was seen five times or more, and at least once with the score that begins a track.
+//! - Detections of successive frames, and over gaps of up to three, that overlap by at least 0.3 are one object's. Greedy,
+//!   the most similar first, whatever the class.
+//! - It is true if it was detected five times or more, and at least once with the score that begins a track.
 //! - Gaps are filled on a straight line; each side of the box is the mean over half a second around the frame.
 //! - It has one class throughout: the one with the most votes, weighed by score.
 //!
-//! So the model's own boxes are no perfect answer here either, and the goal is a share of what they reach.
+//! So the model's own boxes are not a perfect answer here either, and the goal is a share of what they reach.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,29 +17,30 @@ use protocol::detections::Detection;
 use testkit::boxes::{Outline, overlap};
 use vision::detect::Model;
 
-use crate::{Clip, TRACK, look};
+use crate::{Clip, TRACK, infer};
 
 /// The sender's streams of the test media.
 const FILES: [&str; 2] = [
     "data/video/seq-cars-300x200-q80.mjpeg",
     "data/video/seq-person-300x200-q95.mjpeg",
 ];
-const ALIKE: f64 = 0.3;
-/// A second detection that lies so on another is the same thing under another name.
-const DOUBLE: f64 = 0.7;
-/// Frames from one detection of a thing to the next, at most.
-const NEXT: usize = 4;
-/// Detections of a thing, at least.
-const SEEN: usize = 5;
+/// Least overlap of two detections of one object.
+const MIN_IOU: f64 = 0.3;
+/// A detection that overlaps another by more is the same object under another class name.
+const DUPLICATE_IOU: f64 = 0.7;
+/// Most frames from one detection of an object to the next.
+const MAX_GAP: usize = 4;
+/// Least detections of an object.
+const MIN_DETECTIONS: usize = 5;
 /// Frames on each side that a box is smoothed over.
-const SMOOTH: usize = 2;
+const SMOOTHING_RADIUS: usize = 2;
 
-/// The streams, where the test media are here.
+/// Returns the streams; `None` without the test media.
 pub(crate) fn clips(runtime: &Environment) -> Option<Vec<Clip>> {
     let model = Model::File(testkit::shared("data/models/yolov5n-dynamic.onnx")?);
     let clip = |file: &str| {
         let frames = split(&fs::read(testkit::shared(file)?).unwrap());
-        let found = look(runtime, &model, &frames);
+        let found = infer(runtime, &model, &frames);
         Some(Clip {
             truth: smooth(&found),
             found,
@@ -49,7 +50,7 @@ pub(crate) fn clips(runtime: &Environment) -> Option<Vec<Clip>> {
     FILES.into_iter().map(clip).collect()
 }
 
-/// JPEGs that stand back to back.
+/// Splits JPEGs that stand back to back.
 fn split(mut stream: &[u8]) -> Vec<Bytes> {
     let mut frames = Vec::new();
     while let Ok(Some(end)) = protocol::jpeg::stream_end(stream) {
@@ -59,7 +60,7 @@ fn split(mut stream: &[u8]) -> Vec<Bytes> {
     frames
 }
 
-/// The detections of one thing, by frame.
+/// The detections of one object, by frame.
 struct Path(Vec<(usize, Detection)>);
 
 fn smooth(found: &[Vec<Detection>]) -> Vec<Vec<Outline>> {
@@ -81,11 +82,11 @@ fn paths(found: &[Vec<Detection>]) -> Vec<Path> {
         let mut pairs = Vec::new();
         for (p, path) in paths.iter().enumerate() {
             let (last, of) = path.last();
-            let alike = |found: &Detection| overlap(of.bbox.edges(), found.bbox.edges());
-            let near = boxes.iter().enumerate().filter(|_| frame - last <= NEXT);
-            pairs.extend(near.map(|(b, found)| (alike(found), p, b)));
+            let similarity = |found: &Detection| overlap(of.bbox.edges(), found.bbox.edges());
+            let near = boxes.iter().enumerate().filter(|_| frame - last <= MAX_GAP);
+            pairs.extend(near.map(|(b, found)| (similarity(found), p, b)));
         }
-        pairs.retain(|(alike, ..)| *alike >= ALIKE);
+        pairs.retain(|(similarity, ..)| *similarity >= MIN_IOU);
         pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
         let mut free: Vec<Option<&Detection>> = boxes.iter().map(Some).collect();
         for (_, path, b) in pairs {
@@ -97,9 +98,9 @@ fn paths(found: &[Vec<Detection>]) -> Vec<Path> {
         }
         for new in free.into_iter().flatten() {
             let here = paths.iter().map(Path::last).filter(|(at, _)| *at == frame);
-            let mut doubles =
-                here.filter(|(_, of)| overlap(of.bbox.edges(), new.bbox.edges()) > DOUBLE);
-            if doubles.next().is_none() {
+            let mut duplicates =
+                here.filter(|(_, of)| overlap(of.bbox.edges(), new.bbox.edges()) > DUPLICATE_IOU);
+            if duplicates.next().is_none() {
                 paths.push(Path(vec![(frame, new.clone())]));
             }
         }
@@ -114,7 +115,7 @@ impl Path {
     }
 
     fn is_real(&self) -> bool {
-        self.0.len() >= SEEN && self.0.iter().any(|(_, found)| found.score >= TRACK.start)
+        self.0.len() >= MIN_DETECTIONS && self.0.iter().any(|(_, found)| found.score >= TRACK.start)
     }
 
     fn class(&self) -> usize {
@@ -126,14 +127,14 @@ impl Path {
         most.unwrap().0
     }
 
-    /// A box for each frame from the first to the last.
+    /// Returns a box for each frame from the first to the last.
     fn boxes(&self) -> impl Iterator<Item = (usize, [f32; 4])> {
         let first = self.0[0].0;
         let dense: Vec<[f32; 4]> = (first..=self.last().0)
             .map(|frame| self.at(frame))
             .collect();
         (0..dense.len()).map(move |n| {
-            let radius = SMOOTH.min(n).min(dense.len() - 1 - n);
+            let radius = SMOOTHING_RADIUS.min(n).min(dense.len() - 1 - n);
             let window = &dense[n - radius..=n + radius];
             let mean = |side: usize| {
                 window.iter().map(|bounds| bounds[side]).sum::<f32>() / window.len() as f32
@@ -142,7 +143,7 @@ impl Path {
         })
     }
 
-    /// Where it was seen, or between its neighbours.
+    /// Returns the box where it was detected, or between its neighbours.
     fn at(&self, frame: usize) -> [f32; 4] {
         let next = self.0.iter().position(|(at, _)| *at >= frame).unwrap();
         let (end, after) = &self.0[next];

@@ -1,4 +1,4 @@
-//! What each way of showing boxes reaches.
+//! The table of what each way of showing boxes reaches.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use testkit::figures::aligned;
 pub(crate) struct Table(Vec<[String; 9]>);
 
 impl Table {
-    /// `scores` are those of every-nth, hold, velocity and tracked.
+    /// Adds a row; `scores` are those of every-nth, hold, velocity and tracked.
     pub(crate) fn add(&mut self, name: &str, every: u64, model: &Score, scores: &[Score; 4]) {
         let [nth, hold, velocity, tracked] = scores.each_ref().map(Score::f1);
         let share = 100.0 * tracked / model.f1();

@@ -1,18 +1,20 @@
-//! What a model is, by the shapes of its outputs. Pure.
+//! Recognises a model by the shapes of its outputs. Pure.
 //!
-//! Many detectors are called YOLO and are exported to ONNX with the same names of inputs and outputs. Read with the wrong
-//! eyes they give no error but nonsense, so a model is refused at load, and told what it seems to be.
+//! Many detectors are called YOLO and are exported to ONNX with the same names of inputs and outputs. Read as another
+//! family's, their output gives nonsense and no error. So a model is refused at load, with what it seems to be.
 
-use super::yolo::{Size, rows};
+use protocol::geometry::Size;
 
-/// What a refusal ends with.
+use super::yolo::rows;
+
+/// The end of every refusal: what is needed.
 pub const CURE: &str = "needed is a detection model of YOLOv5 as export.py of ultralytics/yolov5 makes it (--include onnx); \
                         scripts/get-model yolov5n fetches one";
 
-/// Numbers in a row of the output: 5 and one for each class.
+/// Returns how many numbers a row of the output has: 5 and one for each class.
 ///
 /// # Errors
-/// Where an output of this `shape` for so many `pictures` of `net` is not that of YOLOv5's head: what it is.
+/// If an output of this `shape` for so many `pictures` of `net` is not that of YOLOv5's head: what it resembles.
 pub fn columns(shape: &[i64], pictures: usize, net: Size) -> Result<usize, String> {
     let wanted = rows(net).map(i64::from);
     match *shape {
@@ -22,7 +24,7 @@ pub fn columns(shape: &[i64], pictures: usize, net: Size) -> Result<usize, Strin
             Ok(columns as usize)
         }
         _ => Err(format!(
-            "the model is no YOLOv5 detector: for a {}x{} input its output is {shape:?}{}, and that of YOLOv5 is \
+            "the model is not a YOLOv5 detector: for a {}x{} input its output is {shape:?}{}, and that of YOLOv5 is \
              [{pictures}, {}, 5 + classes]; {CURE}",
             net.width,
             net.height,
@@ -32,7 +34,7 @@ pub fn columns(shape: &[i64], pictures: usize, net: Size) -> Result<usize, Strin
     }
 }
 
-/// What has an output like this; `wanted` are the numbers of rows that YOLOv5 would have.
+/// Returns the family whose output looks like this; `wanted` are the numbers of rows that YOLOv5 would have.
 fn resembles(shape: &[i64], wanted: [i64; 2]) -> &'static str {
     // YOLOv5 has three anchors a cell, its successors have none.
     let cells = wanted.map(|rows| rows / 3);
@@ -51,7 +53,7 @@ fn resembles(shape: &[i64], wanted: [i64; 2]) -> &'static str {
     }
 }
 
-/// Whether another output of this shape makes the model one of segmentation: prototypes of masks, 32 in all of
+/// Returns whether another output of this shape makes the model one of segmentation: prototypes of masks, 32 in all of
 /// Ultralytics' models. The extra heads of old exports are of five dimensions, or of three times the columns.
 pub fn is_masks(shape: &[i64]) -> bool {
     matches!(shape, [_, 32, _, _])
@@ -87,10 +89,10 @@ mod tests {
             &[-1, 25_200, 85],
             &[],
         ] {
-            let said = refused(shape, NET);
+            let message = refused(shape, NET);
             assert!(
-                said.contains("[1, 25200, 5 + classes]") && said.contains("export.py"),
-                "{said}"
+                message.contains("[1, 25200, 5 + classes]") && message.contains("export.py"),
+                "{message}"
             );
         }
     }
@@ -111,10 +113,10 @@ mod tests {
             (&[17, 7], NET, "suppression (NMS)"),
             (&[1, 1000], NET, "classifier"),
         ] {
-            let said = refused(shape, net);
+            let message = refused(shape, net);
             assert!(
-                said.contains(is) && said.contains(&format!("{shape:?}")),
-                "{said}"
+                message.contains(is) && message.contains(&format!("{shape:?}")),
+                "{message}"
             );
         }
         assert!(refused(&[1, 3, 80, 80, 85], NET).contains("85], and that"));

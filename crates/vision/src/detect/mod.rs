@@ -1,10 +1,10 @@
-//! JPEG in, boxes out: YOLOv5 with ONNX Runtime.
+//! The detector: JPEG in, boxes out, by YOLOv5 with ONNX Runtime.
 //!
 //! # Which input size
-//! A model with free input size runs at the size that [`yolo::net_size`] chooses from the frame's alone. What that rule
-//! hangs on, by `scripts/bench --net-size`: YOLOv5n on 48 photographs of COCO shrunk to the frame's size, at JPEG quality
+//! A model with free input size runs at the size that [`yolo::net_size`] chooses from the frame's alone. The figures behind
+//! that rule, by `scripts/bench --net-size`: YOLOv5n on 48 photographs of COCO shrunk to the frame's size, at JPEG quality
 //! 50, 80 and 95; processor time of one thread from JPEG to boxes on an AMD EPYC. Of so few photographs differences below
-//! .02 say nothing, those of persons (a third of all objects) less.
+//! .02 mean nothing, those of persons (a third of all objects) less.
 //!
 //! | frame | network | AP50-95 | the same of persons | ms |
 //! |---|---|---|---|---|
@@ -28,9 +28,9 @@
 //! and finds less. `--net-size 320x224` is the choice for a machine that has no such time.
 //!
 //! # What runs it
-//! [`provider`] chooses, [`trial`] tries. Seen here: the processor, and OpenVINO on a processor (Python package
+//! [`selection`] selects a [`provider`], [`trial`] tries it, [`verify`] checks the trial. Measured here: the processor, and OpenVINO on a processor (Python package
 //! onnxruntime-openvino 1.24.1: 28.5 ms of processor time for a 480x320 picture, ONNX Runtime itself 27.2). CUDA and
-//! TensorRT were seen to be refused where the library or what it needs is missing; no device was at hand to see them run.
+//! TensorRT were only tested to be refused if the library or what it needs is missing: no device was at hand.
 //!
 //! # Several pictures in one run
 //! On the processor they gain nothing: YOLOv5n at 480x320 takes 27.2 ms of one thread a picture alone, 27.2 with two in a
@@ -38,12 +38,14 @@
 //! there; elsewhere it is measured at load.
 
 pub mod head;
+pub mod input;
 pub mod names;
 pub mod onnx;
-pub mod picture;
 pub mod provider;
 pub mod runtime;
+pub mod selection;
 pub mod trial;
+pub mod verify;
 pub mod yolo;
 
 use std::collections::HashMap;
@@ -54,17 +56,17 @@ use std::time::Instant;
 use anyhow::{Context as _, anyhow, bail, ensure};
 use bytes::Bytes;
 use ort::environment::Environment;
-use protocol::detections::Detection;
+use protocol::detections::{Detection, Found};
+use protocol::geometry::Size;
 
+use self::input::InputImage;
 use self::onnx::Weights;
-use self::picture::Picture;
-use self::provider::{Provider, Refusal};
-use self::trial::Loaded;
-use self::yolo::{Letterbox, STRIDE, Size};
-use protocol::detections::Found;
+use self::provider::{Provider, ProviderError};
+use self::trial::LoadedModel;
+use self::yolo::{Letterbox, STRIDE};
 
-/// The frame that a sender makes where nobody says otherwise: for its network the model is warm.
-const USUAL: Size = Size {
+/// Size of a sender's frames by default: for its network input the model is warm.
+const DEFAULT_FRAME: Size = Size {
     width: 300,
     height: 200,
 };
@@ -72,10 +74,10 @@ const USUAL: Size = Size {
 /// The demo scene's own model, embedded so that the whole chain runs anywhere.
 const DEMO: &[u8] = include_bytes!("../../../../models/demo.onnx");
 
-/// Which network.
+/// The model to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Model {
-    /// The embedded one, which knows the demo scene and nothing else.
+    /// The embedded one, which detects the objects of the demo scene alone.
     Demo,
     /// A YOLOv5 export.
     File(PathBuf),
@@ -92,7 +94,7 @@ impl fmt::Display for Model {
     }
 }
 
-/// What the operator chose.
+/// Settings of the detector, chosen by the operator.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Lowest score of a box.
@@ -125,44 +127,45 @@ impl Default for Settings {
 /// A loaded model with its settings.
 #[derive(Debug)]
 pub struct Detector {
-    loaded: Loaded,
-    report: Report,
+    model: LoadedModel,
+    postprocessor: Postprocessor,
     net_size: Option<Size>,
     /// The network's input, kept to spare an allocation a frame.
     input: Vec<f32>,
 }
 
-/// What is reported of that which the network finds.
+/// Turns the network's output into detections.
 #[derive(Debug)]
-struct Report {
+struct Postprocessor {
     names: Vec<String>,
-    /// Which classes, by number.
+    /// Whether a class is reported, by number.
     wanted: Vec<bool>,
     conf: f32,
     iou: f32,
 }
 
-/// A picture in the network's input, and the way back.
+/// A frame that was laid into the network's input.
 #[derive(Debug)]
-struct Laid {
+struct Prepared {
     start: Instant,
-    image: Size,
+    size: Size,
     letterbox: Letterbox,
 }
 
-/// Pictures that wait for one run, and where their results belong.
+/// Frames that wait for one run.
 #[derive(Debug, Default)]
-struct Group {
+struct Batch {
     input: Vec<f32>,
-    laid: Vec<Laid>,
-    places: Vec<usize>,
+    prepared: Vec<Prepared>,
+    /// Indices of their results.
+    indices: Vec<usize>,
 }
 
 impl Detector {
     /// Loads a model and runs it once: the first run allocates, and shows what the head gives.
     ///
     /// # Errors
-    /// What is wrong, and the cure.
+    /// If the model or the provider does not work: what is wrong, and the cure.
     pub fn load(runtime: &Environment, model: &Model, settings: Settings) -> anyhow::Result<Self> {
         let named = || match model {
             Model::Demo => "the demo model".to_owned(),
@@ -176,163 +179,170 @@ impl Detector {
         let (provider, threads) = (settings.provider, settings.threads);
         let mut loaded = trial::load(runtime, weights, provider, threads, |fixed| {
             net_size = input_size(fixed, net_size)?;
-            Ok(net_size.unwrap_or_else(|| yolo::net_size(USUAL)))
+            Ok(net_size.unwrap_or_else(|| yolo::net_size(DEFAULT_FRAME)))
         })
         // What is wrong with a provider is not wrong with the model.
-        .map_err(|err| match err.is::<Refusal>() {
+        .map_err(|err| match err.is::<ProviderError>() {
             true => err,
             false => err.context(named()),
         })?;
-        let found = std::mem::take(&mut loaded.network.names);
-        let names = names::complete((!found.is_empty()).then_some(found), loaded.columns - 5);
-        let report = Report {
+        let own = std::mem::take(&mut loaded.network.names);
+        let names = names::complete((!own.is_empty()).then_some(own), loaded.columns - 5);
+        let postprocessor = Postprocessor {
             wanted: wanted(&settings.classes, &names)?,
             conf: settings.conf,
             iou: settings.iou,
             names,
         };
         Ok(Self {
-            report,
+            model: loaded,
+            postprocessor,
             net_size,
-            loaded,
             input: Vec::new(),
         })
     }
 
-    /// What runs the model.
+    /// Returns the provider that runs the model.
     pub fn provider(&self) -> Provider {
-        self.loaded.provider
+        self.model.provider
     }
 
-    /// How many pictures [`Detector::detect_all`] does in one run, at most: 1 where the export fixed that, or where it
-    /// does not pay.
+    /// Returns how many pictures [`Detector::detect_all`] takes into one run, at most: 1 if the export fixed that, or if
+    /// more do not pay.
     pub fn batch(&self) -> usize {
-        self.loaded.batch
+        self.model.batch
     }
 
-    /// Does so many pictures in one run, where the model can, whether it pays or not; for measurements.
+    /// Takes so many pictures into one run if the model can, whether it pays or not; for measurements.
     #[must_use]
     pub fn with_batch(mut self, most: usize) -> Self {
-        if self.loaded.network.free_batch {
-            self.loaded.batch = most.max(1);
+        if self.model.network.free_batch {
+            self.model.batch = most.max(1);
         }
         self
     }
 
-    /// Other settings from the next picture on.
+    /// Uses other settings from the next picture on.
     ///
     /// # Errors
-    /// Where the model has no class of such a name; the old settings then stay.
+    /// If the model has no class of such a name; the old settings then stay.
     pub fn set(&mut self, conf: f32, iou: f32, classes: &[String]) -> anyhow::Result<()> {
-        self.report.wanted = wanted(classes, &self.report.names)?;
-        (self.report.conf, self.report.iou) = (conf, iou);
+        let settings = &mut self.postprocessor;
+        settings.wanted = wanted(classes, &settings.names)?;
+        (settings.conf, settings.iou) = (conf, iou);
         Ok(())
     }
 
     /// Finds objects on a JPEG.
     ///
     /// # Errors
-    /// Where the picture cannot be decoded, or the model does not run.
+    /// If the picture cannot be decoded, or the model does not run.
     pub fn detect(&mut self, jpeg: &[u8]) -> anyhow::Result<Found> {
         let mut input = std::mem::take(&mut self.input);
         input.clear();
-        let found = self.lay(jpeg, &mut input).and_then(|(net, laid)| {
-            let mut found = self.run(&input, net, &[laid])?;
+        let found = self.prepare(jpeg, &mut input).and_then(|(net, prepared)| {
+            let mut found = self.run(&input, net, &[prepared])?;
             found.pop().context("a picture has a result")
         });
         self.input = input;
         found
     }
 
-    /// Finds objects on several JPEGs, those of the same input size in one run where [`Detector::batch`] is above 1. The
+    /// Finds objects on several JPEGs, those of the same input size in one run if [`Detector::batch`] is above 1. The
     /// results, in the order of the JPEGs, are those of one after the other.
     pub fn detect_all(&mut self, jpegs: &[Bytes]) -> Vec<anyhow::Result<Found>> {
         if self.batch() == 1 {
             return jpegs.iter().map(|jpeg| self.detect(jpeg)).collect();
         }
         let mut results: Vec<_> = jpegs.iter().map(|_| None).collect();
-        let mut groups: HashMap<Size, Group> = HashMap::new();
+        let mut batches: HashMap<Size, Batch> = HashMap::new();
         let mut input = Vec::new();
-        for (place, jpeg) in jpegs.iter().enumerate() {
+        for (index, jpeg) in jpegs.iter().enumerate() {
             input.clear();
-            let (net, laid) = match self.lay(jpeg, &mut input) {
-                Ok(laid) => laid,
+            let (net, prepared) = match self.prepare(jpeg, &mut input) {
+                Ok(prepared) => prepared,
                 Err(err) => {
-                    results[place] = Some(Err(err));
+                    results[index] = Some(Err(err));
                     continue;
                 }
             };
-            let group = groups.entry(net).or_default();
-            group.input.extend_from_slice(&input);
-            group.laid.push(laid);
-            group.places.push(place);
-            if group.laid.len() == self.loaded.batch {
-                let group = std::mem::take(group);
-                self.run_group(&group, net, &mut results);
+            let batch = batches.entry(net).or_default();
+            batch.input.extend_from_slice(&input);
+            batch.prepared.push(prepared);
+            batch.indices.push(index);
+            if batch.prepared.len() == self.model.batch {
+                let batch = std::mem::take(batch);
+                self.run_batch(&batch, net, &mut results);
             }
         }
-        for (net, group) in groups {
-            self.run_group(&group, net, &mut results);
+        for (net, batch) in batches {
+            self.run_batch(&batch, net, &mut results);
         }
         let missing = || Err(anyhow!("a picture has no result"));
         let results = results.into_iter();
         results.map(|one| one.unwrap_or_else(missing)).collect()
     }
 
-    fn run_group(
+    fn run_batch(
         &mut self,
-        group: &Group,
+        batch: &Batch,
         net: Size,
         results: &mut [Option<anyhow::Result<Found>>],
     ) {
-        if group.laid.is_empty() {
+        if batch.prepared.is_empty() {
             return;
         }
-        match self.run(&group.input, net, &group.laid) {
+        match self.run(&batch.input, net, &batch.prepared) {
             Ok(found) => {
-                for (&place, found) in group.places.iter().zip(found) {
-                    results[place] = Some(Ok(found));
+                for (&index, found) in batch.indices.iter().zip(found) {
+                    results[index] = Some(Ok(found));
                 }
             }
             Err(err) => {
-                for &place in &group.places {
-                    results[place] = Some(Err(anyhow!("{err:#}")));
+                for &index in &batch.indices {
+                    results[index] = Some(Err(anyhow!("{err:#}")));
                 }
             }
         }
     }
 
-    /// Decodes a JPEG and appends it to the network's input; tells that input's size.
-    fn lay(&self, jpeg: &[u8], input: &mut Vec<f32>) -> anyhow::Result<(Size, Laid)> {
+    /// Decodes a JPEG, appends it to the network's input, and returns that input's size.
+    fn prepare(&self, jpeg: &[u8], input: &mut Vec<f32>) -> anyhow::Result<(Size, Prepared)> {
         let start = Instant::now();
-        let picture = Picture::decode(jpeg)?;
-        let image = picture.size;
-        let net = self.net_size.unwrap_or_else(|| yolo::net_size(image));
-        let letterbox = Letterbox::new(image, net);
-        picture.append(input, &letterbox, net)?;
-        let laid = Laid {
+        let image = InputImage::decode(jpeg)?;
+        let size = image.size;
+        let net = self.net_size.unwrap_or_else(|| yolo::net_size(size));
+        let letterbox = Letterbox::new(size, net);
+        image.append(input, &letterbox, net)?;
+        let prepared = Prepared {
             start,
-            image,
+            size,
             letterbox,
         };
-        Ok((net, laid))
+        Ok((net, prepared))
     }
 
-    /// One run; what was found on each picture.
-    fn run(&mut self, input: &[f32], net: Size, laid: &[Laid]) -> anyhow::Result<Vec<Found>> {
-        let report = &self.report;
-        self.loaded.network.run(input, net, |values, columns| {
-            let pictures = laid.iter().zip(values.chunks(values.len() / laid.len()));
+    /// Runs the network once and returns what was found on each picture.
+    fn run(
+        &mut self,
+        input: &[f32],
+        net: Size,
+        prepared: &[Prepared],
+    ) -> anyhow::Result<Vec<Found>> {
+        let postprocessor = &self.postprocessor;
+        self.model.network.run(input, net, |values, columns| {
+            let rows = values.chunks(values.len() / prepared.len());
+            let pictures = prepared.iter().zip(rows);
             pictures
-                .map(|(laid, rows)| report.found(laid, rows, columns))
+                .map(|(picture, rows)| postprocessor.found(picture, rows, columns))
                 .collect()
-        })?
+        })
     }
 }
 
-impl Report {
-    /// A picture's rows of the output as boxes on the picture.
-    fn found(&self, laid: &Laid, rows: &[f32], columns: usize) -> anyhow::Result<Found> {
+impl Postprocessor {
+    /// Returns what a picture's rows of the output show.
+    fn found(&self, picture: &Prepared, rows: &[f32], columns: usize) -> Found {
         let wanted = |class: usize| self.wanted.get(class).copied().unwrap_or(false);
         let candidates = yolo::candidates(rows, columns, self.conf, wanted);
         let kept = yolo::suppress(candidates, self.iou);
@@ -341,40 +351,35 @@ impl Report {
             class: candidate.class,
             label: self.names[candidate.class].clone(),
             score: candidate.score,
-            bbox: laid.letterbox.to_picture(candidate.bounds).into(),
+            bbox: picture.letterbox.to_picture(candidate.bbox),
         });
-        Ok(Found {
-            size: protocol::geometry::Size {
-                width: u16::try_from(laid.image.width)?,
-                height: u16::try_from(laid.image.height)?,
-            },
+        Found {
+            size: picture.size,
             detections: detections.collect(),
-            took: laid.start.elapsed(),
-        })
+            took: picture.start.elapsed(),
+        }
     }
 }
 
-/// The size that the model fixed or the operator asked for.
-fn input_size(fixed: Option<Size>, asked: Option<Size>) -> anyhow::Result<Option<Size>> {
-    if let Some(size) = asked {
-        let fits = |side: u32| side.is_multiple_of(STRIDE) && side <= yolo::LARGEST;
+/// Returns the size that the model fixed or the operator chose.
+fn input_size(fixed: Option<Size>, wanted_size: Option<Size>) -> anyhow::Result<Option<Size>> {
+    if let Some(size) = wanted_size {
+        let fits = |side: u16| side.is_multiple_of(STRIDE) && side <= yolo::MAX_SIDE;
         ensure!(
             fits(size.width) && fits(size.height),
             "--net-size: both sides are multiples of {STRIDE}, up to {}",
-            yolo::LARGEST
+            yolo::MAX_SIDE
         );
     }
-    match (fixed, asked) {
-        (Some(fixed), Some(asked)) if fixed != asked => bail!(
-            "--net-size: the model takes {}x{} only; export it with --dynamic for other sizes",
-            fixed.width,
-            fixed.height
+    match (fixed, wanted_size) {
+        (Some(fixed), Some(wanted_size)) if fixed != wanted_size => bail!(
+            "--net-size: the model takes {fixed} only; export it with --dynamic for other sizes"
         ),
-        _ => Ok(fixed.or(asked)),
+        _ => Ok(fixed.or(wanted_size)),
     }
 }
 
-/// Which classes are reported.
+/// Returns for each class whether it is reported.
 fn wanted(classes: &[String], names: &[String]) -> anyhow::Result<Vec<bool>> {
     let mut wanted = vec![classes.is_empty(); names.len()];
     for class in classes.iter().map(|class| class.trim()) {

@@ -2,9 +2,9 @@
 //!
 //! YOLOv5 writes Python's `str()` of a dict (`{0: 'person', 1: 'bicycle'}`) or, from older checkpoints, of a list
 //! (`['person', 'bicycle']`). That is neither JSON nor any other format with a parser, so this file has one for these two
-//! forms. Where there is nothing, 80 classes are COCO's, in which all of YOLOv5's own weights are trained.
+//! forms. Without names, 80 classes are COCO's, in which all of YOLOv5's own weights are trained.
 
-/// Reads the `names` metadata: names by class number. `None` where it is neither form.
+/// Parses the `names` metadata into names by class number; `None` if it is neither form.
 pub fn parse(text: &str) -> Option<Vec<String>> {
     let text = text.trim();
     let inner = |open, close| Some(text.strip_prefix(open)?.strip_suffix(close)?.trim());
@@ -18,7 +18,7 @@ pub fn parse(text: &str) -> Option<Vec<String>> {
     })
 }
 
-/// Names for `count` classes: those that the model brings, COCO's, or `class N`.
+/// Returns names for `count` classes: those that the model brings, COCO's, or `class N`.
 pub fn complete(found: Option<Vec<String>>, count: usize) -> Vec<String> {
     let known = match found {
         Some(names) => names,
@@ -35,10 +35,10 @@ pub fn complete(found: Option<Vec<String>>, count: usize) -> Vec<String> {
     names
 }
 
-/// More classes than any detector has; a hostile key would otherwise choose how much memory is taken.
-const MAX: usize = 10_000;
+/// Largest class number, above any detector's: without a bound a hostile key would decide how much memory is taken.
+const MAX_CLASSES: usize = 10_000;
 
-/// Reads `key string, key string, ...`, where `key` takes what stands before a string.
+/// Parses `key string, key string, ...`; `key` parses the text before a string.
 fn entries(
     mut rest: &str,
     key: impl Fn(&str) -> Option<(Option<usize>, &str)>,
@@ -48,7 +48,7 @@ fn entries(
         let (number, behind) = key(rest.trim_start())?;
         let (name, behind) = string(behind.trim_start())?;
         let number = number.unwrap_or(names.len());
-        if number >= MAX {
+        if number >= MAX_CLASSES {
             return None;
         }
         if names.len() <= number {
@@ -65,7 +65,7 @@ fn entries(
     Some(names)
 }
 
-/// A Python string literal and what stands behind it.
+/// Returns the value of a Python string literal and the text behind it.
 fn string(text: &str) -> Option<(String, &str)> {
     let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
     let mut name = String::new();

@@ -1,4 +1,4 @@
-//! The ONNX Runtime session: loads any YOLOv5 export, tells what it is, runs it.
+//! The ONNX Runtime session: loads any YOLOv5 export, checks its inputs and outputs, runs it.
 
 use std::path::Path;
 
@@ -9,11 +9,13 @@ use ort::ep::{self, ExecutionProvider as _, ExecutionProviderDispatch};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use protocol::geometry::Size;
 
 use super::head;
+use super::input;
 use super::names;
 use super::provider::Provider;
-use super::yolo::{LARGEST, Size};
+use super::yolo::MAX_SIDE;
 
 /// A model's bytes.
 #[derive(Debug, Clone, Copy)]
@@ -27,11 +29,11 @@ pub enum Weights<'a> {
 /// How a model is run.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionOptions<'a> {
-    /// What runs it.
+    /// The provider that runs it.
     pub provider: Provider,
-    /// Threads of one run, where it is a processor that runs it.
+    /// Threads of one run on a processor.
     pub threads: usize,
-    /// Where a profile is written, up to [`Network::end_profile`].
+    /// File that a profile is written to, up to [`Network::end_profile`].
     pub profile: Option<&'a Path>,
 }
 
@@ -54,7 +56,7 @@ pub struct Network {
     scratch: Vec<f16>,
 }
 
-/// What the loaded library offers besides the processor.
+/// Returns the providers that the loaded library offers besides the processor.
 pub fn offered() -> Vec<Provider> {
     let has = |provider| match provider {
         Provider::Cpu => Ok(true),
@@ -70,21 +72,21 @@ impl Network {
     /// Loads a model.
     ///
     /// # Errors
-    /// Where it is no ONNX model, or no YOLOv5 export: with what was found and what is needed; where the provider does not
+    /// If it is not an ONNX model or not a YOLOv5 export: what was found and what is needed; if the provider does not
     /// start.
     pub fn load(
         environment: &Environment,
         weights: Weights,
-        place: SessionOptions,
+        options: SessionOptions,
     ) -> anyhow::Result<Self> {
-        let session = builder(environment, place).and_then(|mut builder| match weights {
+        let session = builder(environment, options).and_then(|mut builder| match weights {
             Weights::File(path) => builder.commit_from_file(path),
             Weights::Memory(bytes) => builder.commit_from_memory(bytes),
         });
         Self::new(session.map_err(|err| anyhow!("{err}"))?)
     }
 
-    /// Looks whether a session is that of a YOLOv5 export.
+    /// Checks that a session is that of a YOLOv5 export.
     fn new(session: Session) -> anyhow::Result<Self> {
         let [input] = session.inputs() else {
             bail!(
@@ -132,14 +134,14 @@ impl Network {
     /// each class. It reads them where ONNX Runtime left them, since a copy of 8 MB a frame is worth a millisecond or two.
     ///
     /// # Errors
-    /// Where the output is not that of a YOLOv5 head for this input, or ONNX Runtime fails.
+    /// If the output is not that of a YOLOv5 head for this input, or ONNX Runtime fails.
     pub fn run<T>(
         &mut self,
         pixels: &[f32],
         net: Size,
         read: impl FnOnce(&[f32], usize) -> T,
     ) -> anyhow::Result<T> {
-        let pictures = pixels.len() / (3 * net.width * net.height) as usize;
+        let pictures = pixels.len() / (3 * input::pixels(net));
         let rows = |shape: &[i64], values: &[f32]| {
             let columns = head::columns(shape, pictures, net)?;
             Ok(read(values, columns))
@@ -151,10 +153,10 @@ impl Network {
         read.map_err(anyhow::Error::msg)
     }
 
-    /// Ends the profile that [`Place::profile`] began, and gives it.
+    /// Ends the profile that [`SessionOptions::profile`] began, and returns it.
     ///
     /// # Errors
-    /// Where there is none, or it cannot be read.
+    /// If there is none, or it cannot be read.
     pub fn end_profile(&mut self) -> anyhow::Result<String> {
         let file = self.session.end_profiling();
         let file = file.map_err(|err| anyhow!("{err}"))?;
@@ -196,7 +198,7 @@ impl Network {
     }
 }
 
-/// The output that holds the boxes.
+/// Returns the output that holds the boxes.
 fn output(session: &Session) -> anyhow::Result<&Outlet> {
     let (heads, others): (Vec<&Outlet>, Vec<&Outlet>) = session
         .outputs()
@@ -225,41 +227,41 @@ fn output(session: &Session) -> anyhow::Result<&Outlet> {
     Ok(output)
 }
 
-fn builder(environment: &Environment, place: SessionOptions) -> ort::Result<SessionBuilder> {
+fn builder(environment: &Environment, options: SessionOptions) -> ort::Result<SessionBuilder> {
     let builder = Session::builder(environment)?
         // `Level3` fails on ONNX Runtime 1.22 and older.
         .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(place.threads)?
+        .with_intra_threads(options.threads)?
         // Threads that spin while they wait for work would take the processor from forwarding.
         .with_intra_op_spinning(false)?
-        .with_execution_providers(extra(place).as_slice())?;
-    Ok(match place.profile {
+        .with_execution_providers(extra(options).as_slice())?;
+    Ok(match options.profile {
         Some(file) => builder.with_profiling(file)?,
         None => builder,
     })
 }
 
-/// What stands before the processor. A failure is an error here: ONNX Runtime would fall back without a word.
-fn extra(place: SessionOptions) -> Option<ExecutionProviderDispatch> {
+/// Returns the provider to use before the processor. A failure is an error here: ONNX Runtime would fall back silently.
+fn extra(options: SessionOptions) -> Option<ExecutionProviderDispatch> {
     // Exhaustive, the default, takes seconds anew for every input size.
     let search = ep::cuda::ConvAlgorithmSearch::Heuristic;
-    let provider = match place.provider {
+    let provider = match options.provider {
         Provider::Cpu => return None,
         Provider::Cuda => ep::CUDA::default()
             .with_conv_algorithm_search(search)
             .build(),
         Provider::Tensorrt => ep::TensorRT::default().build(),
         Provider::Openvino => ep::OpenVINO::default()
-            .with_num_threads(place.threads)
+            .with_num_threads(options.threads)
             .build(),
     };
     Some(provider.error_on_failure())
 }
 
-/// Whether a tensor is of half precision, and its shape.
+/// Returns whether a tensor is of half precision, and its shape.
 fn tensor(kind: &ValueType) -> anyhow::Result<(bool, &[i64])> {
     let ValueType::Tensor { ty, shape, .. } = kind else {
-        bail!("is no tensor but {kind:?}");
+        bail!("is not a tensor but {kind:?}");
     };
     match ty {
         TensorElementType::Float32 => Ok((false, shape)),
@@ -268,12 +270,12 @@ fn tensor(kind: &ValueType) -> anyhow::Result<(bool, &[i64])> {
     }
 }
 
-/// The size that an export fixed; a free side is negative.
+/// Returns the size that an export fixed; a free side is negative.
 fn fixed(width: i64, height: i64) -> anyhow::Result<Option<Size>> {
     if width < 0 && height < 0 {
         return Ok(None);
     }
-    let side = |n: i64| u32::try_from(n).ok().filter(|n| (1..=LARGEST).contains(n));
+    let side = |n: i64| u16::try_from(n).ok().filter(|n| (1..=MAX_SIDE).contains(n));
     match (side(width), side(height)) {
         (Some(width), Some(height)) => Ok(Some(Size { width, height })),
         _ => bail!("the model's input size {width}x{height} cannot be served"),

@@ -1,6 +1,6 @@
-//! Finds ONNX Runtime's shared library and the model files, and says where it looked.
+//! Finds ONNX Runtime's shared library and the model files; an error lists the places that were searched.
 //!
-//! `ort` would panic where the library is missing, and the loader's own search depends on variables that a user should
+//! `ort` would panic if the library is missing, and the loader's own search depends on variables that a user should
 //! not need to set.
 
 use std::env;
@@ -17,9 +17,9 @@ const LIBRARY: &str = "libonnxruntime.so";
 
 /// Starts this program anew in the same process, with ONNX Runtime's telemetry off.
 ///
-/// Its official builds look up a host of Microsoft's as soon as they are loaded, before `with_telemetry(false)` can be
-/// said (seen with 1.32.0); only this variable keeps them from it, and a program cannot set one for itself safely.
-/// Does nothing where the variable is set, and goes on where the start fails.
+/// Its official builds resolve a host name of Microsoft's as soon as they are loaded, before `with_telemetry(false)` can
+/// be called (observed with 1.32.0); only this variable prevents it, and a program cannot set one for itself safely.
+/// Does nothing if the variable is set, and returns if the start fails.
 pub fn silence_telemetry() {
     const OFF: &str = "ORT_DISABLE_TELEMETRY";
     let Ok(program) = env::current_exe() else {
@@ -34,14 +34,14 @@ pub fn silence_telemetry() {
     }
 }
 
-/// Loads ONNX Runtime, from `flag` or else from the first place that has it. Once in a process, as it demands.
+/// Loads ONNX Runtime, from `flag` or else from the first place that has it. To be called once in a process.
 ///
 /// # Errors
-/// Where there is none, with all places; where it cannot be loaded or is too old.
+/// If there is none: all places; if it cannot be loaded or is too old.
 pub fn load(flag: Option<&Path>) -> anyhow::Result<ort::environment::Environment> {
     let path = library(flag)?;
     let loading = || format!("loading ONNX Runtime from {}", path.display());
-    // Errors of `ort` carry what cannot be sent to another thread, so their text is taken.
+    // Errors of `ort` are not Send, so their text is taken.
     let builder = ort::init_from(&path)
         .map_err(|err| anyhow::anyhow!("{err}"))
         .with_context(loading)?;
@@ -52,10 +52,10 @@ pub fn load(flag: Option<&Path>) -> anyhow::Result<ort::environment::Environment
         .with_context(loading)
 }
 
-/// Where ONNX Runtime is: at `flag`, or else in the first place that has it.
+/// Returns the path of ONNX Runtime: `flag`, or else the first place that has it.
 ///
 /// # Errors
-/// Where there is none, with all places.
+/// If there is none: all places.
 pub fn library(flag: Option<&Path>) -> anyhow::Result<PathBuf> {
     match flag {
         Some(path) => existing(path).context("--onnxruntime"),
@@ -65,10 +65,10 @@ pub fn library(flag: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// The model file of a name like `models/yolov5n.onnx`: as given, or below one of Sightline's own directories.
+/// Returns the path of a model file like `models/yolov5n.onnx`: as given, or below one of Sightline's own directories.
 ///
 /// # Errors
-/// Where no place has it; the message lists them.
+/// If no place has it: all places.
 pub fn model(name: &Path) -> anyhow::Result<PathBuf> {
     let own = if name.is_absolute() {
         Vec::new()
@@ -115,7 +115,7 @@ fn library_places() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Beside the executable, the checkout it was built in, the user's data directory and the system's.
+/// Returns the executable's directory, those of the checkout it was built in, the user's data directory and the system's.
 fn own_directories() -> Vec<PathBuf> {
     let mut directories = Vec::new();
     if let Ok(program) = env::current_exe() {

@@ -1,25 +1,27 @@
-//! Loads the model where it runs best: the shell of [`super::provider`].
+//! Loads the model where it runs best: the shell around [`super::selection`].
 //!
-//! The processor always loads it first. So a model that is none is refused in its own words, and a provider is held
-//! against numbers that are right.
+//! The processor always loads it first. So the error of a file that is not a model names the file's fault and not a
+//! provider's, and a provider is compared with numbers that are right.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use ort::environment::Environment;
+use protocol::geometry::Size;
 use tracing::info;
 
 use super::onnx::{self, Network, SessionOptions, Weights};
-use super::provider::{self, Choice, Failure, Provider, Working};
-use super::yolo::Size;
+use super::provider::{Provider, TrialFailure};
+use super::selection::{self, Selection, Trial};
+use super::{input, verify};
 
 /// A loaded model, and how it is run.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedModel {
     /// The model.
     pub network: Network,
-    /// What runs it.
+    /// The provider that runs it.
     pub provider: Provider,
     /// Numbers in a row of its output.
     pub columns: usize,
@@ -27,26 +29,26 @@ pub struct Loaded {
     pub batch: usize,
 }
 
-/// Loads a model with what was asked for, or by `None` with the best that works.
+/// Loads a model with the provider that is wanted, or for `None` with the best that works.
 ///
 /// `size` chooses the input size of the first run from the one that the export fixed.
 ///
 /// # Errors
-/// What is wrong with the model, or with the provider that was asked for, and the cure.
+/// If the model or the provider that is wanted does not work: what is wrong, and the cure.
 pub fn load(
     environment: &Environment,
     weights: Weights,
-    asked: Option<Provider>,
+    wanted: Option<Provider>,
     threads: usize,
     size: impl FnOnce(Option<Size>) -> anyhow::Result<Size>,
-) -> anyhow::Result<Loaded> {
+) -> anyhow::Result<LoadedModel> {
     let open = |provider, profile: Option<&Path>| {
-        let place = SessionOptions {
+        let options = SessionOptions {
             provider,
             threads,
             profile,
         };
-        Network::load(environment, weights, place)
+        Network::load(environment, weights, options)
     };
     let mut cpu = open(Provider::Cpu, None)?;
     let net = size(cpu.fixed)?;
@@ -54,32 +56,29 @@ pub fn load(
     let (reference, columns) =
         cpu.run(&pixels, net, |values, columns| (values.to_vec(), columns))?;
     let offered = onnx::offered();
-    let cpu = Working {
-        // What nothing is compared with need not be measured.
-        took: if asked.is_none() && !offered.is_empty() {
-            fastest(&mut cpu, &pixels, net)?
-        } else {
-            Duration::ZERO
-        },
-        network: cpu,
+    // Without another provider to compare with, the time is not used.
+    let took = match wanted.is_none() && !offered.is_empty() {
+        true => fastest(&mut cpu, &pixels, net)?,
+        false => Duration::ZERO,
     };
-    let Choice {
+    let cpu = Trial { network: cpu, took };
+    let Selection {
         provider,
         mut network,
         passed_over,
-    } = provider::choose(asked, &offered, cpu, |provider| {
-        let scratch = tempfile::tempdir().map_err(|err| Failure::Start(err.to_string()))?;
+    } = selection::select(wanted, &offered, cpu, |provider| {
+        let scratch = tempfile::tempdir().map_err(|err| TrialFailure::Start(err.to_string()))?;
         let profile = scratch.path().join("trial");
         let network = open(provider, Some(&profile));
-        let network = network.map_err(|err| Failure::Start(format!("{err:#}")))?;
-        attempt(network, provider, &reference, &pixels, net)
+        let network = network.map_err(|err| TrialFailure::Start(format!("{err:#}")))?;
+        try_provider(network, provider, &reference, &pixels, net)
     })?;
     for (one, why) in passed_over {
         info!(provider = %one, "passed over: {why}");
     }
-    let batch = batch(&mut network, provider, net)?;
+    let batch = batch_size(&mut network, provider, net)?;
     info!(%provider, batch, "the model is loaded");
-    Ok(Loaded {
+    Ok(LoadedModel {
         network,
         provider,
         columns,
@@ -87,43 +86,46 @@ pub fn load(
     })
 }
 
-/// Runs a model under a profile, and looks whether it was really run there, and rightly.
-fn attempt(
+/// Runs a model under a profile, and verifies that the provider ran it, and rightly.
+fn try_provider(
     mut network: Network,
     provider: Provider,
     reference: &[f32],
     pixels: &[f32],
     net: Size,
-) -> Result<Working<Network>, Failure> {
-    let failed = |err: anyhow::Error| Failure::Start(format!("{err:#}"));
-    let agrees = |values: &[f32], _| provider::agree(reference, values);
+) -> Result<Trial<Network>, TrialFailure> {
+    let failed = |err: anyhow::Error| TrialFailure::Start(format!("{err:#}"));
+    let agrees = |values: &[f32], _| verify::outputs_agree(reference, values);
     let agrees = network.run(pixels, net, agrees).map_err(failed)?;
     let profile = network.end_profile().map_err(failed)?;
-    provider::ran_there(&profile, provider)?;
+    verify::check_profile(&profile, provider)?;
     if !agrees {
-        return Err(Failure::Wrong);
+        return Err(TrialFailure::Wrong);
     }
     let took = fastest(&mut network, pixels, net).map_err(failed)?;
-    Ok(Working { network, took })
+    Ok(Trial { network, took })
 }
 
-/// Pictures in one run. The processor gains nothing by several (see the documentation of [`super`]), TensorRT would build
+/// Returns how many pictures a run takes. The processor gains nothing by several (see the documentation of [`super`]), TensorRT would build
 /// an engine for every number of them; others are measured.
-fn batch(network: &mut Network, provider: Provider, net: Size) -> anyhow::Result<usize> {
+fn batch_size(network: &mut Network, provider: Provider, net: Size) -> anyhow::Result<usize> {
     if matches!(provider, Provider::Cpu | Provider::Tensorrt) || !network.free_batch {
         return Ok(1);
     }
     let one = pattern(net);
     let alone = fastest(network, &one, net)?;
-    let several = one.repeat(provider::BATCH);
+    let several = one.repeat(selection::BATCH_SIZE);
     let nothing = |_: &[f32], _| ();
     network
         .run(&several, net, nothing)
         .context("several pictures")?;
-    Ok(provider::batch(alone, fastest(network, &several, net)?))
+    Ok(selection::batch_size(
+        alone,
+        fastest(network, &several, net)?,
+    ))
 }
 
-/// The shortest of three runs: the others were disturbed.
+/// Returns the time of the shortest of three runs: the others were disturbed.
 fn fastest(network: &mut Network, pixels: &[f32], net: Size) -> anyhow::Result<Duration> {
     let mut best = Duration::MAX;
     for _ in 0..3 {
@@ -134,12 +136,10 @@ fn fastest(network: &mut Network, pixels: &[f32], net: Size) -> anyhow::Result<D
     Ok(best)
 }
 
-/// A picture on which every part of a network has something to do: stripes that grow finer.
+/// Returns a picture on which every part of a network has something to do: stripes that grow finer.
 fn pattern(net: Size) -> Vec<f32> {
     let wave = |n: usize| (n * n % 251) as f32 / 250.0;
-    (0..(3 * net.width * net.height) as usize)
-        .map(wave)
-        .collect()
+    (0..3 * input::pixels(net)).map(wave).collect()
 }
 
 #[cfg(test)]
@@ -154,8 +154,8 @@ mod tests {
         height: 224,
     };
 
-    /// The demo model with a profile that will be written to `profile`, and what it gives; `None`, said as a skip,
-    /// without ONNX Runtime.
+    /// Returns the demo model with a profile that will be written to `profile`, and its output; `None`, reported as a
+    /// skip, without ONNX Runtime.
     fn profiled(profile: &Path) -> Option<(Network, Vec<f32>)> {
         static RUNTIME: OnceLock<Option<Environment>> = OnceLock::new();
         let runtime = RUNTIME.get_or_init(|| runtime::load(None).ok()).as_ref();
@@ -164,12 +164,12 @@ mod tests {
             return None;
         };
         let open = |profile| {
-            let place = SessionOptions {
+            let options = SessionOptions {
                 provider: Provider::Cpu,
                 threads: 1,
                 profile,
             };
-            Network::load(environment, Weights::Memory(DEMO), place).unwrap()
+            Network::load(environment, Weights::Memory(DEMO), options).unwrap()
         };
         let reference = open(None).run(&pattern(NET), NET, |values, _| values.to_vec());
         Some((open(Some(profile)), reference.unwrap()))
@@ -182,8 +182,8 @@ mod tests {
         let tried = |provider, factor| {
             let (network, mut reference) = profiled(&profile)?;
             reference.iter_mut().for_each(|value| *value *= factor);
-            let tried = attempt(network, provider, &reference, &pattern(NET), NET);
-            Some(tried.map(|working| working.took))
+            let tried = try_provider(network, provider, &reference, &pattern(NET), NET);
+            Some(tried.map(|trial| trial.took))
         };
         let Some(right) = tried(Provider::Cpu, 1.0) else {
             return;
@@ -193,14 +193,14 @@ mod tests {
         assert!(
             matches!(
                 fallback,
-                Failure::Elsewhere {
+                TrialFailure::Elsewhere {
                     there: 0,
                     elsewhere: 20..
                 }
             ),
-            "ONNX Runtime fell back without a word: {fallback:?}"
+            "ONNX Runtime fell back silently: {fallback:?}"
         );
         let wrong = tried(Provider::Cpu, 1.1).unwrap();
-        assert_eq!(wrong.unwrap_err(), Failure::Wrong);
+        assert_eq!(wrong.unwrap_err(), TrialFailure::Wrong);
     }
 }

@@ -2,35 +2,27 @@
 //! (`letterbox`, `non_max_suppression`, `scale_boxes`), to the rounding.
 
 use protocol::detections::Detections;
-
-/// Width and height in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Size {
-    /// Width.
-    pub width: u32,
-    /// Height.
-    pub height: u32,
-}
+use protocol::geometry::{BBox, Size};
 
 /// The coarsest grid of the network: its input's sides are multiples of this.
-pub const STRIDE: u32 = 32;
+pub const STRIDE: u16 = 32;
 /// The longest side of an input: that of the largest frame.
-pub const LARGEST: u32 = 4096;
+pub const MAX_SIDE: u16 = 4096;
 /// The longest side for which the network was trained.
-const TRAINED: u32 = 640;
-/// How much a small frame is enlarged: without it small things are lost, with more of it JPEG's blocks become things.
+const TRAINED_SIDE: u16 = 640;
+/// Largest enlargement of a small frame: with less small objects are lost, with more JPEG's blocks become objects.
 /// The measurement is in the documentation of [`crate::detect`].
-const ENLARGED: f64 = 1.6;
+const MAX_ENLARGEMENT: f64 = 1.6;
 /// Most candidates that enter the suppression, the best first (upstream's `max_nms`).
-const CANDIDATES: usize = 30_000;
+const MAX_CANDIDATES: usize = 30_000;
 
-/// The input for frames of this size: the smallest that holds `image` enlarged 1.6 times, up to 640 on its longer
+/// Returns the input size for frames of this size: the smallest that holds `image` enlarged 1.6 times, up to 640 on its longer
 /// side. It depends on nothing else, so what is found does not depend on the machine or its load.
 pub fn net_size(image: Size) -> Size {
     let longer = f64::from(image.width.max(image.height).max(1));
-    let gain = (f64::from(TRAINED) / longer).min(ENLARGED);
-    let side = |n: u32| {
-        ((f64::from(n) * gain).round() as u32)
+    let gain = (f64::from(TRAINED_SIDE) / longer).min(MAX_ENLARGEMENT);
+    let side = |n: u16| {
+        ((f64::from(n) * gain).round() as u16)
             .div_ceil(STRIDE)
             .max(1)
             * STRIDE
@@ -41,36 +33,36 @@ pub fn net_size(image: Size) -> Size {
     }
 }
 
-/// How a picture lies in the network's input: scaled to fit, centred, the rest grey.
+/// The position of a picture in the network's input: scaled to fit, centred, the rest grey.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Letterbox {
     image: Size,
-    /// Input pixels per picture pixel.
+    /// Input pixels for each pixel of the picture.
     gain: f64,
     /// The scaled picture.
     pub inner: Size,
     /// Grey columns on its left.
-    pub left: u32,
+    pub left: u16,
     /// Grey rows above it.
-    pub top: u32,
+    pub top: u16,
     /// Half of all grey, not rounded: what boxes are moved back by.
     pad: (f64, f64),
 }
 
 impl Letterbox {
-    /// Lays `image` into `net`.
+    /// Returns how `image` lies in `net`.
     pub fn new(image: Size, net: Size) -> Self {
         let (iw, ih) = (f64::from(image.width), f64::from(image.height));
         let (nw, nh) = (f64::from(net.width), f64::from(net.height));
         let gain = (nw / iw).min(nh / ih);
         let scaled =
-            |side: f64, limit: u32| ((side * gain).round_ties_even() as u32).clamp(1, limit);
+            |side: f64, limit: u16| ((side * gain).round_ties_even() as u16).clamp(1, limit);
         let inner = Size {
             width: scaled(iw, net.width),
             height: scaled(ih, net.height),
         };
         // Upstream rounds half the rest minus a tenth, so that an odd pixel goes to the right and below.
-        let first = |rest: u32| (f64::from(rest) / 2.0 - 0.1).round() as u32;
+        let first = |rest: u16| (f64::from(rest) / 2.0 - 0.1).round() as u16;
         Self {
             image,
             gain,
@@ -81,42 +73,41 @@ impl Letterbox {
         }
     }
 
-    /// A box in input pixels as `[x0, y0, x1, y1]` in the picture, 0 to 1, clipped.
-    pub fn to_picture(&self, bounds: [f32; 4]) -> [f32; 4] {
-        let x = |x: f32| {
-            ((f64::from(x) - self.pad.0) / self.gain / f64::from(self.image.width)).clamp(0.0, 1.0)
-                as f32
+    /// Returns a box in input pixels as shares of the picture, clipped.
+    pub fn to_picture(&self, bbox: BBox) -> BBox {
+        let share = |input: f32, pad: f64, side: u16| {
+            ((f64::from(input) - pad) / self.gain / f64::from(side)).clamp(0.0, 1.0) as f32
         };
-        let y = |y: f32| {
-            ((f64::from(y) - self.pad.1) / self.gain / f64::from(self.image.height)).clamp(0.0, 1.0)
-                as f32
-        };
-        let [x0, y0, x1, y1] = bounds;
-        [x(x0), y(y0), x(x1), y(y1)]
+        let x = |x: f32| share(x, self.pad.0, self.image.width);
+        let y = |y: f32| share(y, self.pad.1, self.image.height);
+        BBox::new(x(bbox.x0), y(bbox.y0), x(bbox.x1), y(bbox.y1))
     }
 }
 
-/// A box in input pixels, with its best class.
+/// A row of the head that passed the threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
-    /// `[x0, y0, x1, y1]`.
-    pub bounds: [f32; 4],
-    /// Its best class.
+    /// Box in input pixels.
+    pub bbox: BBox,
+    /// Class with the highest score.
     pub class: usize,
     /// Objectness times the class's score.
     pub score: f32,
 }
 
-/// How many rows a YOLOv5 head gives for an input: three anchors a cell, on grids of 8, 16, 32 and (P6 models) 64 pixels.
+/// Returns how many rows a YOLOv5 head has for an input: three anchors a cell, on grids of 8, 16, 32 and (P6 models) 64 pixels.
 pub fn rows(net: Size) -> [u32; 2] {
-    let cells = |stride: u32| net.width.div_ceil(stride) * net.height.div_ceil(stride);
+    let cells = |stride: u16| {
+        u32::from(net.width.div_ceil(stride)) * u32::from(net.height.div_ceil(stride))
+    };
     let p5 = 3 * [8, 16, 32].map(cells).iter().sum::<u32>();
     [p5, p5 + 3 * cells(64)]
 }
 
-/// Reads the head's rows, `[x, y, w, h, objectness, score of each class]` with x and y the centre, in input pixels.
+/// Returns the candidates of the head's rows, `[x, y, w, h, objectness, score of each class]` with x and y the centre, in
+/// input pixels.
 ///
-/// A row counts with its best class, where objectness and objectness x score are both above `conf` and `wanted` says so.
+/// A row counts with its best class, if objectness and objectness x score are both above `conf` and the class is `wanted`.
 pub fn candidates(
     output: &[f32],
     columns: usize,
@@ -134,7 +125,7 @@ pub fn candidates(
         let good =
             score > conf && wanted(class) && [x, y, w, h, score].iter().all(|v| v.is_finite());
         good.then(|| Candidate {
-            bounds: [x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0],
+            bbox: BBox::new(x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0),
             class,
             score: score.min(1.0),
         })
@@ -142,7 +133,7 @@ pub fn candidates(
     .collect()
 }
 
-/// The first of the largest.
+/// Returns the index and value of the first of the largest scores.
 fn best(scores: &[f32]) -> Option<(usize, f32)> {
     let first = (0, *scores.first()?);
     let larger = |best: (usize, f32), (class, &score): (usize, &f32)| {
@@ -151,32 +142,19 @@ fn best(scores: &[f32]) -> Option<(usize, f32)> {
     Some(scores.iter().enumerate().fold(first, larger))
 }
 
-/// Non-maximum suppression within each class: of boxes that overlap by more than `iou` only the best stays.
+/// Suppresses non-maxima within each class: of boxes that overlap by more than `iou` only the best stays.
 pub fn suppress(mut candidates: Vec<Candidate>, iou: f32) -> Vec<Candidate> {
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-    candidates.truncate(CANDIDATES);
+    candidates.truncate(MAX_CANDIDATES);
     let mut kept: Vec<Candidate> = Vec::new();
     for candidate in candidates {
         let covered =
-            |k: &Candidate| k.class == candidate.class && overlap(k.bounds, candidate.bounds) > iou;
+            |k: &Candidate| k.class == candidate.class && k.bbox.iou(candidate.bbox) > iou;
         if kept.len() < Detections::MAX && !kept.iter().any(covered) {
             kept.push(candidate);
         }
     }
     kept
-}
-
-/// Intersection over union.
-fn overlap(a: [f32; 4], b: [f32; 4]) -> f32 {
-    let area = |[x0, y0, x1, y1]: [f32; 4]| (x1 - x0).max(0.0) * (y1 - y0).max(0.0);
-    let both = area([
-        a[0].max(b[0]),
-        a[1].max(b[1]),
-        a[2].min(b[2]),
-        a[3].min(b[3]),
-    ]);
-    let either = area(a) + area(b) - both;
-    if either > 0.0 { both / either } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -185,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    fn size(width: u32, height: u32) -> Size {
+    fn size(width: u16, height: u16) -> Size {
         Size { width, height }
     }
 
@@ -226,7 +204,7 @@ mod tests {
     fn the_way_back_uses_the_unrounded_padding() {
         let wide = Letterbox::new(size(300, 200), size(640, 640));
         let top = 640.0 / 2.0 - 200.0 * (640.0 / 300.0) / 2.0;
-        let [x0, y0, x1, y1] = wide.to_picture([0.0, top as f32, 640.0, 320.0]);
+        let BBox { x0, y0, x1, y1 } = wide.to_picture(BBox::new(0.0, top as f32, 640.0, 320.0));
         assert!(
             x0.abs() < 1e-6
                 && y0.abs() < 1e-6
@@ -234,8 +212,8 @@ mod tests {
                 && (y1 - 0.5).abs() < 1e-6
         );
         assert_eq!(
-            wide.to_picture([-50.0, -50.0, 900.0, 900.0]),
-            [0.0, 0.0, 1.0, 1.0]
+            wide.to_picture(BBox::new(-50.0, -50.0, 900.0, 900.0)),
+            BBox::PICTURE
         );
     }
 
@@ -250,7 +228,7 @@ mod tests {
         let row = [50.0, 60.0, 20.0, 40.0, 0.5, 0.1, 0.8];
         let found = candidates(&row, 7, 0.25, |_| true);
         let want = Candidate {
-            bounds: [40.0, 40.0, 60.0, 80.0],
+            bbox: BBox::new(40.0, 40.0, 60.0, 80.0),
             class: 1,
             score: 0.4,
         };
@@ -268,7 +246,7 @@ mod tests {
     #[test]
     fn suppression_stays_within_a_class() {
         let at = |x: f32, class, score| Candidate {
-            bounds: [x, 0.0, x + 10.0, 10.0],
+            bbox: BBox::new(x, 0.0, x + 10.0, 10.0),
             class,
             score,
         };
@@ -290,12 +268,12 @@ mod tests {
             let letterbox = Letterbox::new(size(300, 200), size(320, 224));
             for kept in suppress(candidates(&output, columns, 0.25, |_| true), 0.45) {
                 prop_assert!((0.0..=1.0).contains(&kept.score));
-                prop_assert!(letterbox.to_picture(kept.bounds).iter().all(|v| (0.0..=1.0).contains(v)));
+                prop_assert!(letterbox.to_picture(kept.bbox).edges().iter().all(|v| (0.0..=1.0).contains(v)));
             }
         }
 
         #[test]
-        fn the_scaled_picture_always_fits(w in 1u32..=4096, h in 1u32..=4096) {
+        fn the_scaled_picture_always_fits(w in 1u16..=4096, h in 1u16..=4096) {
             for net in [size(640, 640), size(480, 320), net_size(size(w, h))] {
                 let l = Letterbox::new(size(w, h), net);
                 prop_assert!(l.left + l.inner.width <= net.width && l.top + l.inner.height <= net.height);

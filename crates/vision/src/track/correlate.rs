@@ -1,4 +1,4 @@
-//! How alike a patch and each place of a window are: normalised cross-correlation. Pure.
+//! Normalised cross-correlation of a patch with each position in a window. Pure.
 //!
 //! The same numbers as OpenCV's `match_template` with `TM_CCOEFF_NORMED`, whose Fourier transforms cost 55 us for a patch
 //! of 20x20 pixels in a window of 40x40, whatever else is done; a box costs less than half of that here.
@@ -12,14 +12,14 @@
 //! The numerator is a dot product of 16-bit numbers, which every processor does many at a time; the means come from sums
 //! over everything above and left of a pixel.
 
-use super::grey::Cut;
+use super::grey::Crop;
 
 /// Rows are filled up to a multiple of this many pixels, so that the dot product has no rest.
 const LANES: usize = 8;
 /// A patch with more rows than this is compared by as many of them, evenly spaced: it bounds what a large one costs.
-const ROWS: usize = 32;
+const MAX_ROWS: usize = 32;
 
-/// Memory that is used again, and the last result.
+/// Buffers that are used again, and the last result.
 #[derive(Debug, Default)]
 pub(super) struct Correlator {
     /// The patch's rows, less the patch's mean.
@@ -31,7 +31,7 @@ pub(super) struct Correlator {
     scores: Vec<f32>,
 }
 
-/// A score, -1 to 1, for each place that the patch can have in the window.
+/// A score, -1 to 1, for each position that the patch can have in the window.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scores<'a> {
     pub(super) columns: usize,
@@ -53,8 +53,8 @@ struct Patch {
 }
 
 impl Correlator {
-    /// Compares; there are no scores where the patch is empty or does not fit into the window.
-    pub(super) fn compare(&mut self, patch: Cut<'_>, window: Cut<'_>) -> Scores<'_> {
+    /// Returns the score of each position; none if the patch is empty or does not fit into the window.
+    pub(super) fn compare(&mut self, patch: Crop<'_>, window: Crop<'_>) -> Scores<'_> {
         self.scores.clear();
         let fits = patch.width() <= window.width() && patch.height() <= window.height();
         let columns = (window.width() + 1).saturating_sub(patch.width());
@@ -72,10 +72,10 @@ impl Correlator {
         }
     }
 
-    fn load_patch(&mut self, patch: Cut<'_>) -> Patch {
+    fn load_patch(&mut self, patch: Crop<'_>) -> Patch {
         let width = patch.width();
         let padded = width.next_multiple_of(LANES);
-        let step = patch.height().div_ceil(ROWS);
+        let step = patch.height().div_ceil(MAX_ROWS);
         let rows = || patch.rows().step_by(step);
         let pixels = (width * rows().count()) as u64;
         let sum: u64 = rows().flatten().map(|&p| u64::from(p)).sum();
@@ -98,7 +98,7 @@ impl Correlator {
         }
     }
 
-    fn load_window(&mut self, window: Cut<'_>, patch: &Patch) {
+    fn load_window(&mut self, window: Crop<'_>, patch: &Patch) {
         let corners = window.width() + 1;
         self.window.clear();
         self.sums.clear();
@@ -159,7 +159,7 @@ fn add_products(sums: &mut [i32; LANES], a: &[i16], b: &[i16]) {
 }
 
 impl Scores<'_> {
-    /// Each place and its score.
+    /// Returns each position and its score.
     pub(super) fn iter(&self) -> impl Iterator<Item = ([i32; 2], f32)> {
         let rows = self.values.chunks(self.columns.max(1));
         (0..).zip(rows).flat_map(|(y, row)| {
@@ -168,7 +168,7 @@ impl Scores<'_> {
         })
     }
 
-    /// The score of a place; `None` outside.
+    /// Returns the score of a position; `None` outside.
     pub(super) fn get(&self, [x, y]: [i32; 2]) -> Option<f32> {
         let (x, y) = (usize::try_from(x).ok()?, usize::try_from(y).ok()?);
         let row = self.values.chunks_exact(self.columns.max(1)).nth(y)?;
@@ -223,7 +223,7 @@ mod tests {
         )
         .unwrap();
         let mut correlator = Correlator::default();
-        let ours = correlator.compare(old.cut(old.area()), new.cut(new.area()));
+        let ours = correlator.compare(old.crop(old.area()), new.crop(new.area()));
         assert_eq!(ours.iter().count(), 18 * 15);
         for ([x, y], score) in ours.iter() {
             let theirs = *theirs.at_2d::<f32>(y, x).unwrap();
@@ -245,11 +245,11 @@ mod tests {
             *pixel = *pixel / 2 + 40;
         }
         let mut correlator = Correlator::default();
-        let scores = correlator.compare(picture.cut(patch), dimmed.cut(dimmed.area()));
+        let scores = correlator.compare(picture.crop(patch), dimmed.crop(dimmed.area()));
         let best = scores.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
         assert_eq!(best.0, [20, 15]);
         assert!(best.1 > 0.99, "{best:?}");
-        assert!(correlator.patch.len() <= ROWS * 24, "not all 70 rows");
+        assert!(correlator.patch.len() <= MAX_ROWS * 24, "not all 70 rows");
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
             h: 9,
         };
         for (old, new) in [(&plain, &picture), (&picture, &plain)] {
-            let scores = correlator.compare(old.cut(small), new.cut(new.area()));
+            let scores = correlator.compare(old.crop(small), new.crop(new.area()));
             assert!(
                 scores.iter().count() > 0 && scores.iter().all(|(_, score)| score.abs() < 1e-6)
             );
@@ -286,7 +286,7 @@ mod tests {
             (nothing, small),
             (nothing, nothing),
         ] {
-            let scores = correlator.compare(picture.cut(patch), picture.cut(window));
+            let scores = correlator.compare(picture.crop(patch), picture.crop(window));
             assert_eq!(scores.iter().count(), 0);
         }
     }

@@ -17,15 +17,15 @@ pub(super) struct Area {
     pub(super) h: i32,
 }
 
-/// An area of a picture, which holds all of it.
+/// An area of a picture that lies wholly in it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cut<'a> {
+pub(super) struct Crop<'a> {
     picture: &'a Grey,
     area: Area,
 }
 
 impl Grey {
-    /// At half the width and height: the mean of each four pixels.
+    /// Returns it at half the width and height: the mean of each four pixels.
     pub(super) fn halved(&self) -> Self {
         let (width, height) = (self.width / 2, self.height / 2);
         let mut pixels = Vec::with_capacity(width * height);
@@ -44,7 +44,7 @@ impl Grey {
         }
     }
 
-    /// All of it.
+    /// Returns the area of the whole picture.
     pub(super) fn area(&self) -> Area {
         Area {
             x: 0,
@@ -54,18 +54,18 @@ impl Grey {
         }
     }
 
-    /// What of an area lies in the picture.
-    pub(super) fn cut(&self, area: Area) -> Cut<'_> {
-        Cut {
+    /// Returns the part of an area that lies in the picture.
+    pub(super) fn crop(&self, area: Area) -> Crop<'_> {
+        Crop {
             picture: self,
-            area: area.common(self.area()),
+            area: area.intersection(self.area()),
         }
     }
 }
 
 impl Area {
-    /// What two areas share.
-    pub(super) fn common(self, other: Self) -> Self {
+    /// Returns the area that two areas share.
+    pub(super) fn intersection(self, other: Self) -> Self {
         let (x, y) = (self.x.max(other.x), self.y.max(other.y));
         let right = (self.x + self.w).min(other.x + other.w);
         let bottom = (self.y + self.h).min(other.y + other.h);
@@ -85,7 +85,7 @@ impl Area {
         }
     }
 
-    /// Larger by so much on each side.
+    /// Returns the area with so many pixels more on each side.
     pub(super) fn grown(self, by: i32) -> Self {
         Self {
             x: self.x - by,
@@ -96,7 +96,7 @@ impl Area {
     }
 }
 
-impl<'a> Cut<'a> {
+impl<'a> Crop<'a> {
     pub(super) fn area(&self) -> Area {
         self.area
     }
@@ -109,7 +109,7 @@ impl<'a> Cut<'a> {
         self.area.h as usize
     }
 
-    /// Its rows from the top.
+    /// Returns its rows from the top.
     pub(super) fn rows(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let (x, y, width) = (self.area.x as usize, self.area.y as usize, self.width());
         let stride = self.picture.width;
@@ -147,7 +147,7 @@ mod tests {
         let area = |x, y, w, h| Area { x, y, w, h };
         let rows = |area| {
             picture
-                .cut(area)
+                .crop(area)
                 .rows()
                 .flatten()
                 .copied()

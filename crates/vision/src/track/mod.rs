@@ -1,42 +1,44 @@
-//! Boxes that stay on their objects: a set for every frame, from a model that sees every Nth and answers late.
+//! Boxes that stay on their objects: a set for every frame, from a model that infers every Nth and answers late.
 //!
 //! ```text
 //!              where is this patch of an older frame?
-//!                  +--------------------------+
-//!                  v                          |
-//!  frame --> [frame_history::Pictures] ----------> [Tracker] --> boxes of this very frame, with ids
-//!                  grey, two sizes            ^
-//!  answer for an older frame -----------------+   what was wrong then moves what is shown now
+//!                  +------------------+
+//!                  v                  |
+//!  frame --> [FrameHistory] ----> [Tracker] --> boxes of this very frame, with ids
+//!                  grey, two sizes    ^
+//!  answer for an older frame ---------+   the error on that frame corrects the boxes shown now
 //! ```
 //!
-//! [`Follower`] is both together, for one camera. [`Tracker`] is pure: it asks a closure for the picture. Its rules:
+//! [`CameraTracker`] is both together, for one camera. [`Tracker`] is pure: it measures displacements through a closure.
+//! Its rules:
 //!
 //! - **Begin and keep.** A detection of at least [`Settings::start`] that belongs to no track begins one; from
 //!   [`Settings::keep`] on it keeps one.
-//! - **Whose it is.** Greedily, the most alike first, by the overlap of the boxes grown by half on each side; another class
-//!   counts for less. A track is called what most of its detections called it, weighed by score; two names for one box
-//!   are one sighting.
-//! - **Between inferences** the picture carries the box: its patch on the last frame that showed it, by normalised
-//!   cross-correlation around where velocity expects it. Below a score of 0.4 velocity alone moves it. Of one that
-//!   others cover only the free part is looked for, and with less than 0.3 of it free nothing.
+//! - **Association.** Greedily, the most similar first, by the overlap of the boxes grown by half on each side; another
+//!   class counts for less. A track has the class that most of its detections had, weighed by score; two classes for one
+//!   box are one observation.
+//! - **Between inferences** the picture moves the box: its patch on the last frame that showed it, by normalised
+//!   cross-correlation around where velocity expects it. Below a score of 0.4 velocity alone moves it. Of a box that
+//!   others cover only the free part is searched for, and with less than 0.3 of it free nothing.
 //! - **A late answer corrects the past.** It is compared with the boxes of its own frame, and the difference moves those
-//!   since, the present one and its patch. Centres are believed outright, sizes are damped.
+//!   since, the present one and its patch. Centres are taken over, sizes are damped.
 //! - **The picture's edge** cuts what comes and goes: a side there stays there while the box moves.
-//! - **The end.** One inference may miss an object, and the second ends it; on its way out of the picture already the first.
-//!   A box without support is shown in full for N frames or half a second, then its score falls, and after 2N frames or a
-//!   second, whichever is longer, it is gone. N is what is observed.
-//! - **A new beginning** is a count or a time that goes backwards, a pause of a second and of five frame intervals, or
+//! - **The end.** One inference may miss an object, and the second ends its track; on its way out of the picture already
+//!   the first. A box without support fades by the rule of [`protocol::ageing`]: shown in full for half of its life, gone
+//!   at its end. The interval between inferences, which the life is a multiple of, is the smaller one of the last two
+//!   distances between answered frames.
+//! - **A restart** is a count or a time that goes backwards, a pause of a second and of five frame intervals, or
 //!   [`Tracker::reset`]. Ids go on: none is used twice.
 //!
-//! There is no memory for looks: an object that was gone comes back with another id.
+//! Appearance is not remembered: an object that was gone comes back with another id.
 //!
 //! # Figures
 //!
-//! `cargo bench -p relay-server --bench tracking`, on two cores of a cloud machine, 300x200 at 10 fps, each answer known
+//! `cargo bench -p vision --bench tracking`, on two cores of a cloud machine, 300x200 at 10 fps, each answer known
 //! when the next frame comes. F1 at an overlap of 0.5 on all frames, of boxes of the right class; the model's own F1 is
 //! that of its boxes on every frame. The demo's truth is exact; the real streams' is the model's, smoothed with hindsight.
-//! Flicker is of all things in the picture together. What the three programs make of it on a screen, `scripts/bench --boxes`
-//! tells beside these.
+//! Flicker is of all objects in the picture together. `scripts/bench --boxes` measures the same on the screen at the end of
+//! the three programs.
 //!
 //! ```text
 //! | F1 on all frames | N | every-nth | hold  | velocity | tracked | of the model's | flickers/s | new ids |
@@ -69,13 +71,13 @@
 //! | real streams: label changes                     | 0       | the model (5)   | 0.0000 x | <= 0.25 x  | MET |
 //! ```
 //!
-//! The things of the demo turn around at the picture's edge, where no velocity helps, and hide each other all the time; the
+//! The objects of the demo turn around at the picture's edge, where no velocity helps, and hide each other all the time; the
 //! model itself sees more of what is hidden than the truth counts. The real streams are two of 12 s, slow, with one object
 //! at a time: there velocity does as well up to N = 4. On scenes that nothing was tuned on (seeds 11 to 18) the share at
 //! 80 px/s and N = 4 is 96.8 %.
 //!
 //! What the rules are worth at N = 4, as what is lost without them, in points of that share at 80 and 160 px/s (two
-//! scenes): looking only for the part of a box beside the others, 5.2 and 4.6; growing boxes, 0.1 and 4.3 (and 6.0 of F1 at
+//! scenes): searching only for the part of a box beside the others, 5.2 and 4.6; growing boxes, 0.1 and 4.3 (and 6.0 of F1 at
 //! 80 where velocity alone moves them); searching the own speed farther, so as to find what turned around, -0.8 and 16.4.
 //! Coasting gains 0.3 points at 80 and loses 0.7 at 160, and without it there are twice the flicker and twice the new ids.
 
@@ -84,26 +86,26 @@ mod correlate;
 mod edge_clip;
 pub mod frame_history;
 mod grey;
-mod object;
-mod place;
 #[cfg(test)]
 mod tests;
+mod track_state;
 mod tracker;
+mod visible;
 mod votes;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::detections::Detection;
+use protocol::geometry::BBox;
 
 use self::frame_history::FrameHistory;
-pub use self::place::Place;
 pub use self::tracker::Tracker;
 
-/// Frames whose pictures are kept, and so the age of the oldest patch.
-const PICTURES: usize = 16;
+/// Largest age of a patch, in frames: of as many the pictures are kept.
+const MAX_PATCH_AGE: usize = 16;
 
-/// What the operator chose.
+/// Scores of the tracker, chosen by the operator.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
     /// Score from which a detection begins a track; 0.40 is good.
@@ -112,65 +114,65 @@ pub struct Settings {
     pub keep: f32,
 }
 
-/// A frame and its time.
+/// A frame's number and time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FrameTime {
     count: u64,
     at: Duration,
 }
 
-/// What the picture is asked: how far has this patch of an older frame moved on the newest one?
+/// A search on the newest frame for a patch of an older one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PatchQuery {
     /// The older frame's count.
     pub from: u64,
     /// The box there.
-    pub patch: Place,
-    /// How far it should have moved, in shares of the picture's width and height.
+    pub patch: BBox,
+    /// Displacement that velocity expects, in shares of the picture's width and height.
     pub guess: [f32; 2],
-    /// How far from there it may be, in shares of the picture's longer side.
+    /// Largest distance from there, in shares of the picture's longer side.
     pub reach: f32,
 }
 
-/// What the picture answers.
+/// How far a patch has moved, as measured on the picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Displacement {
-    /// How far, in shares of the picture's width and height.
+    /// Distance in shares of the picture's width and height.
     pub by: [f32; 2],
-    /// How alike the patch and what is there are: -1 to 1.
+    /// Correlation of the patch and what is there: -1 to 1.
     pub score: f32,
 }
 
-/// The tracker of one camera with its pictures: what a thread calls that gets frames and answers as they come.
+/// The tracker of one camera with its frame history: what a thread calls with frames and answers as they come.
 ///
-/// A frame is told before the answer for it. With no tracks a frame costs nothing; else decoding it to grey, which takes
+/// A frame comes before the answer for it. Without tracks a frame costs nothing; else decoding it to grey, which takes
 /// 0.1 ms for 300x200 pixels, and 0.02 ms for each box.
 #[derive(Debug)]
 pub struct CameraTracker {
     tracker: Tracker,
-    pictures: FrameHistory,
+    history: FrameHistory,
 }
 
 impl CameraTracker {
-    /// A follower that knows of nothing.
+    /// Returns a tracker without tracks.
     pub fn new(settings: Settings) -> Self {
         Self {
             tracker: Tracker::new(settings),
-            pictures: FrameHistory::default(),
+            history: FrameHistory::default(),
         }
     }
 
-    /// A frame has come: gives its boxes, the best score first. See [`Tracker::frame`].
+    /// Adds a frame and returns its boxes, the best score first. See [`Tracker::on_frame`].
     pub fn on_frame(&mut self, count: u64, jpeg: Bytes, at: Duration) -> Vec<Detection> {
-        self.pictures.push(count, jpeg);
-        let pictures = &mut self.pictures;
-        let carry = |search: &PatchQuery| pictures.displacement(search);
-        self.tracker.on_frame(count, carry, at)
+        self.history.push(count, jpeg);
+        let history = &mut self.history;
+        let displacement = |query: &PatchQuery| history.displacement(query);
+        self.tracker.on_frame(count, displacement, at)
     }
 
-    /// The model has answered for a frame. See [`Tracker::answer`].
-    pub fn on_answer(&mut self, count: u64, found: &[Detection]) {
-        self.tracker.on_answer(count, found);
+    /// Corrects the tracks by the model's answer for a frame. See [`Tracker::on_answer`].
+    pub fn on_answer(&mut self, count: u64, detections: &[Detection]) {
+        self.tracker.on_answer(count, detections);
     }
 
     /// Uses other scores from now on.
@@ -178,7 +180,7 @@ impl CameraTracker {
         self.tracker.settings = settings;
     }
 
-    /// Forgets all objects. See [`Tracker::reset`].
+    /// Ends all tracks. See [`Tracker::reset`].
     pub fn reset(&mut self) {
         self.tracker.reset();
     }

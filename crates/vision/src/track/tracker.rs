@@ -3,100 +3,105 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use protocol::ageing;
 use protocol::detections::Detection;
+use protocol::geometry::BBox;
 
-use super::associate::{Sighting, associate, sightings};
-use super::object::{HISTORY, Object};
-use super::place::Place;
+use super::associate::{Observation, associate, observations};
+use super::track_state::{MAX_ANSWER_DELAY, Track};
 use super::{Displacement, FrameTime, PatchQuery, Settings};
 
-/// Most objects at a time; a frame's cost grows with them.
-const OBJECTS: usize = 64;
-/// A pause of the camera this long, and of this many usual frame intervals, is a new beginning: nobody knows where
-/// things went meanwhile.
-const PAUSE: (Duration, u32) = (Duration::from_secs(1), 5);
+/// Most tracks at a time; a frame's cost grows with them.
+const MAX_TRACKS: usize = 64;
+/// A pause of the camera that is longer than this and than [`RESET_INTERVALS`] ends all tracks: where the objects went
+/// meanwhile is unknown.
+const RESET_PAUSE: Duration = Duration::from_secs(1);
+/// The same in usual frame intervals.
+const RESET_INTERVALS: u32 = 5;
 
-/// The objects that one camera shows.
+/// The tracks of one camera.
 #[derive(Debug)]
 pub struct Tracker {
     /// May change at any time.
     pub settings: Settings,
-    objects: Vec<Object>,
+    tracks: Vec<Track>,
     /// The last frames, the newest last.
     frames: VecDeque<FrameTime>,
     /// Smoothed time between two frames.
-    interval: Option<Duration>,
-    /// The newest frame that the model has answered.
-    answered: Option<u64>,
-    /// Frames between the last two answers.
-    distance: Option<u64>,
-    /// Distance of inferences in frames: the smaller one of the last two, since a while in which nobody asked the model is
-    /// none.
-    every: u64,
+    frame_interval: Option<Duration>,
+    /// Newest frame that was answered.
+    answered: Option<FrameTime>,
+    /// Time between the last two answered frames.
+    answer_distance: Option<Duration>,
+    /// Time between two inferences: the smaller one of the last two distances, since a while without demand is not an
+    /// interval of inferences.
+    inference_interval: Option<Duration>,
     next_id: u64,
 }
 
 impl Tracker {
-    /// A tracker that knows of nothing.
+    /// Returns a tracker without tracks.
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            objects: Vec::new(),
+            tracks: Vec::new(),
             frames: VecDeque::new(),
-            interval: None,
+            frame_interval: None,
             answered: None,
-            distance: None,
-            every: 1,
+            answer_distance: None,
+            inference_interval: None,
             next_id: 1,
         }
     }
 
-    /// A frame has come: every object moves to where the picture shows it, as `carry` says, or where its velocity takes
-    /// it. Gives the boxes on this frame, the best score first.
+    /// Moves every track to the frame `count` and returns the boxes there, the best score first.
     ///
-    /// `count` is the camera's own count of accepted frames and `at` the frame's time since any fixed moment. Where
-    /// either goes backwards, or after a long pause, all begins anew.
+    /// `displacement` measures on the picture how far a patch has moved; where it returns `None`, velocity moves the
+    /// track. `count` is the camera's own count of accepted frames and `at` the frame's time since any fixed moment. If
+    /// either goes backwards, or after a long pause, all tracks end.
     pub fn on_frame(
         &mut self,
         count: u64,
-        mut carry: impl FnMut(&PatchQuery) -> Option<Displacement>,
+        mut displacement: impl FnMut(&PatchQuery) -> Option<Displacement>,
         at: Duration,
     ) -> Vec<Detection> {
         let now = FrameTime { count, at };
         match self.frames.back().copied() {
-            Some(last) if self.continues(last, now) => self.advance(&mut carry, last, now),
+            Some(last) if self.continues(last, now) => self.advance(&mut displacement, last, now),
             Some(_) => self.reset(),
             None => {}
         }
         self.frames.push_back(now);
-        if self.frames.len() > HISTORY {
+        if self.frames.len() > MAX_ANSWER_DELAY {
             self.frames.pop_front();
         }
-        self.objects
-            .retain(|object| !object.is_gone(self.every, now));
-        self.boxes(now)
+        let life = self.life();
+        self.tracks.retain(|track| !track.is_gone(life, now));
+        self.boxes(life, now)
     }
 
-    /// The model has answered for a frame, at whatever time since. Answers older than the last one, and for frames that
-    /// were not given to [`Tracker::frame`] or are long past, say nothing.
-    pub fn on_answer(&mut self, count: u64, found: &[Detection]) {
+    /// Corrects the tracks by the model's answer for a frame, at whatever time since. Ignores answers older than the last
+    /// one, and those for frames that were not given to [`Tracker::on_frame`] or are long past.
+    pub fn on_answer(&mut self, count: u64, detections: &[Detection]) {
         let frame = self.frames.iter().find(|frame| frame.count == count);
-        let Some(&at) = frame.filter(|_| self.answered < Some(count)) else {
+        let is_newer = self.answered.is_none_or(|last| last.count < count);
+        let Some(&at) = frame.filter(|_| is_newer) else {
             return;
         };
-        if let Some(before) = self.answered.replace(count) {
-            let distance = count - before;
-            self.every = distance.min(self.distance.replace(distance).unwrap_or(distance));
+        if let Some(last) = self.answered.replace(at) {
+            let distance = at.at.saturating_sub(last.at);
+            let before = self.answer_distance.replace(distance);
+            self.inference_interval = Some(distance.min(before.unwrap_or(distance)));
         }
-        let seen = sightings(found, self.settings.keep);
-        let new = self.support(&seen, at);
-        self.objects.retain(|object| !object.is_lost());
-        for sighting in new {
-            self.begin(sighting, at);
+        let observed = observations(detections, self.settings.keep);
+        let new = self.support(&observed, at);
+        self.tracks.retain(|track| !track.is_lost());
+        for observation in new {
+            self.begin(observation, at);
         }
     }
 
-    /// Forgets all objects, as when the camera is another one now. Their ids do not come back.
+    /// Ends all tracks, as when the camera is another one now. Their ids are not used again.
     pub fn reset(&mut self) {
         *self = Self {
             next_id: self.next_id,
@@ -104,79 +109,80 @@ impl Tracker {
         };
     }
 
-    /// Whether the camera goes on; notes its pace.
+    /// Whether the camera goes on without a restart or a long pause; notes its frame interval.
     fn continues(&mut self, last: FrameTime, now: FrameTime) -> bool {
         let (Some(pause), true) = (now.at.checked_sub(last.at), now.count > last.count) else {
             return false;
         };
-        let usual = self.interval.unwrap_or(pause);
+        let usual = self.frame_interval.unwrap_or(pause);
         // One pause does not make the camera a slow one.
-        self.interval = Some((3 * usual + pause.min(2 * usual)) / 4);
-        pause <= PAUSE.0.max(PAUSE.1 * usual)
+        self.frame_interval = Some((3 * usual + pause.min(2 * usual)) / 4);
+        pause <= RESET_PAUSE.max(RESET_INTERVALS * usual)
+    }
+
+    /// Returns how long a box outlives its last support. Before the second answer the frame interval is the best guess at
+    /// that of inferences.
+    fn life(&self) -> Duration {
+        ageing::life(self.inference_interval.or(self.frame_interval))
     }
 
     fn advance(
         &mut self,
-        carry: &mut impl FnMut(&PatchQuery) -> Option<Displacement>,
+        displacement: &mut impl FnMut(&PatchQuery) -> Option<Displacement>,
         last: FrameTime,
         now: FrameTime,
     ) {
         let later = now.at.saturating_sub(last.at);
-        let expected: Vec<Place> = self
-            .objects
-            .iter()
-            .map(|object| object.expected(later))
-            .collect();
-        for (n, object) in self.objects.iter_mut().enumerate() {
+        let expected = self.tracks.iter().map(|track| track.expected(later));
+        let expected: Vec<BBox> = expected.collect();
+        for (n, track) in self.tracks.iter_mut().enumerate() {
             let others = expected.iter().enumerate().filter(|(other, _)| *other != n);
-            object.advance(others.map(|(_, place)| *place), carry, last, now);
+            track.advance(others.map(|(_, bbox)| *bbox), displacement, last, now);
         }
     }
 
-    fn boxes(&self, now: FrameTime) -> Vec<Detection> {
-        let boxes = self
-            .objects
-            .iter()
-            .map(|object| object.detection(self.every, now));
+    fn boxes(&self, life: Duration, now: FrameTime) -> Vec<Detection> {
+        let boxes = self.tracks.iter().map(|track| track.detection(life, now));
         let mut boxes: Vec<Detection> = boxes.collect();
         boxes.sort_by(|a, b| b.score.total_cmp(&a.score));
         boxes
     }
 
-    /// Gives each sighting to its object, and back those that are nobody's.
+    /// Gives each observation to its track, and returns those that belong to none.
     fn support<'a, 'b>(
         &mut self,
-        seen: &'a [Sighting<'b>],
+        observed: &'a [Observation<'b>],
         at: FrameTime,
-    ) -> Vec<&'a Sighting<'b>> {
-        let then = |object: &Object| (object.place_at(at.count), object.class());
-        let partners = associate(&self.objects.iter().map(then).collect::<Vec<_>>(), seen);
-        for (object, partner) in self.objects.iter_mut().zip(&partners) {
+    ) -> Vec<&'a Observation<'b>> {
+        let then = |track: &Track| (track.bbox_at(at.count), track.class());
+        let partners = associate(&self.tracks.iter().map(then).collect::<Vec<_>>(), observed);
+        for (track, partner) in self.tracks.iter_mut().zip(&partners) {
             match partner {
-                Some(n) => object.support(&seen[*n], at),
-                None => object.miss(),
+                Some(n) => track.support(&observed[*n], at),
+                None => track.miss(),
             }
         }
         let new = |n: &usize| !partners.contains(&Some(*n));
-        (0..seen.len()).filter(new).map(|n| &seen[n]).collect()
+        let indices = (0..observed.len()).filter(new);
+        indices.map(|n| &observed[n]).collect()
     }
 
-    fn begin(&mut self, seen: &Sighting<'_>, at: FrameTime) {
-        if seen.best.score < self.settings.start || self.objects.len() == OBJECTS {
+    fn begin(&mut self, observation: &Observation<'_>, at: FrameTime) {
+        if observation.best.score < self.settings.start || self.tracks.len() == MAX_TRACKS {
             return;
         }
         let counts = self.frames.iter().map(|frame| frame.count);
         let since = counts.filter(|count| *count >= at.count);
-        self.objects
-            .push(Object::new(self.next_id, seen, since, at));
+        self.tracks
+            .push(Track::new(self.next_id, observation, since, at));
         self.next_id += 1;
     }
 
     #[cfg(test)]
     pub(super) fn remembered(&self) -> [usize; 3] {
-        let longest = self.objects.iter().map(Object::remembered).max();
+        let longest = self.tracks.iter().map(Track::remembered).max();
         [
-            self.objects.len(),
+            self.tracks.len(),
             self.frames.len(),
             longest.unwrap_or_default(),
         ]

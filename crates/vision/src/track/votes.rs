@@ -1,25 +1,25 @@
-//! What an object is called: the vote of all detections that were its own, so that one odd look renames nothing.
+//! The class of a track: a vote of all its detections, so that a single odd one does not rename it.
 
 use protocol::detections::Detection;
 
-/// Most classes that stand for election at a time.
-const CLASSES: usize = 8;
+/// Most classes with votes at a time.
+const MAX_CLASSES: usize = 8;
 
-/// What is left of a vote when the next one comes: what was true once is outvoted by five looks in a row.
-const FADE: f32 = 0.8;
-/// How many times the leader's votes it takes to follow it: with less, a class that flips back and forth would lead each
+/// Share of a vote that is left when the next one comes: five detections in a row outvote any number before them.
+const VOTE_DECAY: f32 = 0.8;
+/// Multiple of the leader's votes that a new leader needs: with less, a class that flips back and forth would lead each
 /// time that it was the last.
-const LEAD: f32 = 1.5;
+const MIN_LEAD: f32 = 1.5;
 
-/// The votes for one object's class; a detection votes with its score.
+/// The votes for one track's class; a detection votes with its score.
 #[derive(Debug)]
 pub(super) struct Votes {
     /// The leader first; never empty.
-    classes: Vec<Candidate>,
+    classes: Vec<ClassVotes>,
 }
 
 #[derive(Debug)]
-struct Candidate {
+struct ClassVotes {
     class: usize,
     label: String,
     votes: f32,
@@ -28,36 +28,36 @@ struct Candidate {
 impl Votes {
     pub(super) fn of(first: &Detection) -> Self {
         Self {
-            classes: vec![Candidate::new(first)],
+            classes: vec![ClassVotes::new(first)],
         }
     }
 
     pub(super) fn add(&mut self, detection: &Detection) {
-        for candidate in &mut self.classes {
-            candidate.votes *= FADE;
+        for class in &mut self.classes {
+            class.votes *= VOTE_DECAY;
         }
         let known = self
             .classes
             .iter_mut()
-            .find(|candidate| candidate.class == detection.class);
+            .find(|known| known.class == detection.class);
         match known {
-            Some(candidate) => candidate.votes += detection.score,
-            None => self.enter(detection),
+            Some(known) => known.votes += detection.score,
+            None => self.add_class(detection),
         }
         for challenger in 1..self.classes.len() {
-            if self.classes[challenger].votes > LEAD * self.classes[0].votes {
+            if self.classes[challenger].votes > MIN_LEAD * self.classes[0].votes {
                 self.classes.swap(0, challenger);
             }
         }
     }
 
-    /// A new class; where all places are taken, the weakest goes, and never the leader.
-    fn enter(&mut self, detection: &Detection) {
-        if self.classes.len() == CLASSES {
+    /// Adds a new class; at the bound the weakest is dropped, never the leader.
+    fn add_class(&mut self, detection: &Detection) {
+        if self.classes.len() == MAX_CLASSES {
             self.classes[1..].sort_by(|a, b| b.votes.total_cmp(&a.votes));
             self.classes.pop();
         }
-        self.classes.push(Candidate::new(detection));
+        self.classes.push(ClassVotes::new(detection));
     }
 
     pub(super) fn class(&self) -> usize {
@@ -69,7 +69,7 @@ impl Votes {
     }
 }
 
-impl Candidate {
+impl ClassVotes {
     fn new(detection: &Detection) -> Self {
         Self {
             class: detection.class,
@@ -129,6 +129,6 @@ mod tests {
             votes.add(&detection(class, 0.5));
             votes.add(&detection(0, 0.5));
         }
-        assert_eq!((votes.classes.len(), votes.class()), (CLASSES, 0));
+        assert_eq!((votes.classes.len(), votes.class()), (MAX_CLASSES, 0));
     }
 }

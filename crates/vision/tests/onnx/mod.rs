@@ -43,7 +43,7 @@ impl Model {
         self.constant(name, FLOAT16, shape, &raw)
     }
 
-    /// The values times the mean of the picture: an output that tells pictures apart, for any number of them.
+    /// The values times the mean of the picture: an output that differs from picture to picture, for any number of them.
     pub(crate) fn times_brightness(
         mut self,
         input: &str,

@@ -4,25 +4,25 @@ use std::time::Duration;
 
 use protocol::detections::Detection;
 
-use super::{Camera, TENTH, at, seen};
-use crate::track::object::HISTORY;
+use super::{Camera, TENTH, at, detected};
+use crate::track::track_state::MAX_ANSWER_DELAY;
 
 #[test]
 fn a_track_begins_at_the_one_score_and_is_kept_from_the_other() {
     let mut camera = Camera::new();
     camera.frame();
-    camera.answer(&[seen(0.5, 0, 0.39)]);
+    camera.answer(&[detected(0.5, 0, 0.39)]);
     assert!(camera.frame().is_empty());
-    camera.answer(&[seen(0.5, 0, 0.40)]);
+    camera.answer(&[detected(0.5, 0, 0.40)]);
     let [first] = &camera.frame()[..] else {
         panic!("it begins a track")
     };
     for _ in 0..5 {
-        camera.answer(&[seen(0.5, 0, 0.25)]);
+        camera.answer(&[detected(0.5, 0, 0.25)]);
         assert_eq!(camera.frame()[0].id, first.id);
     }
     for _ in 0..2 {
-        camera.answer(&[seen(0.5, 0, 0.24)]);
+        camera.answer(&[detected(0.5, 0, 0.24)]);
         camera.frame();
     }
     assert!(camera.boxes.is_empty());
@@ -85,7 +85,7 @@ fn a_restarted_camera_begins_anew_and_no_id_comes_back() {
 
 #[test]
 fn a_box_without_support_fades_within_a_second() {
-    let mut camera = Camera::inferred_every(2, &[seen(0.5, 0, 0.8)]);
+    let mut camera = Camera::inferred_every(2, &[detected(0.5, 0, 0.8)]);
     let mut scores = Vec::new();
     while !camera.frame().is_empty() {
         scores.push(camera.boxes[0].score);
@@ -101,6 +101,27 @@ fn a_box_without_support_fades_within_twice_the_distance_of_inferences() {
     let mut camera = Camera::inferred_every(8, &[at(0.5)]);
     let frames = std::iter::repeat_with(|| camera.frame().len()).take_while(|&boxes| boxes > 0);
     assert_eq!(frames.count(), 15);
+}
+
+#[test]
+fn a_box_without_support_fades_within_ten_seconds_however_rare_inferences_are() {
+    let mut camera = Camera::inferred_every(60, &[at(0.5)]);
+    let frames = std::iter::repeat_with(|| camera.frame().len()).take_while(|&boxes| boxes > 0);
+    assert_eq!(frames.count(), 99);
+}
+
+#[test]
+fn before_the_second_answer_a_box_lives_for_two_frame_intervals() {
+    let mut camera = Camera::new();
+    for _ in 0..2 {
+        camera.now += Duration::from_secs(3);
+        camera.frame();
+    }
+    camera.answer(&[at(0.5)]);
+    camera.now += Duration::from_secs(3);
+    assert_eq!(camera.frame().len(), 1);
+    camera.now += Duration::from_secs(3);
+    assert!(camera.frame().is_empty());
 }
 
 #[test]
@@ -140,10 +161,13 @@ fn what_is_remembered_is_bounded() {
             }
         })
         .collect();
-    for _ in 0..3 * HISTORY {
+    for _ in 0..3 * MAX_ANSWER_DELAY {
         camera.frame();
         camera.answer(&crowd);
     }
-    assert_eq!(camera.tracker.remembered(), [64, HISTORY, HISTORY]);
+    assert_eq!(
+        camera.tracker.remembered(),
+        [64, MAX_ANSWER_DELAY, MAX_ANSWER_DELAY]
+    );
     assert!(camera.frame().len() <= 64);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use protocol::detections::Detection;
 
-use super::{Displacement, PatchQuery, Place, Settings, Tracker};
+use super::{Displacement, PatchQuery, Settings, Tracker};
 
 mod answers;
 mod life;
@@ -19,7 +19,7 @@ const SETTINGS: Settings = Settings {
 const TENTH: Duration = Duration::from_millis(100);
 
 proptest! {
-    /// Whatever the model, the picture and the clock say.
+    /// For any input of the model, the picture and the clock.
     #[test]
     fn boxes_are_always_sane_and_ids_are_never_used_twice(
         steps in prop::collection::vec((0u64..4, 0u64..700, prop::collection::vec(detection(), 0..6), 0u64..6, moved()), 1..80),
@@ -50,7 +50,7 @@ fn detection() -> impl Strategy<Value = Detection> {
     (0usize..3, 0.0f32..=1.0, prop::array::uniform4(0.0f32..=1.0)).prop_map(
         |(class, score, bounds)| Detection {
             bbox: bounds.into(),
-            ..seen(0.5, class, score)
+            ..detected(0.5, class, score)
         },
     )
 }
@@ -83,37 +83,37 @@ impl Camera {
         }
     }
 
-    /// A camera with tracks: two frames of a still picture, of which the first is inferred.
-    fn showing(seen: &[Detection]) -> Self {
+    /// Returns a camera with tracks: two frames of a still picture, of which the first is inferred.
+    fn showing(detections: &[Detection]) -> Self {
         let mut camera = Self::new();
         camera.frame();
-        camera.answer(seen);
+        camera.answer(detections);
         camera.carried_frame([0.0; 2], 0.9);
         camera
     }
 
-    /// The same with the distance of inferences known, and the last frame just inferred.
-    fn inferred_every(frames: u64, seen: &[Detection]) -> Self {
+    /// Returns the same with the interval of inferences known, and the last frame just inferred.
+    fn inferred_every(frames: u64, detections: &[Detection]) -> Self {
         let mut camera = Self::new();
         for _ in 0..3 {
             (0..frames).for_each(|_| drop(camera.frame()));
-            camera.answer(seen);
+            camera.answer(detections);
         }
         camera
     }
 
-    /// A frame that no picture helps with.
+    /// Adds a frame on which the picture shows no displacement.
     fn frame(&mut self) -> Vec<Detection> {
         self.frame_with(|_| None)
     }
 
-    /// A frame on which everything has moved by so much since the last one.
+    /// Adds a frame on which everything has moved by so much since the last one.
     fn carried_frame(&mut self, [dx, dy]: [f32; 2], score: f32) {
         self.way = [self.way[0] + dx, self.way[1] + dy];
         let now = self.way;
         let then = self.ways.clone();
-        self.frame_with(|search| {
-            let from = then[&search.from];
+        self.frame_with(|query| {
+            let from = then[&query.from];
             let by = [now[0] - from[0], now[1] - from[1]];
             Some(Displacement { by, score })
         });
@@ -121,38 +121,38 @@ impl Camera {
 
     fn frame_with(
         &mut self,
-        carry: impl FnMut(&PatchQuery) -> Option<Displacement>,
+        displacement: impl FnMut(&PatchQuery) -> Option<Displacement>,
     ) -> Vec<Detection> {
         self.count += 1;
         self.now += TENTH;
         self.ways.insert(self.count, self.way);
-        self.boxes = self.tracker.on_frame(self.count, carry, self.now);
+        self.boxes = self.tracker.on_frame(self.count, displacement, self.now);
         self.boxes.clone()
     }
 
-    fn answer(&mut self, seen: &[Detection]) {
-        self.answer_for(self.count, seen);
+    fn answer(&mut self, detections: &[Detection]) {
+        self.answer_for(self.count, detections);
     }
 
-    fn answer_for(&mut self, count: u64, seen: &[Detection]) {
-        self.tracker.on_answer(count, seen);
+    fn answer_for(&mut self, count: u64, detections: &[Detection]) {
+        self.tracker.on_answer(count, detections);
     }
 
-    /// The centre of the only box.
+    /// Returns the centre of the only box.
     fn x(&self) -> f32 {
         let [only] = &self.boxes[..] else {
             panic!("{:?}", self.boxes)
         };
-        Place::of(only.bbox.edges()).x
+        only.bbox.centre()[0]
     }
 }
 
-/// A box a tenth wide and a fifth high, with its centre at this x in the middle of the picture's height.
+/// Returns a detection a tenth wide and a fifth high, with its centre at this x in the middle of the picture's height.
 fn at(x: f32) -> Detection {
-    seen(x, 0, 0.9)
+    detected(x, 0, 0.9)
 }
 
-fn seen(x: f32, class: usize, score: f32) -> Detection {
+fn detected(x: f32, class: usize, score: f32) -> Detection {
     Detection {
         id: None,
         class,

@@ -2,7 +2,7 @@
 
 use protocol::detections::Detection;
 
-use super::{Camera, assert_near, at, seen};
+use super::{Camera, assert_near, at, detected};
 
 #[test]
 fn the_picture_carries_a_box_and_velocity_does_where_it_cannot() {
@@ -14,19 +14,19 @@ fn the_picture_carries_a_box_and_velocity_does_where_it_cannot() {
     assert_near(camera.x(), 0.36);
     camera.frame();
     assert_near(camera.x(), 0.38);
-    let mut asked = None;
-    camera.frame_with(|search| {
-        asked = Some(*search);
+    let mut sent = None;
+    camera.frame_with(|query| {
+        sent = Some(*query);
         None
     });
-    let asked = asked.unwrap();
+    let query = sent.unwrap();
     assert_eq!(
-        asked.from,
+        query.from,
         camera.count - 3,
         "the last frame that showed it"
     );
-    assert_near(asked.guess[0], 0.06);
-    assert_near(asked.patch.x, 0.34);
+    assert_near(query.guess[0], 0.06);
+    assert_near(query.patch.centre()[0], 0.34);
 }
 
 #[test]
@@ -34,15 +34,15 @@ fn the_search_reaches_farther_for_what_moves_and_never_too_far() {
     let mut camera = Camera::showing(&[at(0.3)]);
     let mut reach = |by: f32| {
         camera.carried_frame([by, 0.0], 0.9);
-        let mut asked = None;
-        camera.frame_with(|search| {
-            asked = Some(search.reach);
+        let mut sent = None;
+        camera.frame_with(|query| {
+            sent = Some(query.reach);
             None
         });
-        asked.unwrap()
+        sent.unwrap()
     };
     assert_near(reach(0.0), 0.05);
-    // Two frames since it was last seen.
+    // Two frames since the picture last showed it.
     assert_near(reach(0.04), 0.05 + 0.02);
     assert_near(reach(0.6), 0.25);
 }
@@ -50,20 +50,20 @@ fn the_search_reaches_farther_for_what_moves_and_never_too_far() {
 #[test]
 fn a_patch_whose_picture_is_forgotten_is_cut_anew() {
     let mut camera = Camera::inferred_every(30, &[at(0.5)]);
-    let asked = camera.count;
+    let inferred = camera.count;
     for frames in 1..=20 {
         let mut from = None;
-        camera.frame_with(|search| {
-            from = Some(search.from);
+        camera.frame_with(|query| {
+            from = Some(query.from);
             None
         });
         let oldest = camera.count.saturating_sub(16);
         assert_eq!(
             from,
             Some(if frames <= 16 {
-                asked
+                inferred
             } else {
-                oldest.max(asked + 16)
+                oldest.max(inferred + 16)
             })
         );
     }
@@ -94,13 +94,13 @@ fn where_the_picture_carries_detections_do_not_shake_the_velocity() {
 
 #[test]
 fn of_a_box_that_another_covers_the_rest_is_looked_for() {
-    let mut camera = Camera::showing(&[at(0.5), seen(0.54, 1, 0.9)]);
-    let mut asked = Vec::new();
-    camera.frame_with(|search| {
-        asked.push(search.patch.bounds());
+    let mut camera = Camera::showing(&[at(0.5), detected(0.54, 1, 0.9)]);
+    let mut patches = Vec::new();
+    camera.frame_with(|query| {
+        patches.push(query.patch.clipped().edges());
         None
     });
-    for (patch, sides) in asked.iter().zip([[0.45, 0.49], [0.55, 0.59]]) {
+    for (patch, sides) in patches.iter().zip([[0.45, 0.49], [0.55, 0.59]]) {
         assert_near(patch[0], sides[0]);
         assert_near(patch[2], sides[1]);
         assert_near(patch[3] - patch[1], 0.2);
@@ -115,13 +115,13 @@ fn of_a_box_that_another_covers_the_rest_is_looked_for() {
 
 #[test]
 fn what_another_covers_is_moved_by_velocity_alone() {
-    let mut camera = Camera::showing(&[at(0.5), seen(0.525, 1, 0.9)]);
-    let mut asked = false;
+    let mut camera = Camera::showing(&[at(0.5), detected(0.525, 1, 0.9)]);
+    let mut queried = false;
     camera.frame_with(|_| {
-        asked = true;
+        queried = true;
         None
     });
-    assert!(!asked, "a quarter of each is left");
+    assert!(!queried, "a quarter of each is left");
     assert_eq!(camera.boxes.len(), 2);
 }
 
