@@ -1,5 +1,7 @@
 //! The picture on the screen: a frame, decoded, with the boxes that belong on it.
 
+use std::borrow::Cow;
+
 use imaging::{draw, jpeg};
 use opencv::core::{self, Mat};
 use opencv::prelude::*;
@@ -24,7 +26,12 @@ impl Picture {
     /// # Errors
     /// Where its picture data is broken.
     pub(crate) fn of(frame: Frame, size: Size) -> anyhow::Result<Self> {
-        let clean = jpeg::resize(&jpeg::decode(&frame.jpeg)?, size)?;
+        let decoded = jpeg::decode(&frame.jpeg)?;
+        let resized = match jpeg::resize(&decoded, size)? {
+            Cow::Owned(resized) => Some(resized),
+            Cow::Borrowed(_) => None,
+        };
+        let clean = resized.unwrap_or(decoded);
         Ok(Self {
             frame,
             clean,
