@@ -7,7 +7,8 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::native::{NativeRelay, Script, Visit, camera, send};
+use common::quic_relay::QuicRelay;
+use common::script::{RelayScript, ViewerSession, camera_info, send};
 use common::{INTERVAL, captured, viewer};
 use platform::clock::unix_micros;
 use protocol::quic::ServerMessage;
@@ -21,15 +22,15 @@ const HOUR: i64 = 3600;
 const OLD: u64 = 250;
 
 /// A camera whose clock is so many seconds ahead of the relay's, and whose sender has found that out.
-fn relay(ahead: i64) -> NativeRelay {
+fn relay(ahead: i64) -> QuicRelay {
     let ahead_us = ahead * 1_000_000;
-    let script = Script::new(move |mut visit: Visit| async move {
-        visit.answer(&["yard"]).await?;
-        let mut sender = camera("yard");
+    let script = RelayScript::new(move |mut session: ViewerSession| async move {
+        session.answer(&["yard"]).await?;
+        let mut sender = camera_info("yard");
         sender.sender.offset_us = Some(-ahead_us);
         sender.sender.error_us = Some(1000);
-        visit.tell(&ServerMessage::Camera(sender)).await?;
-        let connection = visit.connection.clone();
+        session.send_message(&ServerMessage::Camera(sender)).await?;
+        let connection = session.connection.clone();
         let frames = async {
             for seq in 1.. {
                 let taken = (unix_micros() - OLD * 1000).checked_add_signed(ahead_us)?;
@@ -39,12 +40,12 @@ fn relay(ahead: i64) -> NativeRelay {
             Some(())
         };
         tokio::select! {
-            _ = visit.pong() => {}
+            _ = session.answer_pings() => {}
             _ = frames => {}
         }
         Some(())
     });
-    NativeRelay::start(ANY, &Identity::generate().unwrap(), script)
+    QuicRelay::start(ANY, &Identity::generate().unwrap(), script)
 }
 
 /// The report of a viewer whose clock is so many seconds ahead, and the ages that it showed.
@@ -99,7 +100,9 @@ fn the_shim_sets_the_clock_or_the_test_above_proves_nothing() {
     let Some(shim) = wrong_clock::library(dir.path()) else {
         return testkit::skip("no C compiler here (cc), and only a shim sets a program's clock");
     };
-    let plain = common::Relay::start(common::Kind::Ours, ANY, |n| vec![common::labelled(1, n)]);
+    let plain = common::UdpRelay::start(common::Behaviour::Sightline, ANY, |n| {
+        vec![common::labelled(1, n)]
+    });
     let age = |ahead: i64| {
         let done = viewer(plain.addr, dir.path())
             .args(["--headless", "--frames", "5", "--transport", "udp"])

@@ -12,8 +12,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::native::{NativeRelay, Script};
-use common::{Kind, LEFT, LONG, RIGHT, Relay, eventually, labelled, viewer};
+use common::quic_relay::QuicRelay;
+use common::script::RelayScript;
+use common::{Behaviour, LEFT, LONG, RIGHT, UdpRelay, eventually, labelled, viewer};
 use opencv::core::{self, Mat, Rect};
 use opencv::imgcodecs;
 use opencv::prelude::*;
@@ -21,8 +22,8 @@ use testkit::process::{Program, Running};
 
 const ANY: &str = "127.0.0.1:0";
 
-fn relay() -> Relay {
-    Relay::start(Kind::Ours, ANY, |n| vec![labelled(1, n)])
+fn relay() -> UdpRelay {
+    UdpRelay::start(Behaviour::Sightline, ANY, |n| vec![labelled(1, n)])
 }
 
 #[test]
@@ -64,7 +65,9 @@ fn on_an_offscreen_display_it_shows_its_frames_and_ends() {
 
 #[test]
 fn the_window_shows_the_picture_at_640x480_and_obeys_its_keys() {
-    let Some(desk) = Desk::open() else { return };
+    let Some(desk) = VirtualDisplay::open() else {
+        return;
+    };
     let relay = relay();
     let viewer = desk.viewer(&relay).args(["--hud", "off"]).start();
     let window = desk.window(&viewer);
@@ -100,7 +103,9 @@ fn the_window_shows_the_picture_at_640x480_and_obeys_its_keys() {
 
 #[test]
 fn the_picture_fills_the_screen_and_comes_back() {
-    let Some(desk) = Desk::open() else { return };
+    let Some(desk) = VirtualDisplay::open() else {
+        return;
+    };
     if !is_here("openbox", "--version") {
         return testkit::skip(
             "no openbox here, and only a window manager makes a window fill the screen",
@@ -126,7 +131,9 @@ fn the_picture_fills_the_screen_and_comes_back() {
 
 #[test]
 fn a_window_that_is_closed_by_its_button_ends_the_program() {
-    let Some(desk) = Desk::open() else { return };
+    let Some(desk) = VirtualDisplay::open() else {
+        return;
+    };
     let relay = relay();
     let viewer = desk.viewer(&relay).start();
     desk.window(&viewer);
@@ -141,7 +148,9 @@ fn a_window_that_is_closed_by_its_button_ends_the_program() {
 
 #[test]
 fn a_picture_that_stands_still_says_stale_and_no_relay_says_where() {
-    let Some(desk) = Desk::open() else { return };
+    let Some(desk) = VirtualDisplay::open() else {
+        return;
+    };
     let relay = relay();
     let viewer = desk.viewer(&relay).start();
     let window = desk.window(&viewer);
@@ -162,9 +171,11 @@ fn a_picture_that_stands_still_says_stale_and_no_relay_says_where() {
 
 #[test]
 fn boxes_are_seen_until_key_b_and_never_on_a_stale_picture() {
-    let Some(desk) = Desk::open() else { return };
+    let Some(desk) = VirtualDisplay::open() else {
+        return;
+    };
     let identity = quic::identity::Identity::generate().unwrap();
-    let relay = NativeRelay::start(ANY, &identity, Script::boxes(1));
+    let relay = QuicRelay::start(ANY, &identity, RelayScript::boxes_ahead(1));
     let viewer = desk.viewer_of(relay.addr).start();
     let [x, y, ..] = desk.window(&viewer);
     // The left edge of the box, and what is there without it.
@@ -184,16 +195,18 @@ fn boxes_are_seen_until_key_b_and_never_on_a_stale_picture() {
 
 #[test]
 fn boxes_that_come_late_are_drawn_on_the_picture_that_is_still_there() {
-    let Some(desk) = Desk::open() else { return };
+    let Some(desk) = VirtualDisplay::open() else {
+        return;
+    };
     let identity = quic::identity::Identity::generate().unwrap();
     // Frames with a box and frames without one take turns, so what is drawn of an earlier message is never a box.
-    let script = Script::tracks(Duration::from_millis(600), |seq| {
+    let script = RelayScript::boxes_behind(Duration::from_millis(600), |seq| {
         Some(match seq % 2 {
             0 => (Duration::ZERO, vec![]),
             _ => (Duration::from_millis(150), vec![0.25]),
         })
     });
-    let relay = NativeRelay::start(ANY, &identity, script);
+    let relay = QuicRelay::start(ANY, &identity, script);
     let viewer = desk
         .viewer_of(relay.addr)
         .args(["--shown", "shown.jsonl"])
@@ -210,13 +223,13 @@ fn boxes_that_come_late_are_drawn_on_the_picture_that_is_still_there() {
 }
 
 /// A virtual X server of this test's own.
-struct Desk {
+struct VirtualDisplay {
     display: String,
     dir: tempfile::TempDir,
     _server: Running,
 }
 
-impl Desk {
+impl VirtualDisplay {
     fn open() -> Option<Self> {
         for (tool, ask) in [
             ("Xvfb", "-help"),
@@ -248,7 +261,7 @@ impl Desk {
         })
     }
 
-    fn viewer(&self, relay: &Relay) -> Program {
+    fn viewer(&self, relay: &UdpRelay) -> Program {
         self.viewer_of(relay.addr)
     }
 
@@ -264,9 +277,9 @@ impl Desk {
         viewer.wait_for_line("frames come", LONG);
         let search = ["search", "--name", "^Video Stream$"];
         let geometry = || {
-            let said = self.xdotool(&[&search[..], &["getwindowgeometry", "--shell"]].concat());
+            let output = self.xdotool(&[&search[..], &["getwindowgeometry", "--shell"]].concat());
             ["X=", "Y=", "WIDTH=", "HEIGHT="].map(|key| {
-                let value = said.lines().find_map(|line| line.strip_prefix(key));
+                let value = output.lines().find_map(|line| line.strip_prefix(key));
                 value.and_then(|value| value.parse().ok()).unwrap_or(-1)
             })
         };
@@ -321,9 +334,9 @@ impl Desk {
         let _ = x.read(&mut head);
     }
 
-    fn xdotool(&self, words: &[&str]) -> String {
+    fn xdotool(&self, args: &[&str]) -> String {
         let out = Command::new("xdotool")
-            .args(words)
+            .args(args)
             .env("DISPLAY", &self.display)
             .output()
             .unwrap();
