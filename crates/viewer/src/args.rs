@@ -96,8 +96,8 @@ mod tests {
 
     use super::*;
 
-    fn parse(words: &[&str]) -> Result<Args, String> {
-        let argv = ["viewer"].iter().chain(words);
+    fn parse(args: &[&str]) -> Result<Args, String> {
+        let argv = ["viewer"].iter().chain(args);
         let matches = config::command::<Args>()
             .try_get_matches_from(argv)
             .map_err(|err| err.to_string())?;
@@ -117,9 +117,9 @@ mod tests {
     #[test]
     fn what_needs_the_native_door_does_not_go_with_udp() {
         let ticket = ticket("yard");
-        for words in [["--camera", "yard"], ["--server", &ticket]] {
-            assert!(parse(&words).is_ok(), "{words:?}");
-            let udp = [&words[..], &["--transport", "udp"]].concat();
+        for args in [["--camera", "yard"], ["--server", &ticket]] {
+            assert!(parse(&args).is_ok(), "{args:?}");
+            let udp = [&args[..], &["--transport", "udp"]].concat();
             let why = parse(&udp).unwrap_err();
             assert!(
                 why.contains("QUIC transport") && why.contains("--transport udp"),
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_flag_chooses_the_camera_before_the_ticket_does() {
-        let camera = |words: &[&str]| parse(words).unwrap().camera().map(ToString::to_string);
+        let camera = |args: &[&str]| parse(args).unwrap().camera().map(ToString::to_string);
         let ticket = ticket("yard");
         assert_eq!(camera(&[]), None);
         assert_eq!(camera(&["--server", &ticket]).as_deref(), Some("yard"));

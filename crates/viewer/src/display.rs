@@ -33,7 +33,7 @@ use crate::record::Recorder;
 use crate::shared_overlay::SharedOverlay;
 use crate::window::{Command, ViewerWindow, WindowContent};
 
-/// How long the loop waits for a frame before it handles the window's events, and without a window before it looks for a
+/// How long the loop waits for a frame before it handles the window's events, and without a window before it checks for a
 /// signal.
 const WINDOW_POLL: Duration = Duration::from_millis(10);
 const SIGNAL_POLL: Duration = Duration::from_millis(50);

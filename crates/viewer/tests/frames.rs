@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use common::{
@@ -48,29 +49,32 @@ fn our_relays_frames_are_shown_saved_and_reported() {
         );
     }
 
-    let lines = fs::read_to_string(dir.path().join("shown.jsonl")).unwrap();
+    assert_saved_as_sent(dir.path(), &relay, 15);
+    assert!(
+        relay.requests().is_empty(),
+        "a Sightline relay gets hellos and probes alone"
+    );
+}
+
+/// Asserts that `--shown` has so many lines without boxes, and that `--save` wrote each of these frames as it was sent.
+#[track_caller]
+fn assert_saved_as_sent(dir: &Path, relay: &UdpRelay, count: usize) {
+    let lines = fs::read_to_string(dir.join("shown.jsonl")).unwrap();
     let lines: Vec<Value> = lines
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
         .collect();
-    assert_eq!(lines.len(), 15);
+    assert_eq!(lines.len(), count);
     for line in &lines {
         assert!(
             line["age_ms"].is_number() && line["boxes"] == Value::Array(vec![]),
             "{line}"
         );
         let seq = line["seq"].as_u64().unwrap();
-        let saved = fs::read(dir.path().join(format!("saved/here/{seq:08}.jpg"))).unwrap();
+        let saved = fs::read(dir.join(format!("saved/here/{seq:08}.jpg"))).unwrap();
         assert_eq!(saved, relay.sent()[seq as usize - 1], "byte for byte");
     }
-    assert_eq!(
-        fs::read_dir(dir.path().join("saved/here")).unwrap().count(),
-        15
-    );
-    assert!(
-        relay.requests().is_empty(),
-        "our relay is asked by hello and probe alone"
-    );
+    assert_eq!(fs::read_dir(dir.join("saved/here")).unwrap().count(), count);
 }
 
 #[test]
@@ -116,7 +120,7 @@ fn a_waiting_tutorial_relay_gets_one_request_and_never_a_second() {
 #[test]
 fn a_streaming_tutorial_relay_never_hears_a_request() {
     let dir = tempfile::tempdir().unwrap();
-    // It echoes what it hears, and sends pictures only after a while.
+    // It echoes every datagram, and sends pictures only after a while.
     let relay = UdpRelay::start(Behaviour::TutorialStreaming, ANY, |n| {
         if n > 50 { vec![picture(n)] } else { vec![] }
     });
@@ -126,7 +130,7 @@ fn a_streaming_tutorial_relay_never_hears_a_request() {
         .finish();
     assert!(done.status.success(), "{}", done.stderr);
     let report = done.report.unwrap();
-    assert_eq!(report["received"], 10, "an echo is no frame: {report}");
+    assert_eq!(report["received"], 10, "an echo is not a frame: {report}");
     assert_eq!(
         (&report["age_ms_p50"], &report["lost"]),
         (&Value::Null, &0.into())
@@ -202,9 +206,9 @@ fn a_restarted_relay_is_found_again() {
 #[test]
 fn a_relay_that_is_not_there_is_named_once_with_the_cure() {
     let dir = tempfile::tempdir().unwrap();
-    // Bound and deaf: a port that nobody else gets meanwhile.
-    let nobody = std::net::UdpSocket::bind(ANY).unwrap();
-    let addr = nobody.local_addr().unwrap();
+    // Bound and never read: no other program gets the port meanwhile.
+    let silent = std::net::UdpSocket::bind(ANY).unwrap();
+    let addr = silent.local_addr().unwrap();
     let viewer = viewer(addr, dir.path()).args(["--headless"]).start();
     let line = viewer.wait_for_line("No relay found", LONG);
     assert!(
@@ -334,7 +338,7 @@ fn a_recording_lasts_as_long_as_it_ran_in_every_container() {
 }
 
 /// Duration in seconds and number of pictures, as an ordinary player counts them.
-fn probe(film: &std::path::Path) -> (f64, f64) {
+fn probe(film: &Path) -> (f64, f64) {
     let out = std::process::Command::new("ffprobe")
         .args(["-v", "error", "-count_frames", "-of", "json"])
         .args([

@@ -147,7 +147,7 @@ fn a_ticket_goes_native_at_once_names_its_camera_and_shows_its_token() {
 #[test]
 fn each_refusal_ends_the_program_with_its_cause_address_and_cure() {
     let dir = tempfile::tempdir().unwrap();
-    for (refusal, cure) in [
+    for (refusal, remedy) in [
         (Refusal::Private, "start with the ticket that its log shows"),
         (Refusal::Token, "the relay's log shows the ticket in force"),
         (Refusal::Role, "one for pi-sender and one for viewer"),
@@ -163,7 +163,7 @@ fn each_refusal_ends_the_program_with_its_cause_address_and_cure() {
                 .finish();
             let log = &done.stderr;
             assert_eq!(done.status.code(), Some(1), "{refusal:?}: {log}");
-            assert!(log.contains("ERROR") && log.contains(cure), "{log}");
+            assert!(log.contains("ERROR") && log.contains(remedy), "{log}");
             assert!(log.contains(&relay.addr.to_string()), "{log}");
         }
     }
@@ -183,8 +183,8 @@ fn a_private_relay_says_so_at_the_plain_door_too() {
             .start()
             .finish();
         assert_eq!(done.status.code(), Some(1), "{}", done.stderr);
-        let cure = "start with the ticket that its log shows, --server 'sightline://..'";
-        assert!(done.stderr.contains(cure), "{}", done.stderr);
+        let remedy = "start with the ticket that its log shows, --server 'sightline://..'";
+        assert!(done.stderr.contains(remedy), "{}", done.stderr);
         assert!(done.stderr.contains(&relay.addr.to_string()));
     }
     assert_eq!(relay.attempts(), 0);
@@ -214,7 +214,7 @@ fn a_full_native_door_is_weather() {
     let quic = viewer(full.addr, dir.path()).args(["--headless", "--transport", "quic"]);
     quic.start().wait_for_line("is full", LONG);
     let auto = start_headless(viewer(full.addr, dir.path()));
-    eventually("plain frames", || newest(dir.path()) > 10);
+    eventually("UDP frames", || newest(dir.path()) > 10);
     assert_eq!(stop_and_report(auto)["transport"], "udp");
 }
 

@@ -1,4 +1,4 @@
-//! A Sightline relay with both transports, in a thread: it answers over UDP, and does on QUIC what the test's script says.
+//! A Sightline relay with both transports, in a thread: it answers over UDP, and handles QUIC connections by the test's script.
 
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
