@@ -77,7 +77,7 @@ impl Args {
             );
         }
         match &self.record {
-            Some(path) => Container::of(path).map(drop),
+            Some(path) => Container::from_path(path).map(drop),
             None => Ok(()),
         }
     }

@@ -69,8 +69,8 @@ pub(crate) struct OverprintText<'a> {
     pub(crate) notice: &'a [String],
 }
 
-/// Draws the text over the picture, calls `show` with it, and restores the picture. Only the rows that the text covers are
-/// copied.
+/// Draws the text over the picture, calls `show` with it, and restores the picture; `show` keeps no reference to the pixels
+/// (OpenCV's windows copy them). Only the rows that the text covers are copied here.
 ///
 /// # Errors
 /// Those of `show`, and OpenCV's own, never seen on an 8-bit BGR picture.

@@ -34,7 +34,7 @@ impl Container {
     ///
     /// # Errors
     /// A sentence that names the known ones.
-    pub(crate) fn of(path: &Path) -> Result<Self, String> {
+    pub(crate) fn from_path(path: &Path) -> Result<Self, String> {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         match extension.to_str() {
             Some("mp4") => Ok(Self::Mp4),
@@ -70,7 +70,7 @@ impl Recorder {
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn start(path: &Path, size: Size) -> anyhow::Result<Self> {
-        let container = Container::of(path).map_err(anyhow::Error::msg)?;
+        let container = Container::from_path(path).map_err(anyhow::Error::msg)?;
         // FFmpeg reports a missing directory as a number only.
         fs::File::create(path).with_context(|| format!("recording into {}", path.display()))?;
         let writer = VideoWriter::new_with_backend(

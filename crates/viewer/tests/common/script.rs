@@ -69,8 +69,8 @@ impl RelayScript {
         }
     }
 
-    /// Returns a script with the camera `yard` and boxes that come ahead of its frames: its own for each whose number is a multiple of
-    /// `every`, none for the others.
+    /// Returns a script with the camera `yard` and boxes that come ahead of its frames: its own for each frame whose number
+    /// is a multiple of `every`, none for the others.
     pub(crate) fn boxes_ahead(every: u64) -> Self {
         Self::new(move |session| session.send_boxes_ahead(every))
     }
