@@ -1,4 +1,4 @@
-//! A Sightline relay with both transports, in a thread: it answers over UDP, and handles QUIC connections by the test's script.
+//! A Sightline relay with both transports, in a thread: it answers over UDP; a script of the test handles QUIC connections.
 
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
