@@ -1,5 +1,7 @@
 //! The only calls of the JPEG codec. Its input has passed `protocol::jpeg::scan`, so sizes are bounded.
 
+use std::borrow::Cow;
+
 use anyhow::{Context as _, ensure};
 use opencv::core::{Mat, Vector};
 use opencv::prelude::*;
@@ -84,14 +86,15 @@ pub fn encode(picture: &Mat, quality: u8) -> anyhow::Result<Vec<u8>> {
     Ok(out.into())
 }
 
-/// Returns the picture at `size`; shrinking averages areas, so that fine patterns do not shimmer.
+/// Returns the picture at `size`: the same one, not a copy, when it has that size. Shrinking averages areas, so that fine
+/// patterns do not shimmer.
 ///
 /// # Errors
 /// If the matrix is empty.
-pub fn resize(picture: &Mat, size: Size) -> anyhow::Result<Mat> {
+pub fn resize(picture: &Mat, size: Size) -> anyhow::Result<Cow<'_, Mat>> {
     let wanted = core::Size::new(size.width.into(), size.height.into());
     if picture.size()? == wanted {
-        return Ok(picture.clone());
+        return Ok(Cow::Borrowed(picture));
     }
     let shrinks = picture.cols() > wanted.width && picture.rows() > wanted.height;
     let how = if shrinks {
@@ -101,7 +104,7 @@ pub fn resize(picture: &Mat, size: Size) -> anyhow::Result<Mat> {
     };
     let mut out = Mat::default();
     imgproc::resize(picture, &mut out, wanted, 0.0, 0.0, how).context("resizing a picture")?;
-    Ok(out)
+    Ok(Cow::Owned(out))
 }
 
 #[cfg(test)]
@@ -133,6 +136,15 @@ mod tests {
             decode(&jpeg).unwrap().data_bytes().unwrap(),
             decode(&labelled).unwrap().data_bytes().unwrap()
         );
+    }
+
+    #[test]
+    fn a_picture_that_has_the_size_is_not_copied() {
+        let picture = noise();
+        let resized = |size: &str| resize(&picture, size.parse().unwrap()).unwrap();
+        assert!(std::ptr::eq(resized("300x200").data(), picture.data()));
+        let larger = resized("640x480");
+        assert_eq!((larger.cols(), larger.rows()), (640, 480));
     }
 
     #[test]

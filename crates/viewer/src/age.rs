@@ -1,5 +1,5 @@
-//! How old a picture is when it is seen: true where the clocks between camera and screen have been compared, a guess where
-//! nobody did. Pure.
+//! The age of a picture when it is displayed: true if the clocks between camera and screen have been compared, a guess if
+//! they have not. Pure.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use protocol::label::Label;
 use protocol::quic::CameraInfo;
 use quic::clock::{Offset, age_us};
 
-/// A capture time so far in the future is still the tick of two clocks that somebody set; beyond it they disagree.
+/// A capture time up to this far in the future is the error of two clocks that are set; beyond it they disagree.
 const AHEAD_US: u64 = 50_000;
 /// An age beyond this is more likely a wrong clock than an old picture.
 const OLDEST_US: u64 = 60_000_000;
@@ -17,42 +17,42 @@ const DRIFT_US: u64 = 800;
 /// What is known of the camera's clock and ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Clocks {
-    /// Nobody compares them: both are believed.
-    Believed,
-    /// They are being compared.
+    /// Not compared, and assumed to be right.
+    Assumed,
+    /// Not compared yet.
     Pending,
-    /// The relay's clock less the camera's, and less ours.
+    /// Compared with the relay's clock.
     Compared {
-        /// The camera's.
+        /// The relay's clock less the camera's.
         camera: Offset,
-        /// Ours.
+        /// The relay's clock less the viewer's.
         ours: Offset,
     },
 }
 
 impl Clocks {
-    /// For a frame with this label that came through the native door: what the relay has `told` of its sender, and what
-    /// we know of the relay's clock.
-    pub(crate) fn of(label: &Label, told: Option<&CameraInfo>, ours: Option<Offset>) -> Self {
-        let Some(told) = told.filter(|told| told.name == label.camera.as_str()) else {
+    /// Returns what is known for a frame with this label that came by QUIC, from the relay's `info` about its camera and
+    /// the viewer's own offset.
+    pub(crate) fn new(label: &Label, info: Option<&CameraInfo>, ours: Option<Offset>) -> Self {
+        let Some(info) = info.filter(|info| info.name == label.camera.as_str()) else {
             return Self::Pending;
         };
-        // A sender at the plain door tells nobody.
-        let Some(us) = told.sender.offset_us else {
-            return Self::Believed;
+        // A sender on the UDP transport does not compare clocks.
+        let Some(us) = info.sender.offset_us else {
+            return Self::Assumed;
         };
-        let error_us = told.sender.error_us.unwrap_or(0);
+        let error_us = info.sender.error_us.unwrap_or(0);
         let camera = Offset { us, error_us };
         ours.map_or(Self::Pending, |ours| Self::Compared { camera, ours })
     }
 }
 
-/// The age of a frame captured at `captured_us` that is displayed at `now_us`, each since the Unix epoch by its own clock;
-/// `None` where it cannot be known.
+/// Returns the age of a frame captured at `captured_us` that is displayed at `now_us`, each since the Unix epoch by its own
+/// clock; `None` when it cannot be known.
 pub(crate) fn age(captured_us: u64, clocks: Clocks, now_us: u64) -> Option<Duration> {
     match clocks {
         Clocks::Pending => None,
-        Clocks::Believed => believed(captured_us, now_us),
+        Clocks::Assumed => assumed(captured_us, now_us),
         Clocks::Compared { camera, ours } => {
             let error = camera.error_us.saturating_add(ours.error_us);
             let age = age_us(captured_us, camera.us, now_us, ours.us);
@@ -67,8 +67,8 @@ pub(crate) fn age(captured_us: u64, clocks: Clocks, now_us: u64) -> Option<Durat
     }
 }
 
-/// By two clocks that nobody compared; `None` where they cannot both be right.
-fn believed(captured_us: u64, now_us: u64) -> Option<Duration> {
+/// Returns the age by two clocks that are not compared; `None` when they cannot both be right.
+fn assumed(captured_us: u64, now_us: u64) -> Option<Duration> {
     if captured_us > now_us.saturating_add(AHEAD_US) {
         return None;
     }
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn an_age_that_clocks_nobody_compared_cannot_both_mean_is_unknown() {
-        let age = |captured, now| age(captured, Clocks::Believed, now);
+        let age = |captured, now| age(captured, Clocks::Assumed, now);
         assert_eq!(age(NOW - 35_000, NOW), Some(35 * MS));
         assert_eq!(age(NOW + 50_000, NOW), Some(Duration::ZERO));
         assert_eq!(age(NOW + 50_001, NOW), None);
@@ -161,7 +161,7 @@ mod tests {
             captured_us: NOW,
             camera: "yard".parse().unwrap(),
         };
-        let told = |name: &str, offset_us| CameraInfo {
+        let info = |name: &str, offset_us| CameraInfo {
             name: name.to_owned(),
             sender: SenderInfo {
                 offset_us,
@@ -169,13 +169,13 @@ mod tests {
                 quality: None,
             },
         };
-        let of = |told: Option<CameraInfo>, ours| Clocks::of(&label, told.as_ref(), ours);
+        let of = |info: Option<CameraInfo>, ours| Clocks::new(&label, info.as_ref(), ours);
         let ours = Some(offset(1));
         assert_eq!(of(None, ours), Clocks::Pending);
-        assert_eq!(of(Some(told("door", Some(2))), ours), Clocks::Pending);
-        assert_eq!(of(Some(told("yard", Some(2))), None), Clocks::Pending);
-        assert_eq!(of(Some(told("yard", None)), ours), Clocks::Believed);
-        assert_eq!(of(Some(told("yard", Some(2))), ours), compared(2, 1));
+        assert_eq!(of(Some(info("drive", Some(2))), ours), Clocks::Pending);
+        assert_eq!(of(Some(info("yard", Some(2))), None), Clocks::Pending);
+        assert_eq!(of(Some(info("yard", None)), ours), Clocks::Assumed);
+        assert_eq!(of(Some(info("yard", Some(2))), ours), compared(2, 1));
         assert_eq!(age(NOW, Clocks::Pending, NOW), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The command line of `viewer`, and sentences for what does not go together.
+//! The command line of `viewer`, and the errors for flags that do not go together.
 
 use std::path::PathBuf;
 
@@ -53,37 +53,36 @@ pub struct Args {
     /// How frames travel from the relay: auto takes the best that it offers
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub transport: Transport,
-    /// What all programs have.
+    /// The flags of all programs.
     #[command(flatten)]
     pub common: Common,
 }
 
 impl Args {
-    /// Refuses what the types cannot.
+    /// Checks what the types cannot: flags that do not go together.
     ///
     /// # Errors
     /// A sentence for the user.
     pub fn check(&self) -> Result<(), String> {
         if self.transport == Transport::Udp && self.server.ticket().is_some() {
             return Err(
-                "a ticket opens the native door (QUIC) and no other: leave out --transport udp"
-                    .to_owned(),
+                "a ticket is for the QUIC transport alone: leave out --transport udp".to_owned(),
             );
         }
         if self.transport == Transport::Udp && self.camera.is_some() {
             return Err(
-                "--camera needs the native door (QUIC): leave out --transport udp, with which \
-                 the first camera that is live is shown"
+                "--camera needs the QUIC transport: leave out --transport udp, with which the \
+                 first camera that is live is shown"
                     .to_owned(),
             );
         }
         match &self.record {
-            Some(path) => Container::of(path).map(drop),
+            Some(path) => Container::from_path(path).map(drop),
             None => Ok(()),
         }
     }
 
-    /// The camera that is wanted; `None` for the first that is live.
+    /// Returns the chosen camera; `None` for the first that is live.
     pub(crate) fn camera(&self) -> Option<&CameraName> {
         let tickets = self.server.ticket().and_then(|t| t.camera.as_ref());
         self.camera.as_ref().or(tickets)
@@ -97,8 +96,8 @@ mod tests {
 
     use super::*;
 
-    fn parse(words: &[&str]) -> Result<Args, String> {
-        let argv = ["viewer"].iter().chain(words);
+    fn parse(args: &[&str]) -> Result<Args, String> {
+        let argv = ["viewer"].iter().chain(args);
         let matches = config::command::<Args>()
             .try_get_matches_from(argv)
             .map_err(|err| err.to_string())?;
@@ -118,12 +117,12 @@ mod tests {
     #[test]
     fn what_needs_the_native_door_does_not_go_with_udp() {
         let ticket = ticket("yard");
-        for words in [["--camera", "yard"], ["--server", &ticket]] {
-            assert!(parse(&words).is_ok(), "{words:?}");
-            let udp = [&words[..], &["--transport", "udp"]].concat();
+        for args in [["--camera", "yard"], ["--server", &ticket]] {
+            assert!(parse(&args).is_ok(), "{args:?}");
+            let udp = [&args[..], &["--transport", "udp"]].concat();
             let why = parse(&udp).unwrap_err();
             assert!(
-                why.contains("native door") && why.contains("--transport udp"),
+                why.contains("QUIC transport") && why.contains("--transport udp"),
                 "{why}"
             );
         }
@@ -134,12 +133,12 @@ mod tests {
 
     #[test]
     fn a_flag_chooses_the_camera_before_the_ticket_does() {
-        let camera = |words: &[&str]| parse(words).unwrap().camera().map(ToString::to_string);
+        let camera = |args: &[&str]| parse(args).unwrap().camera().map(ToString::to_string);
         let ticket = ticket("yard");
         assert_eq!(camera(&[]), None);
         assert_eq!(camera(&["--server", &ticket]).as_deref(), Some("yard"));
-        let both = ["--server", &ticket, "--camera", "door"];
-        assert_eq!(camera(&both).as_deref(), Some("door"));
+        let both = ["--server", &ticket, "--camera", "drive"];
+        assert_eq!(camera(&both).as_deref(), Some("drive"));
         assert!(parse(&["--camera", "a/b"]).is_err());
     }
 

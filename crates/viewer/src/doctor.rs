@@ -1,4 +1,4 @@
-//! `viewer doctor`: is there a screen for the window, and does the relay answer with a picture to show?
+//! `viewer doctor`: checks that a window opens, that the files can be written and that the relay answers with a picture.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use quic::doctor::Question;
 
 use crate::args::Args;
 
-/// Looks at all that the viewer needs, and says what to do.
+/// Checks all that the viewer needs, and prints what to do.
 pub fn run(args: &Args) -> ExitCode {
     let torn = Torn::look();
     let mut report = Report::default();
@@ -27,7 +27,7 @@ pub fn run(args: &Args) -> ExitCode {
     }
     let save = |dir: &PathBuf| files::judge("--save", dir, files::try_directory(dir));
     report.extend(args.save.as_ref().map(save));
-    if let Err(err) = ask(args, &mut report) {
+    if let Err(err) = check_relay(args, &mut report) {
         report.add(&Check::bad("relay", format!("{err:#}")));
     }
     report.add(&machine::buffers());
@@ -36,7 +36,7 @@ pub fn run(args: &Args) -> ExitCode {
     report.end()
 }
 
-fn ask(args: &Args, report: &mut Report) -> anyhow::Result<()> {
+fn check_relay(args: &Args, report: &mut Report) -> anyhow::Result<()> {
     let question = Question {
         server: &args.server,
         transport: args.transport,
@@ -48,12 +48,12 @@ fn ask(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         .build()
         .context("starting the runtime")?;
     runtime.block_on(question.ask(report));
-    // A look-up of a name may hang for longer than anybody waits.
+    // A lookup of a name may block for longer than a user waits.
     runtime.shutdown_background();
     Ok(())
 }
 
-/// `display`: whether a window opens, where one is wanted.
+/// Returns the check of `display`: whether a window opens, `None` with `--headless`.
 fn judge_display(display: Option<anyhow::Result<()>>) -> Check {
     match display {
         None => Check::good("display", "not needed with --headless"),

@@ -1,14 +1,20 @@
-//! What stands on the picture: one line of figures, STALE, and the sentences for when there is no picture. The text is
-//! pure; only `draw` touches pixels.
+//! The text on the picture: one line of figures, STALE, and the sentences for when there is no picture. What it says is
+//! pure; only [`overprint`] touches pixels.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use imaging::draw;
 use opencv::core::{Mat, Point, Rect, Scalar};
 use opencv::imgproc::{self, FONT_HERSHEY_SIMPLEX, LINE_8, LINE_AA};
 use opencv::prelude::*;
+use protocol::geometry::Size;
 
-/// What the HUD tells.
+/// Height of a small line, and the top left corner of the first.
+const LINE: i32 = 22;
+const CORNER: i32 = 4;
+
+/// The figures of the HUD.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Hud {
     /// Frames per second.
@@ -17,16 +23,16 @@ pub(crate) struct Hud {
     pub(crate) ages: Option<(Duration, Duration)>,
     /// Share of frames lost, 0 to 1.
     pub(crate) loss: f64,
-    /// How frames travel.
+    /// Name of the transport.
     pub(crate) transport: &'static str,
-    /// Width, height and JPEG quality, where the sender tells how it encodes.
-    pub(crate) encoding: Option<(u16, u16, u8)>,
+    /// Size and JPEG quality of the frame, when its sender reports how it encodes.
+    pub(crate) encoding: Option<(Size, u8)>,
     /// Whether a recording runs.
     pub(crate) recording: bool,
 }
 
 impl Hud {
-    /// The figures in one line.
+    /// Returns the figures in one line.
     pub(crate) fn line(&self) -> String {
         let unknown = || "?".to_owned();
         let fps = self.fps.map_or_else(unknown, |fps| format!("{fps:.1}"));
@@ -34,7 +40,9 @@ impl Hud {
         let ages = self.ages.map_or_else(unknown, |(p50, p99)| {
             format!("{:.0}/{:.0} ms", ms(p50), ms(p99))
         });
-        let encoding = self.encoding.map(|(w, h, q)| format!("  {w}x{h} q{q}"));
+        let encoding = self
+            .encoding
+            .map(|(size, quality)| format!("  {size} q{quality}"));
         format!(
             "{fps} fps  age {ages}  loss {:.1} %  {}{}{}",
             self.loss * 100.0,
@@ -45,35 +53,70 @@ impl Hud {
     }
 }
 
-/// The mark on a picture that has stood still for so long.
+/// Returns the mark on a picture that has stood still for so long.
 pub(crate) fn stale(silence: Duration) -> String {
     format!("STALE {:.1} s", silence.as_secs_f64())
 }
 
-/// Draws small `lines` at the top left, `stale` large in the middle, and the `notice` below it.
+/// Text to draw over a picture.
+#[derive(Debug, Default)]
+pub(crate) struct OverprintText<'a> {
+    /// Small lines at the top left.
+    pub(crate) lines: Vec<String>,
+    /// Large text in the middle.
+    pub(crate) stale: Option<String>,
+    /// Lines below it.
+    pub(crate) notice: &'a [String],
+}
+
+/// Draws the text over the picture, calls `show` with it, and restores the picture; `show` keeps no reference to the pixels
+/// (OpenCV's windows copy them). Only the rows that the text covers are copied here.
 ///
 /// # Errors
-/// OpenCV's own; never seen on an 8-bit BGR picture.
-pub(crate) fn draw(
+/// Those of `show`, and OpenCV's own, never seen on an 8-bit BGR picture.
+pub(crate) fn overprint(
     picture: &mut Mat,
-    lines: &[String],
-    stale: Option<&str>,
-    notice: &[String],
+    text: &OverprintText<'_>,
+    show: impl FnOnce(&Mat) -> opencv::Result<()>,
 ) -> opencv::Result<()> {
-    for (n, line) in (0..).zip(lines) {
-        draw::text(picture, line, Point::new(4, 4 + 22 * n))?;
+    let rows = |rows: Range<i32>, cols| Rect::new(0, rows.start, cols, rows.len() as i32);
+    let mut covered = Vec::new();
+    for rows in text.rows(picture.rows()).map(|r| rows(r, picture.cols())) {
+        covered.push((rows, picture.roi(rows)?.try_clone()?));
+    }
+    let shown = draw(picture, text).and_then(|()| show(picture));
+    for (rows, before) in covered {
+        before.copy_to(&mut picture.roi_mut(rows)?)?;
+    }
+    shown
+}
+
+impl OverprintText<'_> {
+    /// Returns the rows that the text covers in a picture of this height.
+    fn rows(&self, height: i32) -> impl Iterator<Item = Range<i32>> + use<> {
+        let lines = (!self.lines.is_empty()).then(|| 0..CORNER + LINE * self.lines.len() as i32);
+        let banners = self.stale.is_some() || !self.notice.is_empty();
+        let banners = banners.then(|| height * 2 / 5..height);
+        let inside = move |rows: Range<i32>| rows.start.max(0)..rows.end.min(height);
+        [lines, banners].into_iter().flatten().map(inside)
+    }
+}
+
+fn draw(picture: &mut Mat, text: &OverprintText<'_>) -> opencv::Result<()> {
+    for (n, line) in (0..).zip(&text.lines) {
+        draw::text(picture, line, Point::new(CORNER, CORNER + LINE * n))?;
     }
     let mut y = picture.rows() * 2 / 5;
-    if let Some(stale) = stale {
+    if let Some(stale) = &text.stale {
         y = banner(picture, stale, y, 1.5, Scalar::new(0.0, 0.0, 200.0, 0.0))?;
     }
-    for line in notice {
+    for line in text.notice {
         y = banner(picture, line, y, 0.7, Scalar::all(30.0))?;
     }
     Ok(())
 }
 
-/// White text on a bar in the middle of the row `y`, smaller than `scale` where it would be wider than the picture.
+/// Draws white text on a bar that begins at row `y`, smaller than `scale` when it would be wider than the picture.
 /// Returns the next row.
 fn banner(picture: &mut Mat, text: &str, y: i32, scale: f64, back: Scalar) -> opencv::Result<i32> {
     // The Hershey fonts know ASCII alone.
@@ -136,7 +179,7 @@ mod tests {
         assert_eq!(hud.line(), "10.0 fps  age 35/60 ms  loss 1.2 %  udp");
         let adapting = Hud {
             transport: "quic",
-            encoding: Some((300, 200, 60)),
+            encoding: Some(("300x200".parse().unwrap(), 60)),
             ..hud
         };
         assert!(adapting.line().ends_with("quic  300x200 q60"));
@@ -161,13 +204,63 @@ mod tests {
         assert_eq!(stale(Duration::from_millis(3240)), "STALE 3.2 s");
     }
 
+    /// A picture of this size that has no two rows alike.
+    fn ramp(rows: i32, cols: i32) -> Mat {
+        let mut picture =
+            Mat::new_rows_cols_with_default(rows, cols, CV_8UC3, Scalar::all(0.0)).unwrap();
+        let bytes = picture.data_bytes_mut().unwrap().iter_mut();
+        bytes
+            .enumerate()
+            .for_each(|(n, byte)| *byte = (n * 7 % 251) as u8);
+        picture
+    }
+
     #[test]
-    fn text_is_drawn_into_pictures_of_any_size() {
-        for (rows, cols) in [(1, 1), (120, 160), (480, 640), (4096, 4096)] {
-            let mut picture =
-                Mat::new_rows_cols_with_default(rows, cols, CV_8UC3, Scalar::all(0.0)).unwrap();
-            let lines = ["10.0 fps".to_owned(), "ü".repeat(100)];
-            draw(&mut picture, &lines, Some("STALE 3.2 s"), &lines).unwrap();
+    fn text_is_drawn_into_pictures_of_any_size_and_leaves_no_trace() {
+        let notice = [
+            "No relay found at relay.example:8081;".to_owned(),
+            "gjpqy".repeat(40),
+        ];
+        let text = OverprintText {
+            lines: vec!["10.0 fps".to_owned(), "\u{fc}gjpqy".repeat(100)],
+            stale: Some("STALE 3.2 s".to_owned()),
+            notice: &notice,
+        };
+        for (rows, cols) in [
+            (1, 1),
+            (20, 30),
+            (120, 160),
+            (200, 3000),
+            (480, 640),
+            (4096, 4096),
+        ] {
+            let (mut picture, before) = (ramp(rows, cols), ramp(rows, cols));
+            let before = before.data_bytes().unwrap();
+            overprint(&mut picture, &text, |drawn| {
+                assert_ne!(drawn.data_bytes()?, before);
+                Ok(())
+            })
+            .unwrap();
+            assert!(picture.data_bytes().unwrap() == before, "{rows} x {cols}");
+        }
+    }
+
+    #[test]
+    fn a_picture_is_shown_from_its_own_pixels_with_or_without_text() {
+        let mut picture = ramp(480, 640);
+        let own = picture.data();
+        for lines in [vec![], vec!["10.0 fps".to_owned()]] {
+            let text = OverprintText {
+                lines,
+                ..OverprintText::default()
+            };
+            let mut shown = false;
+            overprint(&mut picture, &text, |drawn| {
+                shown = std::ptr::eq(drawn.data(), own);
+                Ok(())
+            })
+            .unwrap();
+            assert!(shown);
         }
     }
 }

@@ -3,27 +3,28 @@
 //! ```text
 //!   background (tokio, one thread)                     main thread, since windows must live there
 //!   relay's name -> address                             newest frame -> decode -> resize -> boxes -> window
-//!   plain or native door --> every frame -> [slot of one, newest wins] ->      --save, --shown, --record
+//!   UDP or QUIC transport -> every frame -> [slot of one, newest wins] ->      --save, --shown, --record
 //!                            boxes ------> [the last few] ------------------>  on the picture, which waits for its own
 //!                            Status -----> [watch] ------------------------->  HUD, log, --report
 //! ```
 //!
-//! `age`, `overlay`, `stream`, `situation`, `receive::hunt` and the text of `hud` are pure and decide; `board`, the rest of
-//! `receive`, `show` and `window` act.
+//! `age`, `overlay`, `loss`, `display_stats`, `connection_state`, `receive::{options, upgrade}` and the text of `hud` are
+//! pure and decide; `shared_overlay`, the rest of `receive`, `display` and `window` act.
 
 mod age;
 pub mod args;
-mod board;
+mod connection_state;
+mod decoded_frame;
+mod display;
+mod display_stats;
 pub mod doctor;
-mod files;
 mod hud;
+mod loss;
+mod output_files;
 mod overlay;
-mod picture;
 mod receive;
 mod record;
-mod show;
-mod situation;
-mod stream;
+mod shared_overlay;
 mod window;
 
 use std::sync::Arc;
@@ -38,19 +39,20 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
-use crate::board::Board;
-use crate::files::Files;
-use crate::receive::Plan;
-use crate::show::{Show, Sources};
-use crate::window::Screen;
+use crate::display::{DisplayInputs, DisplayLoop};
+use crate::output_files::OutputFiles;
+use crate::receive::ConnectOptions;
+use crate::shared_overlay::SharedOverlay;
+use crate::window::ViewerWindow;
 
-/// How long a lookup of the relay's name, or a relay that does not hear our good-bye, may hold up the end of the program.
+/// How long a lookup of the relay's name, or a relay that does not acknowledge the end of the connection, may delay the
+/// program's end.
 const LINGER: Duration = Duration::from_millis(200);
 
 /// Runs the viewer until its window is closed, `--frames` are shown or a signal comes.
 ///
 /// # Errors
-/// Where no window or file can be opened, and where the relay lets us not in.
+/// When no window or file can be opened, and when the relay refuses the viewer.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     jpeg::single_threaded()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -60,22 +62,29 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .context("starting the background thread")?;
     let inside = runtime.enter();
     let stop = signals::stop_on_signals()?;
-    let files = Files::open(args)?;
-    let screen = (!args.headless).then(|| Screen::open(args)).transpose()?;
-    let (putter, frames) = latest();
-    let board = Arc::new(Board::default());
-    let leave = CancellationToken::new();
-    let plan = Plan::of(args);
-    let address = watch_address(plan.host.clone());
-    let (status, receiving) = receive::start(plan, address, putter, board.clone(), leave.clone());
-    let sources = Sources {
+    let files = OutputFiles::open(args)?;
+    let window = (!args.headless).then(|| ViewerWindow::open(args));
+    let window = window.transpose()?;
+    let (sender, frames) = latest();
+    let overlay = Arc::new(SharedOverlay::default());
+    let disconnect = CancellationToken::new();
+    let options = ConnectOptions::new(args);
+    let address = watch_address(options.host.clone());
+    let (status, receiving) = receive::start(
+        options,
+        address,
+        sender,
+        overlay.clone(),
+        disconnect.clone(),
+    );
+    let inputs = DisplayInputs {
         frames,
-        board,
+        overlay,
         status,
     };
-    let outcome = Show::new(args, sources, files, screen).run(&stop);
+    let outcome = DisplayLoop::new(args, inputs, files, window).run(&stop);
     drop(inside);
-    leave.cancel();
+    disconnect.cancel();
     let _ = runtime.block_on(async { timeout(LINGER, receiving).await });
     runtime.shutdown_timeout(LINGER);
     let totals = outcome?;

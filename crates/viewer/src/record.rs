@@ -1,7 +1,7 @@
 //! `--record`: the picture as a video that ordinary players open.
 //!
-//! Cameras are irregular and containers are not, so the newest picture is written as often as a grid of 25 a second
-//! needs it; played, the file then runs as fast as the world did.
+//! Cameras are irregular and containers are not, so the newest picture is written as often as a grid of 25 a second needs
+//! it; the file then plays at the speed of the scene.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ use tracing::{info, warn};
 
 /// Pictures per second.
 const RATE: u32 = 25;
-/// Most pictures written at once, so that keys and frames never wait for an encoder that has to catch up.
+/// Most pictures written in one call, so that keys and frames never wait for an encoder that has to catch up.
 const AT_ONCE: u32 = 10;
-/// What may be caught up on at all; a longer sleep of this machine is left out of the film.
+/// Longest gap that is filled; a longer sleep of this machine is left out of the video.
 const BEHIND: Duration = Duration::from_secs(10);
 
 /// The form of the file.
@@ -30,11 +30,11 @@ pub(crate) enum Container {
 }
 
 impl Container {
-    /// By the file's extension.
+    /// Returns the container that the file's extension names.
     ///
     /// # Errors
     /// A sentence that names the known ones.
-    pub(crate) fn of(path: &Path) -> Result<Self, String> {
+    pub(crate) fn from_path(path: &Path) -> Result<Self, String> {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         match extension.to_str() {
             Some("mp4") => Ok(Self::Mp4),
@@ -57,21 +57,21 @@ impl Container {
     }
 }
 
-/// A recording that runs. Dropped, it is complete but for the last moments.
+/// A running recording. If it is dropped, the file is complete but for the last moments.
 pub(crate) struct Recorder {
     writer: VideoWriter,
     path: PathBuf,
-    grid: Grid,
+    grid: FrameGrid,
 }
 
 impl Recorder {
     /// Opens the file.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// When it cannot be written.
     pub(crate) fn start(path: &Path, size: Size) -> anyhow::Result<Self> {
-        let container = Container::of(path).map_err(anyhow::Error::msg)?;
-        // FFmpeg's own complaint about a directory that is not there is a number.
+        let container = Container::from_path(path).map_err(anyhow::Error::msg)?;
+        // FFmpeg reports a missing directory as a number only.
         fs::File::create(path).with_context(|| format!("recording into {}", path.display()))?;
         let writer = VideoWriter::new_with_backend(
             path,
@@ -90,15 +90,15 @@ impl Recorder {
         Ok(Self {
             writer,
             path: path.to_owned(),
-            grid: Grid::default(),
+            grid: FrameGrid::default(),
         })
     }
 
-    /// Keeps up with the time; the film begins with the first picture.
+    /// Writes the picture as often as the time since the last call needs; the video begins with the first picture.
     ///
     /// # Errors
     /// OpenCV's own.
-    pub(crate) fn picture(&mut self, picture: &Mat, now: Instant) -> anyhow::Result<()> {
+    pub(crate) fn write(&mut self, picture: &Mat, now: Instant) -> anyhow::Result<()> {
         for _ in 0..self.grid.due(now) {
             self.writer.write(picture)?;
         }
@@ -112,11 +112,11 @@ impl Recorder {
     pub(crate) fn finish(mut self) -> anyhow::Result<()> {
         self.writer.release().context("finishing the recording")?;
         if self.grid.written == 0 {
-            // A container without a picture is a file that no player opens.
-            warn!(file = %self.path.display(), "nothing to record came");
+            // No player opens a container without a picture.
+            warn!(file = %self.path.display(), "the recording is empty, so its file is removed: no frame came");
             return fs::remove_file(&self.path).context("removing the empty recording");
         }
-        // OpenCV says nothing of a disk that is full; the smallest picture takes more than this.
+        // OpenCV does not report a full disk; the smallest picture takes more than this.
         let length = fs::metadata(&self.path).map_or(0, |file| file.len());
         ensure!(
             length > u64::from(self.grid.written) * 16,
@@ -129,15 +129,15 @@ impl Recorder {
     }
 }
 
-/// Which pictures of the grid are due.
+/// Decides which pictures of the grid are due. Pure.
 #[derive(Debug, Default)]
-struct Grid {
+struct FrameGrid {
     start: Option<Instant>,
     written: u32,
 }
 
-impl Grid {
-    /// How many pictures to write now, at most [`AT_ONCE`].
+impl FrameGrid {
+    /// Returns how many pictures to write now, at most [`AT_ONCE`].
     fn due(&mut self, now: Instant) -> u32 {
         let start = *self.start.get_or_insert(now);
         let next = start + Duration::from_secs(self.written.into()) / RATE;
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_film_lasts_as_long_as_the_world_whatever_the_calls_rhythm() {
         for step in [1, 7, 10, 40, 100, 333] {
-            let (mut grid, start) = (Grid::default(), Instant::now());
+            let (mut grid, start) = (FrameGrid::default(), Instant::now());
             let mut now = start;
             while now < start + 20_000 * MS {
                 grid.due(now);
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn after_a_pause_it_catches_up_in_small_portions_and_not_without_end() {
-        let (mut grid, start) = (Grid::default(), Instant::now());
+        let (mut grid, start) = (FrameGrid::default(), Instant::now());
         grid.due(start);
         let mut now = start + 3_600_000 * MS;
         let portions = std::iter::from_fn(|| {

@@ -1,4 +1,4 @@
-//! The window: draws the newest picture with what is known of it, and turns keys into wishes.
+//! The window: draws the newest picture with its HUD, and turns keys into commands.
 
 use std::time::{Duration, Instant};
 
@@ -9,109 +9,117 @@ use platform::config::Switch;
 use protocol::geometry::Size;
 
 use crate::args::Args;
-use crate::hud::{self, Hud};
+use crate::hud::{self, Hud, OverprintText};
 
 const TITLE: &str = "Video Stream";
 /// How often a picture that does not change is drawn again, for its seconds of STALE.
 const REFRESH: Duration = Duration::from_millis(100);
-/// How long a note stays.
+/// How long a note is shown.
 const NOTE: Duration = Duration::from_secs(3);
 
-/// What the user wants of the rest of the program.
+/// A key that the rest of the program acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Command {
     Quit,
     Snapshot,
-    Record,
-    Boxes,
+    ToggleRecording,
+    ToggleBoxes,
 }
 
 /// The window and its switches.
-pub(crate) struct Screen {
+pub(crate) struct ViewerWindow {
     window: Window,
+    /// Shown before the first frame.
     dark: Mat,
     hud: bool,
-    full: bool,
+    full_screen: bool,
+    /// A short text and when it goes away.
     note: Option<(String, Instant)>,
-    drawn: Option<Instant>,
+    drawn_at: Option<Instant>,
 }
 
-/// What is to be seen.
-pub(crate) struct View<'a> {
-    /// None before the first frame.
-    pub(crate) picture: Option<&'a Mat>,
-    /// Whether it looks different from last time.
-    pub(crate) fresh: bool,
+/// What the window is to show.
+pub(crate) struct WindowContent<'a> {
+    /// `None` before the first frame.
+    pub(crate) picture: Option<&'a mut Mat>,
+    /// Whether the picture looks different from last time.
+    pub(crate) changed: bool,
     pub(crate) hud: Hud,
     pub(crate) stale: Option<Duration>,
     pub(crate) notice: Vec<String>,
 }
 
-impl Screen {
-    /// Opens the window, dark.
+impl ViewerWindow {
+    /// Opens the window with a dark picture.
     ///
     /// # Errors
-    /// Where there is no display.
+    /// When there is no display.
     pub(crate) fn open(args: &Args) -> anyhow::Result<Self> {
         Ok(Self {
             window: Window::open(TITLE).context("--headless does without a window")?,
             dark: dark(args.size)?,
             hud: args.hud == Switch::On,
-            full: false,
+            full_screen: false,
             note: None,
-            drawn: None,
+            drawn_at: None,
         })
     }
 
     /// Shows a short note for a while.
-    pub(crate) fn note(&mut self, note: String, now: Instant) {
+    pub(crate) fn show_note(&mut self, note: String, now: Instant) {
         self.note = Some((note, now + NOTE));
     }
 
-    /// Draws where there is something new to draw, lets the window live for a moment and obeys its keys.
+    /// Draws when there is something new to draw, handles the window's events and returns a key's command.
     ///
     /// # Errors
     /// OpenCV's own.
-    pub(crate) fn show(&mut self, view: &View<'_>, now: Instant) -> anyhow::Result<Option<Wish>> {
-        if view.fresh || self.drawn.is_none_or(|at| now - at >= REFRESH) {
-            self.drawn = Some(now);
-            let mut picture = view.picture.unwrap_or(&self.dark).clone();
-            let lines = self.lines(view, now);
-            let stale = view.stale.map(hud::stale);
-            hud::draw(&mut picture, &lines, stale.as_deref(), &view.notice)?;
-            self.window.show(&picture)?;
+    pub(crate) fn show(
+        &mut self,
+        content: WindowContent<'_>,
+        now: Instant,
+    ) -> anyhow::Result<Option<Command>> {
+        if content.changed || self.drawn_at.is_none_or(|at| now - at >= REFRESH) {
+            self.drawn_at = Some(now);
+            let text = OverprintText {
+                lines: self.lines(&content, now),
+                stale: content.stale.map(hud::stale),
+                notice: &content.notice,
+            };
+            let picture = content.picture.unwrap_or(&mut self.dark);
+            hud::overprint(picture, &text, |picture| self.window.show(picture))?;
         }
         match self.window.poll(1)? {
             WindowEvent::None => Ok(None),
-            WindowEvent::Closed => Ok(Some(Wish::Quit)),
+            WindowEvent::Closed => Ok(Some(Command::Quit)),
             WindowEvent::Key(key) => self.key(key),
         }
     }
 
-    fn lines(&self, view: &View<'_>, now: Instant) -> Vec<String> {
-        let figures = self.hud && view.picture.is_some();
+    fn lines(&self, content: &WindowContent<'_>, now: Instant) -> Vec<String> {
+        let figures = self.hud && content.picture.is_some();
         let note = self.note.as_ref().filter(|(_, until)| now < *until);
         figures
-            .then(|| view.hud.line())
+            .then(|| content.hud.line())
             .into_iter()
             .chain(note.map(|(note, _)| note.clone()))
             .collect()
     }
 
-    fn key(&mut self, key: char) -> anyhow::Result<Option<Wish>> {
+    fn key(&mut self, key: char) -> anyhow::Result<Option<Command>> {
         match key {
-            'q' | '\x1b' => return Ok(Some(Wish::Quit)),
-            's' => return Ok(Some(Wish::Snapshot)),
-            'r' => return Ok(Some(Wish::Record)),
-            'b' => return Ok(Some(Wish::Boxes)),
+            'q' | '\x1b' => return Ok(Some(Command::Quit)),
+            's' => return Ok(Some(Command::Snapshot)),
+            'r' => return Ok(Some(Command::ToggleRecording)),
+            'b' => return Ok(Some(Command::ToggleBoxes)),
             'h' => self.hud = !self.hud,
             'f' => {
-                self.full = !self.full;
-                self.window.set_full_screen(self.full)?;
+                self.full_screen = !self.full_screen;
+                self.window.set_full_screen(self.full_screen)?;
             }
             _ => {}
         }
-        self.drawn = None;
+        self.drawn_at = None;
         Ok(None)
     }
 }

@@ -1,4 +1,4 @@
-//! True age, whoever's clock is wrong: the real viewer with its clock set an hour off, and a camera whose clock is.
+//! True age when a clock is wrong: the real viewer with its clock set an hour off, and a camera whose clock is.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -7,7 +7,8 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::native::{NativeRelay, Script, Visit, camera, send};
+use common::quic_relay::QuicRelay;
+use common::script::{RelayScript, ViewerSession, camera_info, send};
 use common::{INTERVAL, captured, viewer};
 use platform::clock::unix_micros;
 use protocol::quic::ServerMessage;
@@ -17,19 +18,19 @@ use testkit::wrong_clock;
 
 const ANY: &str = "127.0.0.1:0";
 const HOUR: i64 = 3600;
-/// How old each picture is already when it is sent, in milliseconds.
+/// Age of each picture when it is sent, in milliseconds.
 const OLD: u64 = 250;
 
-/// A camera whose clock is so many seconds ahead of the relay's, and whose sender has found that out.
-fn relay(ahead: i64) -> NativeRelay {
+/// Starts a relay with a camera whose clock is so many seconds ahead of the relay's, and whose sender has measured that.
+fn relay(ahead: i64) -> QuicRelay {
     let ahead_us = ahead * 1_000_000;
-    let script = Script::new(move |mut visit: Visit| async move {
-        visit.answer(&["yard"]).await?;
-        let mut sender = camera("yard");
+    let script = RelayScript::new(move |mut session: ViewerSession| async move {
+        session.answer(&["yard"]).await?;
+        let mut sender = camera_info("yard");
         sender.sender.offset_us = Some(-ahead_us);
         sender.sender.error_us = Some(1000);
-        visit.tell(&ServerMessage::Camera(sender)).await?;
-        let connection = visit.connection.clone();
+        session.send_message(&ServerMessage::Camera(sender)).await?;
+        let connection = session.connection.clone();
         let frames = async {
             for seq in 1.. {
                 let taken = (unix_micros() - OLD * 1000).checked_add_signed(ahead_us)?;
@@ -39,15 +40,15 @@ fn relay(ahead: i64) -> NativeRelay {
             Some(())
         };
         tokio::select! {
-            _ = visit.pong() => {}
+            _ = session.answer_pings() => {}
             _ = frames => {}
         }
         Some(())
     });
-    NativeRelay::start(ANY, &Identity::generate().unwrap(), script)
+    QuicRelay::start(ANY, &Identity::generate().unwrap(), script)
 }
 
-/// The report of a viewer whose clock is so many seconds ahead, and the ages that it showed.
+/// Returns the report of a viewer whose clock is so many seconds ahead, and the ages that it showed.
 fn seen(shim: &Path, dir: &Path, camera: i64, ours: i64) -> (Value, Vec<f64>) {
     let relay = relay(camera);
     let done = viewer(relay.addr, dir)
@@ -71,7 +72,7 @@ fn the_age_is_right_when_the_viewers_clock_or_the_cameras_is_an_hour_off() {
     let Some(shim) = wrong_clock::library(dir.path()) else {
         return testkit::skip("no C compiler here (cc), and only a shim sets a program's clock");
     };
-    // Half a minute is no less wrong than an hour, and less plainly so.
+    // Half a minute is as wrong as an hour, and harder to notice.
     for (camera, ours) in [
         (0, HOUR),
         (0, -HOUR),
@@ -99,9 +100,11 @@ fn the_shim_sets_the_clock_or_the_test_above_proves_nothing() {
     let Some(shim) = wrong_clock::library(dir.path()) else {
         return testkit::skip("no C compiler here (cc), and only a shim sets a program's clock");
     };
-    let plain = common::Relay::start(common::Kind::Ours, ANY, |n| vec![common::labelled(1, n)]);
+    let relay = common::UdpRelay::start(common::Behaviour::Sightline, ANY, |n| {
+        vec![common::labelled(1, n)]
+    });
     let age = |ahead: i64| {
-        let done = viewer(plain.addr, dir.path())
+        let done = viewer(relay.addr, dir.path())
             .args(["--headless", "--frames", "5", "--transport", "udp"])
             .env("LD_PRELOAD", &shim)
             .env(wrong_clock::AHEAD, ahead.to_string())

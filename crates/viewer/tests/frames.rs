@@ -5,9 +5,12 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-use common::{Kind, LONG, Relay, bare, eventually, labelled, picture, viewer};
+use common::{
+    Behaviour, LONG, UdpRelay, eventually, labelled, picture, viewer, viewer_without_args,
+};
 use serde_json::Value;
 
 const ANY: &str = "127.0.0.1:0";
@@ -15,7 +18,7 @@ const ANY: &str = "127.0.0.1:0";
 #[test]
 fn our_relays_frames_are_shown_saved_and_reported() {
     let dir = tempfile::tempdir().unwrap();
-    let relay = Relay::start(Kind::Ours, ANY, |n| vec![labelled(1, n)]);
+    let relay = UdpRelay::start(Behaviour::Sightline, ANY, |n| vec![labelled(1, n)]);
     let done = viewer(relay.addr, dir.path())
         .args([
             "--headless",
@@ -46,36 +49,39 @@ fn our_relays_frames_are_shown_saved_and_reported() {
         );
     }
 
-    let lines = fs::read_to_string(dir.path().join("shown.jsonl")).unwrap();
+    assert_saved_as_sent(dir.path(), &relay, 15);
+    assert!(
+        relay.requests().is_empty(),
+        "a Sightline relay gets hellos and probes alone"
+    );
+}
+
+/// Asserts that `--shown` has so many lines without boxes, and that `--save` wrote each of these frames as it was sent.
+#[track_caller]
+fn assert_saved_as_sent(dir: &Path, relay: &UdpRelay, count: usize) {
+    let lines = fs::read_to_string(dir.join("shown.jsonl")).unwrap();
     let lines: Vec<Value> = lines
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
         .collect();
-    assert_eq!(lines.len(), 15);
+    assert_eq!(lines.len(), count);
     for line in &lines {
         assert!(
             line["age_ms"].is_number() && line["boxes"] == Value::Array(vec![]),
             "{line}"
         );
         let seq = line["seq"].as_u64().unwrap();
-        let saved = fs::read(dir.path().join(format!("saved/here/{seq:08}.jpg"))).unwrap();
+        let saved = fs::read(dir.join(format!("saved/here/{seq:08}.jpg"))).unwrap();
         assert_eq!(saved, relay.sent()[seq as usize - 1], "byte for byte");
     }
-    assert_eq!(
-        fs::read_dir(dir.path().join("saved/here")).unwrap().count(),
-        15
-    );
-    assert!(
-        relay.requests().is_empty(),
-        "our relay is asked by hello and probe alone"
-    );
+    assert_eq!(fs::read_dir(dir.join("saved/here")).unwrap().count(), count);
 }
 
 #[test]
 fn a_waiting_tutorial_relay_gets_one_request_and_never_a_second() {
     let dir = tempfile::tempdir().unwrap();
     // Every 4th came back from its model, without our label.
-    let relay = Relay::start(Kind::Waiting, ANY, |n| {
+    let relay = UdpRelay::start(Behaviour::TutorialWaiting, ANY, |n| {
         vec![if n % 4 == 0 {
             picture(n)
         } else {
@@ -92,7 +98,7 @@ fn a_waiting_tutorial_relay_gets_one_request_and_never_a_second() {
     // A busy machine may drop one; the frames without label alone would be 18.
     assert!(report["lost"].as_u64() < Some(5), "{report}");
 
-    let (hello, _) = relay.heard()[0];
+    let (hello, _) = relay.received()[0];
     let requests = relay.requests();
     assert_eq!(requests.len(), 1, "a tutorial relay dies of the second");
     let after = requests[0] - hello;
@@ -114,8 +120,8 @@ fn a_waiting_tutorial_relay_gets_one_request_and_never_a_second() {
 #[test]
 fn a_streaming_tutorial_relay_never_hears_a_request() {
     let dir = tempfile::tempdir().unwrap();
-    // It echoes what it hears, and sends pictures only after a while.
-    let relay = Relay::start(Kind::Streaming, ANY, |n| {
+    // It echoes every datagram, and sends pictures only after a while.
+    let relay = UdpRelay::start(Behaviour::TutorialStreaming, ANY, |n| {
         if n > 50 { vec![picture(n)] } else { vec![] }
     });
     let done = viewer(relay.addr, dir.path())
@@ -124,7 +130,7 @@ fn a_streaming_tutorial_relay_never_hears_a_request() {
         .finish();
     assert!(done.status.success(), "{}", done.stderr);
     let report = done.report.unwrap();
-    assert_eq!(report["received"], 10, "an echo is no frame: {report}");
+    assert_eq!(report["received"], 10, "an echo is not a frame: {report}");
     assert_eq!(
         (&report["age_ms_p50"], &report["lost"]),
         (&Value::Null, &0.into())
@@ -136,7 +142,7 @@ fn a_streaming_tutorial_relay_never_hears_a_request() {
 #[test]
 fn garbage_between_frames_is_dropped_and_a_broken_picture_is_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let relay = Relay::start(Kind::Ours, ANY, |n| {
+    let relay = UdpRelay::start(Behaviour::Sightline, ANY, |n| {
         let good = labelled(1, n);
         let mut cut = good.clone();
         cut.truncate(good.len() / 2);
@@ -168,7 +174,7 @@ fn garbage_between_frames_is_dropped_and_a_broken_picture_is_counted() {
 fn a_restarted_relay_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
     let port = format!("127.0.0.1:{}", testkit::port::free());
-    let relay = Relay::start(Kind::Ours, &port, |n| vec![labelled(1, n)]);
+    let relay = UdpRelay::start(Behaviour::Sightline, &port, |n| vec![labelled(1, n)]);
     let viewer = viewer(relay.addr, dir.path())
         .args(["--headless", "--shown", "shown.jsonl"])
         .start();
@@ -176,7 +182,9 @@ fn a_restarted_relay_is_found_again() {
     eventually("the first frames", || shown().lines().count() > 3);
     drop(relay);
     viewer.wait_for_line("No frames from the relay", LONG);
-    let _relay = Relay::start(Kind::Ours, &port, |n| vec![labelled(2, 1_000_000 + n)]);
+    let _relay = UdpRelay::start(Behaviour::Sightline, &port, |n| {
+        vec![labelled(2, 1_000_000 + n)]
+    });
     eventually("frames of the second relay", || {
         shown().contains("\"seq\":100000")
     });
@@ -198,9 +206,9 @@ fn a_restarted_relay_is_found_again() {
 #[test]
 fn a_relay_that_is_not_there_is_named_once_with_the_cure() {
     let dir = tempfile::tempdir().unwrap();
-    // Bound and deaf: a port that nobody else gets meanwhile.
-    let nobody = std::net::UdpSocket::bind(ANY).unwrap();
-    let addr = nobody.local_addr().unwrap();
+    // Bound and never read: no other program gets the port meanwhile.
+    let silent = std::net::UdpSocket::bind(ANY).unwrap();
+    let addr = silent.local_addr().unwrap();
     let viewer = viewer(addr, dir.path()).args(["--headless"]).start();
     let line = viewer.wait_for_line("No relay found", LONG);
     assert!(
@@ -221,7 +229,9 @@ fn a_refusing_port_is_no_reason_to_end_or_to_spin() {
     let addr = std::net::SocketAddr::from(([127, 0, 0, 1], testkit::port::free()));
     let viewer = viewer(addr, dir.path()).args(["--headless"]).start();
     viewer.wait_for_line("No relay found", LONG);
-    let relay = Relay::start(Kind::Ours, &addr.to_string(), |n| vec![labelled(1, n)]);
+    let relay = UdpRelay::start(Behaviour::Sightline, &addr.to_string(), |n| {
+        vec![labelled(1, n)]
+    });
     viewer.wait_for_line("frames come", LONG);
     let ticks = fs::read_to_string(format!("/proc/{}/stat", viewer.id())).unwrap();
     let used: u64 = ticks
@@ -237,11 +247,11 @@ fn a_refusing_port_is_no_reason_to_end_or_to_spin() {
 #[test]
 fn a_full_relay_and_one_without_a_camera_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
-    let full = Relay::start(Kind::Full, ANY, |_| vec![]);
-    let dark = Relay::start(Kind::Ours, ANY, |_| vec![]);
+    let full = UdpRelay::start(Behaviour::SightlineFull, ANY, |_| vec![]);
+    let dark = UdpRelay::start(Behaviour::Sightline, ANY, |_| vec![]);
     let [at_full, at_dark] =
         [&full, &dark].map(|relay| viewer(relay.addr, dir.path()).args(["--headless"]).start());
-    let line = at_full.wait_for_line("has no free place", LONG);
+    let line = at_full.wait_for_line("is full", LONG);
     assert!(line.contains(&full.addr.to_string()), "{line}");
     let line = at_dark.wait_for_line("no camera is live yet", LONG);
     assert!(
@@ -253,7 +263,7 @@ fn a_full_relay_and_one_without_a_camera_are_told_apart() {
 #[test]
 fn a_name_that_does_not_resolve_is_tried_again_until_the_end() {
     let dir = tempfile::tempdir().unwrap();
-    let viewer = bare(dir.path())
+    let viewer = viewer_without_args(dir.path())
         .args(["--headless", "--server", "no-such-relay.invalid"])
         .start();
     viewer.wait_for_line("does not resolve", LONG);
@@ -265,7 +275,7 @@ fn a_name_that_does_not_resolve_is_tried_again_until_the_end() {
 #[test]
 fn usage_errors_exit_with_2_and_failures_with_1() {
     let dir = tempfile::tempdir().unwrap();
-    for (words, code, say) in [
+    for (args, code, text) in [
         (["--camera", "a/b"], 2, "a camera's name"),
         (["--server", "sightline://h/c"], 2, "single quotes"),
         (["--record", "film.gif"], 2, ".mp4, .avi or .mkv"),
@@ -275,13 +285,13 @@ fn usage_errors_exit_with_2_and_failures_with_1() {
         (["--shown", "/no/such/dir/x"], 1, "--shown /no/such/dir/x"),
         (["--record", "/no/such/dir/x.mp4"], 1, "/no/such/dir/x.mp4"),
     ] {
-        let done = bare(dir.path())
+        let done = viewer_without_args(dir.path())
             .args(["--headless"])
-            .args(words)
+            .args(args)
             .start()
             .finish();
-        assert_eq!(done.status.code(), Some(code), "{words:?}: {}", done.stderr);
-        assert!(done.stderr.contains(say), "{words:?}: {}", done.stderr);
+        assert_eq!(done.status.code(), Some(code), "{args:?}: {}", done.stderr);
+        assert!(done.stderr.contains(text), "{args:?}: {}", done.stderr);
     }
 }
 
@@ -295,7 +305,7 @@ fn a_recording_lasts_as_long_as_it_ran_in_every_container() {
         return testkit::skip("no ffprobe here");
     }
     let dir = tempfile::tempdir().unwrap();
-    let relay = || Relay::start(Kind::Ours, ANY, |n| vec![labelled(1, n)]);
+    let relay = || UdpRelay::start(Behaviour::Sightline, ANY, |n| vec![labelled(1, n)]);
     let runs = ["mp4", "avi", "mkv"].map(|container| {
         let (relay, film) = (relay(), format!("film.{container}"));
         let args = ["--headless", "--size", "320x240", "--record", &film];
@@ -328,7 +338,7 @@ fn a_recording_lasts_as_long_as_it_ran_in_every_container() {
 }
 
 /// Duration in seconds and number of pictures, as an ordinary player counts them.
-fn probe(film: &std::path::Path) -> (f64, f64) {
+fn probe(film: &Path) -> (f64, f64) {
     let out = std::process::Command::new("ffprobe")
         .args(["-v", "error", "-count_frames", "-of", "json"])
         .args([

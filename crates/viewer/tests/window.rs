@@ -12,8 +12,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::native::{NativeRelay, Script};
-use common::{Kind, LEFT, LONG, RIGHT, Relay, eventually, labelled, viewer};
+use common::quic_relay::QuicRelay;
+use common::script::RelayScript;
+use common::{Behaviour, LEFT, LONG, RIGHT, UdpRelay, eventually, labelled, viewer};
 use opencv::core::{self, Mat, Rect};
 use opencv::imgcodecs;
 use opencv::prelude::*;
@@ -21,8 +22,8 @@ use testkit::process::{Program, Running};
 
 const ANY: &str = "127.0.0.1:0";
 
-fn relay() -> Relay {
-    Relay::start(Kind::Ours, ANY, |n| vec![labelled(1, n)])
+fn relay() -> UdpRelay {
+    UdpRelay::start(Behaviour::Sightline, ANY, |n| vec![labelled(1, n)])
 }
 
 #[test]
@@ -64,32 +65,34 @@ fn on_an_offscreen_display_it_shows_its_frames_and_ends() {
 
 #[test]
 fn the_window_shows_the_picture_at_640x480_and_obeys_its_keys() {
-    let Some(desk) = Desk::open() else { return };
+    let Some(display) = VirtualDisplay::open() else {
+        return;
+    };
     let relay = relay();
-    let viewer = desk.viewer(&relay).args(["--hud", "off"]).start();
-    let window = desk.window(&viewer);
-    desk.eventually_shows("the picture", |screen| is_the_picture(screen, window));
+    let viewer = display.viewer(&relay).args(["--hud", "off"]).start();
+    let window = display.window(&viewer);
+    display.eventually_shows("the picture", |screen| is_the_picture(screen, window));
 
-    desk.key("s");
+    display.key("s");
     let file = viewer.wait_for_line("snapshot", LONG);
     let file = file.split("file=").nth(1).unwrap().trim();
-    let snapshot = imread(&desk.dir.path().join(file));
+    let snapshot = imread(&display.dir.path().join(file));
     assert!(is_the_picture(&snapshot, [0, 0, 640, 480]), "{file}");
 
-    desk.key("r");
+    display.key("r");
     viewer.wait_for_line("recording", LONG);
-    desk.key("r");
+    display.key("r");
     viewer.wait_for_line("recorded", LONG);
-    let films = fs::read_dir(desk.dir.path()).unwrap().filter(|entry| {
+    let films = fs::read_dir(display.dir.path()).unwrap().filter(|entry| {
         let name = entry.as_ref().unwrap().file_name().into_string().unwrap();
         name.starts_with("sightline-") && name.ends_with(".mp4")
     });
     assert_eq!(films.count(), 1);
 
-    desk.key("h");
+    display.key("h");
     let corner = |screen: &Mat| mean(screen, [window[0] + 4, window[1] + 4, 100, 12]);
-    desk.eventually_shows("the HUD", |screen| !near(corner(screen), LEFT));
-    desk.key("q");
+    display.eventually_shows("the HUD", |screen| !near(corner(screen), LEFT));
+    display.key("q");
     let done = viewer.finish();
     assert!(
         done.status.success() && done.report.is_some(),
@@ -100,37 +103,41 @@ fn the_window_shows_the_picture_at_640x480_and_obeys_its_keys() {
 
 #[test]
 fn the_picture_fills_the_screen_and_comes_back() {
-    let Some(desk) = Desk::open() else { return };
-    if !is_here("openbox", "--version") {
+    let Some(display) = VirtualDisplay::open() else {
+        return;
+    };
+    if !is_installed("openbox", "--version") {
         return testkit::skip(
             "no openbox here, and only a window manager makes a window fill the screen",
         );
     }
     let _manager = Program::new("openbox")
-        .env("DISPLAY", &desk.display)
+        .env("DISPLAY", &display.display)
         .start();
     let relay = relay();
-    let viewer = desk.viewer(&relay).args(["--hud", "off"]).start();
-    let window = desk.window(&viewer);
-    desk.eventually_shows("a managed window", |screen| is_the_picture(screen, window));
+    let viewer = display.viewer(&relay).args(["--hud", "off"]).start();
+    let window = display.window(&viewer);
+    display.eventually_shows("a managed window", |screen| is_the_picture(screen, window));
     let whole = [0, 0, 1024, 768];
-    desk.key("f");
-    desk.eventually_shows("the whole screen", |screen| is_the_picture(screen, whole));
-    desk.key("f");
-    desk.eventually_shows("the window again", |screen| !is_the_picture(screen, whole));
-    let window = desk.window(&viewer);
-    desk.eventually_shows("its picture again", |screen| is_the_picture(screen, window));
-    desk.key("Escape");
+    display.key("f");
+    display.eventually_shows("the whole screen", |screen| is_the_picture(screen, whole));
+    display.key("f");
+    display.eventually_shows("the window again", |screen| !is_the_picture(screen, whole));
+    let window = display.window(&viewer);
+    display.eventually_shows("its picture again", |screen| is_the_picture(screen, window));
+    display.key("Escape");
     assert!(viewer.finish().status.success());
 }
 
 #[test]
 fn a_window_that_is_closed_by_its_button_ends_the_program() {
-    let Some(desk) = Desk::open() else { return };
+    let Some(display) = VirtualDisplay::open() else {
+        return;
+    };
     let relay = relay();
-    let viewer = desk.viewer(&relay).start();
-    desk.window(&viewer);
-    desk.press_close_button();
+    let viewer = display.viewer(&relay).start();
+    display.window(&viewer);
+    display.press_close_button();
     let done = viewer.finish();
     assert!(
         done.status.success() && done.report.is_some(),
@@ -141,19 +148,21 @@ fn a_window_that_is_closed_by_its_button_ends_the_program() {
 
 #[test]
 fn a_picture_that_stands_still_says_stale_and_no_relay_says_where() {
-    let Some(desk) = Desk::open() else { return };
+    let Some(display) = VirtualDisplay::open() else {
+        return;
+    };
     let relay = relay();
-    let viewer = desk.viewer(&relay).start();
-    let window = desk.window(&viewer);
+    let viewer = display.viewer(&relay).start();
+    let window = display.window(&viewer);
     let red = |screen: &Mat| {
         let bar = mean(screen, [window[0] + 240, window[1] + 194, 160, 8]);
         near(bar, [0.0, 0.0, 200.0])
     };
     let [x, y, ..] = window;
     let picture = |screen: &Mat| near(mean(screen, [x + 20, y + 60, 280, 120]), LEFT);
-    desk.eventually_shows("the picture", |screen| picture(screen) && !red(screen));
+    display.eventually_shows("the picture", |screen| picture(screen) && !red(screen));
     drop(relay);
-    desk.eventually_shows("STALE on the picture", |screen| {
+    display.eventually_shows("STALE on the picture", |screen| {
         picture(screen) && red(screen)
     });
     viewer.terminate();
@@ -162,73 +171,77 @@ fn a_picture_that_stands_still_says_stale_and_no_relay_says_where() {
 
 #[test]
 fn boxes_are_seen_until_key_b_and_never_on_a_stale_picture() {
-    let Some(desk) = Desk::open() else { return };
+    let Some(display) = VirtualDisplay::open() else {
+        return;
+    };
     let identity = quic::identity::Identity::generate().unwrap();
-    let relay = NativeRelay::start(ANY, &identity, Script::boxes(1));
-    let viewer = desk.viewer_of(relay.addr).start();
-    let [x, y, ..] = desk.window(&viewer);
+    let relay = QuicRelay::start(ANY, &identity, RelayScript::boxes_ahead(1));
+    let viewer = display.viewer_of(relay.addr).start();
+    let [x, y, ..] = display.window(&viewer);
     // The left edge of the box, and what is there without it.
     let edge = |screen: &Mat| mean(screen, [x + 160, y + 200, 1, 100]);
     let boxed = |screen: &Mat| near(edge(screen), [80.0, 220.0, 80.0]);
     let bare = |screen: &Mat| near(edge(screen), LEFT);
-    desk.eventually_shows("a box", boxed);
-    desk.key("b");
-    desk.eventually_shows("no box", bare);
-    desk.key("b");
-    desk.eventually_shows("the box again", boxed);
+    display.eventually_shows("a box", boxed);
+    display.key("b");
+    display.eventually_shows("no box", bare);
+    display.key("b");
+    display.eventually_shows("the box again", boxed);
     drop(relay);
-    desk.eventually_shows("a stale picture without a box", bare);
+    display.eventually_shows("a stale picture without a box", bare);
     viewer.terminate();
     assert!(viewer.finish().status.success());
 }
 
 #[test]
 fn boxes_that_come_late_are_drawn_on_the_picture_that_is_still_there() {
-    let Some(desk) = Desk::open() else { return };
+    let Some(display) = VirtualDisplay::open() else {
+        return;
+    };
     let identity = quic::identity::Identity::generate().unwrap();
     // Frames with a box and frames without one take turns, so what is drawn of an earlier message is never a box.
-    let script = Script::tracks(Duration::from_millis(600), |seq| {
+    let script = RelayScript::boxes_behind(Duration::from_millis(600), |seq| {
         Some(match seq % 2 {
             0 => (Duration::ZERO, vec![]),
             _ => (Duration::from_millis(150), vec![0.25]),
         })
     });
-    let relay = NativeRelay::start(ANY, &identity, script);
-    let viewer = desk
+    let relay = QuicRelay::start(ANY, &identity, script);
+    let viewer = display
         .viewer_of(relay.addr)
         .args(["--shown", "shown.jsonl"])
         .start();
-    let [x, y, ..] = desk.window(&viewer);
+    let [x, y, ..] = display.window(&viewer);
     let edge = |screen: &Mat| mean(screen, [x + 160, y + 200, 1, 100]);
-    desk.eventually_shows("a late box", |screen| {
+    display.eventually_shows("a late box", |screen| {
         near(edge(screen), [80.0, 220.0, 80.0])
     });
     viewer.terminate();
     assert!(viewer.finish().status.success());
-    let shown = fs::read_to_string(desk.dir.path().join("shown.jsonl")).unwrap();
+    let shown = fs::read_to_string(display.dir.path().join("shown.jsonl")).unwrap();
     assert!(!shown.contains("thing"), "as first drawn: {shown}");
 }
 
 /// A virtual X server of this test's own.
-struct Desk {
+struct VirtualDisplay {
     display: String,
     dir: tempfile::TempDir,
     _server: Running,
 }
 
-impl Desk {
+impl VirtualDisplay {
     fn open() -> Option<Self> {
-        for (tool, ask) in [
+        for (tool, probe) in [
             ("Xvfb", "-help"),
             ("xdotool", "version"),
             ("import", "-version"),
         ] {
-            if !is_here(tool, ask) {
+            if !is_installed(tool, probe) {
                 testkit::skip(&format!("no {tool} here"));
                 return None;
             }
         }
-        // The server itself finds a number that is free, and says it when it is ready.
+        // The server finds a free number itself, and prints it when it is ready.
         let server = Program::new("Xvfb")
             .args([
                 "-displayfd",
@@ -248,7 +261,7 @@ impl Desk {
         })
     }
 
-    fn viewer(&self, relay: &Relay) -> Program {
+    fn viewer(&self, relay: &UdpRelay) -> Program {
         self.viewer_of(relay.addr)
     }
 
@@ -259,14 +272,14 @@ impl Desk {
             .env_remove("QT_QPA_PLATFORM")
     }
 
-    /// Where the window is: x, y, width, height. It has the keyboard from now on, as nobody else would give it.
+    /// Returns the window's x, y, width and height, and gives it the keyboard focus, which no window manager does here.
     fn window(&self, viewer: &Running) -> [i32; 4] {
         viewer.wait_for_line("frames come", LONG);
         let search = ["search", "--name", "^Video Stream$"];
         let geometry = || {
-            let said = self.xdotool(&[&search[..], &["getwindowgeometry", "--shell"]].concat());
+            let output = self.xdotool(&[&search[..], &["getwindowgeometry", "--shell"]].concat());
             ["X=", "Y=", "WIDTH=", "HEIGHT="].map(|key| {
-                let value = said.lines().find_map(|line| line.strip_prefix(key));
+                let value = output.lines().find_map(|line| line.strip_prefix(key));
                 value.and_then(|value| value.parse().ok()).unwrap_or(-1)
             })
         };
@@ -281,7 +294,7 @@ impl Desk {
         self.xdotool(&["key", key]);
     }
 
-    /// What a window manager does at that button; there is none here, so this speaks X11 for once: the connection, the
+    /// Sends what a window manager sends for that button. There is none here, so this is X11 by hand: the connection, the
     /// two names, and the message `WM_DELETE_WINDOW`.
     fn press_close_button(&self) {
         let window = self.xdotool(&["search", "--name", "^Video Stream$"]);
@@ -297,13 +310,13 @@ impl Desk {
 
         let mut atom = |name: &str| {
             let (length, words) = (name.len() as u16, name.len().div_ceil(4));
-            let mut ask = vec![16, 0];
-            ask.extend((2 + words as u16).to_le_bytes());
-            ask.extend(length.to_le_bytes());
-            ask.extend([0, 0]);
-            ask.extend(name.as_bytes());
-            ask.resize(8 + 4 * words, 0);
-            x.write_all(&ask).unwrap();
+            let mut request = vec![16, 0];
+            request.extend((2 + words as u16).to_le_bytes());
+            request.extend(length.to_le_bytes());
+            request.extend([0, 0]);
+            request.extend(name.as_bytes());
+            request.resize(8 + 4 * words, 0);
+            x.write_all(&request).unwrap();
             let mut reply = [0; 32];
             x.read_exact(&mut reply).unwrap();
             u32::from_le_bytes([reply[8], reply[9], reply[10], reply[11]])
@@ -321,9 +334,9 @@ impl Desk {
         let _ = x.read(&mut head);
     }
 
-    fn xdotool(&self, words: &[&str]) -> String {
+    fn xdotool(&self, args: &[&str]) -> String {
         let out = Command::new("xdotool")
-            .args(words)
+            .args(args)
             .env("DISPLAY", &self.display)
             .output()
             .unwrap();
@@ -348,8 +361,8 @@ impl Desk {
     }
 }
 
-fn is_here(tool: &str, ask: &str) -> bool {
-    Command::new(tool).arg(ask).output().is_ok()
+fn is_installed(tool: &str, arg: &str) -> bool {
+    Command::new(tool).arg(arg).output().is_ok()
 }
 
 fn imread(file: &Path) -> Mat {

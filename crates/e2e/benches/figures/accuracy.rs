@@ -22,7 +22,8 @@ pub(crate) fn measure(run: &mut Run) {
     let truth: Vec<Mark> = photographs.iter().flat_map(|p| p.truth.clone()).collect();
     let wire = |jpeg: &[u8]| {
         let picture = jpeg::decode(jpeg).unwrap();
-        jpeg::resize(&picture, "300x200".parse().unwrap()).unwrap()
+        let small = jpeg::resize(&picture, "300x200".parse().unwrap()).unwrap();
+        small.into_owned()
     };
     let pictures: Vec<Mat> = photographs.iter().map(|p| wire(&p.jpeg)).collect();
     let square = Size {

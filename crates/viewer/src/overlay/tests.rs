@@ -6,7 +6,8 @@ use protocol::label::StreamId;
 use protocol::geometry::BBox;
 
 use super::*;
-use crate::stream::{Counts, Pace};
+use crate::display_stats::DisplayStats;
+use crate::loss::FrameCounts;
 
 const START: u64 = 1_763_820_000_000_000;
 const MS: Duration = Duration::from_millis(1);
@@ -37,7 +38,7 @@ fn message(kind: Kind, seq: u64, detections: Vec<Detection>) -> Detections {
         v: Detections::VERSION,
         camera: "yard".to_owned(),
         seq,
-        t: taken(&label(seq)),
+        t: captured(&label(seq)),
         w: 300,
         h: 200,
         kind,
@@ -125,7 +126,7 @@ fn a_box_that_is_new_or_has_no_id_stays_where_it_is() {
     let mut bare = tracked(3, &[(7, 0.3)]);
     bare.detections[0].id = None;
     let mut before = bare.clone();
-    (before.seq, before.t) = (2, taken(&label(2)));
+    (before.seq, before.t) = (2, captured(&label(2)));
     before.detections[0].bbox = BBox::default();
     assert_eq!(drawn(&of([before, bare]), 4), [(0, 300)]);
     let overlay = of([tracked(2, &[(7, 0.2)]), tracked(3, &[(7, 0.3), (9, 0.7)])]);
@@ -250,7 +251,7 @@ fn after_a_senders_restart_the_numbers_of_the_run_before_mean_nothing() {
 fn after_a_relays_restart_its_ids_mean_other_things() {
     let mut overlay = of([tracked(1, &[(7, 0.1)]), inferred(1, 0.1)]);
     let now = testkit::time::start();
-    overlay.frame(&label(1), now);
+    overlay.on_frame(&label(1), now);
     overlay.reset();
     assert_eq!(drawn(&overlay, 2), []);
     overlay.add(tracked(3, &[(7, 0.8)]), now);
@@ -260,21 +261,21 @@ fn after_a_relays_restart_its_ids_mean_other_things() {
 
 #[test]
 fn another_cameras_boxes_are_not_drawn_and_a_switch_forgets_those_before() {
-    let door = |mut message: Detections| {
-        message.camera = "door".to_owned();
+    let drive = |mut message: Detections| {
+        message.camera = "drive".to_owned();
         message
     };
-    let overlay = of([tracked(1, &[(7, 0.1)]), door(tracked(1, &[(7, 0.9)]))]);
+    let overlay = of([tracked(1, &[(7, 0.1)]), drive(tracked(1, &[(7, 0.9)]))]);
     assert_eq!(drawn(&overlay, 1), []);
     let overlay = of([
         tracked(1, &[(7, 0.1)]),
         inferred(1, 0.1),
-        door(tracked(2, &[(7, 0.9)])),
+        drive(tracked(2, &[(7, 0.9)])),
         tracked(3, &[(7, 0.3)]),
     ]);
     assert_eq!(drawn(&overlay, 2), []);
     assert_eq!(drawn(&overlay, 4), [(7, 300)]);
-    let overlay = of([inferred(1, 0.1), door(inferred(2, 0.9)), inferred(3, 0.3)]);
+    let overlay = of([inferred(1, 0.1), drive(inferred(2, 0.9)), inferred(3, 0.3)]);
     assert_eq!(drawn(&overlay, 2), []);
     assert_eq!(drawn(&overlay, 3), [(0, 300)]);
 }
@@ -282,9 +283,13 @@ fn another_cameras_boxes_are_not_drawn_and_a_switch_forgets_those_before() {
 #[test]
 fn a_stale_picture_has_no_boxes() {
     let overlay = of([tracked(1, &[(7, 0.1)])]);
-    let (mut pace, start) = (Pace::default(), testkit::time::start());
-    pace.shown(None, Counts::default(), start);
-    let seen = |after| overlay.boxes(&label(1), pace.stale(start + after)).list;
+    let (mut stats, start) = (DisplayStats::default(), testkit::time::start());
+    stats.on_displayed(None, FrameCounts::default(), start);
+    let seen = |after| {
+        overlay
+            .boxes(&label(1), stats.stale_for(start + after))
+            .list
+    };
     assert_eq!(seen(999 * MS).len(), 1);
     assert_eq!(seen(1000 * MS).len(), 0);
 }
@@ -294,11 +299,11 @@ fn stream(late: Duration) -> (Overlay, Instant) {
     let (mut overlay, start) = (Overlay::default(), testkit::time::start());
     for seq in [1, 2] {
         let now = start + seq as u32 * 100 * MS;
-        overlay.frame(&label(seq), now);
+        overlay.on_frame(&label(seq), now);
         overlay.add(tracked(seq, &[(7, 0.1)]), now + late);
     }
     let now = start + 300 * MS;
-    overlay.frame(&label(3), now);
+    overlay.on_frame(&label(3), now);
     (overlay, now)
 }
 
@@ -314,16 +319,16 @@ fn a_frame_waits_for_its_boxes_a_little_and_until_they_are_there() {
 fn a_frame_with_boxes_that_came_before_it_waits_not_at_all() {
     let (mut overlay, now) = stream(MS);
     overlay.add(tracked(4, &[]), now + 99 * MS);
-    overlay.frame(&label(4), now + 100 * MS);
+    overlay.on_frame(&label(4), now + 100 * MS);
     assert_eq!(overlay.awaits(&label(4)), None);
-    overlay.frame(&label(5), now + 200 * MS);
+    overlay.on_frame(&label(5), now + 200 * MS);
     assert!(overlay.awaits(&label(5)).is_some());
 }
 
 #[test]
 fn a_newer_frame_ends_the_wait() {
     let (mut overlay, now) = stream(MS);
-    overlay.frame(&label(4), now + MS);
+    overlay.on_frame(&label(4), now + MS);
     assert_eq!(overlay.awaits(&label(3)), None);
     assert!(overlay.awaits(&label(4)).is_some());
 }
@@ -331,16 +336,16 @@ fn a_newer_frame_ends_the_wait() {
 #[test]
 fn nothing_waits_where_no_tracked_messages_come() {
     let (mut overlay, now) = (Overlay::default(), testkit::time::start());
-    overlay.frame(&label(1), now);
+    overlay.on_frame(&label(1), now);
     assert_eq!(overlay.awaits(&label(1)), None);
     overlay.add(inferred(1, 0.1), now);
-    overlay.frame(&label(2), now + 100 * MS);
+    overlay.on_frame(&label(2), now + 100 * MS);
     assert_eq!(overlay.awaits(&label(2)), None);
 
     let (mut overlay, now) = stream(MS);
-    overlay.frame(&label(12), now + 900 * MS);
+    overlay.on_frame(&label(12), now + 900 * MS);
     assert!(overlay.awaits(&label(12)).is_some(), "for a second");
-    overlay.frame(&label(13), now + 1000 * MS);
+    overlay.on_frame(&label(13), now + 1000 * MS);
     assert_eq!(overlay.awaits(&label(13)), None);
 }
 
@@ -349,10 +354,10 @@ fn nothing_waits_for_messages_that_come_too_late_until_they_do_not() {
     let (mut overlay, now) = stream(WAIT + MS);
     assert_eq!(overlay.awaits(&label(3)), None);
     overlay.add(tracked(3, &[]), now + MS);
-    overlay.frame(&label(4), now + 100 * MS);
+    overlay.on_frame(&label(4), now + 100 * MS);
     assert!(overlay.awaits(&label(4)).is_some());
     overlay.add(tracked(3, &[]), now + 101 * MS);
-    overlay.frame(&label(5), now + 200 * MS);
+    overlay.on_frame(&label(5), now + 200 * MS);
     assert_eq!(
         overlay.awaits(&label(5)),
         None,
@@ -363,9 +368,9 @@ fn nothing_waits_for_messages_that_come_too_late_until_they_do_not() {
 #[test]
 fn nothing_waits_for_another_cameras_messages() {
     let (mut overlay, now) = stream(MS);
-    let mut door = tracked(4, &[]);
-    door.camera = "door".to_owned();
-    overlay.add(door, now);
+    let mut drive = tracked(4, &[]);
+    drive.camera = "drive".to_owned();
+    overlay.add(drive, now);
     assert_eq!(overlay.awaits(&label(3)), None);
 }
 
@@ -396,11 +401,11 @@ proptest! {
         let mut overlay = Overlay::default();
         let label = Label { captured_us, seq, ..label(1) };
         let now = testkit::time::start();
-        overlay.frame(&label, now);
+        overlay.on_frame(&label, now);
         for (n, (how, near, any)) in times.into_iter().enumerate() {
             let mut message = tracked(n as u64, &[(id, 0.0), (id, 0.5)]);
             message.detections[0].bbox = edges.into();
-            message.t = if how == 0 { any } else { taken(&label) + near / 1e6 };
+            message.t = if how == 0 { any } else { captured(&label) + near / 1e6 };
             message.kind = if how == 1 { Kind::Inferred } else { Kind::Tracked };
             overlay.add(message, now);
         }

@@ -2,81 +2,88 @@
 //!
 //! ```text
 //!   --server HOST, --transport auto                            ticket, or --transport quic
-//!     plain: probe --> our relay answers --> knock               knock, again and again
+//!     UDP: probe ----> our relay answers --> connect             connect, again and again
 //!       | silence: Request (tutorial)    |     |                   |
-//!       |                  700 ms: hello |     | opens             | opens
+//!       |                  700 ms: hello |     | connected         | connected
 //!       v                                v     v                   v
-//!     plain frames                plain frames native frames     native frames
-//!                                              (plain: silent)
+//!     UDP frames                  UDP frames  QUIC frames        QUIC frames
+//!                                             (UDP: lease released)
 //! ```
 //!
-//! `plan` and `hunt` are pure and decide; `plain` and `native` move bytes; `intake` is where both end.
+//! `options` and `upgrade` are pure and decide; `udp` and `quic` move bytes; both hand in at the `inbox`, which publishes
+//! the `status`.
 
-mod hunt;
-mod intake;
-mod native;
-mod plain;
-mod plan;
+mod inbox;
+mod options;
+mod quic;
+mod status;
+mod udp;
+mod upgrade;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::quic::client::{Client, ConnectFailure, Session};
 use platform::config::Transport;
 use platform::latest::Sender;
 use protocol::control::Verdict;
 use protocol::lease::{RelayKind, Renewal};
 use protocol::quic::Refusal;
-use quic::client::{Client, ConnectFailure, Session};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, trace, warn};
 
-use self::hunt::{Hunt, Quarry, SOON};
-use self::intake::Intake;
-pub(crate) use self::intake::{Door, Frame, Native, Status};
-use self::plain::{Meaning, Plain};
-pub(crate) use self::plan::Plan;
-use crate::board::Board;
+use self::inbox::Inbox;
+pub(crate) use self::inbox::ReceivedFrame;
+pub(crate) use self::options::ConnectOptions;
+pub(crate) use self::status::{FrameTransport, QuicState, Status};
+use self::udp::{UdpMessage, UdpSession};
+use self::upgrade::{Preference, RETRY_SOON, Upgrade};
+use crate::shared_overlay::SharedOverlay;
 
-/// For the relay to hear that we are gone.
-const LAST_WORD: Duration = Duration::from_millis(100);
+/// How long the end of the program waits for the relay to acknowledge the end of the connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Starts to receive from the relay at `address`, wherever that moves, until `stop`; the task then says good-bye and
-/// ends. Call it inside a tokio runtime.
+/// Starts to receive from the relay at `address`, wherever that moves, until `stop`; the task then closes the connection
+/// and ends. Call it inside a tokio runtime.
 pub(crate) fn start(
-    plan: Plan,
+    options: ConnectOptions,
     address: watch::Receiver<Option<SocketAddr>>,
-    frames: Sender<Frame>,
-    board: Arc<Board>,
+    frames: Sender<ReceivedFrame>,
+    overlay: Arc<SharedOverlay>,
     stop: CancellationToken,
 ) -> (watch::Receiver<Status>, JoinHandle<()>) {
-    let (tell, status) = watch::channel(Status::new(plan.door(), Instant::now()));
-    let receiver = Receiver {
-        intake: Intake::new(frames, board, tell),
-        plan,
+    let first = Status::new(options.first_transport(), Instant::now());
+    let (publish, status) = watch::channel(first);
+    let task = ReceiveTask {
+        inbox: Inbox::new(frames, overlay, publish),
+        options,
         client: None,
-        greeted: false,
+        explained: false,
     };
-    (status, tokio::spawn(receiver.run(address, stop)))
+    (status, tokio::spawn(task.run(address, stop)))
 }
 
-struct Receiver {
-    plan: Plan,
-    intake: Intake,
-    /// Between knocks.
+struct ReceiveTask {
+    options: ConnectOptions,
+    inbox: Inbox,
+    /// The QUIC client between two tries.
     client: Option<Client>,
-    /// It has been said what the native door's encryption is worth.
-    greeted: bool,
+    /// It has been logged what the encryption without a ticket is worth.
+    explained: bool,
 }
 
-/// Why no waiting helps: a sentence for the user.
-struct Hopeless(String);
+/// An error that no waiting helps against: a sentence for the user.
+struct FatalError(String);
 
-impl Receiver {
+/// A QUIC client and what came of its try to connect.
+type Attempt = (Option<Client>, Result<Session, ConnectFailure>);
+
+impl ReceiveTask {
     async fn run(
         mut self,
         mut address: watch::Receiver<Option<SocketAddr>>,
@@ -86,7 +93,7 @@ impl Receiver {
             let relay = *address.borrow_and_update();
             let moved = async {
                 if address.changed().await.is_err() {
-                    // An address that was given as numbers has nobody who would follow it.
+                    // No task follows an address that was given as numbers.
                     std::future::pending::<()>().await;
                 }
             };
@@ -94,195 +101,200 @@ impl Receiver {
                 () = stop.cancelled() => break,
                 () = moved => {
                     self.client = None;
-                    self.intake.ended();
+                    self.inbox.on_disconnected();
                 }
-                Hopeless(why) = self.attend(relay) => {
-                    let why = format!("the relay at {}: {why}", self.plan.host);
-                    self.intake.status.send_modify(|status| status.failure = Some(why));
+                FatalError(why) = self.receive_from(relay) => {
+                    let why = format!("the relay at {}: {why}", self.options.host);
+                    self.inbox.set_failure(why);
                     break;
                 }
             }
         }
         if let Some(client) = self.client {
-            client.close(LAST_WORD).await;
+            client.close(CLOSE_TIMEOUT).await;
         }
     }
 
-    /// Stays with one address for good.
-    async fn attend(&mut self, relay: Option<SocketAddr>) -> Hopeless {
+    /// Receives from one address until an error that no waiting helps against.
+    async fn receive_from(&mut self, relay: Option<SocketAddr>) -> FatalError {
         let Some(relay) = relay else {
             return std::future::pending().await;
         };
-        let attended = match self.plan.transport {
-            Transport::Quic => self.native_alone(relay).await,
-            Transport::Auto | Transport::Udp => self.both(relay).await,
+        let ended = match self.options.transport {
+            Transport::Quic => self.quic_only(relay).await,
+            Transport::Auto | Transport::Udp => self.udp_and_quic(relay).await,
         };
-        match attended {
-            Err(hopeless) => hopeless,
+        match ended {
+            Err(error) => error,
             Ok(never) => match never {},
         }
     }
 
-    /// Knocks at the native door and nowhere else.
-    async fn native_alone(&mut self, relay: SocketAddr) -> Result<Infallible, Hopeless> {
-        let mut complained = false;
-        let mut native = Native::Shut;
+    /// Connects by QUIC, again and again, and sends nothing over UDP.
+    async fn quic_only(&mut self, relay: SocketAddr) -> Result<Infallible, FatalError> {
+        let mut warned = false;
+        let mut state = QuicState::Closed;
         loop {
-            self.intake.tell(RelayKind::Silent, native, Instant::now());
-            let (client, opened) = self.knock(relay).await;
+            let now = Instant::now();
+            self.inbox.set_relay(RelayKind::Silent, state, now);
+            let (client, connected) = self.connect(relay).await;
             self.client = client;
-            match opened {
+            match connected {
                 Ok(session) => {
-                    (native, complained) = (Native::Shut, false);
-                    self.stay(relay, session).await;
+                    (state, warned) = (QuicState::Closed, false);
+                    self.receive_by_quic(relay, session).await;
                 }
-                Err(failure) => native = self.weather(&failure, &mut complained)?,
+                Err(failure) => state = self.note_failure(&failure, &mut warned)?,
             }
-            sleep(SOON).await;
+            sleep(RETRY_SOON).await;
         }
     }
 
-    /// Talks at the plain door, and goes over to the native one whenever that opens.
-    async fn both(&mut self, relay: SocketAddr) -> Result<Infallible, Hopeless> {
-        let quarry = self.plan.quarry();
-        let mut hunt = Hunt::new(quarry);
-        let mut renewal = Renewal::new(quarry != Quarry::Plain);
+    /// Receives over UDP, and by QUIC whenever there is a connection.
+    async fn udp_and_quic(&mut self, relay: SocketAddr) -> Result<Infallible, FatalError> {
+        let preference = self.options.preference();
+        let mut upgrade = Upgrade::new(preference);
+        let mut renewal = Renewal::new(preference != Preference::UdpOnly);
         loop {
             let now = Instant::now();
-            self.intake.tell(renewal.relay(now), Native::Shut, now);
-            let mut plain = Plain::open(relay, renewal).await;
-            let session = self.hunt(relay, hunt, &mut plain).await?;
+            self.inbox
+                .set_relay(renewal.relay(now), QuicState::Closed, now);
+            let mut udp = UdpSession::open(relay, renewal).await;
+            let session = self.udp_until_quic(relay, upgrade, &mut udp).await?;
             tokio::select! {
-                () = self.stay(relay, session) => {}
-                () = plain.rest() => {}
+                () = self.receive_by_quic(relay, session) => {}
+                () = udp.stay_released() => {}
             }
             let now = Instant::now();
-            hunt = Hunt::again(quarry, now);
+            upgrade = Upgrade::after_disconnect(preference, now);
             renewal = Renewal::new(true);
-            // It was ours a moment ago, so no `Request` is due there for now.
+            // It was a Sightline relay a moment ago, so no `Request` is due there for now.
             renewal.on_answer(Verdict::Welcome, now);
         }
     }
 
-    /// Talks at the plain door until the native one opens.
-    async fn hunt(
+    /// Receives over UDP until a QUIC connection is open.
+    async fn udp_until_quic(
         &mut self,
         relay: SocketAddr,
-        mut hunt: Hunt,
-        plain: &mut Plain,
-    ) -> Result<Session, Hopeless> {
-        let mut native = Native::Shut;
-        let mut complained = false;
-        let mut knocks = JoinSet::new();
+        mut upgrade: Upgrade,
+        udp: &mut UdpSession,
+    ) -> Result<Session, FatalError> {
+        let mut state = QuicState::Closed;
+        let mut warned = false;
+        let mut attempts = JoinSet::new();
         loop {
             let now = Instant::now();
-            if hunt.is_content(now) {
-                plain.renewal.set_elsewhere(false);
+            if upgrade.wants_udp_frames(now) {
+                udp.renewal.set_elsewhere(false);
             }
-            plain.speak(now).await;
-            self.intake.tell(plain.renewal.relay(now), native, now);
-            if hunt.knocks(now) {
-                knocks.spawn(self.knock(relay));
+            udp.send_due(now).await;
+            self.inbox.set_relay(udp.renewal.relay(now), state, now);
+            if upgrade.should_connect(now) {
+                attempts.spawn(self.connect(relay));
             }
-            plain.refresh(now).await;
-            let due = plain.deadline(now);
-            let due = hunt.deadline(now).map_or(due, |at| at.min(due));
+            udp.reopen_if_silent(now).await;
+            let due = udp.deadline(now);
+            let due = upgrade.deadline(now).map_or(due, |at| at.min(due));
             tokio::select! {
-                heard = plain.hear(due) => {
-                    if let Some(meaning) = heard {
-                        self.heard(meaning, &mut hunt, &mut plain.renewal, Instant::now())?;
+                message = udp.recv(due) => {
+                    if let Some(message) = message {
+                        let now = Instant::now();
+                        self.on_udp_message(message, &mut upgrade, &mut udp.renewal, now)?;
                     }
                 }
-                Some(knocked) = knocks.join_next() => {
-                    let (client, opened) = knocked.expect("a knock neither panics nor is cancelled");
+                Some(attempt) = attempts.join_next() => {
+                    let (client, connected) =
+                        attempt.expect("a try to connect neither panics nor is cancelled");
                     self.client = client;
-                    match opened {
+                    match connected {
                         Ok(session) => return Ok(session),
-                        Err(failure) => native = self.weather(&failure, &mut complained)?,
+                        Err(failure) => state = self.note_failure(&failure, &mut warned)?,
                     }
-                    hunt.failed(Instant::now());
+                    upgrade.on_failure(Instant::now());
                 }
             }
         }
     }
 
-    /// Takes what came at the plain door.
-    fn heard(
+    fn on_udp_message(
         &mut self,
-        meaning: Meaning,
-        hunt: &mut Hunt,
+        message: UdpMessage,
+        upgrade: &mut Upgrade,
         renewal: &mut Renewal,
         now: Instant,
-    ) -> Result<(), Hopeless> {
-        match meaning {
-            Meaning::Frame(frame) => {
+    ) -> Result<(), FatalError> {
+        match message {
+            UdpMessage::Frame(frame) => {
                 renewal.on_frame(now);
-                if self.plan.camera.is_none() {
-                    self.intake.frame(frame, Door::Plain);
+                if self.options.camera.is_none() {
+                    self.inbox.on_frame(frame, FrameTransport::Udp);
                 } else {
-                    self.intake.drop_it("no_choice");
+                    self.inbox.count_dropped("no_choice");
                 }
             }
-            Meaning::Answer(Verdict::Private) => {
-                return Err(Hopeless(Refusal::Private.to_string()));
+            UdpMessage::Answer(Verdict::Private) => {
+                return Err(FatalError(Refusal::Private.to_string()));
             }
-            Meaning::Answer(verdict) => {
+            UdpMessage::Answer(verdict) => {
                 renewal.on_answer(verdict, now);
-                hunt.answered(now);
+                upgrade.on_answer(now);
             }
-            Meaning::Echo => renewal.on_echo(now),
-            Meaning::Nothing(reason) => self.intake.drop_it(reason),
+            UdpMessage::Echo => renewal.on_echo(now),
+            UdpMessage::Other(reason) => self.inbox.count_dropped(reason),
         }
         Ok(())
     }
 
-    fn knock(
-        &mut self,
-        relay: SocketAddr,
-    ) -> impl Future<Output = (Option<Client>, Result<Session, ConnectFailure>)> + use<> {
-        native::knock(
+    /// Tries once to connect by QUIC.
+    fn connect(&mut self, relay: SocketAddr) -> impl Future<Output = Attempt> + use<> {
+        quic::connect(
             self.client.take(),
-            self.plan.fingerprint,
+            self.options.fingerprint,
             relay,
-            native::hello(&self.plan),
+            quic::hello(&self.options),
         )
     }
 
-    /// A knock was in vain. What may pass is weather: it is said once, when it begins.
-    fn weather(&self, failure: &ConnectFailure, complained: &mut bool) -> Result<Native, Hopeless> {
+    /// Logs a failed try, once until the next connection, and returns the state of QUIC after it.
+    fn note_failure(
+        &self,
+        failure: &ConnectFailure,
+        warned: &mut bool,
+    ) -> Result<QuicState, FatalError> {
         if !failure.is_temporary() {
-            return Err(Hopeless(failure.to_string()));
+            return Err(FatalError(failure.to_string()));
         }
-        match self.plan.quarry() {
-            _ if std::mem::replace(complained, true) => {
-                trace!(why = %failure, "the native door does not open");
-            }
-            Quarry::Best => warn!(
+        match self.options.preference() {
+            _ if std::mem::replace(warned, true) => trace!(why = %failure, "no QUIC connection"),
+            Preference::QuicPreferred => warn!(
                 why = %failure,
-                "the relay's native door (QUIC) does not open; plain frames will do until it does"
+                "no QUIC connection to the relay; frames come over UDP until there is one"
             ),
-            // The situation is told from what is seen of the relay.
-            Quarry::Plain | Quarry::Native => {
-                debug!(why = %failure, "the native door does not open")
+            // The window and the log show the connection's state.
+            Preference::UdpOnly | Preference::QuicOnly => {
+                debug!(why = %failure, "no QUIC connection")
             }
         }
         Ok(match failure {
-            ConnectFailure::Refused(Refusal::Full) => Native::Full,
-            _ => Native::Shut,
+            ConnectFailure::Refused(Refusal::Full) => QuicState::Full,
+            _ => QuicState::Closed,
         })
     }
 
-    /// Stays for as long as the connection stands.
-    async fn stay(&mut self, relay: SocketAddr, session: Session) {
+    /// Receives by QUIC until the connection ends.
+    async fn receive_by_quic(&mut self, relay: SocketAddr, session: Session) {
         info!(%relay, "connected by QUIC");
-        if !std::mem::replace(&mut self.greeted, true) && !self.plan.has_ticket() {
+        if !std::mem::replace(&mut self.explained, true) && !self.options.has_ticket() {
             info!(
-                "the connection is encrypted, but nobody vouches for the relay; a ticket (relay-server --private) does"
+                "the connection is encrypted, but the relay's certificate is not verified; a ticket \
+                 (relay-server --private) verifies it"
             );
         }
-        self.intake
-            .tell(RelayKind::Sightline, Native::Open, Instant::now());
-        native::stay(session, &mut self.intake).await;
+        let now = Instant::now();
+        self.inbox
+            .set_relay(RelayKind::Sightline, QuicState::Open, now);
+        quic::receive(session, &mut self.inbox).await;
         info!(%relay, "the connection has ended");
     }
 }
@@ -302,16 +314,16 @@ mod tests {
         for transport in ["auto", "udp", "quic"] {
             let first = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             let second = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            let (tell, address) = watch::channel(first.local_addr().ok());
-            let (frames, _taker) = latest();
+            let (publish, address) = watch::channel(first.local_addr().ok());
+            let (sender, _frames) = latest();
             let stop = CancellationToken::new();
             let words = ["viewer", "--transport", transport];
-            let plan = Plan::of(&Args::parse_from(words));
-            let (_status, ended) = start(plan, address, frames, Arc::default(), stop.clone());
+            let options = ConnectOptions::new(&Args::parse_from(words));
+            let (_status, ended) = start(options, address, sender, Arc::default(), stop.clone());
             for (relay, moved) in [(first, second.local_addr().ok()), (second, None)] {
-                let heard = timeout(Duration::from_secs(10), relay.recv(&mut [0; 2000])).await;
-                assert!(heard.unwrap().unwrap() > 7, "{transport}");
-                moved.map(|moved| tell.send(Some(moved)));
+                let received = timeout(Duration::from_secs(10), relay.recv(&mut [0; 2000])).await;
+                assert!(received.unwrap().unwrap() > 7, "{transport}");
+                moved.map(|moved| publish.send(Some(moved)));
             }
             stop.cancel();
             timeout(Duration::from_secs(10), ended)

@@ -1,9 +1,11 @@
-//! What the tests of the real binary share: a relay to talk to, pictures to send, and the viewer itself.
+//! What the tests of the real binary share: a relay on the UDP transport, pictures to send, and the viewer itself.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-pub(crate) mod native;
+pub(crate) mod quic_relay;
 pub(crate) mod router;
+pub(crate) mod script;
+pub(crate) mod shown;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
@@ -19,44 +21,44 @@ use protocol::datagram::{Datagram, REQUEST, classify};
 use protocol::label::{Label, StreamId};
 use testkit::process::Program;
 
-/// Between two frames.
+/// Interval between two frames.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(40);
-/// For anything that a busy machine may be slow at.
+/// Timeout for anything that a busy machine may be slow at.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// The colours (BGR) of the picture's left and right half.
 pub(crate) const LEFT: [f64; 3] = [200.0, 60.0, 40.0];
 pub(crate) const RIGHT: [f64; 3] = [30.0, 180.0, 90.0];
 
-/// Whom the viewer meets.
+/// How a relay on the UDP transport behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Our relay, whose native door does not open.
-    Ours,
-    /// Our relay without a free place.
-    Full,
+pub(crate) enum Behaviour {
+    /// A Sightline relay that accepts no QUIC connection.
+    Sightline,
+    /// A Sightline relay that takes no further viewer.
+    SightlineFull,
     /// A tutorial relay before its `Request`.
-    Waiting,
+    TutorialWaiting,
     /// A tutorial relay that streams to this viewer since before it was started again.
-    Streaming,
+    TutorialStreaming,
 }
 
-/// What a viewer said, and when.
-pub(crate) type Heard = Vec<(Instant, Vec<u8>)>;
+/// The datagrams of a viewer, and when they came.
+pub(crate) type Datagrams = Vec<(Instant, Vec<u8>)>;
 
-/// A relay played by a thread, until dropped.
-pub(crate) struct Relay {
+/// A relay on the UDP transport, in a thread, until dropped.
+pub(crate) struct UdpRelay {
     pub(crate) addr: SocketAddr,
-    heard: Arc<Mutex<Heard>>,
+    received: Arc<Mutex<Datagrams>>,
     sent: Arc<Mutex<Vec<Vec<u8>>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Relay {
-    /// Sends, once it has a viewer, what `datagrams` gives for each number from 1.
+impl UdpRelay {
+    /// Starts a relay that sends, once it has a viewer, what `datagrams` returns for each number from 1.
     pub(crate) fn start(
-        kind: Kind,
+        behaviour: Behaviour,
         addr: &str,
         datagrams: impl FnMut(u64) -> Vec<Vec<u8>> + Send + 'static,
     ) -> Self {
@@ -66,45 +68,46 @@ impl Relay {
             .unwrap();
         let mut relay = Self {
             addr: socket.local_addr().unwrap(),
-            heard: Arc::default(),
+            received: Arc::default(),
             sent: Arc::default(),
             stop: Arc::default(),
             thread: None,
         };
-        let (heard, sent, stop) = (relay.heard.clone(), relay.sent.clone(), relay.stop.clone());
-        let play = move || play(kind, &socket, datagrams, &heard, &sent, &stop);
-        relay.thread = Some(std::thread::spawn(play));
+        let received = relay.received.clone();
+        let (sent, stop) = (relay.sent.clone(), relay.stop.clone());
+        let serve = move || serve(behaviour, &socket, datagrams, &received, &sent, &stop);
+        relay.thread = Some(std::thread::spawn(serve));
         relay
     }
 
-    /// What the viewer said, and when.
-    pub(crate) fn heard(&self) -> Heard {
-        self.heard.lock().unwrap().clone()
+    /// Returns the viewer's datagrams.
+    pub(crate) fn received(&self) -> Datagrams {
+        self.received.lock().unwrap().clone()
     }
 
-    /// What was sent to it.
+    /// Returns what was sent to the viewer.
     pub(crate) fn sent(&self) -> Vec<Vec<u8>> {
         self.sent.lock().unwrap().clone()
     }
 
-    /// That nothing but `Request` and whole JPEGs came: of anything else a tutorial relay would die.
+    /// Returns whether nothing but `Request` and whole JPEGs came: a tutorial relay dies of anything else.
     pub(crate) fn is_unharmed(&self) -> bool {
-        let harmless = |said: &[u8]| said == REQUEST || classify(said.to_vec()).is_ok();
-        self.heard().iter().all(|(_, said)| harmless(said))
+        let harmless = |bytes: &[u8]| bytes == REQUEST || classify(bytes.to_vec()).is_ok();
+        self.received().iter().all(|(_, bytes)| harmless(bytes))
     }
 
-    /// When it said `Request`.
+    /// Returns when each `Request` came.
     pub(crate) fn requests(&self) -> Vec<Instant> {
-        let heard = self.heard();
-        heard
+        let received = self.received();
+        received
             .iter()
-            .filter(|(_, what)| what == REQUEST)
+            .filter(|(_, bytes)| bytes == REQUEST)
             .map(|(at, _)| *at)
             .collect()
     }
 }
 
-impl Drop for Relay {
+impl Drop for UdpRelay {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -113,11 +116,11 @@ impl Drop for Relay {
     }
 }
 
-fn play(
-    kind: Kind,
+fn serve(
+    behaviour: Behaviour,
     socket: &UdpSocket,
     mut datagrams: impl FnMut(u64) -> Vec<Vec<u8>>,
-    heard: &Mutex<Heard>,
+    received: &Mutex<Datagrams>,
     sent: &Mutex<Vec<Vec<u8>>>,
     stop: &AtomicBool,
 ) {
@@ -125,18 +128,19 @@ fn play(
     let mut buffer = vec![0; 70_000];
     while !stop.load(Ordering::Relaxed) {
         if let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            let said = buffer[..length].to_vec();
-            if let Some(answer) = answer(kind, viewer.is_some(), &said) {
+            let datagram = buffer[..length].to_vec();
+            if let Some(answer) = answer(behaviour, viewer.is_some(), &datagram) {
                 let _ = socket.send_to(&answer, from);
             }
-            match (kind, classify(said.clone())) {
-                (Kind::Ours, Ok(Datagram::Control(Control::Probe { .. }))) => viewer = None,
-                (Kind::Ours, Ok(Datagram::Control(Control::Hello { .. })))
-                | (Kind::Waiting, Ok(Datagram::Request))
-                | (Kind::Streaming, _) => viewer = Some(from),
+            use Behaviour::{Sightline, TutorialStreaming, TutorialWaiting};
+            match (behaviour, classify(datagram.clone())) {
+                (Sightline, Ok(Datagram::Control(Control::Probe { .. }))) => viewer = None,
+                (Sightline, Ok(Datagram::Control(Control::Hello { .. })))
+                | (TutorialWaiting, Ok(Datagram::Request))
+                | (TutorialStreaming, _) => viewer = Some(from),
                 _ => {}
             }
-            heard.lock().unwrap().push((Instant::now(), said));
+            received.lock().unwrap().push((Instant::now(), datagram));
         }
         if let Some(viewer) = viewer.filter(|_| due <= Instant::now()) {
             due = Instant::now() + INTERVAL;
@@ -149,14 +153,14 @@ fn play(
     }
 }
 
-fn answer(kind: Kind, streaming: bool, said: &[u8]) -> Option<Vec<u8>> {
-    let verdict = match kind {
-        Kind::Ours => Verdict::Welcome,
-        Kind::Full => Verdict::Full,
-        Kind::Waiting => return streaming.then(|| said.to_vec()),
-        Kind::Streaming => return Some(said.to_vec()),
+fn answer(behaviour: Behaviour, streaming: bool, datagram: &[u8]) -> Option<Vec<u8>> {
+    let verdict = match behaviour {
+        Behaviour::Sightline => Verdict::Welcome,
+        Behaviour::SightlineFull => Verdict::Full,
+        Behaviour::TutorialWaiting => return streaming.then(|| datagram.to_vec()),
+        Behaviour::TutorialStreaming => return Some(datagram.to_vec()),
     };
-    match classify(said.to_vec()) {
+    match classify(datagram.to_vec()) {
         Ok(Datagram::Control(Control::Hello { nonce } | Control::Probe { nonce })) => {
             Some(Control::Accept { nonce, verdict }.write())
         }
@@ -164,7 +168,7 @@ fn answer(kind: Kind, streaming: bool, said: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// A picture of 300x200 in two colours, with a mark that moves so that no two are the same.
+/// Returns a picture of 300x200 in two colours, with a mark that moves so that no two are the same.
 pub(crate) fn picture(number: u64) -> Vec<u8> {
     let scalar = |[b, g, r]: [f64; 3]| Scalar::new(b, g, r, 0.0);
     let mut picture = Mat::new_rows_cols_with_default(200, 300, CV_8UC3, scalar(LEFT)).unwrap();
@@ -185,12 +189,12 @@ pub(crate) fn picture(number: u64) -> Vec<u8> {
     imaging::jpeg::encode(&picture, 90).unwrap()
 }
 
-/// The picture with our label, captured now.
+/// Returns the picture with a label, captured now.
 pub(crate) fn labelled(stream: u64, seq: u64) -> Vec<u8> {
     captured(stream, seq, platform::clock::unix_micros())
 }
 
-/// The picture with our label, captured at this time in microseconds since the Unix epoch.
+/// Returns the picture with a label, captured at this time in microseconds since the Unix epoch.
 pub(crate) fn captured(stream: u64, seq: u64, captured_us: u64) -> Vec<u8> {
     let label = Label {
         stream: StreamId(stream),
@@ -201,20 +205,20 @@ pub(crate) fn captured(stream: u64, seq: u64, captured_us: u64) -> Vec<u8> {
     label.write(&picture(seq))
 }
 
-/// The viewer under test, away from the user's own configuration.
+/// Returns the viewer under test, away from the user's own configuration.
 pub(crate) fn viewer(relay: SocketAddr, dir: &Path) -> Program {
-    bare(dir).args(["--server", &relay.to_string(), "--report"])
+    viewer_without_args(dir).args(["--server", &relay.to_string(), "--report"])
 }
 
-/// The viewer without an argument.
-pub(crate) fn bare(dir: &Path) -> Program {
+/// Returns the viewer without an argument.
+pub(crate) fn viewer_without_args(dir: &Path) -> Program {
     Program::new(env!("CARGO_BIN_EXE_viewer"))
         .dir(dir)
         .env("XDG_CONFIG_HOME", dir)
         .env_remove("RUST_LOG")
 }
 
-/// Waits until something holds.
+/// Waits until the condition holds.
 #[track_caller]
 pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + LONG;

@@ -1,4 +1,4 @@
-//! A router between the viewer and its relay, played by a thread: it may forget which port stands for whom, and be cut off.
+//! A NAT router between the viewer and its relay, in a thread: it can forget its port mappings, and be cut off.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
@@ -10,12 +10,12 @@ use std::time::Duration;
 /// The router; the viewer finds the relay at its address.
 pub(crate) struct Router {
     pub(crate) addr: SocketAddr,
-    state: Arc<State>,
+    state: Arc<RouterState>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct State {
+struct RouterState {
     rebind: AtomicBool,
     cut: AtomicBool,
     ports: AtomicUsize,
@@ -25,7 +25,7 @@ struct State {
 impl Router {
     pub(crate) fn before(relay: SocketAddr) -> Self {
         let inside = socket();
-        let (addr, state) = (inside.local_addr().unwrap(), Arc::<State>::default());
+        let (addr, state) = (inside.local_addr().unwrap(), Arc::<RouterState>::default());
         let thread = {
             let state = state.clone();
             std::thread::spawn(move || route(&inside, relay, &state))
@@ -37,17 +37,17 @@ impl Router {
         }
     }
 
-    /// Whoever speaks from now on does so from another port.
+    /// Forgets all port mappings: each sender gets another port from now on.
     pub(crate) fn rebind(&self) {
         self.state.rebind.store(true, Ordering::Relaxed);
     }
 
-    /// Lets nothing through, or everything again.
+    /// Drops every datagram, or forwards them again.
     pub(crate) fn cut(&self, cut: bool) {
         self.state.cut.store(cut, Ordering::Relaxed);
     }
 
-    /// How many ports stood for somebody so far.
+    /// Returns the number of port mappings so far.
     pub(crate) fn ports(&self) -> usize {
         self.state.ports.load(Ordering::Relaxed)
     }
@@ -68,7 +68,7 @@ fn socket() -> UdpSocket {
     socket
 }
 
-fn route(inside: &UdpSocket, relay: SocketAddr, state: &State) {
+fn route(inside: &UdpSocket, relay: SocketAddr, state: &RouterState) {
     let mut outside: HashMap<SocketAddr, UdpSocket> = HashMap::new();
     let mut buffer = vec![0; 70_000];
     while !state.stop.load(Ordering::Relaxed) {

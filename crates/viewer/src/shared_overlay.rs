@@ -1,5 +1,5 @@
-//! The overlay between the thread that receives and the one that draws: where boxes lie ready for their frames, and where
-//! a frame waits a moment for its boxes. What is drawn, and what waits, is [`Overlay`]'s to decide.
+//! The overlay between the thread that receives and the one that draws. [`Overlay`] decides what is drawn and which frame
+//! waits for its boxes; this type locks it and blocks the thread that waits.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,38 +7,37 @@ use std::time::{Duration, Instant};
 use protocol::detections::Detections;
 use protocol::label::Label;
 
-use crate::overlay::{Boxes, Overlay};
+use crate::overlay::{Overlay, OverlayBoxes};
 
 /// An overlay that two threads share.
 #[derive(Debug, Default)]
-pub(crate) struct Board {
+pub(crate) struct SharedOverlay {
     overlay: Mutex<Overlay>,
-    /// Something that ends a wait.
-    came: Condvar,
+    changed: Condvar,
 }
 
-impl Board {
+impl SharedOverlay {
     /// See [`Overlay::reset`].
     pub(crate) fn reset(&self) {
         self.change(Overlay::reset);
     }
 
-    /// A frame has come; to be said before anybody can wait for its boxes.
-    pub(crate) fn frame(&self, label: &Label) {
-        self.change(|overlay| overlay.frame(label, Instant::now()));
+    /// Notes the arrival of a frame; to be called before [`SharedOverlay::wait`] for the same frame.
+    pub(crate) fn on_frame(&self, label: &Label) {
+        self.change(|overlay| overlay.on_frame(label, Instant::now()));
     }
 
-    /// A message has come.
+    /// See [`Overlay::add`].
     pub(crate) fn add(&self, message: Detections) {
         self.change(|overlay| overlay.add(message, Instant::now()));
     }
 
     /// See [`Overlay::boxes`].
-    pub(crate) fn boxes(&self, label: &Label, stale: Option<Duration>) -> Boxes {
+    pub(crate) fn boxes(&self, label: &Label, stale: Option<Duration>) -> OverlayBoxes {
         self.lock().boxes(label, stale)
     }
 
-    /// Returns when the frame with this label has its boxes, or is to wait for them no longer.
+    /// Blocks until the frame with this label has its boxes, or until its time to wait for them is over.
     pub(crate) fn wait(&self, label: &Label) {
         let mut overlay = self.lock();
         while let Some(until) = overlay.awaits(label) {
@@ -46,14 +45,14 @@ impl Board {
             if patience.is_zero() {
                 return;
             }
-            let woken = self.came.wait_timeout(overlay, patience);
+            let woken = self.changed.wait_timeout(overlay, patience);
             (overlay, _) = woken.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     fn change(&self, change: impl FnOnce(&mut Overlay)) {
         change(&mut self.lock());
-        self.came.notify_one();
+        self.changed.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, Overlay> {

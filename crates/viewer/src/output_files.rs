@@ -1,8 +1,8 @@
 //! What `--save` and `--shown` write, frame by frame.
 //!
-//! A place that cannot be written at all is found before anything starts. A disk that fills up later costs one line in
-//! the log and not the picture. Boxes are written as they were first drawn: those that come later are seen, and in no file
-//! but the recording.
+//! A path that cannot be written at all is found before anything starts. A disk that fills up later costs one line in the
+//! log and not the picture. Boxes are written as they were first drawn: those that come later are seen, and in no file but
+//! the recording.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -15,21 +15,22 @@ use serde::Serialize;
 use tracing::warn;
 
 use crate::args::Args;
-use crate::receive::Frame;
+use crate::receive::ReceivedFrame;
 
 /// The files of a run.
 #[derive(Debug)]
-pub(crate) struct Files {
+pub(crate) struct OutputFiles {
     save: Option<PathBuf>,
     shown: Option<File>,
-    complained: bool,
+    /// A failure has been logged.
+    warned: bool,
 }
 
-impl Files {
+impl OutputFiles {
     /// Creates the directory and the file.
     ///
     /// # Errors
-    /// Where they cannot be created.
+    /// When they cannot be created.
     pub(crate) fn open(args: &Args) -> anyhow::Result<Self> {
         if let Some(dir) = &args.save {
             fs::create_dir_all(dir)
@@ -41,39 +42,47 @@ impl Files {
         Ok(Self {
             save: args.save.clone(),
             shown: args.shown.as_ref().map(create).transpose()?,
-            complained: false,
+            warned: false,
         })
     }
 
-    /// Notes a frame that has just been shown with these boxes drawn on it.
-    pub(crate) fn shown(&mut self, frame: &Frame, boxes: &[Detection], age: Option<Duration>) {
-        if let Err(err) = self.write(frame, boxes, age)
-            && !self.complained
+    /// Writes a frame that has just been shown with these boxes drawn on it.
+    pub(crate) fn on_shown(
+        &mut self,
+        received: &ReceivedFrame,
+        boxes: &[Detection],
+        age: Option<Duration>,
+    ) {
+        if let Err(err) = self.write(received, boxes, age)
+            && !self.warned
         {
-            self.complained = true;
-            warn!(%err, "--save or --shown cannot be written; the viewer goes on without a further word of it");
+            self.warned = true;
+            warn!(%err, "--save or --shown cannot be written; the viewer goes on and logs no further failure of them");
         }
     }
 
     fn write(
         &mut self,
-        frame: &Frame,
+        received: &ReceivedFrame,
         boxes: &[Detection],
         age: Option<Duration>,
     ) -> io::Result<()> {
         let saved = match &self.save {
-            Some(dir) => write_whole(&dir.join(format!("{:08}.jpg", frame.seq)), &frame.jpeg),
+            Some(dir) => {
+                let path = dir.join(format!("{:08}.jpg", received.seq));
+                write_whole(&path, &received.frame.jpeg)
+            }
             None => Ok(()),
         };
         if let Some(file) = &mut self.shown {
-            // One write a line, so that a reader who follows the file never sees half of one.
-            file.write_all(line(frame.seq, boxes, age).as_bytes())?;
+            // One write a line, so that a program that follows the file never reads half of one.
+            file.write_all(line(received.seq, boxes, age).as_bytes())?;
         }
         saved
     }
 }
 
-/// A file that a full disk cut short is worse than none.
+/// Writes a file and removes it when that fails: a file that a full disk cut short is worse than none.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::write(path, bytes).inspect_err(|_| {
         let _ = fs::remove_file(path);
@@ -82,14 +91,14 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// A line of `--shown`.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct ShownLine<'a> {
     seq: u64,
     age_ms: Option<f64>,
     boxes: &'a [Detection],
 }
 
 fn line(seq: u64, boxes: &[Detection], age: Option<Duration>) -> String {
-    let line = Line {
+    let line = ShownLine {
         seq,
         age_ms: age.map(|age| age.as_secs_f64() * 1e3),
         boxes,

@@ -1,0 +1,319 @@
+//! What the viewer waits for, in words: the same for the window and for the log. Pure but for the log call.
+
+use std::time::{Duration, Instant};
+
+use platform::config::Transport;
+use protocol::label::CameraName;
+use protocol::lease::{ANSWER_TIMEOUT, RENEW, RelayKind};
+use tracing::{info, warn};
+
+use crate::receive::{ConnectOptions, QuicState, Status};
+
+/// No warning before a second hello has gone without an answer too.
+const PATIENCE: Duration = RENEW.saturating_add(ANSWER_TIMEOUT);
+
+/// What the viewer waits for, if anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ConnectionState {
+    /// The first hello was sent a moment ago.
+    Searching,
+    /// The relay's name has no address.
+    Unresolved,
+    /// Nothing answers at the address.
+    NoAnswer,
+    /// A relay answered; frames should come at any moment.
+    RelayFound,
+    /// The relay takes no further viewer.
+    RelayFull,
+    /// The relay is there, and no frame ever came.
+    NoCamera,
+    /// The camera that was chosen is not live; these are.
+    CameraNotLive(Vec<CameraName>),
+    /// A camera was chosen, which needs QUIC, and no QUIC connection comes about.
+    QuicUnavailable,
+    /// A camera was chosen at a tutorial's relay, which has one only.
+    CameraNotSelectable,
+    /// Frames came and do not any more.
+    FramesStopped,
+    /// The same, and the relay reports that it has no camera any more either.
+    CameraGone,
+    /// Frames come.
+    Live,
+}
+
+impl ConnectionState {
+    /// Returns the state by what is known of the relay; `live` is `None` before the first frame.
+    pub(crate) fn new(
+        options: &ConnectOptions,
+        status: &Status,
+        live: Option<bool>,
+        now: Instant,
+    ) -> Self {
+        let patient = now.saturating_duration_since(status.since) < PATIENCE;
+        let has_choice = options.camera.is_some();
+        match (status.quic, status.relay) {
+            _ if live == Some(true) => Self::Live,
+            _ if !status.resolved && !patient => Self::Unresolved,
+            _ if !status.resolved => Self::Searching,
+            (QuicState::Open, _) => Self::by_quic(options, status, live, patient),
+            (QuicState::Full, _) if has_choice || options.transport == Transport::Quic => {
+                Self::RelayFull
+            }
+            (_, RelayKind::Silent) if patient => Self::Searching,
+            (_, RelayKind::Silent) => Self::NoAnswer,
+            (_, RelayKind::SightlineFull) => Self::RelayFull,
+            (_, RelayKind::Tutorial) if has_choice => Self::CameraNotSelectable,
+            (_, _) if has_choice && !patient => Self::QuicUnavailable,
+            (_, _) => Self::without_frames(live, patient),
+        }
+    }
+
+    fn by_quic(
+        options: &ConnectOptions,
+        status: &Status,
+        live: Option<bool>,
+        patient: bool,
+    ) -> Self {
+        match &options.camera {
+            Some(chosen) if !status.cameras.contains(chosen) => {
+                Self::CameraNotLive(status.cameras.clone())
+            }
+            None if live.is_some() && status.cameras.is_empty() => Self::CameraGone,
+            _ => Self::without_frames(live, patient),
+        }
+    }
+
+    fn without_frames(live: Option<bool>, patient: bool) -> Self {
+        match live {
+            Some(_) => Self::FramesStopped,
+            None if patient => Self::RelayFound,
+            None => Self::NoCamera,
+        }
+    }
+
+    /// Returns the lines for the window; none while frames come.
+    pub(crate) fn lines(&self, options: &ConnectOptions) -> Vec<String> {
+        let host = &options.host;
+        let camera = options.camera.as_ref().map_or("", CameraName::as_str);
+        match self {
+            Self::Searching => vec![format!("Looking for a relay at {host} ...")],
+            Self::Unresolved => vec![
+                format!("'{}' does not resolve;", host_name(host)),
+                remedy(options),
+            ],
+            Self::NoAnswer => vec![format!("No relay found at {host};"), remedy(options)],
+            Self::RelayFound => vec![format!("Relay found at {host}")],
+            Self::RelayFull => vec![
+                format!("The relay at {host} is full;"),
+                "the viewer tries again".to_owned(),
+            ],
+            Self::NoCamera => vec![
+                format!("Relay found at {host};"),
+                "no camera is live yet".to_owned(),
+            ],
+            Self::CameraNotLive(live) => vec![
+                format!("Camera '{camera}' is not live at {host};"),
+                live_cameras(live),
+            ],
+            Self::QuicUnavailable => vec![
+                format!("No QUIC connection to the relay at {host},"),
+                format!("and only by QUIC can camera '{camera}' be chosen"),
+            ],
+            Self::CameraNotSelectable => vec![
+                format!("The relay at {host} is a tutorial's and has one camera;"),
+                format!("it is shown without --camera {camera}"),
+            ],
+            Self::FramesStopped => vec![format!("No frames from the relay at {host}")],
+            Self::CameraGone => vec![
+                format!("No frames from the relay at {host}:"),
+                "it has none from its camera".to_owned(),
+            ],
+            Self::Live => vec![],
+        }
+    }
+
+    /// Logs the same; to be called when the state changes.
+    pub(crate) fn log(&self, options: &ConnectOptions) {
+        let what = self.lines(options).join(" ");
+        match self {
+            Self::Searching | Self::RelayFound => info!("{what}"),
+            Self::Live => info!(relay = %options.host, "frames come"),
+            // The task that resolves the name has logged it, with the resolver's reason.
+            Self::Unresolved => {}
+            Self::NoAnswer
+            | Self::RelayFull
+            | Self::NoCamera
+            | Self::CameraNotLive(_)
+            | Self::QuicUnavailable
+            | Self::CameraNotSelectable
+            | Self::FramesStopped
+            | Self::CameraGone => warn!("{what}"),
+        }
+    }
+}
+
+/// Returns what helps when nothing answers.
+fn remedy(options: &ConnectOptions) -> String {
+    match options.transport {
+        _ if options.has_ticket() => "the relay's log shows the ticket in force",
+        Transport::Quic => "--transport auto tries the UDP transport too",
+        Transport::Auto | Transport::Udp => "another one: viewer --server HOST[:PORT]",
+    }
+    .to_owned()
+}
+
+fn live_cameras(live: &[CameraName]) -> String {
+    let names: Vec<_> = live.iter().map(CameraName::as_str).collect();
+    match names.is_empty() {
+        true => "none is".to_owned(),
+        false => format!("live are: {}", names.join(", ")),
+    }
+}
+
+/// Returns the host of `host:port`.
+fn host_name(host: &str) -> &str {
+    host.rsplit_once(':').map_or(host, |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Args;
+    use crate::receive::FrameTransport;
+
+    const SOON: Duration = Duration::from_millis(500);
+    const LATE: Duration = Duration::from_secs(3);
+
+    fn options(words: &[&str]) -> ConnectOptions {
+        let server = ["viewer", "--server", "relay.example"];
+        ConnectOptions::new(&Args::parse_from(server.iter().chain(words)))
+    }
+
+    fn text(
+        options: &ConnectOptions,
+        status: &Status,
+        live: Option<bool>,
+        elapsed: Duration,
+    ) -> String {
+        let now = status.since + elapsed;
+        let state = ConnectionState::new(options, status, live, now);
+        state.lines(options).join(" ")
+    }
+
+    fn status(relay: RelayKind, quic: QuicState) -> Status {
+        let mut status = Status::new(FrameTransport::Udp, testkit::time::start());
+        (status.resolved, status.relay, status.quic) = (true, relay, quic);
+        status
+    }
+
+    fn lines(relay: RelayKind, live: Option<bool>, elapsed: Duration) -> String {
+        text(
+            &options(&[]),
+            &status(relay, QuicState::Closed),
+            live,
+            elapsed,
+        )
+    }
+
+    #[test]
+    fn a_silent_address_is_named_with_the_cure() {
+        assert_eq!(
+            lines(RelayKind::Silent, None, SOON),
+            "Looking for a relay at relay.example:8081 ..."
+        );
+        let late = lines(RelayKind::Silent, None, LATE);
+        assert!(late.starts_with("No relay found at relay.example:8081"));
+        assert!(late.contains("viewer --server HOST[:PORT]"));
+        let silent = status(RelayKind::Silent, QuicState::Closed);
+        let late = text(&options(&["--transport", "quic"]), &silent, None, LATE);
+        assert!(late.contains("--transport auto"), "{late}");
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_told_from_a_silent_relay() {
+        let unresolved = Status::new(FrameTransport::Udp, testkit::time::start());
+        let late = text(&options(&[]), &unresolved, None, LATE);
+        assert!(
+            late.starts_with("'relay.example' does not resolve"),
+            "{late}"
+        );
+        assert!(text(&options(&[]), &unresolved, None, SOON).starts_with("Looking"));
+    }
+
+    #[test]
+    fn a_relay_without_camera_is_told_from_a_full_one() {
+        let open = status(RelayKind::Sightline, QuicState::Open);
+        for status in [
+            status(RelayKind::Sightline, QuicState::Closed),
+            status(RelayKind::Tutorial, QuicState::Closed),
+            open,
+        ] {
+            let lines = |elapsed| text(&options(&[]), &status, None, elapsed);
+            assert_eq!(lines(SOON), "Relay found at relay.example:8081");
+            assert_eq!(
+                lines(LATE),
+                "Relay found at relay.example:8081; no camera is live yet"
+            );
+        }
+        assert!(lines(RelayKind::SightlineFull, None, SOON).contains("is full"));
+        let full = status(RelayKind::Silent, QuicState::Full);
+        let quic = options(&["--transport", "quic"]);
+        assert!(text(&quic, &full, None, SOON).contains("is full"));
+    }
+
+    #[test]
+    fn a_camera_that_is_not_there_is_named_with_those_that_are() {
+        let options = options(&["--camera", "yard"]);
+        let mut open = status(RelayKind::Sightline, QuicState::Open);
+        let missing = |open: &Status| text(&options, open, None, SOON);
+        let line = missing(&open);
+        assert!(
+            line.contains("'yard' is not live") && line.contains("none is"),
+            "{line}"
+        );
+        open.cameras = vec!["drive".parse().unwrap(), "gate 2".parse().unwrap()];
+        let line = missing(&open);
+        assert!(line.contains("live are: drive, gate 2"), "{line}");
+        open.cameras.push("yard".parse().unwrap());
+        assert!(missing(&open).starts_with("Relay found"));
+    }
+
+    #[test]
+    fn why_a_chosen_camera_cannot_be_shown_at_the_plain_door_is_said() {
+        let options = options(&["--camera", "yard"]);
+        let closed = status(RelayKind::Sightline, QuicState::Closed);
+        assert!(text(&options, &closed, None, SOON).starts_with("Relay found"));
+        let late = text(&options, &closed, None, LATE);
+        assert!(
+            late.contains("No QUIC connection") && late.contains("'yard'"),
+            "{late}"
+        );
+        let tutorial = status(RelayKind::Tutorial, QuicState::Closed);
+        let line = text(&options, &tutorial, None, SOON);
+        assert!(
+            line.contains("one camera") && line.contains("without --camera yard"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn frames_that_come_need_no_words_and_frames_that_stop_do() {
+        for relay in [
+            RelayKind::Sightline,
+            RelayKind::Tutorial,
+            RelayKind::SightlineFull,
+            RelayKind::Silent,
+        ] {
+            assert_eq!(lines(relay, Some(true), LATE), "");
+        }
+        assert!(lines(RelayKind::Sightline, Some(false), LATE).starts_with("No frames"));
+        assert!(lines(RelayKind::Silent, Some(false), LATE).starts_with("No relay"));
+        let mut open = status(RelayKind::Sightline, QuicState::Open);
+        let stopped = |open: &Status| text(&options(&[]), open, Some(false), LATE);
+        assert!(stopped(&open).ends_with("none from its camera"));
+        open.cameras.push("yard".parse().unwrap());
+        assert!(stopped(&open).starts_with("No frames") && !stopped(&open).contains("camera"));
+    }
+}

@@ -1,0 +1,162 @@
+//! The picture on the screen: a frame, decoded, with the boxes that belong on it.
+//!
+//! A picture is copied at most once: when boxes are drawn, since they may change while the frame is shown.
+
+use std::borrow::Cow;
+
+use imaging::{draw, jpeg};
+use opencv::core::Mat;
+use opencv::prelude::*;
+use protocol::detections::Detection;
+use protocol::geometry::Size;
+
+use crate::overlay::OverlayBoxes;
+use crate::receive::ReceivedFrame;
+
+/// A frame and its picture.
+pub(crate) struct DecodedFrame {
+    pub(crate) received: ReceivedFrame,
+    clean: Mat,
+    boxes: OverlayBoxes,
+    /// The picture with its boxes, when there are any.
+    annotated: Option<Mat>,
+}
+
+impl DecodedFrame {
+    /// Decodes a frame to a picture of this size.
+    ///
+    /// # Errors
+    /// When its picture data is broken.
+    pub(crate) fn new(received: ReceivedFrame, size: Size) -> anyhow::Result<Self> {
+        let decoded = jpeg::decode(&received.frame.jpeg)?;
+        let resized = match jpeg::resize(&decoded, size)? {
+            Cow::Owned(resized) => Some(resized),
+            Cow::Borrowed(_) => None,
+        };
+        Ok(Self {
+            received,
+            clean: resized.unwrap_or(decoded),
+            boxes: OverlayBoxes::default(),
+            annotated: None,
+        })
+    }
+
+    /// Draws these boxes, in place of those before. Returns whether the picture looks different now.
+    ///
+    /// # Errors
+    /// OpenCV's own.
+    pub(crate) fn set_boxes(&mut self, boxes: OverlayBoxes) -> opencv::Result<bool> {
+        if self.boxes == boxes {
+            return Ok(false);
+        }
+        let buffer = self.annotated.take();
+        if !boxes.list.is_empty() {
+            let mut annotated = buffer.unwrap_or_default();
+            self.clean.copy_to(&mut annotated)?;
+            draw::boxes(&mut annotated, &boxes.list)?;
+            fade(&mut annotated, &self.clean, boxes.opacity)?;
+            self.annotated = Some(annotated);
+        }
+        self.boxes = boxes;
+        Ok(true)
+    }
+
+    /// Returns the boxes that are drawn.
+    pub(crate) fn boxes(&self) -> &[Detection] {
+        &self.boxes.list
+    }
+
+    /// Returns the picture with its boxes.
+    pub(crate) fn picture(&self) -> &Mat {
+        self.annotated.as_ref().unwrap_or(&self.clean)
+    }
+
+    /// Returns the picture with its boxes, to draw on it for a moment; the caller restores it.
+    pub(crate) fn picture_mut(&mut self) -> &mut Mat {
+        self.annotated.as_mut().unwrap_or(&mut self.clean)
+    }
+}
+
+/// Lets the clean picture shine through what is drawn on it. In place: `add_weighted` would need a third picture.
+fn fade(annotated: &mut Mat, clean: &Mat, opacity: f32) -> opencv::Result<()> {
+    // In 1/256; an opacity is 0 to 1.
+    let drawn = (opacity * 256.0).round() as u32;
+    if drawn >= 256 {
+        return Ok(());
+    }
+    for (to, from) in annotated
+        .data_bytes_mut()?
+        .iter_mut()
+        .zip(clean.data_bytes()?)
+    {
+        *to = ((u32::from(*to) * drawn + u32::from(*from) * (256 - drawn) + 128) / 256) as u8;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use opencv::core::{CV_8UC3, Scalar, Vec3b};
+    use protocol::frame::Frame;
+
+    use super::*;
+    use crate::receive::FrameTransport;
+
+    fn dark() -> DecodedFrame {
+        let mat = Mat::new_rows_cols_with_default(200, 300, CV_8UC3, Scalar::all(0.0)).unwrap();
+        let size: Size = "300x200".parse().unwrap();
+        let received = ReceivedFrame {
+            frame: Frame {
+                jpeg: jpeg::encode(&mat, 90).unwrap().into(),
+                size,
+                label: None,
+            },
+            seq: 1,
+            transport: FrameTransport::Quic,
+        };
+        DecodedFrame::new(received, size).unwrap()
+    }
+
+    fn boxes(opacity: f32) -> OverlayBoxes {
+        let one = Detection {
+            id: Some(7),
+            class: 0,
+            label: "person".to_owned(),
+            score: 0.8,
+            bbox: [0.5, 0.5, 0.9, 0.9].into(),
+        };
+        OverlayBoxes {
+            list: vec![one],
+            opacity,
+        }
+    }
+
+    #[test]
+    fn boxes_fade_into_the_picture() {
+        let mut frame = dark();
+        for (opacity, green) in [(1.0, 220), (0.5, 110), (0.1, 22)] {
+            assert!(frame.set_boxes(boxes(opacity)).unwrap());
+            let pixel = frame.picture().at_2d::<Vec3b>(140, 150).unwrap();
+            assert_eq!(pixel.0[1], green);
+        }
+        assert!(!frame.set_boxes(boxes(0.1)).unwrap(), "the same as before");
+        assert!(frame.set_boxes(OverlayBoxes::default()).unwrap());
+        assert_eq!(frame.picture().at_2d::<Vec3b>(140, 150).unwrap().0[1], 0);
+    }
+
+    #[test]
+    fn a_picture_is_copied_for_boxes_alone_and_then_once() {
+        let mut frame = dark();
+        let clean = frame.picture().data();
+        assert!(std::ptr::eq(frame.picture_mut().data(), clean));
+        frame.set_boxes(boxes(1.0)).unwrap();
+        let annotated = frame.picture().data();
+        assert!(!std::ptr::eq(annotated, clean));
+        for opacity in [0.5, 0.1] {
+            frame.set_boxes(boxes(opacity)).unwrap();
+            assert!(std::ptr::eq(frame.picture().data(), annotated), "{opacity}");
+        }
+        frame.set_boxes(OverlayBoxes::default()).unwrap();
+        assert!(std::ptr::eq(frame.picture().data(), clean));
+    }
+}

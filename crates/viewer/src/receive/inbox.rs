@@ -1,0 +1,272 @@
+//! Where both transports hand in what they received: the newest frame goes into a slot of one, boxes into the overlay, the
+//! rest into the status.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use platform::latest::Sender;
+use protocol::datagram::{Datagram, classify};
+use protocol::detections::Detections;
+use protocol::frame::Frame;
+use protocol::label::CameraName;
+use protocol::lease::RelayKind;
+use protocol::quic::{MAX_CAMERAS, ServerMessage};
+use quic::client::ControlEvent;
+use quic::frames::Incoming;
+use tokio::sync::watch;
+use tracing::{debug, trace};
+
+use super::status::{FrameTransport, QuicState, Status};
+use crate::loss::LossCounter;
+use crate::shared_overlay::SharedOverlay;
+
+/// A frame on its way to the window.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ReceivedFrame {
+    /// The frame as it came.
+    pub(crate) frame: Frame,
+    /// Number of the frame: its label's, or counted by the viewer.
+    pub(crate) seq: u64,
+    /// The transport by which it came.
+    pub(crate) transport: FrameTransport,
+}
+
+/// The receiving side of the slot, the overlay and the status.
+pub(super) struct Inbox {
+    frames: Sender<ReceivedFrame>,
+    overlay: Arc<SharedOverlay>,
+    status: watch::Sender<Status>,
+    counter: LossCounter,
+}
+
+impl Inbox {
+    pub(super) fn new(
+        frames: Sender<ReceivedFrame>,
+        overlay: Arc<SharedOverlay>,
+        status: watch::Sender<Status>,
+    ) -> Self {
+        Self {
+            frames,
+            overlay,
+            status,
+            counter: LossCounter::default(),
+        }
+    }
+
+    /// Counts a frame and hands it on, unless a newer one came before it.
+    pub(super) fn on_frame(&mut self, frame: Frame, transport: FrameTransport) {
+        let number = self.counter.admit(frame.label.as_ref());
+        // A frame is counted before it can be shown, so that no report has more shown than received.
+        self.status.send_modify(|status| {
+            status.transport = transport;
+            status.counts = self.counter.counts();
+        });
+        let displaced = number.and_then(|seq| {
+            if let Some(label) = &frame.label {
+                self.overlay.on_frame(label);
+            }
+            self.frames.send(ReceivedFrame {
+                frame,
+                seq,
+                transport,
+            })
+        });
+        if displaced.is_some() {
+            self.status.send_modify(|status| status.overtaken += 1);
+        }
+    }
+
+    /// Notes a new QUIC connection and the cameras that the relay's answer lists.
+    pub(super) fn on_connected(&self, cameras: Vec<String>) {
+        self.overlay.reset();
+        self.status.send_modify(|status| {
+            status.transport = FrameTransport::Quic;
+            status.cameras = camera_names(cameras);
+        });
+    }
+
+    /// Forgets what the relay reported on the connection that has ended.
+    pub(super) fn on_disconnected(&self) {
+        self.status.send_modify(|status| {
+            (status.camera_info, status.clock_offset) = (None, None);
+            status.cameras.clear();
+        });
+    }
+
+    /// Takes what came on a unidirectional QUIC stream: a frame, or a line with detections.
+    pub(super) fn on_incoming(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Frame(jpeg) => match classify(jpeg) {
+                Ok(Datagram::Frame(frame)) => self.on_frame(frame, FrameTransport::Quic),
+                Ok(_) => self.count_dropped("not_a_frame"),
+                Err(reason) => self.count_dropped(reason.name()),
+            },
+            Incoming::Line(line) => match Detections::parse(&line) {
+                Ok(message) => {
+                    self.status.send_modify(|status| status.detections += 1);
+                    self.overlay.add(message);
+                }
+                Err(_) => self.count_dropped("not_detections"),
+            },
+        }
+    }
+
+    /// Takes what came on the QUIC control stream.
+    pub(super) fn on_control(&self, event: ControlEvent) {
+        self.status.send_modify(|status| match event {
+            ControlEvent::Offset(offset) => status.clock_offset = Some(offset),
+            ControlEvent::Message(ServerMessage::Camera(info)) => status.camera_info = Some(info),
+            ControlEvent::Message(ServerMessage::Cameras(cameras)) => {
+                status.cameras = camera_names(cameras)
+            }
+            ControlEvent::Message(ServerMessage::Pong(_)) => {}
+        });
+    }
+
+    /// Counts what is of no use.
+    pub(super) fn count_dropped(&self, reason: &'static str) {
+        trace!(reason, "dropped");
+        self.status.send_modify(|status| status.dropped += 1);
+    }
+
+    /// Publishes the kind of relay and the state of QUIC; the relay's name has an address by now.
+    pub(super) fn set_relay(&self, relay: RelayKind, quic: QuicState, now: Instant) {
+        self.status.send_if_modified(|status| {
+            let known = (status.resolved, status.relay, status.quic);
+            let changed = known != (true, relay, quic);
+            if changed {
+                debug!(?relay, ?quic, "relay");
+                (status.resolved, status.relay, status.quic) = (true, relay, quic);
+                status.since = now;
+            }
+            changed
+        });
+    }
+
+    /// Publishes an error that no waiting helps against.
+    pub(super) fn set_failure(&self, failure: String) {
+        self.status
+            .send_modify(|status| status.failure = Some(failure));
+    }
+}
+
+/// Returns those that are valid camera names, in their order.
+fn camera_names(cameras: Vec<String>) -> Vec<CameraName> {
+    let parsed = cameras.iter().filter_map(|name| name.parse().ok());
+    parsed.take(MAX_CAMERAS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use platform::latest::{Received, latest};
+    use protocol::label::{Label, StreamId};
+    use std::time::Duration;
+    use testkit::jpeg::Sketch;
+
+    use super::*;
+
+    fn inbox() -> (
+        Inbox,
+        platform::latest::Receiver<ReceivedFrame>,
+        watch::Receiver<Status>,
+    ) {
+        let (sender, frames) = latest();
+        let (publish, status) = watch::channel(Status::new(FrameTransport::Udp, Instant::now()));
+        (Inbox::new(sender, Arc::default(), publish), frames, status)
+    }
+
+    fn frame(seq: u64) -> Incoming {
+        let label = Label {
+            stream: StreamId(1),
+            seq,
+            captured_us: 5,
+            camera: "yard".parse().unwrap(),
+        };
+        Incoming::Frame(label.write(&Sketch::new(300, 200).bytes()).into())
+    }
+
+    #[test]
+    fn of_what_comes_only_frames_go_to_the_decoder() {
+        let (mut inbox, frames, status) = inbox();
+        for bytes in [
+            &b"Request"[..],
+            b"",
+            b"\xFF\xD8\xFF",
+            &protocol::control::Control::Upgrade.write(),
+        ] {
+            inbox.on_incoming(Incoming::Frame(Bytes::copy_from_slice(bytes)));
+        }
+        assert_eq!(frames.recv(Duration::ZERO), Received::Timeout);
+        assert_eq!(status.borrow().dropped, 4);
+        inbox.on_incoming(frame(7));
+        let Received::Value(shown) = frames.recv(Duration::ZERO) else {
+            panic!("no frame");
+        };
+        assert_eq!(
+            (shown.seq, shown.frame.size, shown.transport),
+            (7, "300x200".parse().unwrap(), FrameTransport::Quic)
+        );
+        assert_eq!(status.borrow().transport, FrameTransport::Quic);
+    }
+
+    #[test]
+    fn a_late_frame_counts_as_received_and_is_not_shown() {
+        let (mut inbox, frames, status) = inbox();
+        for seq in [1, 3, 2] {
+            inbox.on_incoming(frame(seq));
+        }
+        let Received::Value(shown) = frames.recv(Duration::ZERO) else {
+            panic!("no frame");
+        };
+        assert_eq!(shown.seq, 3);
+        let status = status.borrow();
+        assert_eq!((status.counts.received, status.counts.lost), (3, 0));
+        assert_eq!(status.overtaken, 1);
+    }
+
+    #[test]
+    fn messages_are_counted_where_they_can_be_read() {
+        let (mut inbox, _frames, status) = inbox();
+        let good = br#"{"v":1,"camera":"yard","seq":1,"t":1.5,"w":3,"h":2,"kind":"tracked","detections":[]}"#;
+        for line in [&good[..], b"{", b"{}", b"[1]"] {
+            inbox.on_incoming(Incoming::Line(Bytes::copy_from_slice(line)));
+        }
+        let status = status.borrow();
+        assert_eq!((status.detections, status.dropped), (1, 3));
+    }
+
+    #[test]
+    fn boxes_are_of_one_connection() {
+        let (mut inbox, frames, _status) = inbox();
+        let line = br#"{"v":1,"camera":"yard","seq":7,"t":0,"w":3,"h":2,"kind":"tracked","detections":[{"id":1,"class":0,"label":"x","score":1,"box":[0,0,1,1]}]}"#;
+        inbox.on_incoming(Incoming::Line(Bytes::from_static(line)));
+        inbox.on_incoming(frame(7));
+        let Received::Value(shown) = frames.recv(Duration::ZERO) else {
+            panic!("no frame");
+        };
+        let boxes = |inbox: &Inbox| {
+            inbox
+                .overlay
+                .boxes(shown.frame.label.as_ref().unwrap(), None)
+                .list
+        };
+        assert_eq!(boxes(&inbox).len(), 1);
+        inbox.on_connected(Vec::new());
+        assert_eq!(boxes(&inbox).len(), 0);
+    }
+
+    #[test]
+    fn what_the_relay_lists_are_cameras_names_and_not_too_many() {
+        let (inbox, _frames, status) = inbox();
+        let names = ["yard", "\x1b[2J", "", "front yard"].map(str::to_owned);
+        inbox.on_connected(names.to_vec());
+        let listed = status.borrow().cameras.clone();
+        assert_eq!(listed.len(), 2);
+        let many = vec!["x".to_owned(); 10 * MAX_CAMERAS];
+        inbox.on_control(ControlEvent::Message(ServerMessage::Cameras(many)));
+        assert_eq!(status.borrow().cameras.len(), MAX_CAMERAS);
+        inbox.on_disconnected();
+        assert!(status.borrow().cameras.is_empty());
+    }
+}

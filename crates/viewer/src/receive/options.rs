@@ -1,0 +1,88 @@
+//! Which relay and camera the user chose, and which transports that leaves. Pure.
+
+use platform::config::Transport;
+use protocol::label::CameraName;
+use protocol::ticket::Key;
+
+use super::status::FrameTransport;
+use super::upgrade::Preference;
+use crate::args::Args;
+
+/// The part of the command line that is about the connection.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectOptions {
+    /// The relay as `host:port`.
+    pub(crate) host: String,
+    /// The transports that may be used.
+    pub(crate) transport: Transport,
+    /// The chosen camera.
+    pub(crate) camera: Option<CameraName>,
+    /// The ticket's right to view.
+    pub(super) token: Option<Key>,
+    /// The only certificate to trust.
+    pub(super) fingerprint: Option<Key>,
+}
+
+impl ConnectOptions {
+    /// Takes the options from the command line.
+    pub(crate) fn new(args: &Args) -> Self {
+        let ticket = args.server.ticket();
+        Self {
+            host: args.server.to_string(),
+            transport: match ticket {
+                Some(_) => Transport::Quic,
+                None => args.transport,
+            },
+            camera: args.camera().cloned(),
+            token: ticket.map(|ticket| ticket.token),
+            fingerprint: ticket.map(|ticket| ticket.fingerprint),
+        }
+    }
+
+    /// Returns whether the viewer connects to the relay that made the ticket, and to no other.
+    pub(crate) fn has_ticket(&self) -> bool {
+        self.fingerprint.is_some()
+    }
+
+    /// Returns the transport that is tried first.
+    pub(super) fn first_transport(&self) -> FrameTransport {
+        match self.transport {
+            Transport::Quic => FrameTransport::Quic,
+            Transport::Auto | Transport::Udp => FrameTransport::Udp,
+        }
+    }
+
+    /// Returns the transports that camera and `--transport` leave together.
+    pub(super) fn preference(&self) -> Preference {
+        match self.transport {
+            Transport::Udp => Preference::UdpOnly,
+            // A UDP viewer cannot choose its camera.
+            Transport::Auto if self.camera.is_none() => Preference::QuicPreferred,
+            Transport::Auto | Transport::Quic => Preference::QuicOnly,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[test]
+    fn a_plain_viewer_cannot_choose_so_who_chooses_wants_the_native_door_alone() {
+        for (words, preference) in [
+            (&[][..], Preference::QuicPreferred),
+            (&["--camera", "yard"], Preference::QuicOnly),
+            (&["--transport", "udp"], Preference::UdpOnly),
+            (&["--transport", "quic"], Preference::QuicOnly),
+        ] {
+            let args = Args::parse_from(["viewer"].iter().chain(words));
+            assert_eq!(
+                ConnectOptions::new(&args).preference(),
+                preference,
+                "{words:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What the receiving task knows of the relay, for the HUD, the log and the report.
+
+use std::time::Instant;
+
+use protocol::label::CameraName;
+use protocol::lease::RelayKind;
+use protocol::quic::CameraInfo;
+use quic::clock::Offset;
+
+use crate::loss::FrameCounts;
+
+/// The transport by which a frame came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FrameTransport {
+    /// One JPEG a datagram.
+    Udp,
+    /// One stream a JPEG.
+    Quic,
+}
+
+impl FrameTransport {
+    /// Returns its name, as in `--transport`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Quic => "quic",
+        }
+    }
+}
+
+/// The state of the QUIC transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QuicState {
+    /// No connection (yet).
+    Closed,
+    /// The relay takes no further connection.
+    Full,
+    /// A connection is open.
+    Open,
+}
+
+/// What the receiving task knows.
+#[derive(Debug, Clone)]
+pub(crate) struct Status {
+    /// Whether the relay's name has an address.
+    pub(crate) resolved: bool,
+    /// The kind of relay at that address.
+    pub(crate) relay: RelayKind,
+    /// The state of the QUIC transport.
+    pub(crate) quic: QuicState,
+    /// Time of the last change of these three.
+    pub(crate) since: Instant,
+    /// The transport of the newest frame; before the first one, the transport that is tried first.
+    pub(crate) transport: FrameTransport,
+    /// The cameras that are live, by the relay's list.
+    pub(crate) cameras: Vec<CameraName>,
+    /// What the relay reports of the camera that is shown.
+    pub(crate) camera_info: Option<CameraInfo>,
+    /// The relay's clock less the viewer's.
+    pub(crate) clock_offset: Option<Offset>,
+    /// Frames so far.
+    pub(crate) counts: FrameCounts,
+    /// Detections messages so far.
+    pub(crate) detections: u64,
+    /// Datagrams, streams and lines that were of no use.
+    pub(crate) dropped: u64,
+    /// Frames that a newer one overtook before they could be shown.
+    pub(crate) overtaken: u64,
+    /// An error that no waiting helps against.
+    pub(crate) failure: Option<String>,
+}
+
+impl Status {
+    /// Creates the status before anything has come.
+    pub(crate) fn new(first: FrameTransport, now: Instant) -> Self {
+        Self {
+            resolved: false,
+            relay: RelayKind::Silent,
+            quic: QuicState::Closed,
+            since: now,
+            transport: first,
+            cameras: Vec::new(),
+            camera_info: None,
+            clock_offset: None,
+            counts: FrameCounts::default(),
+            detections: 0,
+            dropped: 0,
+            overtaken: 0,
+            failure: None,
+        }
+    }
+}

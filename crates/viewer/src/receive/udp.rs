@@ -1,0 +1,204 @@
+//! The UDP transport: `protocol::lease` decides what to send and when, `protocol::datagram` what a datagram is.
+//!
+//! The socket is connected, so only the relay's own datagrams arrive. Its errors end nothing: each datagram to a relay that
+//! is not there (yet) is refused.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use platform::udp;
+use protocol::VIEWER_PORT;
+use protocol::control::{Control, Verdict};
+use protocol::datagram::{Datagram, MAX_DATAGRAM, REQUEST, classify};
+use protocol::frame::Frame;
+use protocol::lease::{LeaseRequest, QUIET, RelayKind, Renewal, SEARCH};
+use tokio::net::UdpSocket;
+use tokio::time::{sleep, timeout_at};
+use tracing::{debug, trace};
+
+/// After an error of the socket: long enough not to spin on one that lasts, too short to be seen.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How often the session checks whether the relay has fallen silent, and whether there is a route again.
+const POLL: Duration = Duration::from_millis(500);
+
+/// The exchange with the relay at one address.
+pub(super) struct UdpSession {
+    pub(super) renewal: Renewal,
+    relay: SocketAddr,
+    nonce: u64,
+    socket: UdpSocket,
+    opened: Instant,
+    buffer: Vec<u8>,
+}
+
+/// What a datagram is to a viewer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum UdpMessage {
+    /// A frame.
+    Frame(Frame),
+    /// A Sightline relay's answer to this viewer.
+    Answer(Verdict),
+    /// This viewer's own datagram, which a tutorial relay echoes.
+    Echo,
+    /// Anything else, with the name of the reason.
+    Other(&'static str),
+}
+
+impl UdpSession {
+    /// Opens a socket as soon as there is a route to the relay.
+    pub(super) async fn open(relay: SocketAddr, renewal: Renewal) -> Self {
+        let (socket, opened) = connected_socket(relay).await;
+        Self {
+            renewal,
+            relay,
+            nonce: getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())),
+            socket,
+            opened,
+            buffer: vec![0; MAX_DATAGRAM + 1],
+        }
+    }
+
+    /// Opens another socket when the relay has been silent for so long that this one may be the reason: it keeps the local
+    /// address that this machine had when it was opened, on whatever network that was.
+    pub(super) async fn reopen_if_silent(&mut self, now: Instant) {
+        if self.renewal.relay(now) == RelayKind::Silent && now - self.opened >= QUIET {
+            (self.socket, self.opened) = connected_socket(self.relay).await;
+        }
+    }
+
+    /// Sends what is due.
+    pub(super) async fn send_due(&mut self, now: Instant) {
+        while let Some(request) = self.renewal.poll(now) {
+            self.send(request).await;
+        }
+    }
+
+    /// Returns when to send next.
+    pub(super) fn deadline(&self, now: Instant) -> Instant {
+        self.renewal.deadline(now).unwrap_or(now).min(now + POLL)
+    }
+
+    /// Receives the next datagram; `None` at the deadline. May be cancelled.
+    pub(super) async fn recv(&mut self, deadline: Instant) -> Option<UdpMessage> {
+        match timeout_at(deadline.into(), self.socket.recv(&mut self.buffer)).await {
+            Ok(Ok(length)) => Some(classify_for(&self.buffer[..length], self.nonce)),
+            Ok(Err(_)) => {
+                sleep(PAUSE).await;
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Gives up the lease, if there is one, and sends nothing more while frames come by QUIC. A UDP frame shows that the
+    /// relay has missed the release, which is then repeated. Never returns.
+    pub(super) async fn stay_released(&mut self) {
+        self.renewal.set_elsewhere(true);
+        let mut sent_at = None;
+        let mut due = self.renewal.poll(Instant::now()) == Some(LeaseRequest::Probe);
+        loop {
+            let now = Instant::now();
+            let lately = sent_at.is_some_and(|at| now - at < SEARCH);
+            if due && !lately {
+                self.send(LeaseRequest::Probe).await;
+                sent_at = Some(now);
+            }
+            let message = self.recv(now + POLL).await;
+            due = matches!(message, Some(UdpMessage::Frame(..)));
+        }
+    }
+
+    async fn send(&self, request: LeaseRequest) {
+        trace!(?request, "sent");
+        let datagram = match request {
+            LeaseRequest::Request => REQUEST.to_vec(),
+            LeaseRequest::Hello => Control::Hello { nonce: self.nonce }.write(),
+            LeaseRequest::Probe => Control::Probe { nonce: self.nonce }.write(),
+        };
+        // The socket reports the refusal of an earlier datagram here, in place of sending; the second try then sends.
+        if self.socket.send(&datagram).await.is_err() {
+            let _ = self.socket.send(&datagram).await;
+        }
+    }
+}
+
+/// Opens a socket that is connected to the relay, as soon as there is a route.
+async fn connected_socket(relay: SocketAddr) -> (UdpSocket, Instant) {
+    loop {
+        match udp::connected(relay, Some(VIEWER_PORT)).and_then(UdpSocket::from_std) {
+            Ok(socket) => return (socket, Instant::now()),
+            Err(err) => debug!(%relay, %err, "no route to the relay (yet)"),
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Classifies a datagram for a viewer whose hellos carry this nonce.
+fn classify_for(bytes: &[u8], own_nonce: u64) -> UdpMessage {
+    match classify(Bytes::copy_from_slice(bytes)) {
+        Ok(Datagram::Frame(frame)) if is_echo(&frame) => UdpMessage::Echo,
+        Ok(Datagram::Frame(frame)) => UdpMessage::Frame(frame),
+        Ok(Datagram::Control(Control::Accept { nonce, verdict })) if nonce == own_nonce => {
+            UdpMessage::Answer(verdict)
+        }
+        Ok(Datagram::Control(Control::Hello { nonce } | Control::Probe { nonce }))
+            if nonce == own_nonce =>
+        {
+            UdpMessage::Echo
+        }
+        Ok(_) => UdpMessage::Other("not_ours"),
+        Err(reason) => UdpMessage::Other(reason.name()),
+    }
+}
+
+/// Returns whether this is a hello that went through a tutorial relay's model: a picture of one pixel without its label.
+fn is_echo(frame: &Frame) -> bool {
+    frame.label.is_none() && (frame.size.width, frame.size.height) == (1, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::jpeg::Sketch;
+
+    use super::*;
+
+    #[test]
+    fn only_an_answer_to_our_own_question_is_one() {
+        let accept = |nonce| {
+            let verdict = Verdict::Welcome;
+            classify_for(&Control::Accept { nonce, verdict }.write(), 7)
+        };
+        assert_eq!(accept(7), UdpMessage::Answer(Verdict::Welcome));
+        assert_eq!(accept(8), UdpMessage::Other("not_ours"));
+    }
+
+    #[test]
+    fn our_own_words_are_an_echo_with_or_without_their_label() {
+        for nonce in [7, 8] {
+            let sent = [Control::Hello { nonce }, Control::Probe { nonce }];
+            for control in sent {
+                let echo = classify_for(&control.write(), 7) == UdpMessage::Echo;
+                assert_eq!(echo, nonce == 7, "{control:?}");
+            }
+        }
+        assert_eq!(
+            classify_for(&Sketch::new(1, 1).bytes(), 7),
+            UdpMessage::Echo
+        );
+        let frame = classify_for(&Sketch::new(300, 200).bytes(), 7);
+        assert!(matches!(frame, UdpMessage::Frame(..)));
+    }
+
+    #[test]
+    fn all_else_is_nothing_and_says_why() {
+        for (bytes, why) in [
+            (&b"Request"[..], "not_ours"),
+            (&Control::Upgrade.write(), "not_ours"),
+            (b"garbage", "not_jpeg"),
+            (b"", "not_jpeg"),
+        ] {
+            assert_eq!(classify_for(bytes, 7), UdpMessage::Other(why));
+        }
+    }
+}
