@@ -6,7 +6,6 @@ use opencv::core::Mat;
 use platform::report::Percentiles;
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::geometry::Size;
-use protocol::jpeg::{self, Limits};
 use protocol::label::Label;
 use tracing::{info, warn};
 
@@ -95,7 +94,7 @@ impl FrameEncoder {
     ) -> anyhow::Result<Vec<u8>> {
         let rung = self.ladder.lowest();
         match picture {
-            Picture::Jpeg(jpeg) => encode_at(rung, &imaging::jpeg::decode(jpeg)?, label),
+            Picture::Jpeg { jpeg, .. } => encode_at(rung, &imaging::jpeg::decode(jpeg)?, label),
             Picture::Raw(picture) => encode_at(rung, picture, label),
         }
     }
@@ -115,15 +114,14 @@ impl FrameEncoder {
 
     /// Returns a JPEG as it came, if its size is near the wanted one and it fits into a datagram.
     fn pass_through(&self, picture: &Picture, label: &Label) -> Option<(Vec<u8>, Encoding)> {
-        let Picture::Jpeg(jpeg) = picture else {
+        let Picture::Jpeg { jpeg, size } = picture else {
             return None;
         };
-        let size = jpeg::scan(jpeg, Limits::default()).ok()?;
         let encoding = Encoding {
             quality: None,
-            size,
+            size: *size,
         };
-        let frame = is_near(size, self.ladder.top().size).then(|| label.write(jpeg))?;
+        let frame = is_near(*size, self.ladder.top().size).then(|| label.write(jpeg))?;
         (frame.len() <= MAX_DATAGRAM).then_some((frame, encoding))
     }
 
@@ -135,7 +133,7 @@ impl FrameEncoder {
     ) -> anyhow::Result<Option<(Vec<u8>, Encoding)>> {
         let before = self.ladder.rung();
         let made = match picture {
-            Picture::Jpeg(jpeg) => self.fit(&imaging::jpeg::decode(jpeg)?, label, now),
+            Picture::Jpeg { jpeg, .. } => self.fit(&imaging::jpeg::decode(jpeg)?, label, now),
             Picture::Raw(picture) => self.fit(picture, label, now),
         }?;
         self.log_step(before, "datagram");
@@ -205,6 +203,7 @@ mod tests {
     use std::time::Duration;
 
     use opencv::core::{self, CV_8UC3, Scalar};
+    use protocol::jpeg;
     use protocol::label::StreamId;
     use testkit::jpeg::Sketch;
 
@@ -269,7 +268,7 @@ mod tests {
     fn a_jpeg_near_the_size_is_passed_through_to_the_byte() {
         let mut encoder = FrameEncoder::new(top("300x200", 80), false);
         let jpeg = Sketch::new(320, 240).bytes();
-        let picture = Picture::Jpeg(jpeg.clone());
+        let picture = camera_jpeg(&jpeg);
         let frame = encoder.encode(&picture, &label(), Instant::now()).unwrap();
         assert!(frame == Some(label().write(&jpeg)));
         assert_eq!(encoder.encode_times().at(50.0), None);
@@ -285,7 +284,7 @@ mod tests {
     fn a_jpeg_of_another_size_is_resized() {
         let jpeg = imaging::jpeg::encode(&noise("640x480"), 50).unwrap();
         let mut encoder = FrameEncoder::new(top("300x200", 80), false);
-        let frame = encoder.encode(&Picture::Jpeg(jpeg), &label(), Instant::now());
+        let frame = encoder.encode(&camera_jpeg(&jpeg), &label(), Instant::now());
         assert_eq!(size(&frame.unwrap().unwrap()).to_string(), "300x200");
         assert_eq!(encoder.encoding(), top("300x200", 80).into());
     }
@@ -294,7 +293,7 @@ mod tests {
     fn on_a_lower_rung_a_jpeg_is_encoded_again_and_smaller() {
         let now = Instant::now();
         let jpeg = imaging::jpeg::encode(&noise("320x240"), 70).unwrap();
-        let picture = Picture::Jpeg(jpeg);
+        let picture = camera_jpeg(&jpeg);
         let mut last = usize::MAX;
         for (steps, encoding) in [
             (0, None),
@@ -323,7 +322,7 @@ mod tests {
         let now = Instant::now();
         let jpeg = imaging::jpeg::encode(&noise("300x200"), 1).unwrap();
         let mut encoder = down(top("300x200", 80), 3, now);
-        let frame = encoder.encode(&Picture::Jpeg(jpeg.clone()), &label(), now);
+        let frame = encoder.encode(&camera_jpeg(&jpeg), &label(), now);
         assert!(frame.unwrap() == Some(label().write(&jpeg)));
         assert_eq!(encoder.encoding().quality, None);
     }
@@ -392,7 +391,11 @@ mod tests {
         assert!(frame.unwrap().is_none());
     }
 
+    fn camera_jpeg(jpeg: &[u8]) -> Picture {
+        Picture::from_jpeg(jpeg.to_vec()).unwrap()
+    }
+
     fn size(frame: &[u8]) -> Size {
-        jpeg::scan(frame, Limits::default()).unwrap()
+        jpeg::scan(frame, jpeg::Limits::default()).unwrap()
     }
 }

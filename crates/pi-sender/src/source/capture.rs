@@ -21,7 +21,7 @@ use tracing::debug;
 
 use super::live::ReadPicture;
 use super::spec::without_password;
-use super::{Picture, checked, is_jpeg};
+use super::{Picture, is_jpeg};
 
 /// Time (ms) that a stream may take to open, and to give the next picture.
 const TIMEOUT_MS: i32 = 5000;
@@ -195,7 +195,7 @@ impl Video {
 /// Returns a matrix as a picture; bytes that start like a JPEG have to be a whole one.
 pub(super) fn picture(mat: Mat) -> anyhow::Result<Picture> {
     match bytes(&mat).filter(|bytes| is_jpeg(bytes)) {
-        Some(jpeg) => Ok(Picture::Jpeg(checked(jpeg.to_vec())?)),
+        Some(jpeg) => Ok(Picture::from_jpeg(jpeg.to_vec())?),
         None => Ok(Picture::Raw(mat)),
     }
 }

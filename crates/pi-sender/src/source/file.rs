@@ -8,6 +8,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use bytes::Bytes;
 use opencv::core::Mat;
 use opencv::imgcodecs;
 use opencv::prelude::*;
@@ -15,7 +16,7 @@ use tracing::debug;
 
 use super::capture::{self, Video};
 use super::mjpeg::JpegSplitter;
-use super::{Picture, checked, has_extension, is_jpeg};
+use super::{Picture, has_extension, is_jpeg};
 use crate::pacer::Tick;
 
 /// Extensions of files that hold one picture.
@@ -167,7 +168,7 @@ impl FileReader {
     fn read(&mut self) -> anyhow::Result<Option<Picture>> {
         loop {
             let picture = match self {
-                Self::Mjpeg(jpegs) => jpegs.next()?.map(|jpeg| Ok(Picture::Jpeg(checked(jpeg)?))),
+                Self::Mjpeg(jpegs) => jpegs.next()?.map(|jpeg| Ok(Picture::from_jpeg(jpeg)?)),
                 Self::Video(video, first) => match first.take() {
                     Some(mat) => Some(capture::picture(mat)),
                     None => video.read_mat()?.map(capture::picture),
@@ -190,8 +191,9 @@ impl FileReader {
 /// Reads a file of one picture: a JPEG as it is, any other format decoded.
 fn still(path: &Path) -> anyhow::Result<Picture> {
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    if let Ok(jpeg) = checked(bytes) {
-        return Ok(Picture::Jpeg(jpeg));
+    let bytes = Bytes::from(bytes);
+    if let Ok(picture) = Picture::from_jpeg(bytes.clone()) {
+        return Ok(picture);
     }
     let name = path.to_str().context("its name is not valid UTF-8")?;
     let picture = imgcodecs::imread(name, imgcodecs::IMREAD_COLOR)?;
@@ -266,10 +268,7 @@ mod tests {
     /// Returns the width of the picture at a tick.
     fn width(source: &mut FileSource, index: u64) -> Option<u16> {
         match source.next(&tick(index)).unwrap()? {
-            Picture::Jpeg(jpeg) => {
-                let size = protocol::jpeg::scan(&jpeg, protocol::jpeg::Limits::default());
-                Some(size.unwrap().width)
-            }
+            Picture::Jpeg { size, .. } => Some(size.width),
             Picture::Raw(_) => panic!("it is not a JPEG"),
         }
     }

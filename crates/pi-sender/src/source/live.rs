@@ -181,6 +181,8 @@ fn kill(child: Option<Child>) {
 mod tests {
     use std::time::Instant;
 
+    use opencv::core::Mat;
+
     use super::*;
 
     fn tick(missed: u64) -> Tick {
@@ -192,7 +194,7 @@ mod tests {
     }
 
     fn picture() -> Picture {
-        Picture::Jpeg(Vec::new())
+        Picture::Raw(Mat::default())
     }
 
     #[test]

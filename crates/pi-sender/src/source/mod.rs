@@ -20,6 +20,7 @@ pub mod spec;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use opencv::core::Mat;
 use platform::clock::unix_micros;
 use protocol::detections::Detection;
@@ -37,10 +38,29 @@ use spec::SourceSpec;
 /// A picture as its source delivers it.
 #[derive(Debug)]
 pub(crate) enum Picture {
-    /// A JPEG that passed the header scan.
-    Jpeg(Vec<u8>),
+    /// A JPEG that passed [`jpeg::scan`].
+    Jpeg {
+        /// The bytes, from SOI to EOI.
+        jpeg: Bytes,
+        /// Size that the scan read.
+        size: Size,
+    },
     /// 8-bit BGR or grey.
     Raw(Mat),
+}
+
+impl Picture {
+    /// Scans the JPEG that these bytes start with, and returns it without the bytes behind it.
+    ///
+    /// # Errors
+    /// If it is not a whole JPEG, or one that no decoder should be given.
+    pub(crate) fn from_jpeg(bytes: impl Into<Bytes>) -> Result<Self, Defect> {
+        let mut jpeg = bytes.into();
+        let end = jpeg::stream_end(&jpeg)?.ok_or(Defect::NoEnd)?;
+        jpeg.truncate(end);
+        let size = jpeg::scan(&jpeg, Limits::default())?;
+        Ok(Self::Jpeg { jpeg, size })
+    }
 }
 
 /// A picture, and when it was captured.
@@ -175,14 +195,6 @@ fn auto(
     anyhow::bail!(
         "no camera found; rpicam: {pi:#}; V4L2: {usb:#}; or name a source: --source demo needs no camera"
     )
-}
-
-/// Checks the JPEG that these bytes start with, and returns it without the bytes behind it.
-fn checked(mut bytes: Vec<u8>) -> Result<Vec<u8>, Defect> {
-    let end = jpeg::stream_end(&bytes)?.ok_or(Defect::NoEnd)?;
-    bytes.truncate(end);
-    jpeg::scan(&bytes, Limits::default())?;
-    Ok(bytes)
 }
 
 fn is_jpeg(bytes: &[u8]) -> bool {

@@ -17,9 +17,9 @@ use platform::latest::{Received, Receiver, latest};
 use protocol::geometry::Size;
 use tracing::debug;
 
+use super::Picture;
 use super::live::{ChildGuard, ReadPicture};
 use super::mjpeg::JpegSplitter;
-use super::{Picture, checked};
 
 /// Names of the program, the current one first.
 const PROGRAM_NAMES: [&str; 2] = ["rpicam-vid", "libcamera-vid"];
@@ -114,8 +114,8 @@ fn read_pictures(pipe: impl Read + Send + 'static) -> Receiver<Picture> {
     thread::spawn(move || {
         let mut pictures = JpegSplitter::new(pipe);
         while let Ok(Some(jpeg)) = pictures.next() {
-            match checked(jpeg) {
-                Ok(jpeg) => drop(slot.send(Picture::Jpeg(jpeg))),
+            match Picture::from_jpeg(jpeg) {
+                Ok(picture) => drop(slot.send(picture)),
                 Err(why) => debug!(%why, "a broken picture from rpicam-vid is skipped"),
             }
         }
