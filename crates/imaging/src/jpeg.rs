@@ -1,4 +1,4 @@
-//! The only calls of the JPEG codec. What goes in has passed `protocol::jpeg::scan`, so sizes are bounded.
+//! The JPEG codec. What goes in has passed `protocol::jpeg::scan`, so sizes are bounded.
 
 use anyhow::{Context as _, ensure};
 use opencv::core::{Mat, Vector};

@@ -1,8 +1,9 @@
-//! Pictures: the JPEG codec, drawing on them and, with the feature `window`, a window to show them in.
+//! Pictures: the JPEG codec, picture files, drawing and, with the feature `window`, a window to show them in.
 //!
 //! The only calls of OpenCV's codec, drawing and window functions in Sightline.
 
 pub mod draw;
 pub mod jpeg;
+pub mod still;
 #[cfg(feature = "window")]
 pub mod window;

@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use opencv::core::Mat;
-use opencv::imgcodecs;
-use opencv::prelude::*;
 use tracing::debug;
 
 use super::capture::{self, Video};
@@ -195,13 +193,8 @@ fn still(path: &Path) -> anyhow::Result<Picture> {
     if let Ok(picture) = Picture::from_jpeg(bytes.clone()) {
         return Ok(picture);
     }
-    let name = path.to_str().context("its name is not valid UTF-8")?;
-    let picture = imgcodecs::imread(name, imgcodecs::IMREAD_COLOR)?;
-    ensure!(
-        !picture.empty(),
-        "{} holds no picture that can be read",
-        path.display()
-    );
+    let picture = imaging::still::decode(&bytes)
+        .with_context(|| format!("{} holds no picture that can be read", path.display()))?;
     Ok(Picture::Raw(picture))
 }
 
@@ -242,6 +235,7 @@ impl SequencePattern {
 mod tests {
     use std::time::Instant;
 
+    use opencv::prelude::*;
     use testkit::jpeg::Sketch;
 
     use super::*;
@@ -311,6 +305,24 @@ mod tests {
         fs::write(&path, Sketch::new(7, 8).bytes()).unwrap();
         let mut source = FileSource::open(path, 10.0, false).unwrap();
         assert!((0..100).all(|n| width(&mut source, n) == Some(7)));
+    }
+
+    #[test]
+    fn a_picture_of_another_format_is_decoded_and_junk_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("card.ppm");
+        fs::write(&path, b"P6 2 1 255 abcdef").unwrap();
+        let mut source = FileSource::open(path.clone(), 10.0, false).unwrap();
+        let Some(Picture::Raw(picture)) = source.next(&tick(0)).unwrap() else {
+            panic!("it is not decoded");
+        };
+        assert_eq!((picture.cols(), picture.rows()), (2, 1));
+        fs::write(&path, b"junk").unwrap();
+        let why = format!("{:#}", source.next(&tick(1)).unwrap_err());
+        assert!(
+            why.contains("card.ppm holds no picture that can be read"),
+            "{why}"
+        );
     }
 
     #[test]
