@@ -9,6 +9,7 @@ use platform::server::Server;
 use protocol::geometry::Size;
 use protocol::label::CameraName;
 
+use crate::preview::NO_WINDOW;
 use crate::source::spec::SourceSpec;
 
 /// Sends a camera's pictures to a relay, the newest always first
@@ -85,6 +86,9 @@ impl Args {
                 return Err("a ticket works by QUIC only: leave out --transport udp".to_owned());
             }
             Some(_) => {}
+        }
+        if self.preview && cfg!(not(feature = "window")) && self.common.task.is_none() {
+            return Err(NO_WINDOW.to_owned());
         }
         if self.demo_truth.is_some() && self.source != SourceSpec::Demo {
             return Err(

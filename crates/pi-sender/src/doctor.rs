@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use imaging::window;
 use platform::config::Transport;
 use platform::doctor::{Check, Report, files, machine};
 use protocol::SMALL_FRAME;
@@ -24,6 +23,7 @@ use crate::args::Args;
 use crate::encoder::{Encoding, FrameEncoder};
 use crate::ladder::Rung;
 use crate::pacer::Pacer;
+use crate::preview;
 use crate::source::spec::SourceSpec;
 use crate::source::{self, CapturedPicture, Poll, Source};
 
@@ -51,11 +51,8 @@ pub fn run(args: &Args) -> ExitCode {
     let truth = |file: &PathBuf| files::judge("--demo-truth", file, files::try_file(file));
     report.extend(args.demo_truth.as_ref().map(truth));
     if args.preview {
-        let display = window::usable().context("--preview needs a display");
-        report.add(&Check::of(
-            "display",
-            display.map(|()| "a window opens".to_owned()),
-        ));
+        let display = preview::usable().map(|()| "a window opens".to_owned());
+        report.add(&Check::of("display", display));
     }
     if let Err(err) = check_relay(args, &mut report) {
         report.add(&Check::bad("relay", format!("{err:#}")));

@@ -15,6 +15,7 @@ pub mod doctor;
 mod encoder;
 mod ladder;
 mod pacer;
+pub mod preview;
 mod run;
 mod send;
 pub mod source;

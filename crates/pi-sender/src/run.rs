@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use imaging::window::{Event, Window};
 use platform::server;
 use platform::{report, signals};
 use protocol::label::{CameraName, Label, StreamId};
@@ -18,6 +17,7 @@ use crate::args::Args;
 use crate::encoder::{Encoding, FrameEncoder};
 use crate::ladder::Rung;
 use crate::pacer::Pacer;
+use crate::preview::Preview;
 use crate::send::Uplink;
 use crate::source::{CapturedPicture, Poll, Source};
 
@@ -67,7 +67,7 @@ struct SendLoop {
     /// Whether frames are never made smaller for the network's sake.
     fixed: bool,
     uplink: Uplink,
-    preview: Option<Window>,
+    preview: Option<Preview>,
     truth: Option<BufWriter<File>>,
     /// Number of the last frame, sent or skipped.
     seq: u64,
@@ -77,7 +77,7 @@ impl SendLoop {
     fn new(args: &Args, stop: CancellationToken, fps: f64) -> anyhow::Result<Self> {
         let server = args.server.as_ref().context("--server is needed")?;
         let stream = StreamId(getrandom::u64().context("no random numbers from the system")?);
-        let preview = args.preview.then(|| Window::open("Sightline sender"));
+        let preview = args.preview.then(Preview::open).transpose()?;
         let truth = args.demo_truth.as_ref().map(|path| {
             File::create(path).with_context(|| format!("creating --demo-truth {}", path.display()))
         });
@@ -102,9 +102,7 @@ impl SendLoop {
                 stream,
             ),
             camera,
-            preview: preview
-                .transpose()
-                .context("--preview needs a display; leave it out where there is none")?,
+            preview,
             truth: truth.transpose()?.map(BufWriter::new),
             seq: 0,
         })
@@ -138,8 +136,8 @@ impl SendLoop {
 
     /// False if the user stops the program, by a signal or at the window.
     fn keeps_running(&mut self) -> anyhow::Result<bool> {
-        if let Some(window) = &self.preview
-            && matches!(window.pump(1)?, Event::Closed | Event::Key('q' | '\x1b'))
+        if let Some(preview) = &self.preview
+            && preview.is_closed()?
         {
             self.stop.cancel();
         }
@@ -196,11 +194,8 @@ impl SendLoop {
     }
 
     fn send(&mut self, frame: Vec<u8>) -> anyhow::Result<()> {
-        if let Some(window) = &self.preview {
-            // A camera's JPEG that is broken is sent all the same: the viewer decides what to show of it.
-            if let Ok(picture) = imaging::jpeg::decode(&frame) {
-                window.show(&picture)?;
-            }
+        if let Some(preview) = &self.preview {
+            preview.show(&frame)?;
         }
         let now = Instant::now();
         self.uplink.send(frame.into(), now)?;
