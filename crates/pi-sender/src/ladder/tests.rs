@@ -1,4 +1,4 @@
-//! The ladder's rules in virtual time, and on a link of given capacity.
+//! The rules of the ladder in virtual time, and on a network of given capacity.
 
 use proptest::prelude::*;
 
@@ -149,7 +149,7 @@ fn an_outage_is_no_slow_network() {
     sim.outage(7 * SECOND);
     assert_eq!(sim.skip(0, 60), []);
 
-    // What was skipped before it is no reason either, nor is a clean time before it.
+    // Skips before the outage cause no step down, and a clean time before it no step up.
     sim.skip(50, 1);
     sim.outage(SECOND);
     let steps = sim.skip(50, 3);
@@ -259,7 +259,7 @@ fn it_settles_on_the_highest_rung_that_fits_the_link_and_stays_there() {
     }
 }
 
-/// Ten minutes on a link that carries so many bytes in a frame's time.
+/// Simulates ten minutes on a network that carries so many bytes in a frame interval.
 fn settles(fps: u32, bytes_a_frame: u32, best: usize) {
     let mut sim = Simulation::new(fps);
     let (mut credit, mut steps, mut there) = (0, 0, 0);
@@ -274,12 +274,12 @@ fn settles(fps: u32, bytes_a_frame: u32, best: usize) {
         there += u32::from(frame >= 60 * fps && sim.ladder.at == best);
     }
     let there = f64::from(there) / f64::from(540 * fps);
-    let link = format!("{fps} fps, {bytes_a_frame} bytes a frame");
+    let network = format!("{fps} fps, {bytes_a_frame} bytes a frame");
     assert!(
         there > 0.95,
-        "{link}: on rung {best} for {there:.3} of the time"
+        "{network}: on rung {best} for {there:.3} of the time"
     );
-    assert!(steps <= 6 + 2 * 7, "{link}: {steps} steps");
+    assert!(steps <= 6 + 2 * 7, "{network}: {steps} steps");
 }
 
 #[derive(Debug, Clone)]

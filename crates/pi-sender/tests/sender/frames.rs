@@ -52,7 +52,7 @@ fn frames_too_large_for_a_datagram_step_the_quality_down() {
         "5",
     ];
     let done = expect_exit(sender_to(relay.addr(), "demo", &words), 0);
-    // Two rungs, at once, and said once.
+    // Two rungs at once are one line in the log.
     let steps = done.stderr.matches("a step down in quality").count();
     assert_eq!(steps, 1, "{}", done.stderr);
     assert_eq!(relay.frame().0.size.width, 1600);
