@@ -1,4 +1,4 @@
-//! The only calls of the JPEG codec. Its input has passed `protocol::jpeg::scan`, so sizes are bounded.
+//! The JPEG codec. Its input has passed `protocol::jpeg::scan`, so sizes are bounded.
 
 use std::borrow::Cow;
 

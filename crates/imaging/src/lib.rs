@@ -1,8 +1,9 @@
-//! Pictures: the JPEG codec, drawing on them and, with the feature `window`, a window that shows them.
+//! Pictures: the JPEG codec, picture files, drawing and, with the feature `window`, a window that shows them.
 //!
 //! The only calls of OpenCV's codec, drawing and window functions in Sightline.
 
 pub mod draw;
 pub mod jpeg;
+pub mod still;
 #[cfg(feature = "window")]
 pub mod window;

@@ -9,7 +9,8 @@ use platform::server::Server;
 use protocol::geometry::Size;
 use protocol::label::CameraName;
 
-use crate::source::choice::Choice;
+use crate::preview::NO_WINDOW;
+use crate::source::spec::SourceSpec;
 
 /// Sends a camera's pictures to a relay, the newest always first
 #[derive(Debug, Clone, Parser)]
@@ -21,7 +22,7 @@ pub struct Args {
     /// Where pictures come from: auto, demo, rpicam, a camera's number or /dev/videoN, a video or MJPEG file, a
     /// picture, a sequence like img_%03d.jpg, a URL (http, rtsp, ..), or gst:PIPELINE
     #[arg(long, default_value = "auto")]
-    pub source: Choice,
+    pub source: SourceSpec,
     /// Size of the frames; a source of JPEGs within a quarter of it is sent as it is
     #[arg(long, value_name = "WxH", default_value = "300x200")]
     pub size: Size,
@@ -62,19 +63,19 @@ pub struct Args {
     /// Write the true boxes of --source demo, one line of JSON for each frame
     #[arg(long, value_name = "FILE")]
     pub demo_truth: Option<PathBuf>,
-    /// What all programs have.
+    /// Options that all programs have.
     #[command(flatten)]
     pub common: Common,
 }
 
 impl Args {
-    /// Refuses what cannot work, with a sentence.
+    /// Checks that the options fit together.
     ///
     /// # Errors
-    /// The sentence.
+    /// If they do not; the message contains the cure.
     pub fn check(&self) -> Result<(), String> {
         match &self.server {
-            // Who asks the doctor may be told of it among the rest.
+            // The doctor reports it among the rest.
             None if self.common.task.is_some() => {}
             None => {
                 return Err("--server is missing: name the relay, as in --server relay.example (or relay.example:8081), \
@@ -82,13 +83,14 @@ impl Args {
                     .to_owned());
             }
             Some(Server::Ticket(_)) if self.transport == Transport::Udp => {
-                return Err(
-                    "a ticket opens the native door, so --transport is auto or quic".to_owned(),
-                );
+                return Err("a ticket works by QUIC only: leave out --transport udp".to_owned());
             }
             Some(_) => {}
         }
-        if self.demo_truth.is_some() && self.source != Choice::Demo {
+        if self.preview && cfg!(not(feature = "window")) && self.common.task.is_none() {
+            return Err(NO_WINDOW.to_owned());
+        }
+        if self.demo_truth.is_some() && self.source != SourceSpec::Demo {
             return Err(
                 "--demo-truth needs --source demo: no other source knows what it shows".to_owned(),
             );
@@ -96,7 +98,8 @@ impl Args {
         Ok(())
     }
 
-    /// The camera's name: the one given, else its ticket's, else this computer's, with '-' for what a name may not hold.
+    /// Returns the camera's name: `--camera`, else the ticket's, else this computer's with '-' for each character that a
+    /// name may not contain.
     pub fn camera_name(&self) -> CameraName {
         let ticket = self.server.as_ref().and_then(Server::ticket);
         let given = self.camera.clone();
@@ -106,14 +109,14 @@ impl Args {
 }
 
 fn sanitised(host: &str) -> CameraName {
-    let plain = |c: char| {
+    let replaced = |c: char| {
         if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') {
             c
         } else {
             '-'
         }
     };
-    let name: String = host.chars().map(plain).collect();
+    let name: String = host.chars().map(replaced).collect();
     let end = name.floor_char_boundary(CameraName::MAX);
     let fallback = || "camera".parse().expect("'camera' is a valid name");
     name[..end].parse().unwrap_or_else(|_| fallback())
@@ -161,7 +164,7 @@ mod tests {
         );
         assert_eq!(
             (args.source, args.transport),
-            (Choice::Auto, Transport::Auto)
+            (SourceSpec::Auto, Transport::Auto)
         );
         assert_eq!(args.demo_speed, 60.0);
     }

@@ -1,19 +1,21 @@
-//! A camera's newest picture, at an even pace, as labelled JPEG datagrams to a relay.
+//! Sends a camera's newest picture, at an even pace, as labelled JPEG frames to a relay.
 //!
 //! ```text
-//! source --> pace --> frame --------------------------> send --> relay
-//! newest     when     pass through, or resize and       one datagram,
-//! picture             encode; then label                or skipped
+//! source --> pacer --> encoder ------------------------> send --> relay
+//! newest     when      passes through, or resizes and    by UDP or QUIC,
+//! picture              encodes; then labels              or skipped
+//!                         ^ ladder: which quality and size
 //! ```
 //!
 //! The main thread runs this as one loop and never waits for the network. Cameras have a thread of their own ([`source`]);
-//! signals and the relay's name live in a small runtime beside it.
+//! QUIC, signals and the resolution of the relay's name run in a small runtime beside it.
 
 pub mod args;
 pub mod doctor;
-mod frame;
+mod encoder;
 mod ladder;
-mod pace;
+mod pacer;
+pub mod preview;
 mod run;
 mod send;
 pub mod source;

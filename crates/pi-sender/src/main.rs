@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use imaging::window;
 use pi_sender::args::Args;
+use pi_sender::preview;
 use platform::config::{self, Task};
 use platform::logging;
 
 fn main() -> ExitCode {
-    window::exit_if_display_probe();
+    preview::exit_if_display_probe();
     let args: Args = config::parse(Args::check);
     logging::init(args.common.log_format);
     match args.common.task {

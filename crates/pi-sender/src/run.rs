@@ -1,4 +1,4 @@
-//! The loop: a tick, a picture, a frame, a datagram.
+//! The send loop: at each tick one picture, made a frame and sent.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use imaging::window::{Window, WindowEvent};
 use platform::server;
 use platform::{report, signals};
 use protocol::label::{CameraName, Label, StreamId};
@@ -15,21 +14,22 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::args::Args;
-use crate::frame::{Form, Maker};
+use crate::encoder::{Encoding, FrameEncoder};
 use crate::ladder::Rung;
-use crate::pace::Pace;
-use crate::send::{Load, Uplink};
-use crate::source::{Next, Shot, Source};
+use crate::pacer::Pacer;
+use crate::preview::Preview;
+use crate::send::Uplink;
+use crate::source::{CapturedPicture, Poll, Source};
 
-/// Longest wait without a look at the window.
-const WINDOWS_SLICE: Duration = Duration::from_millis(20);
-/// Longest wait without a look at the signals: a stop may take this long, and each look costs a few microseconds.
-const SIGNALS_SLICE: Duration = Duration::from_millis(200);
+/// Longest wait between two polls of the preview's window.
+const WINDOW_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Longest wait between two checks for a stop: a stop takes this long at most, and a check costs a few microseconds.
+const STOP_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Sends until the source ends, enough frames are sent, or somebody asks for a stop.
+/// Sends until the source ends, `--frames` are sent, or the user stops the program.
 ///
 /// # Errors
-/// What ended the program against its user's will, with the cure.
+/// If something else ends the program; the message contains the cure.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let _inside = runtime.enter();
         send(args)
     };
-    // A look-up of a name may hang for longer than a stop may take.
+    // A DNS query may hang for longer than a stop may take.
     runtime.shutdown_background();
     sent
 }
@@ -49,35 +49,35 @@ fn send(args: &Args) -> anyhow::Result<()> {
     let stop = signals::stop_on_signals()?;
     imaging::jpeg::single_threaded()?;
     let mut source = Source::open(args)?;
-    let mut sender = Sender::new(args, stop, source.fps(args.fps))?;
+    let mut sender = SendLoop::new(args, stop, source.fps(args.fps))?;
     let sent = sender.run(&mut source);
     sender.finish(args.common.report);
     sent
 }
 
-/// The state of a run.
-struct Sender {
+/// State of a run.
+struct SendLoop {
     stop: CancellationToken,
     fps: f64,
-    /// Frames to offer; no end without it.
+    /// Count of frames after which the run ends.
     limit: u64,
     camera: CameraName,
     stream: StreamId,
-    maker: Maker,
-    /// Frames are never made smaller for the network's sake.
+    encoder: FrameEncoder,
+    /// Whether frames are never made smaller for the network's sake.
     fixed: bool,
     uplink: Uplink,
-    preview: Option<Window>,
+    preview: Option<Preview>,
     truth: Option<BufWriter<File>>,
-    /// Number of the last frame offered: those sent and those skipped.
+    /// Number of the last frame, sent or skipped.
     seq: u64,
 }
 
-impl Sender {
+impl SendLoop {
     fn new(args: &Args, stop: CancellationToken, fps: f64) -> anyhow::Result<Self> {
         let server = args.server.as_ref().context("--server is needed")?;
         let stream = StreamId(getrandom::u64().context("no random numbers from the system")?);
-        let preview = args.preview.then(|| Window::open("Sightline sender"));
+        let preview = args.preview.then(Preview::open).transpose()?;
         let truth = args.demo_truth.as_ref().map(|path| {
             File::create(path).with_context(|| format!("creating --demo-truth {}", path.display()))
         });
@@ -92,7 +92,7 @@ impl Sender {
             fps,
             limit: args.frames.map_or(u64::MAX, Into::into),
             stream,
-            maker: Maker::new(top, args.fixed),
+            encoder: FrameEncoder::new(top, args.fixed),
             fixed: args.fixed,
             uplink: Uplink::new(
                 server,
@@ -102,85 +102,84 @@ impl Sender {
                 stream,
             ),
             camera,
-            preview: preview
-                .transpose()
-                .context("--preview needs a display; leave it out where there is none")?,
+            preview,
             truth: truth.transpose()?.map(BufWriter::new),
             seq: 0,
         })
     }
 
     fn run(&mut self, source: &mut Source) -> anyhow::Result<()> {
-        let mut pace = Pace::new(self.fps, Instant::now());
+        let mut pacer = Pacer::new(self.fps, Instant::now());
         while self.seq < self.limit {
-            let tick = pace.next(Instant::now());
-            let end = pace.due(tick.index + 1);
-            while Instant::now() < tick.due && self.goes_on()? {
-                self.rest(tick.due);
+            let tick = pacer.next(Instant::now());
+            let end = pacer.due(tick.index + 1);
+            while Instant::now() < tick.due && self.keeps_running()? {
+                self.sleep_towards(tick.due);
             }
             loop {
-                if !self.goes_on()? {
+                if !self.keeps_running()? {
                     return Ok(());
                 }
-                let patience = end
+                let timeout = end
                     .saturating_duration_since(Instant::now())
-                    .min(self.slice());
-                match source.next(&tick, patience)? {
-                    Next::Shot(shot) => break self.offer(source, &shot)?,
-                    Next::End => return Ok(()),
-                    Next::Nothing if Instant::now() >= end => break,
-                    Next::Nothing => {}
+                    .min(self.poll_interval());
+                match source.poll(&tick, timeout)? {
+                    Poll::Picture(captured) => break self.send_picture(source, &captured)?,
+                    Poll::End => return Ok(()),
+                    Poll::Pending if Instant::now() >= end => break,
+                    Poll::Pending => {}
                 }
             }
         }
         Ok(())
     }
 
-    /// False where the user asks for the end, by a signal or at the window.
-    fn goes_on(&mut self) -> anyhow::Result<bool> {
-        if let Some(window) = &self.preview
-            && matches!(
-                window.poll(1)?,
-                WindowEvent::Closed | WindowEvent::Key('q' | '\x1b')
-            )
+    /// False if the user stops the program, by a signal or at the window.
+    fn keeps_running(&mut self) -> anyhow::Result<bool> {
+        if let Some(preview) = &self.preview
+            && preview.is_closed()?
         {
             self.stop.cancel();
         }
         Ok(!self.stop.is_cancelled())
     }
 
-    fn slice(&self) -> Duration {
+    fn poll_interval(&self) -> Duration {
         self.preview
             .as_ref()
-            .map_or(SIGNALS_SLICE, |_| WINDOWS_SLICE)
+            .map_or(STOP_POLL_INTERVAL, |_| WINDOW_POLL_INTERVAL)
     }
 
-    fn rest(&self, until: Instant) {
+    /// Sleeps until then, or until the window or a stop has to be checked.
+    fn sleep_towards(&self, until: Instant) {
         thread::sleep(
             until
                 .saturating_duration_since(Instant::now())
-                .min(self.slice()),
+                .min(self.poll_interval()),
         );
     }
 
     /// Counts a picture and those missed before it as frames, and sends it.
-    fn offer(&mut self, source: &Source, shot: &Shot) -> anyhow::Result<()> {
+    fn send_picture(&mut self, source: &Source, captured: &CapturedPicture) -> anyhow::Result<()> {
         let before = self.seq;
-        self.seq = self.limit.min(before + shot.missed + 1);
+        self.seq = self.limit.min(before + captured.missed + 1);
         self.write_truth(source, before)?;
-        if before + shot.missed >= self.limit {
+        if before + captured.missed >= self.limit {
             return Ok(());
         }
         let label = Label {
             stream: self.stream,
             seq: self.seq,
-            captured_us: shot.captured_us,
+            captured_us: captured.captured_us,
             camera: self.camera.clone(),
         };
-        match self.maker.make(&shot.picture, &label, Instant::now()) {
-            Ok(Some(frame)) if !self.fixed && self.uplink.seeks(frame.len(), Instant::now()) => {
+        match self
+            .encoder
+            .encode(&captured.picture, &label, Instant::now())
+        {
+            Ok(Some(frame)) if self.wants_small_frame(&frame) => {
                 // A frame that cannot be made small goes as it is.
-                let small = self.maker.small(&shot.picture, &label);
+                let small = self.encoder.encode_smallest(&captured.picture, &label);
                 self.send(small.unwrap_or(frame))?;
             }
             Ok(Some(frame)) => self.send(frame)?,
@@ -190,25 +189,22 @@ impl Sender {
         Ok(())
     }
 
+    fn wants_small_frame(&mut self, frame: &[u8]) -> bool {
+        !self.fixed && self.uplink.wants_small_frame(frame.len(), Instant::now())
+    }
+
     fn send(&mut self, frame: Vec<u8>) -> anyhow::Result<()> {
-        if let Some(window) = &self.preview {
-            // A camera's JPEG that cannot be decoded is the viewer's to show, or not, as well.
-            if let Ok(picture) = imaging::jpeg::decode(&frame) {
-                window.show(&picture)?;
-            }
+        if let Some(preview) = &self.preview {
+            preview.show(&frame)?;
         }
         let now = Instant::now();
-        self.uplink.send(frame, now)?;
-        match self.uplink.load() {
-            Load::Native { offered, skipped } => self.maker.network(offered, skipped, now),
-            Load::Plain => self.maker.plain(),
-            Load::Lost => self.maker.pause(),
-        }
-        self.uplink.set_quality(self.maker.form().quality);
+        self.uplink.send(frame.into(), now)?;
+        self.encoder.on_feedback(self.uplink.feedback(), now);
+        self.uplink.set_quality(self.encoder.encoding().quality);
         Ok(())
     }
 
-    /// One line for each frame offered since `before`; a demo's tick n is its frame n + 1, since it misses none.
+    /// Writes one line for each frame since `before`; a demo's tick n is its frame n + 1, since it misses none.
     fn write_truth(&mut self, source: &Source, before: u64) -> anyhow::Result<()> {
         let Some(file) = &mut self.truth else {
             return Ok(());
@@ -220,13 +216,13 @@ impl Sender {
         file.flush().context("writing --demo-truth")
     }
 
-    fn finish(self, print: bool) {
-        let encode = self.maker.encode_times().ms(50.0);
-        let Form { quality, size } = self.maker.form();
+    fn finish(self, print_report: bool) {
+        let encode = self.encoder.encode_times().ms(50.0);
+        let Encoding { quality, size } = self.encoder.encoding();
         let totals = self.uplink.close();
         let skipped = self.seq - totals.sent;
         info!(sent = totals.sent, skipped, quality, %size, "stopped");
-        if print {
+        if print_report {
             report::print(&json!({
                 "sent": totals.sent,
                 "skipped": skipped,

@@ -1,4 +1,4 @@
-//! Which rungs there are.
+//! Computes which rungs a ladder has.
 //!
 //! Each saves about a third of the bytes; a lesser step would not be felt by a slow network. Medians of 29 photographs
 //! (22 of them large enough for 640x480) as OpenCV encodes them, and the bytes against those of the rung above:
@@ -16,14 +16,14 @@ use protocol::geometry::Size;
 
 /// Qualities below the top. Under 40 a JPEG falls into blocks, and fewer pixels look better for the same bytes.
 const QUALITIES: [u8; 5] = [95, 90, 80, 65, 40];
-/// The sides of a size against those of the one above.
-const SHRINK: f64 = 0.75;
-/// So many smaller sizes, down to a third of the sides.
-const SIZES: i32 = 4;
-/// No side gets shorter than this, since nothing would be left to see.
-const SHORTEST: u16 = 64;
+/// Sides of a size as a share of those of the size above.
+const SIZE_STEP: f64 = 0.75;
+/// Count of smaller sizes, down to a third of the sides.
+const SMALLER_SIZES: i32 = 4;
+/// Shortest side (pixels): a smaller picture shows nothing.
+const MIN_SIDE: u16 = 64;
 
-/// How frames are made.
+/// Quality and size of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rung {
     /// JPEG quality, 1 to 100.
@@ -32,31 +32,31 @@ pub(crate) struct Rung {
 }
 
 impl Rung {
-    /// This one and those below it.
+    /// Returns this rung and those below it.
     pub(super) fn downwards(self) -> Vec<Self> {
-        let below = QUALITIES.into_iter().filter(|&q| self.is_relieved_by(q));
+        let below = QUALITIES.into_iter().filter(|&q| self.is_coarser_at(q));
         let mut rungs = vec![self];
         rungs.extend(below.map(|quality| Self { quality, ..self }));
         let lowest = rungs[rungs.len() - 1];
-        let sizes = (1..=SIZES).map_while(|steps| smaller(self.size, steps));
+        let sizes = (1..=SMALLER_SIZES).map_while(|steps| smaller(self.size, steps));
         rungs.extend(sizes.map(|size| Self { size, ..lowest }));
         rungs
     }
 
     /// Whether `quality` is far enough below this one's: libjpeg's tables, of scale 200 - 2 quality (about that down to
     /// 40), are at least one and a half times as coarse.
-    fn is_relieved_by(self, quality: u8) -> bool {
+    fn is_coarser_at(self, quality: u8) -> bool {
         let coarse = |quality: u8| 100 - u16::from(quality);
         quality < self.quality && 2 * coarse(quality) >= 3 * coarse(self.quality)
     }
 }
 
-/// `size` so many steps smaller, with even sides, which JPEG's colours at half resolution like; `None` below the end.
+/// Returns `size` so many steps smaller, with even sides for JPEG's colours at half resolution; `None` below the end.
 fn smaller(size: Size, steps: i32) -> Option<Size> {
-    let scale = SHRINK.powi(steps);
+    let scale = SIZE_STEP.powi(steps);
     let side = |side: u16| 2 * (f64::from(side) * scale / 2.0).round() as u16;
     let (width, height) = (side(size.width), side(size.height));
-    (width.min(height) >= SHORTEST).then_some(Size { width, height })
+    (width.min(height) >= MIN_SIDE).then_some(Size { width, height })
 }
 
 #[cfg(test)]

@@ -1,20 +1,21 @@
-//! The way to the relay: plain, native, or whichever it offers.
+//! Sends frames to the relay: by UDP, by QUIC, or by whichever the relay offers.
 //!
 //! ```text
-//!             +--> plain: one datagram a frame -----------------> a tutorial's relay, or ours
-//!  frame --> way                           <-- upgrade ---------- ours
-//!             +--> native: [slot of one] --> gate --> QUIC -----> ours
+//!               +--> UDP: one datagram a frame --------------------------> a tutorial's relay, or ours
+//!  frame --> Uplink                                <-- upgrade ----------- ours
+//!               +--> QUIC: newest-wins slot --> frame window --> stream -> ours
 //! ```
 //!
-//! A frame goes by one of them: natively while that door is open, else plainly where that is allowed.
+//! A frame goes by one of them: by QUIC while that connection is up, else by UDP if that is allowed.
 
-mod native;
-mod plain;
+mod quic;
+mod udp;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use bytes::Bytes;
 use platform::config::Transport;
 use platform::server::Server;
 use protocol::SMALL_FRAME;
@@ -23,58 +24,59 @@ use protocol::quic::{Hello, Role};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use self::native::State;
+use self::quic::{ConnectionConfig, ConnectionState, QuicSender};
+use self::udp::UdpSender;
 
-/// After so long without an answer a small frame seeks a relay of ours; the next twice as long after that, up to the
-/// second.
-const SEEK: Duration = Duration::from_secs(5);
-const SELDOM: Duration = Duration::from_secs(160);
-/// For so long frames are small then: the queue that the large ones left has to run empty first.
-const SMALL: Duration = Duration::from_millis(800);
+/// Time without an answer before the first small frames, which find out whether the relay is ours; doubled each time.
+const FIRST_SMALL_FRAMES: Duration = Duration::from_secs(5);
+/// Longest time between two rounds of small frames.
+const MAX_SMALL_FRAMES_INTERVAL: Duration = Duration::from_secs(160);
+/// Length of a round: the queue that large frames left on the path has to run empty first.
+const SMALL_FRAMES_TIME: Duration = Duration::from_millis(800);
 
-/// The way to the relay.
+/// The path to the relay, over one transport or two.
 #[derive(Debug)]
 pub(crate) struct Uplink {
-    plain: Option<plain::Link>,
-    native: Option<native::Link>,
-    /// When a small frame is due, and how long after that the next one.
-    seek: Option<(Instant, Duration)>,
-    /// Frames offered to the native link.
+    udp: Option<UdpSender>,
+    quic: Option<QuicSender>,
+    /// When the next round of small frames begins, and how long after that the one behind it.
+    small_frames: Option<(Instant, Duration)>,
+    /// Count of frames offered to QUIC.
     offered: u64,
     totals: Totals,
 }
 
-/// What left.
+/// Counters of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Totals {
-    /// Frames.
+    /// Frames that left.
     pub(crate) sent: u64,
-    /// Their bytes.
+    /// Bytes of those frames.
     pub(crate) bytes: u64,
-    /// Frames that were given up on the way, since they were too old.
+    /// Frames that were given up in flight, since they were too old.
     pub(crate) expired: u64,
-    /// How the last one went.
+    /// Transport of the last frame.
     pub(crate) transport: &'static str,
 }
 
-/// What the network does with frames.
+/// What is known of the network, for the choice of quality and size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Load {
-    /// They go plainly: nobody knows.
-    Plain,
-    /// They cannot go.
-    Lost,
-    /// They go natively.
-    Native {
+pub(crate) enum NetworkFeedback {
+    /// Nothing: frames go by UDP.
+    Unknown,
+    /// There is no connection, and frames cannot leave.
+    Disconnected,
+    /// Counters of a QUIC connection.
+    Connected {
         /// Frames sent and skipped since this connection began.
         offered: u64,
-        /// Those that a newer one replaced while the gate was shut.
+        /// Those that a newer one replaced while the frame window was full.
         skipped: u64,
     },
 }
 
 impl Uplink {
-    /// The way to a server, wherever `address` says that it is. Call it inside a tokio runtime.
+    /// Returns the path to a server, at the address that `address` holds. Call it inside a tokio runtime.
     pub(crate) fn new(
         server: &Server,
         address: watch::Receiver<Option<SocketAddr>>,
@@ -83,131 +85,133 @@ impl Uplink {
         stream: StreamId,
     ) -> Self {
         let ticket = server.ticket();
-        let native = |when_asked| {
+        let start_quic = |wait_for_upgrade| {
             let hello = Hello {
                 role: Role::Send,
                 camera: Some(camera.to_string()),
                 token: ticket.map(|ticket| ticket.token.to_string()),
                 stream: Some(format!("{:016x}", stream.0)),
             };
-            native::Link::start(native::Way {
+            QuicSender::start(ConnectionConfig {
                 address: address.clone(),
                 hello,
                 pinned: ticket.map(|ticket| ticket.fingerprint),
-                when_asked,
+                wait_for_upgrade,
             })
         };
-        let (plain, native) = match (transport, ticket) {
+        let (udp, quic) = match (transport, ticket) {
             (Transport::Udp, _) => (true, None),
-            (Transport::Auto, None) => (true, Some(native(true))),
-            (Transport::Quic, _) | (Transport::Auto, Some(_)) => (false, Some(native(false))),
+            (Transport::Auto, None) => (true, Some(start_quic(true))),
+            (Transport::Quic, _) | (Transport::Auto, Some(_)) => (false, Some(start_quic(false))),
         };
         Self {
-            native,
-            seek: None,
+            quic,
+            small_frames: None,
             offered: 0,
             totals: Totals {
                 sent: 0,
                 bytes: 0,
                 expired: 0,
-                transport: if plain { "udp" } else { "quic" },
+                transport: if udp { "udp" } else { "quic" },
             },
-            plain: plain.then(|| plain::Link::new(address)),
+            udp: udp.then(|| UdpSender::new(address)),
         }
     }
 
-    /// Whether a frame of so many bytes should go out in the smallest form instead.
+    /// Whether a frame of so many bytes should go out in its smallest form instead.
     ///
-    /// A relay of ours answers a frame, but a path on which large ones never arrive would hide it for ever: plain frames
-    /// are all that may be said to a relay that may be a tutorial's. So now and then they are small for a moment, and also
-    /// while the native door is knocked at.
-    pub(crate) fn seeks(&mut self, bytes: usize, now: Instant) -> bool {
-        let (Some(_), Some(native)) = (&self.plain, &self.native) else {
+    /// A relay of ours answers a frame with `upgrade`, but a path that loses all large frames would hide such a relay
+    /// without limit, and a relay that may be a tutorial's can be sent nothing but frames. So now and then frames are small
+    /// for a moment, and also while QUIC connects.
+    pub(crate) fn wants_small_frame(&mut self, bytes: usize, now: Instant) -> bool {
+        let (Some(_), Some(quic)) = (&self.udp, &self.quic) else {
             return false;
         };
         if bytes <= SMALL_FRAME {
             return false;
         }
-        match *native.state() {
-            State::Knocking => return true,
-            State::Down => {}
-            State::Up(_) | State::Refused(_) => return false,
+        match *quic.state() {
+            ConnectionState::Connecting => return true,
+            ConnectionState::Down => {}
+            ConnectionState::Up(_) | ConnectionState::Refused(_) => return false,
         }
-        let (due, gap) = *self.seek.get_or_insert((now + SEEK, 2 * SEEK));
-        if now >= due + SMALL {
-            self.seek = Some((due + gap, SELDOM.min(2 * gap)));
+        let first = (now + FIRST_SMALL_FRAMES, 2 * FIRST_SMALL_FRAMES);
+        let (due, interval) = *self.small_frames.get_or_insert(first);
+        if now >= due + SMALL_FRAMES_TIME {
+            let next = MAX_SMALL_FRAMES_INTERVAL.min(2 * interval);
+            self.small_frames = Some((due + interval, next));
         }
-        (due..due + SMALL).contains(&now)
+        (due..due + SMALL_FRAMES_TIME).contains(&now)
     }
 
     /// Sends a frame, or skips it.
     ///
     /// # Errors
-    /// Where the relay does not let us in, and will not.
-    pub(crate) fn send(&mut self, frame: Vec<u8>, now: Instant) -> anyhow::Result<()> {
-        if let Some(native) = &self.native {
-            match &*native.state() {
-                State::Refused(why) => bail!("{why}"),
-                State::Up(_) => {
+    /// If the relay refuses this sender for good.
+    pub(crate) fn send(&mut self, frame: Bytes, now: Instant) -> anyhow::Result<()> {
+        if let Some(quic) = &self.quic {
+            match &*quic.state() {
+                ConnectionState::Refused(why) => bail!("{why}"),
+                ConnectionState::Up(_) => {
                     self.offered += 1;
                     self.totals.transport = "quic";
-                    self.seek = None;
-                    native.offer(self.offered, frame.into(), now);
+                    self.small_frames = None;
+                    quic.offer(self.offered, frame, now);
                     return Ok(());
                 }
-                State::Down | State::Knocking => {}
+                ConnectionState::Down | ConnectionState::Connecting => {}
             }
         }
-        let Some(plain) = &mut self.plain else {
+        let Some(udp) = &mut self.udp else {
             return Ok(());
         };
         self.totals.transport = "udp";
-        if plain.send(&frame, now) {
+        if udp.send(&frame, now) {
             self.totals.sent += 1;
             self.totals.bytes += frame.len() as u64;
         }
-        if let Some(native) = &self.native
-            && plain.take_upgrade()
+        if let Some(quic) = &self.quic
+            && udp.take_upgrade()
         {
-            native.upgrade();
+            quic.upgrade();
         }
         Ok(())
     }
 
-    /// What the network does with frames.
-    pub(crate) fn load(&self) -> Load {
-        let state = self
-            .native
+    /// Returns what is known of the network now.
+    pub(crate) fn feedback(&self) -> NetworkFeedback {
+        let quic = self
+            .quic
             .as_ref()
-            .map(|native| (native.state().clone(), native.figures()));
-        match state {
-            Some((State::Up(start), now)) => {
+            .map(|quic| (quic.state().clone(), quic.stats()));
+        match quic {
+            Some((ConnectionState::Up(start), now)) => {
                 let skipped = now.skipped - start.skipped;
-                Load::Native {
+                NetworkFeedback::Connected {
                     offered: now.sent - start.sent + skipped,
                     skipped,
                 }
             }
-            _ if self.plain.is_some() => Load::Plain,
-            _ => Load::Lost,
+            _ if self.udp.is_some() => NetworkFeedback::Unknown,
+            _ => NetworkFeedback::Disconnected,
         }
     }
 
-    /// Tells whoever watches at which quality frames are encoded now; `None` where they are a camera's own.
+    /// Reports to the relay at which quality frames are encoded now; `None` if they are a camera's own JPEGs.
     pub(crate) fn set_quality(&self, quality: Option<u8>) {
-        if let Some(native) = &self.native {
-            native.set_quality(quality);
+        if let Some(quic) = &self.quic {
+            quic.set_quality(quality);
         }
     }
 
-    /// Lets the last frames arrive, and tells what left in all. Waits, so call it on a thread of its own.
+    /// Waits until the last frames have arrived or expired, and returns the counters. It blocks the calling thread.
     pub(crate) fn close(self) -> Totals {
         let mut totals = self.totals;
-        if let Some(native) = self.native {
-            let figures = Handle::current().block_on(native.close());
-            totals.sent += figures.sent;
-            totals.bytes += figures.bytes;
-            totals.expired = figures.expired;
+        if let Some(quic) = self.quic {
+            let stats = Handle::current().block_on(quic.close());
+            totals.sent += stats.sent;
+            totals.bytes += stats.bytes;
+            totals.expired = stats.expired;
         }
         totals
     }
@@ -225,24 +229,33 @@ mod tests {
     }
 
     /// The seconds of five minutes in which a large frame went out small.
-    fn sought(uplink: &mut Uplink, bytes: usize) -> Vec<u64> {
+    fn small_frame_seconds(uplink: &mut Uplink, bytes: usize) -> Vec<u64> {
         let start = testkit::time::start();
         let second = |n: &u64| start + Duration::from_secs(*n);
         (0..300)
-            .filter(|n| uplink.seeks(bytes, second(n)))
+            .filter(|n| uplink.wants_small_frame(bytes, second(n)))
             .collect()
     }
 
     #[tokio::test]
     async fn one_of_many_large_frames_is_small_until_the_relay_answers() {
-        let seconds = sought(&mut uplink(Transport::Auto), 40_000);
+        let seconds = small_frame_seconds(&mut uplink(Transport::Auto), 40_000);
         assert_eq!(seconds, [5, 15, 35, 75, 155]);
     }
 
     #[tokio::test]
     async fn frames_that_arrive_anyway_and_ways_that_were_named_stay_as_they_are() {
-        assert_eq!(sought(&mut uplink(Transport::Auto), 15_000), [0; 0]);
-        assert_eq!(sought(&mut uplink(Transport::Udp), 40_000), [0; 0]);
-        assert_eq!(sought(&mut uplink(Transport::Quic), 40_000), [0; 0]);
+        assert_eq!(
+            small_frame_seconds(&mut uplink(Transport::Auto), 15_000),
+            [0; 0]
+        );
+        assert_eq!(
+            small_frame_seconds(&mut uplink(Transport::Udp), 40_000),
+            [0; 0]
+        );
+        assert_eq!(
+            small_frame_seconds(&mut uplink(Transport::Quic), 40_000),
+            [0; 0]
+        );
     }
 }

@@ -1,7 +1,7 @@
-//! What OpenCV reads: V4L2 cameras, streams, GStreamer pipelines, and video files.
+//! Reads V4L2 cameras, streams, GStreamer pipelines and video files through OpenCV.
 //!
-//! Where the source's own coding is JPEG, its bytes are asked for instead of pixels: 0.05 ms instead of 1.4 ms a frame,
-//! and nothing is lost by a second encoding.
+//! If the source's own coding is JPEG, its bytes are read instead of pixels: 0.05 ms instead of 1.4 ms a frame, and a
+//! second encoding loses nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,18 +19,18 @@ use opencv::videoio::{
 use protocol::geometry::Size;
 use tracing::debug;
 
-use super::choice::without_password;
-use super::live::Feed;
-use super::{Picture, checked, is_jpeg};
+use super::live::ReadPicture;
+use super::spec::without_password;
+use super::{Picture, is_jpeg};
 
-/// How long a stream may take to open, and to give the next picture.
-const PATIENCE_MS: i32 = 5000;
-/// Broken pictures in a row after which a source counts as lost.
-const BROKEN: u32 = 50;
+/// Time (ms) that a stream may take to open, and to give the next picture.
+const TIMEOUT_MS: i32 = 5000;
+/// Count of broken pictures in a row after which a source is lost.
+const MAX_BROKEN_PICTURES: u32 = 50;
 
-/// Opens a V4L2 camera, asking for JPEG near this size and rate.
-pub(super) fn device(device: &Path, size: Size, fps: f64) -> anyhow::Result<Feed> {
-    // OpenCV says nothing useful about a device that is not there.
+/// Opens a V4L2 camera and requests JPEG near this size and rate.
+pub(super) fn device(device: &Path, size: Size, fps: f64) -> anyhow::Result<ReadPicture> {
+    // OpenCV's own error names no cause.
     ensure!(
         device.exists(),
         "{} does not exist; {}",
@@ -45,7 +45,7 @@ pub(super) fn device(device: &Path, size: Size, fps: f64) -> anyhow::Result<Feed
         which_exist()
     );
     let mjpg = f64::from(i32::from_le_bytes(*b"MJPG"));
-    // Drivers give the nearest they can, or ignore it; what came is looked at below.
+    // Drivers choose the nearest that they can do, or ignore it; `first` shows what came.
     video.set(CAP_PROP_FOURCC, mjpg)?;
     video.set(CAP_PROP_FRAME_WIDTH, size.width.into())?;
     video.set(CAP_PROP_FRAME_HEIGHT, size.height.into())?;
@@ -57,32 +57,32 @@ pub(super) fn device(device: &Path, size: Size, fps: f64) -> anyhow::Result<Feed
         video.0.set(CAP_PROP_CONVERT_RGB, 1.0)?;
         first = None;
     }
-    live(video, first).context("the camera opens and gives no picture")
+    read_live(video, first).context("the camera opens and gives no picture")
 }
 
 /// Opens a stream on the network.
-pub(super) fn url(url: &str) -> anyhow::Result<Feed> {
+pub(super) fn url(url: &str) -> anyhow::Result<ReadPicture> {
     let (video, first) = coded_or_decoded(url.as_ref()).with_context(|| {
         format!(
             "{} gives no stream: is the address right, and is the camera up?",
             without_password(url)
         )
     })?;
-    // A finished video behind a URL comes as fast as the network: it has a length, and is played at its own speed.
+    // A finished video behind a URL has a length. It would arrive as fast as the network: play it at its own speed.
     let finished = video.0.get(CAP_PROP_FRAME_COUNT)? > 0.0;
     let pause = video
         .fps()
         .filter(|_| finished)
         .map(|fps| Duration::from_secs_f64(1.0 / fps));
-    let mut feed = live(video, first)?;
+    let mut read = read_live(video, first)?;
     Ok(Box::new(move || {
         pause.inspect(|pause| thread::sleep(*pause));
-        feed()
+        read()
     }))
 }
 
 /// Opens a GStreamer pipeline.
-pub(super) fn gst(pipeline: &str) -> anyhow::Result<Feed> {
+pub(super) fn gst(pipeline: &str) -> anyhow::Result<ReadPicture> {
     ensure!(
         pipeline.contains("appsink"),
         "the pipeline has no appsink, so no picture comes out of it; end it with '! videoconvert ! appsink' (or '! jpegenc ! appsink')"
@@ -92,10 +92,10 @@ pub(super) fn gst(pipeline: &str) -> anyhow::Result<Feed> {
         video.is_opened()?,
         "GStreamer cannot run the pipeline '{pipeline}'; try it with gst-launch-1.0, with fakesink in place of appsink"
     );
-    live(Video(video), None)
+    read_live(Video(video), None)
 }
 
-/// The V4L2 devices there are, lowest number first.
+/// Returns the V4L2 devices of this machine, lowest number first.
 pub(crate) fn devices() -> Vec<PathBuf> {
     let number = |path: &PathBuf| {
         let name = path.file_name()?.to_str()?.strip_prefix("video")?;
@@ -121,7 +121,7 @@ fn which_exist() -> String {
     }
 }
 
-/// A video, as JPEG bytes where it is made of those, else decoded; with the picture that was read to find out.
+/// Opens a video, as JPEG bytes if it consists of those, else decoded; with the picture that was read to find out.
 pub(super) fn coded_or_decoded(name: &Path) -> anyhow::Result<(Video, Option<Mat>)> {
     let mut coded = Video::open(name, &[CAP_PROP_FORMAT, -1])?;
     let first = coded.read_mat()?;
@@ -133,26 +133,26 @@ pub(super) fn coded_or_decoded(name: &Path) -> anyhow::Result<(Video, Option<Mat
     Ok((Video::open(name, &[])?, None))
 }
 
-/// Turns a video into a live feed, in which broken pictures are left out.
-fn live(mut video: Video, first: Option<Mat>) -> anyhow::Result<Feed> {
+/// Returns the reading of a live video, which skips broken pictures.
+fn read_live(mut video: Video, first: Option<Mat>) -> anyhow::Result<ReadPicture> {
     let mut first = first;
     let mut next = move || match first.take() {
         Some(mat) => Ok(Some(mat)),
         None => video.read_mat(),
     };
-    let mut feed = move || {
-        for _ in 0..BROKEN {
+    let mut read = move || {
+        for _ in 0..MAX_BROKEN_PICTURES {
             let mat = next()?.context("the source ended")?;
             match picture(mat) {
                 Ok(picture) => return Ok(picture),
-                Err(why) => debug!("a broken picture was left out: {why:#}"),
+                Err(why) => debug!("a broken picture is skipped: {why:#}"),
             }
         }
-        bail!("the source gave {BROKEN} broken pictures in a row");
+        bail!("the source gave {MAX_BROKEN_PICTURES} broken pictures in a row");
     };
-    // The first one belongs to the opening: an auto source goes on to the next camera where there is none.
-    let mut first = Some(feed()?);
-    Ok(Box::new(move || first.take().map_or_else(&mut feed, Ok)))
+    // The first picture belongs to the opening: if there is none, `auto` goes on to the next camera.
+    let mut first = Some(read()?);
+    Ok(Box::new(move || first.take().map_or_else(&mut read, Ok)))
 }
 
 /// An open video.
@@ -161,30 +161,30 @@ pub(super) struct Video(VideoCapture);
 
 impl Video {
     fn open(name: &Path, options: &[i32]) -> anyhow::Result<Self> {
-        let patience = [
+        let timeouts = [
             CAP_PROP_OPEN_TIMEOUT_MSEC,
-            PATIENCE_MS,
+            TIMEOUT_MS,
             CAP_PROP_READ_TIMEOUT_MSEC,
-            PATIENCE_MS,
+            TIMEOUT_MS,
         ];
-        let options: Vector<i32> = patience.iter().chain(options).copied().collect();
+        let options: Vector<i32> = timeouts.iter().chain(options).copied().collect();
         let video = VideoCapture::from_file_with_params(name, CAP_FFMPEG, &options)?;
         ensure!(video.is_opened()?, "ffmpeg cannot open it");
         Ok(Self(video))
     }
 
-    /// Frames a second as the container says; `None` where it does not.
+    /// Returns the frames a second that the container names, if it names any.
     pub(super) fn fps(&self) -> Option<f64> {
         let fps = self.0.get(CAP_PROP_FPS).unwrap_or(0.0);
         (0.01..=1000.0).contains(&fps).then_some(fps)
     }
 
-    /// Passes over one picture; false at the end.
+    /// Skips one picture; false at the end.
     pub(super) fn skip(&mut self) -> anyhow::Result<bool> {
         Ok(self.0.grab()?)
     }
 
-    /// The next picture as OpenCV gives it; `None` at the end.
+    /// Returns the next picture as OpenCV gives it; `None` at the end.
     pub(super) fn read_mat(&mut self) -> anyhow::Result<Option<Mat>> {
         let mut mat = Mat::default();
         let read = self.0.read(&mut mat)?;
@@ -192,10 +192,10 @@ impl Video {
     }
 }
 
-/// A matrix as a picture; one of bytes that start like a JPEG is one, and has to be whole.
+/// Returns a matrix as a picture; bytes that start like a JPEG have to be a whole one.
 pub(super) fn picture(mat: Mat) -> anyhow::Result<Picture> {
     match bytes(&mat).filter(|bytes| is_jpeg(bytes)) {
-        Some(jpeg) => Ok(Picture::Jpeg(checked(jpeg.to_vec())?)),
+        Some(jpeg) => Ok(Picture::from_jpeg(jpeg.to_vec())?),
         None => Ok(Picture::Raw(mat)),
     }
 }
@@ -204,7 +204,7 @@ fn holds_jpeg(mat: &Option<Mat>) -> bool {
     mat.as_ref().and_then(bytes).is_some_and(is_jpeg)
 }
 
-/// The content of a matrix of one row or column of bytes.
+/// Returns the content of a matrix of one row or column of bytes.
 fn bytes(mat: &Mat) -> Option<&[u8]> {
     let line = mat.typ() == CV_8UC1 && (mat.rows() == 1 || mat.cols() == 1);
     line.then(|| mat.data_bytes().ok()).flatten()

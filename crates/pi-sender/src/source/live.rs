@@ -1,6 +1,6 @@
-//! A source that waits for nobody: its thread reads it, holds the newest picture, and opens it again when it is lost.
+//! Reads a live source on a thread of its own, which holds the newest picture and opens the source again if it is lost.
 //!
-//! The thread may be stuck in a driver or a connection for as long as it likes: nobody joins it.
+//! The thread may hang in a driver or a connection without limit: it is never joined.
 
 use std::process::Child;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,45 +8,44 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use platform::clock::unix_micros;
 use platform::latest::{Received, Receiver, Sender, latest};
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
-use platform::clock::unix_micros;
+use super::{CapturedPicture, Picture, Poll};
+use crate::pacer::Tick;
 
-use super::{Next, Picture, Shot};
-use crate::pace::Tick;
-
-/// Reads one picture, waiting for it; an error is the loss of the source.
-pub(super) type Feed = Box<dyn FnMut() -> anyhow::Result<Picture>>;
+/// Waits for one picture and returns it; an error means that the source is lost.
+pub(super) type ReadPicture = Box<dyn FnMut() -> anyhow::Result<Picture>>;
 /// Opens the source.
-pub(super) type Open = Box<dyn FnMut(&Leash) -> anyhow::Result<Feed> + Send>;
+pub(super) type OpenSource = Box<dyn FnMut(&ChildGuard) -> anyhow::Result<ReadPicture> + Send>;
 
-/// A source that is read by a thread of its own. Dropped, its child process is killed.
+/// A source with its reader thread. Dropping it kills the source's child process.
 #[derive(Debug)]
-pub(crate) struct Live {
-    taker: Receiver<anyhow::Result<Numbered>>,
-    leash: Leash,
-    /// Number of the last picture that was taken.
+pub(crate) struct LiveSource {
+    pictures: Receiver<anyhow::Result<NumberedPicture>>,
+    guard: ChildGuard,
+    /// Number of the last picture that [`Self::poll`] returned.
     last: u64,
 }
 
-/// A picture, when it was read, and how many were read up to it.
+/// A picture, the time when it was read, and the count of pictures read up to it.
 #[derive(Debug)]
-struct Numbered {
+struct NumberedPicture {
     picture: Picture,
     captured_us: u64,
     number: u64,
 }
 
-impl Live {
+impl LiveSource {
     /// Starts the thread. With `strict`, the loss of the source is an error instead of a reason to open it again.
-    pub(super) fn start(open: Open, strict: bool) -> anyhow::Result<Self> {
-        let (putter, taker) = latest();
-        let leash = Leash::default();
-        let reader = Reader {
-            slot: putter,
-            leash: leash.clone(),
+    pub(super) fn start(open: OpenSource, strict: bool) -> anyhow::Result<Self> {
+        let (slot, pictures) = latest();
+        let guard = ChildGuard::default();
+        let reader = ReaderThread {
+            slot,
+            guard: guard.clone(),
             number: 0,
         };
         thread::Builder::new()
@@ -54,48 +53,49 @@ impl Live {
             .spawn(move || reader.run(open, strict))
             .context("starting the camera's thread")?;
         Ok(Self {
-            taker,
-            leash,
+            pictures,
+            guard,
             last: 0,
         })
     }
 
-    pub(super) fn next(&mut self, tick: &Tick, patience: Duration) -> anyhow::Result<Next> {
-        let shot = match self.taker.recv(patience) {
-            Received::Value(shot) => shot?,
-            Received::Timeout => return Ok(Next::Nothing),
+    pub(super) fn poll(&mut self, tick: &Tick, timeout: Duration) -> anyhow::Result<Poll> {
+        let captured = match self.pictures.recv(timeout) {
+            Received::Value(captured) => captured?,
+            Received::Timeout => return Ok(Poll::Pending),
             Received::Closed => anyhow::bail!("the camera's thread ended"),
         };
-        // A tick is lost only where a picture was there for it.
-        let displaced = shot.number - self.last - 1;
-        self.last = shot.number;
-        Ok(Next::Shot(Shot {
-            picture: shot.picture,
-            captured_us: shot.captured_us,
+        // A tick is lost only if there was a picture for it.
+        let displaced = captured.number - self.last - 1;
+        self.last = captured.number;
+        Ok(Poll::Picture(CapturedPicture {
+            picture: captured.picture,
+            captured_us: captured.captured_us,
             missed: displaced.min(tick.missed),
         }))
     }
 }
 
-impl Drop for Live {
+impl Drop for LiveSource {
     fn drop(&mut self) {
-        self.leash.cut();
+        self.guard.close();
     }
 }
 
-struct Reader {
-    slot: Sender<anyhow::Result<Numbered>>,
-    leash: Leash,
+struct ReaderThread {
+    slot: Sender<anyhow::Result<NumberedPicture>>,
+    guard: ChildGuard,
     number: u64,
 }
 
-impl Reader {
-    fn run(mut self, mut open: Open, strict: bool) {
+impl ReaderThread {
+    fn run(mut self, mut open: OpenSource, strict: bool) {
         let mut backoff = Backoff::default();
-        let mut complaint = None;
+        let mut warned = None;
         while !self.slot.is_closed() {
             let before = self.number;
-            let lost = open(&self.leash).and_then(|feed| self.pump(feed, complaint.is_some()));
+            let lost =
+                open(&self.guard).and_then(|read| self.read_until_lost(read, warned.is_some()));
             let Err(why) = lost else { return };
             if strict {
                 self.slot.send(Err(why.context("the source is lost")));
@@ -103,27 +103,27 @@ impl Reader {
             }
             if self.number > before {
                 backoff.reset();
-                complaint = None;
+                warned = None;
             }
             let why = format!("{why:#}");
-            if complaint.as_ref() != Some(&why) {
+            if warned.as_ref() != Some(&why) {
                 warn!(%why, "the source gives no pictures; trying again every few seconds");
-                complaint = Some(why);
+                warned = Some(why);
             }
-            thread::sleep(backoff.pause());
+            thread::sleep(backoff.next_delay());
         }
     }
 
-    /// Moves pictures into the slot until nobody wants them any more; the error is why there are none.
-    fn pump(&mut self, mut feed: Feed, was_lost: bool) -> anyhow::Result<()> {
+    /// Moves pictures into the slot until that is closed; the error is why the source is lost.
+    fn read_until_lost(&mut self, mut read: ReadPicture, was_lost: bool) -> anyhow::Result<()> {
         let first = self.number + 1;
         while !self.slot.is_closed() {
-            let picture = feed()?;
+            let picture = read()?;
             self.number += 1;
             if was_lost && self.number == first {
                 info!("the source is back");
             }
-            self.slot.send(Ok(Numbered {
+            self.slot.send(Ok(NumberedPicture {
                 picture,
                 captured_us: unix_micros(),
                 number: self.number,
@@ -133,45 +133,45 @@ impl Reader {
     }
 }
 
-/// Holds the child process of a source, so that it ends with the sender although the reader is stuck in its pipe.
+/// Owns the child process of a source, so that it ends with the sender even if the reader hangs in its pipe.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Leash(Arc<Mutex<Held>>);
+pub(super) struct ChildGuard(Arc<Mutex<GuardedChild>>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct GuardedChild {
     child: Option<Child>,
-    cut: bool,
+    closed: bool,
 }
 
-impl Leash {
-    /// Takes a new child; the one before it is killed.
-    pub(super) fn hold(&self, child: Child) {
-        let mut held = self.lock();
-        kill(held.child.replace(child));
-        if held.cut {
-            kill(held.child.take());
+impl ChildGuard {
+    /// Takes a new child, and kills the one before it.
+    pub(super) fn replace(&self, child: Child) {
+        let mut guarded = self.lock();
+        kill(guarded.child.replace(child));
+        if guarded.closed {
+            kill(guarded.child.take());
         }
     }
 
     /// Kills the child, if there is one.
-    pub(super) fn release(&self) {
+    pub(super) fn kill(&self) {
         kill(self.lock().child.take());
     }
 
-    /// Kills the child, and any that comes later.
-    fn cut(&self) {
-        self.lock().cut = true;
-        self.release();
+    /// Kills the child, and each one that is handed over later.
+    fn close(&self) {
+        self.lock().closed = true;
+        self.kill();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, GuardedChild> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn kill(child: Option<Child>) {
     if let Some(mut child) = child {
-        // Both fail only where it has ended already.
+        // Both fail only if it has ended already.
         let _ = child.kill();
         let _ = child.wait();
     }
@@ -180,6 +180,8 @@ fn kill(child: Option<Child>) {
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
+
+    use opencv::core::Mat;
 
     use super::*;
 
@@ -192,13 +194,13 @@ mod tests {
     }
 
     fn picture() -> Picture {
-        Picture::Jpeg(Vec::new())
+        Picture::Raw(Mat::default())
     }
 
     #[test]
     fn a_lost_source_is_opened_again_and_goes_on() {
         let mut opened = 0;
-        let open = move |_: &Leash| -> anyhow::Result<Feed> {
+        let open = move |_: &ChildGuard| -> anyhow::Result<ReadPicture> {
             opened += 1;
             let mut left = 1;
             Ok(Box::new(move || {
@@ -207,42 +209,42 @@ mod tests {
                 Ok(picture())
             }))
         };
-        let mut live = Live::start(Box::new(open), false).unwrap();
+        let mut live = LiveSource::start(Box::new(open), false).unwrap();
         for _ in 0..2 {
-            let next = live.next(&tick(0), Duration::from_secs(30)).unwrap();
-            assert!(matches!(next, Next::Shot(_)));
+            let next = live.poll(&tick(0), Duration::from_secs(30)).unwrap();
+            assert!(matches!(next, Poll::Picture(_)));
         }
     }
 
     #[test]
     fn a_strict_source_fails_with_its_cause() {
-        let open = |_: &Leash| anyhow::bail!("no camera at /dev/video7");
-        let mut live = Live::start(Box::new(open), true).unwrap();
-        let why = live.next(&tick(0), Duration::from_secs(30)).unwrap_err();
+        let open = |_: &ChildGuard| anyhow::bail!("no camera at /dev/video7");
+        let mut live = LiveSource::start(Box::new(open), true).unwrap();
+        let why = live.poll(&tick(0), Duration::from_secs(30)).unwrap_err();
         assert!(format!("{why:#}").contains("/dev/video7"), "{why:#}");
     }
 
     #[test]
     fn a_missed_tick_counts_only_where_a_picture_was_there_for_it() {
-        let (tell, all_read) = std::sync::mpsc::channel();
+        let (send_all_read, all_read) = std::sync::mpsc::channel();
         let mut left = 5;
-        let open = move |_: &Leash| -> anyhow::Result<Feed> {
-            let tell = tell.clone();
+        let open = move |_: &ChildGuard| -> anyhow::Result<ReadPicture> {
+            let send_all_read = send_all_read.clone();
             Ok(Box::new(move || {
                 if left == 0 {
-                    tell.send(())?;
+                    send_all_read.send(())?;
                     thread::sleep(Duration::from_secs(3600));
                 }
                 left -= 1;
                 Ok(picture())
             }))
         };
-        let mut live = Live::start(Box::new(open), false).unwrap();
+        let mut live = LiveSource::start(Box::new(open), false).unwrap();
         // All five are read before the first is taken: four were displaced.
         all_read.recv_timeout(Duration::from_secs(30)).unwrap();
-        let Next::Shot(shot) = live.next(&tick(9), Duration::from_secs(30)).unwrap() else {
+        let Poll::Picture(captured) = live.poll(&tick(9), Duration::from_secs(30)).unwrap() else {
             panic!("no picture");
         };
-        assert_eq!(shot.missed, 4);
+        assert_eq!(captured.missed, 4);
     }
 }

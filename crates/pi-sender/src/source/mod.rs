@@ -1,25 +1,26 @@
-//! Where pictures come from.
+//! Reads pictures: from the demo scene, a file, a camera or a stream.
 //!
 //! ```text
-//! demo, files:   the loop asks, once a tick ----------------------> Shot
-//! live sources:  camera --> reader thread --> slot of one --------> Shot
-//!                  ^ reopened with backoff      newest wins
+//! demo, files:   read by the send loop, once a tick --------------> CapturedPicture
+//! live sources:  camera --> reader thread --> newest-wins slot ---> CapturedPicture
+//!                  ^ reopened with backoff
 //! ```
 //!
-//! A file and the demo wait for the loop, so that a run can be repeated; a camera waits for nobody, so it has a thread that
-//! always holds its newest picture and nothing else.
+//! A file and the demo wait for the loop, so that a run can be repeated. A camera does not wait, so a thread of its own
+//! reads it and holds its newest picture and nothing else.
 
 mod backoff;
 mod capture;
-pub mod choice;
+mod file;
 mod live;
-mod recording;
+mod mjpeg;
 mod rpicam;
-mod split;
+pub mod spec;
 
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use opencv::core::Mat;
 use platform::clock::unix_micros;
 use protocol::detections::Detection;
@@ -27,41 +28,60 @@ use protocol::geometry::Size;
 use protocol::jpeg::{self, Defect, Limits};
 
 use crate::args::Args;
-use crate::pace::Tick;
+use crate::pacer::Tick;
 
 pub(crate) use capture::devices;
-use choice::Choice;
 pub(crate) use rpicam::find as rpicam;
 use scene::Scene;
+use spec::SourceSpec;
 
-/// What a source gives.
+/// A picture as its source delivers it.
 #[derive(Debug)]
 pub(crate) enum Picture {
-    /// A JPEG that passed the header scan.
-    Jpeg(Vec<u8>),
+    /// A JPEG that passed [`jpeg::scan`].
+    Jpeg {
+        /// The bytes, from SOI to EOI.
+        jpeg: Bytes,
+        /// Size that the scan read.
+        size: Size,
+    },
     /// 8-bit BGR or grey.
     Raw(Mat),
 }
 
-/// A picture and when it was taken.
+impl Picture {
+    /// Scans the JPEG that these bytes start with, and returns it without the bytes behind it.
+    ///
+    /// # Errors
+    /// If it is not a whole JPEG, or one that no decoder should be given.
+    pub(crate) fn from_jpeg(bytes: impl Into<Bytes>) -> Result<Self, Defect> {
+        let mut jpeg = bytes.into();
+        let end = jpeg::stream_end(&jpeg)?.ok_or(Defect::NoEnd)?;
+        jpeg.truncate(end);
+        let size = jpeg::scan(&jpeg, Limits::default())?;
+        Ok(Self::Jpeg { jpeg, size })
+    }
+}
+
+/// A picture, and when it was captured.
 #[derive(Debug)]
-pub(crate) struct Shot {
-    /// It.
+pub(crate) struct CapturedPicture {
+    /// The picture.
     pub(crate) picture: Picture,
-    /// Wall time right after it was read, in microseconds since the Unix epoch.
+    /// Time right after it was read, in microseconds since the Unix epoch.
     pub(crate) captured_us: u64,
-    /// Pictures before it that were lost because the sender was busy.
+    /// Count of the pictures right before it that were lost because the sender was busy.
     pub(crate) missed: u64,
 }
 
-/// The answer to a tick.
+/// What a source has for a tick.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub(crate) enum Poll {
     /// A new picture.
-    Shot(Shot),
-    /// None yet.
-    Nothing,
-    /// There will be none any more.
+    Picture(CapturedPicture),
+    /// No new picture yet.
+    Pending,
+    /// The end: no picture will come any more.
     End,
 }
 
@@ -71,68 +91,70 @@ pub(crate) enum Source {
     /// The generated scene.
     Demo(Scene),
     /// A file.
-    Recording(recording::Recording),
+    File(file::FileSource),
     /// A camera or a stream.
-    Live(live::Live),
+    Live(live::LiveSource),
 }
 
 impl Source {
-    /// Opens what the command line asks for.
+    /// Opens the source that the command line names.
     ///
     /// # Errors
-    /// Where a file does not exist or cannot be read; live sources are opened by their own thread and tried again.
+    /// If a file does not exist or cannot be read; live sources are opened, and opened again, by their own thread.
     pub(crate) fn open(args: &Args) -> anyhow::Result<Self> {
         let (size, fps) = (args.size, args.fps);
-        let live = |open: live::Open| {
-            Ok(Self::Live(live::Live::start(
+        let live = |open: live::OpenSource| {
+            Ok(Self::Live(live::LiveSource::start(
                 open,
                 args.exit_on_source_error,
             )?))
         };
         match args.source.clone() {
-            Choice::Demo => Ok(Self::Demo(Scene::new(
+            SourceSpec::Demo => Ok(Self::Demo(Scene::new(
                 args.demo_seed,
                 size,
                 fps,
                 args.demo_speed,
             )?)),
-            Choice::File(path) => {
-                recording::Recording::open(path, args.fps, args.again).map(Self::Recording)
+            SourceSpec::File(path) => {
+                file::FileSource::open(path, args.fps, args.again).map(Self::File)
             }
-            Choice::Device(device) => live(Box::new(move |_| capture::device(&device, size, fps))),
-            Choice::Url(url) => live(Box::new(move |_| capture::url(&url))),
-            Choice::Gst(pipeline) => live(Box::new(move |_| capture::gst(&pipeline))),
-            Choice::Rpicam => {
-                let camera = rpicam::Settings::new(size, fps, args.quality);
-                live(Box::new(move |leash| camera.open(leash)))
+            SourceSpec::Device(device) => {
+                live(Box::new(move |_| capture::device(&device, size, fps)))
             }
-            Choice::Auto => {
+            SourceSpec::Url(url) => live(Box::new(move |_| capture::url(&url))),
+            SourceSpec::Gst(pipeline) => live(Box::new(move |_| capture::gst(&pipeline))),
+            SourceSpec::Rpicam => {
                 let camera = rpicam::Settings::new(size, fps, args.quality);
-                live(Box::new(move |leash| auto(&camera, leash, size, fps)))
+                live(Box::new(move |guard| camera.open(guard)))
+            }
+            SourceSpec::Auto => {
+                let camera = rpicam::Settings::new(size, fps, args.quality);
+                live(Box::new(move |guard| auto(&camera, guard, size, fps)))
             }
         }
     }
 
-    /// Frames a second: `asked`, or a video's own rate where that is lower.
-    pub(crate) fn fps(&self, asked: f64) -> f64 {
+    /// Returns the frames a second: `wanted`, or a video's own rate if that is lower.
+    pub(crate) fn fps(&self, wanted: f64) -> f64 {
         match self {
-            Self::Recording(recording) => recording.fps(),
-            Self::Demo(_) | Self::Live(_) => asked,
+            Self::File(file) => file.fps(),
+            Self::Demo(_) | Self::Live(_) => wanted,
         }
     }
 
-    /// The picture for a tick; a live source is waited for, `patience` at most.
+    /// Returns the picture for a tick; waits for a live source, `timeout` at most.
     ///
     /// # Errors
-    /// Where a file breaks, or a live source under `--exit-on-source-error`.
-    pub(crate) fn next(&mut self, tick: &Tick, patience: Duration) -> anyhow::Result<Next> {
+    /// If a file cannot be read on, or a live source is lost under `--exit-on-source-error`.
+    pub(crate) fn poll(&mut self, tick: &Tick, timeout: Duration) -> anyhow::Result<Poll> {
         let picture = match self {
-            Self::Live(live) => return live.next(tick, patience),
+            Self::Live(live) => return live.poll(tick, timeout),
             Self::Demo(scene) => Some(Picture::Raw(scene.draw(tick.index)?)),
-            Self::Recording(recording) => recording.next(tick)?,
+            Self::File(file) => file.next(tick)?,
         };
-        Ok(picture.map_or(Next::End, |picture| {
-            Next::Shot(Shot {
+        Ok(picture.map_or(Poll::End, |picture| {
+            Poll::Picture(CapturedPicture {
                 picture,
                 captured_us: unix_micros(),
                 missed: tick.missed,
@@ -140,32 +162,32 @@ impl Source {
         }))
     }
 
-    /// The true boxes of a tick's picture, which only the demo knows.
+    /// Returns the true boxes of a tick's picture, which only the demo knows.
     ///
     /// # Errors
     /// OpenCV's own; never seen.
     pub(crate) fn truth(&self, index: u64) -> anyhow::Result<Vec<Detection>> {
         match self {
             Self::Demo(scene) => scene.truth(index),
-            Self::Recording(_) | Self::Live(_) => Ok(Vec::new()),
+            Self::File(_) | Self::Live(_) => Ok(Vec::new()),
         }
     }
 }
 
-/// The Pi's camera where it works, else the first V4L2 camera; the error tells why neither did.
+/// Opens the Pi's camera if it works, else the first V4L2 camera; the error contains why neither did.
 fn auto(
     camera: &rpicam::Settings,
-    leash: &live::Leash,
+    guard: &live::ChildGuard,
     size: Size,
     fps: f64,
-) -> anyhow::Result<live::Feed> {
-    let pi = match camera.open(leash) {
-        Ok(feed) => return Ok(feed),
+) -> anyhow::Result<live::ReadPicture> {
+    let pi = match camera.open(guard) {
+        Ok(read) => return Ok(read),
         Err(why) => why,
     };
     let usb = match devices().first() {
         Some(device) => match capture::device(device, size, fps) {
-            Ok(feed) => return Ok(feed),
+            Ok(read) => return Ok(read),
             Err(why) => why,
         },
         None => anyhow::anyhow!("there is no /dev/video*: plug in a USB camera"),
@@ -173,14 +195,6 @@ fn auto(
     anyhow::bail!(
         "no camera found; rpicam: {pi:#}; V4L2: {usb:#}; or name a source: --source demo needs no camera"
     )
-}
-
-/// The JPEG that these bytes start with, checked, without what may stand behind it.
-fn checked(mut bytes: Vec<u8>) -> Result<Vec<u8>, Defect> {
-    let end = jpeg::stream_end(&bytes)?.ok_or(Defect::NoEnd)?;
-    bytes.truncate(end);
-    jpeg::scan(&bytes, Limits::default())?;
-    Ok(bytes)
 }
 
 fn is_jpeg(bytes: &[u8]) -> bool {

@@ -1,7 +1,7 @@
-//! The Raspberry Pi's own camera, through `rpicam-vid` and a pipe of MJPEG.
+//! Reads the Raspberry Pi's own camera through `rpicam-vid` and a pipe of MJPEG.
 //!
-//! CSI cameras do not open as V4L2 devices on today's Raspberry Pi OS; the program that the system comes with is the way.
-//! A thread empties its pipe, so that a program that hangs is told from one that is slow.
+//! CSI cameras do not open as V4L2 devices on today's Raspberry Pi OS; the system's program opens them.
+//! A thread empties its pipe, so that a program that hangs can be distinguished from one that is slow.
 
 use std::collections::VecDeque;
 use std::env;
@@ -17,53 +17,53 @@ use platform::latest::{Received, Receiver, latest};
 use protocol::geometry::Size;
 use tracing::debug;
 
-use super::live::{Feed, Leash};
-use super::split::Splitter;
-use super::{Picture, checked};
+use super::Picture;
+use super::live::{ChildGuard, ReadPicture};
+use super::mjpeg::JpegSplitter;
 
-/// Names of the program, today's first.
-const NAMES: [&str; 2] = ["rpicam-vid", "libcamera-vid"];
-/// How long it may give no picture, at the start and later; the camera's own start takes about one second.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Last lines of its log that are kept for the error.
-const LAST_WORDS: usize = 4;
+/// Names of the program, the current one first.
+const PROGRAM_NAMES: [&str; 2] = ["rpicam-vid", "libcamera-vid"];
+/// Longest time without a picture, at the start and later; the camera itself starts in about one second.
+const PICTURE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Count of the last lines of its log that the error quotes.
+const LOG_TAIL_LINES: usize = 4;
 
-/// How the camera is asked to deliver.
+/// The program's command line, and how long it may give no picture.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
-    words: Vec<String>,
-    patience: Duration,
+    arguments: Vec<String>,
+    timeout: Duration,
 }
 
 impl Settings {
     pub(super) fn new(size: Size, fps: f64, quality: u8) -> Self {
-        let words = format!(
+        let arguments = format!(
             "--codec mjpeg -t 0 --nopreview --width {} --height {} --framerate {fps} --quality {quality} -o -",
             size.width, size.height
         );
         Self {
-            words: words.split(' ').map(str::to_owned).collect(),
-            patience: PATIENCE + Duration::from_secs_f64(1.0 / fps),
+            arguments: arguments.split(' ').map(str::to_owned).collect(),
+            timeout: PICTURE_TIMEOUT + Duration::from_secs_f64(1.0 / fps),
         }
     }
 
     /// Starts the program and waits for its first picture.
-    pub(super) fn open(&self, leash: &Leash) -> anyhow::Result<Feed> {
+    pub(super) fn open(&self, guard: &ChildGuard) -> anyhow::Result<ReadPicture> {
         let program = find().context("neither rpicam-vid nor libcamera-vid is on PATH: on Raspberry Pi OS, apt install rpicam-apps")?;
         let mut child = Command::new(&program)
-            .args(&self.words)
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        leash.hold(child);
-        let mut camera = Camera {
+        guard.replace(child);
+        let mut camera = RunningCamera {
             pictures: read_pictures(stdout.context("its output is piped")?),
-            words: LastWords::of(stderr.context("its log is piped")?),
-            leash: leash.clone(),
-            patience: self.patience,
+            log: LogTail::read(stderr.context("its log is piped")?),
+            guard: guard.clone(),
+            timeout: self.timeout,
         };
         let mut first = Some(camera.read()?);
         Ok(Box::new(move || {
@@ -72,69 +72,69 @@ impl Settings {
     }
 }
 
-/// The program's path; looked up at each start, since it may be installed while the sender waits for a camera.
+/// Searches PATH for the program; at each start, since it may be installed while the sender waits for a camera.
 pub(crate) fn find() -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    NAMES
+    PROGRAM_NAMES
         .iter()
         .flat_map(|name| env::split_paths(&path).map(move |dir| dir.join(name)))
         .find(|program| program.is_file())
 }
 
 /// The running program.
-struct Camera {
+struct RunningCamera {
     pictures: Receiver<Picture>,
-    words: LastWords,
-    leash: Leash,
-    patience: Duration,
+    log: LogTail,
+    guard: ChildGuard,
+    timeout: Duration,
 }
 
-impl Camera {
+impl RunningCamera {
     fn read(&mut self) -> anyhow::Result<Picture> {
-        match self.pictures.recv(self.patience) {
+        match self.pictures.recv(self.timeout) {
             Received::Value(picture) => Ok(picture),
             Received::Timeout => bail!(
                 "rpicam-vid runs and gave no picture for {} s",
-                self.patience.as_secs()
+                self.timeout.as_secs()
             ),
-            Received::Closed => bail!("rpicam-vid ended: {}", self.words.get()),
+            Received::Closed => bail!("rpicam-vid ended: {}", self.log.last_lines()),
         }
     }
 }
 
-impl Drop for Camera {
+impl Drop for RunningCamera {
     fn drop(&mut self) {
-        self.leash.release();
+        self.guard.kill();
     }
 }
 
 /// Cuts the pipe into pictures on a thread that ends with the pipe.
 fn read_pictures(pipe: impl Read + Send + 'static) -> Receiver<Picture> {
-    let (putter, taker) = latest();
+    let (slot, receiver) = latest();
     thread::spawn(move || {
-        let mut pictures = Splitter::new(pipe);
+        let mut pictures = JpegSplitter::new(pipe);
         while let Ok(Some(jpeg)) = pictures.next() {
-            match checked(jpeg) {
-                Ok(jpeg) => drop(putter.send(Picture::Jpeg(jpeg))),
-                Err(why) => debug!(%why, "a broken picture from rpicam-vid was left out"),
+            match Picture::from_jpeg(jpeg) {
+                Ok(picture) => drop(slot.send(picture)),
+                Err(why) => debug!(%why, "a broken picture from rpicam-vid is skipped"),
             }
         }
     });
-    taker
+    receiver
 }
 
-/// The last lines of the program's log, which say why it ended.
-struct LastWords(Arc<Mutex<VecDeque<String>>>, thread::JoinHandle<()>);
+/// The last lines of the program's log, which contain why it ended.
+struct LogTail(Arc<Mutex<VecDeque<String>>>, thread::JoinHandle<()>);
 
-impl LastWords {
-    fn of(pipe: impl Read + Send + 'static) -> Self {
+impl LogTail {
+    fn read(pipe: impl Read + Send + 'static) -> Self {
         let lines = Arc::new(Mutex::new(VecDeque::new()));
         let kept = Arc::clone(&lines);
         let reader = thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
                 debug!(rpicam = line);
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                if kept.len() == LAST_WORDS {
+                if kept.len() == LOG_TAIL_LINES {
                     kept.pop_front();
                 }
                 kept.push_back(line);
@@ -143,8 +143,8 @@ impl LastWords {
         Self(lines, reader)
     }
 
-    fn get(&self) -> String {
-        // The log's pipe closes about when the pictures' does; a grandchild that holds it is not waited for.
+    fn last_lines(&self) -> String {
+        // The log's pipe closes about when the pictures' does; do not wait for a grandchild that holds it open.
         for _ in 0..20 {
             if self.1.is_finished() {
                 break;

@@ -1,72 +1,72 @@
-//! Files: videos, raw MJPEG, numbered sequences, and a single picture as a test card.
+//! Reads files: videos, raw MJPEG, numbered sequences, and a single picture as a test card.
 //!
 //! The picture of a tick follows from the tick's number alone, never from the clock: frame number n of a run is the same
-//! picture every time, also where the machine was too slow for some of them.
+//! picture every time, even if the machine was too slow for some of them.
 
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use bytes::Bytes;
 use opencv::core::Mat;
-use opencv::imgcodecs;
-use opencv::prelude::*;
 use tracing::debug;
 
 use super::capture::{self, Video};
-use super::split::Splitter;
-use super::{Picture, checked, has_extension, is_jpeg};
-use crate::pace::Tick;
+use super::mjpeg::JpegSplitter;
+use super::{Picture, has_extension, is_jpeg};
+use crate::pacer::Tick;
 
-/// What a file is called that holds one picture.
-const STILLS: [&str; 6] = ["jpg", "jpeg", "png", "bmp", "webp", "ppm"];
+/// Extensions of files that hold one picture.
+const STILL_EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "bmp", "webp", "ppm"];
 /// Numbers at which a sequence may start, as in ffmpeg.
-const STARTS: std::ops::Range<u64> = 0..5;
+const FIRST_NUMBERS: std::ops::Range<u64> = 0..5;
 
 /// An open file.
 #[derive(Debug)]
-pub(crate) struct Recording {
+pub(crate) struct FileSource {
     path: PathBuf,
-    reader: Reader,
-    /// Start over at the end.
-    again: bool,
+    reader: FileReader,
+    /// Whether to start over at the end.
+    repeat: bool,
     /// Ticks a second.
     fps: f64,
-    /// Pictures of the file for each tick: more than 1 where it is faster than it is sent.
+    /// Pictures of the file for each tick: more than 1 if the video is faster than `--fps`.
     per_tick: f64,
-    /// The tick at which this pass began, and how many pictures of it were read.
+    /// Tick at which this pass began.
     start: u64,
+    /// Count of pictures read or skipped in this pass.
     position: u64,
 }
 
 #[derive(Debug)]
-enum Reader {
+enum FileReader {
     /// JPEGs back to back; no timing in them.
-    Mjpeg(Splitter<File>),
-    /// A container, which has a speed of its own.
+    Mjpeg(JpegSplitter<File>),
+    /// A container, which has a frame rate of its own; and the picture that was read when it was opened.
     Video(Video, Option<Mat>),
     /// Numbered pictures, and the next number.
-    Sequence(Pattern, u64),
-    /// One picture, for ever.
+    Sequence(SequencePattern, u64),
+    /// One picture, without end.
     Still(PathBuf),
 }
 
-impl Recording {
+impl FileSource {
     /// Opens a file that is to be sent at `fps` frames a second.
-    pub(super) fn open(path: PathBuf, fps: f64, again: bool) -> anyhow::Result<Self> {
-        let reader =
-            Reader::open(&path).with_context(|| format!("opening --source {}", path.display()))?;
-        let own = match &reader {
-            Reader::Video(video, _) => video.fps(),
+    pub(super) fn open(path: PathBuf, fps: f64, repeat: bool) -> anyhow::Result<Self> {
+        let reader = FileReader::open(&path)
+            .with_context(|| format!("opening --source {}", path.display()))?;
+        let native_fps = match &reader {
+            FileReader::Video(video, _) => video.fps(),
             _ => None,
         };
-        let sent = own.map_or(fps, |own| own.min(fps));
+        let sent_fps = native_fps.map_or(fps, |native| native.min(fps));
         Ok(Self {
             path,
             reader,
-            again,
-            fps: sent,
-            per_tick: own.map_or(1.0, |own| own / sent),
+            repeat,
+            fps: sent_fps,
+            per_tick: native_fps.map_or(1.0, |native| native / sent_fps),
             start: 0,
             position: 0,
         })
@@ -76,12 +76,12 @@ impl Recording {
         self.fps
     }
 
-    /// The picture of a tick; `None` behind the last one.
+    /// Returns the picture of a tick; `None` behind the last one.
     pub(super) fn next(&mut self, tick: &Tick) -> anyhow::Result<Option<Picture>> {
         if let Some(picture) = self.read(tick.index)? {
             return Ok(Some(picture));
         }
-        if !self.again || self.position == 0 {
+        if !self.repeat || self.position == 0 {
             ensure!(
                 self.position > 0 || self.start > 0,
                 "{} holds no picture that can be read",
@@ -89,7 +89,7 @@ impl Recording {
             );
             return Ok(None);
         }
-        self.reader = Reader::open(&self.path)
+        self.reader = FileReader::open(&self.path)
             .with_context(|| format!("starting over with {}", self.path.display()))?;
         (self.start, self.position) = (tick.index, 0);
         self.read(tick.index)
@@ -110,19 +110,19 @@ impl Recording {
     }
 }
 
-impl Reader {
+impl FileReader {
     fn open(path: &Path) -> anyhow::Result<Self> {
         if !path.exists() {
             return Self::sequence(path);
         }
-        ensure!(path.is_file(), "it is no file");
-        if has_extension(path, &STILLS) {
+        ensure!(path.is_file(), "it is not a file");
+        if has_extension(path, &STILL_EXTENSIONS) {
             return Ok(Self::Still(path.to_owned()));
         }
         let mut start = Vec::new();
         File::open(path)?.take(3).read_to_end(&mut start)?;
         if is_jpeg(&start) {
-            return Ok(Self::Mjpeg(Splitter::new(File::open(path)?)));
+            return Ok(Self::Mjpeg(JpegSplitter::new(File::open(path)?)));
         }
         let (video, first) = capture::coded_or_decoded(path)
             .context("it is neither a video that ffmpeg knows nor a file of JPEGs")?;
@@ -130,13 +130,16 @@ impl Reader {
     }
 
     fn sequence(path: &Path) -> anyhow::Result<Self> {
-        let pattern = Pattern::of(path)
+        let pattern = SequencePattern::parse(path)
             .context("there is no such file; give the path of a video, an MJPEG file or a picture, a pattern like img_%03d.jpg, or --source demo")?;
-        let first = STARTS
+        let first = FIRST_NUMBERS
             .clone()
             .find(|n| pattern.path(*n).exists())
             .with_context(|| {
-                let (first, last) = (pattern.path(STARTS.start), pattern.path(STARTS.end - 1));
+                let (first, last) = (
+                    pattern.path(FIRST_NUMBERS.start),
+                    pattern.path(FIRST_NUMBERS.end - 1),
+                );
                 format!(
                     "the sequence has no first picture: none of {} to {} exists",
                     first.display(),
@@ -146,7 +149,7 @@ impl Reader {
         Ok(Self::Sequence(pattern, first))
     }
 
-    /// Passes over one picture; false at the end.
+    /// Skips one picture; false at the end.
     fn skip(&mut self) -> anyhow::Result<bool> {
         match self {
             Self::Video(_, Some(_)) | Self::Mjpeg(_) => Ok(self.read()?.is_some()),
@@ -159,11 +162,11 @@ impl Reader {
         }
     }
 
-    /// The next picture; `None` at the end. Pictures that are broken are passed over.
+    /// Returns the next picture; `None` at the end. Broken pictures are skipped.
     fn read(&mut self) -> anyhow::Result<Option<Picture>> {
         loop {
             let picture = match self {
-                Self::Mjpeg(jpegs) => jpegs.next()?.map(|jpeg| Ok(Picture::Jpeg(checked(jpeg)?))),
+                Self::Mjpeg(jpegs) => jpegs.next()?.map(|jpeg| Ok(Picture::from_jpeg(jpeg)?)),
                 Self::Video(video, first) => match first.take() {
                     Some(mat) => Some(capture::picture(mat)),
                     None => video.read_mat()?.map(capture::picture),
@@ -177,38 +180,34 @@ impl Reader {
             };
             match picture.transpose() {
                 Ok(picture) => return Ok(picture),
-                Err(why) => debug!("a broken picture was left out: {why:#}"),
+                Err(why) => debug!("a broken picture is skipped: {why:#}"),
             }
         }
     }
 }
 
-/// A file of one picture: the JPEG as it is, anything else decoded.
+/// Reads a file of one picture: a JPEG as it is, any other format decoded.
 fn still(path: &Path) -> anyhow::Result<Picture> {
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    if let Ok(jpeg) = checked(bytes) {
-        return Ok(Picture::Jpeg(jpeg));
+    let bytes = Bytes::from(bytes);
+    if let Ok(picture) = Picture::from_jpeg(bytes.clone()) {
+        return Ok(picture);
     }
-    let name = path.to_str().context("its name is not valid UTF-8")?;
-    let picture = imgcodecs::imread(name, imgcodecs::IMREAD_COLOR)?;
-    ensure!(
-        !picture.empty(),
-        "{} holds no picture that can be read",
-        path.display()
-    );
+    let picture = imaging::still::decode(&bytes)
+        .with_context(|| format!("{} holds no picture that can be read", path.display()))?;
     Ok(Picture::Raw(picture))
 }
 
 /// A path with a number in it, written `%d` or `%03d`.
 #[derive(Debug, PartialEq, Eq)]
-struct Pattern {
+struct SequencePattern {
     head: String,
     width: usize,
     tail: String,
 }
 
-impl Pattern {
-    fn of(path: &Path) -> Option<Self> {
+impl SequencePattern {
+    fn parse(path: &Path) -> Option<Self> {
         let (head, rest) = path.to_str()?.split_once('%')?;
         let (width, tail) = rest.split_once('d')?;
         let width = match width {
@@ -236,6 +235,7 @@ impl Pattern {
 mod tests {
     use std::time::Instant;
 
+    use opencv::prelude::*;
     use testkit::jpeg::Sketch;
 
     use super::*;
@@ -259,30 +259,27 @@ mod tests {
         (dir, path)
     }
 
-    /// The width of the picture at a tick.
-    fn width(recording: &mut Recording, index: u64) -> Option<u16> {
-        match recording.next(&tick(index)).unwrap()? {
-            Picture::Jpeg(jpeg) => {
-                let header = protocol::jpeg::scan(&jpeg, protocol::jpeg::Limits::default());
-                Some(header.unwrap().width)
-            }
-            Picture::Raw(_) => panic!("it is no JPEG"),
+    /// Returns the width of the picture at a tick.
+    fn width(source: &mut FileSource, index: u64) -> Option<u16> {
+        match source.next(&tick(index)).unwrap()? {
+            Picture::Jpeg { size, .. } => Some(size.width),
+            Picture::Raw(_) => panic!("it is not a JPEG"),
         }
     }
 
     #[test]
     fn the_picture_follows_from_the_tick_also_behind_missed_ones() {
         let (_dir, path) = mjpeg(9);
-        let mut recording = Recording::open(path, 10.0, false).unwrap();
-        let seen: Vec<_> = [0, 1, 5, 6, 8, 9].map(|n| width(&mut recording, n)).into();
+        let mut source = FileSource::open(path, 10.0, false).unwrap();
+        let seen: Vec<_> = [0, 1, 5, 6, 8, 9].map(|n| width(&mut source, n)).into();
         assert_eq!(seen, [Some(1), Some(2), Some(6), Some(7), Some(9), None]);
     }
 
     #[test]
     fn a_loop_starts_over_with_the_first_picture() {
         let (_dir, path) = mjpeg(2);
-        let mut recording = Recording::open(path, 10.0, true).unwrap();
-        let seen: Vec<_> = (0..5).map(|n| width(&mut recording, n)).collect();
+        let mut source = FileSource::open(path, 10.0, true).unwrap();
+        let seen: Vec<_> = (0..5).map(|n| width(&mut source, n)).collect();
         assert_eq!(seen, [Some(1), Some(2), Some(1), Some(2), Some(1)]);
     }
 
@@ -296,8 +293,8 @@ mod tests {
             )
             .unwrap();
         }
-        let mut recording = Recording::open(dir.path().join("img_%03d.jpg"), 10.0, false).unwrap();
-        let seen: Vec<_> = (0..4).map(|n| width(&mut recording, n)).collect();
+        let mut source = FileSource::open(dir.path().join("img_%03d.jpg"), 10.0, false).unwrap();
+        let seen: Vec<_> = (0..4).map(|n| width(&mut source, n)).collect();
         assert_eq!(seen, [Some(1), Some(2), Some(3), None]);
     }
 
@@ -306,8 +303,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("card.jpg");
         fs::write(&path, Sketch::new(7, 8).bytes()).unwrap();
-        let mut recording = Recording::open(path, 10.0, false).unwrap();
-        assert!((0..100).all(|n| width(&mut recording, n) == Some(7)));
+        let mut source = FileSource::open(path, 10.0, false).unwrap();
+        assert!((0..100).all(|n| width(&mut source, n) == Some(7)));
+    }
+
+    #[test]
+    fn a_picture_of_another_format_is_decoded_and_junk_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("card.ppm");
+        fs::write(&path, b"P6 2 1 255 abcdef").unwrap();
+        let mut source = FileSource::open(path.clone(), 10.0, false).unwrap();
+        let Some(Picture::Raw(picture)) = source.next(&tick(0)).unwrap() else {
+            panic!("it is not decoded");
+        };
+        assert_eq!((picture.cols(), picture.rows()), (2, 1));
+        fs::write(&path, b"junk").unwrap();
+        let why = format!("{:#}", source.next(&tick(1)).unwrap_err());
+        assert!(
+            why.contains("card.ppm holds no picture that can be read"),
+            "{why}"
+        );
     }
 
     #[test]
@@ -315,7 +330,7 @@ mod tests {
         let why = |path: &str| {
             format!(
                 "{:#}",
-                Recording::open(path.into(), 10.0, false).unwrap_err()
+                FileSource::open(path.into(), 10.0, false).unwrap_err()
             )
         };
         assert!(why("/no/such.mp4").contains("/no/such.mp4: there is no such file"));
@@ -324,7 +339,8 @@ mod tests {
 
     #[test]
     fn patterns_are_those_of_ffmpeg() {
-        let path = |text: &str, n| Pattern::of(Path::new(text)).map(|pattern| pattern.path(n));
+        let path =
+            |text: &str, n| SequencePattern::parse(Path::new(text)).map(|pattern| pattern.path(n));
         assert_eq!(path("a/img_%03d.jpg", 7), Some("a/img_007.jpg".into()));
         assert_eq!(path("img%d.png", 12), Some("img12.png".into()));
         assert_eq!(path("100%.mp4", 1), None);

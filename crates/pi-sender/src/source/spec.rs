@@ -1,14 +1,14 @@
-//! `--source`: a word, a number, a path, a URL or a pipeline, told apart by its form.
+//! Parses `--source`: a word, a number, a path, a URL or a pipeline, known by its form.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// `--source`: which source.
+/// The value of `--source`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Choice {
-    /// The Pi's camera where `rpicam-vid` is installed, else the first V4L2 camera.
+pub enum SourceSpec {
+    /// The Pi's camera if it works, else the first V4L2 camera.
     Auto,
     /// The generated scene.
     Demo,
@@ -24,7 +24,7 @@ pub enum Choice {
     File(PathBuf),
 }
 
-impl FromStr for Choice {
+impl FromStr for SourceSpec {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
@@ -47,7 +47,7 @@ impl FromStr for Choice {
     }
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for SourceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.write_str("auto"),
@@ -60,7 +60,7 @@ impl fmt::Display for Choice {
     }
 }
 
-/// A URL as it may stand in a log: cameras are given as `rtsp://user:password@host` more often than not.
+/// Returns a URL without its login, for the log: most camera URLs are written `rtsp://user:password@host`.
 pub(super) fn without_password(url: &str) -> Cow<'_, str> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.into();
@@ -78,40 +78,40 @@ mod tests {
 
     #[test]
     fn a_cameras_password_does_not_get_into_the_log() {
-        let shown = |url: &str| url.parse::<Choice>().unwrap().to_string();
+        let shown = |url: &str| url.parse::<SourceSpec>().unwrap().to_string();
         assert_eq!(shown("rtsp://me:p@ss@cam:554/1"), "rtsp://..@cam:554/1");
         assert_eq!(shown("http://cam/a@b"), "http://cam/a@b");
     }
 
     #[test]
     fn every_source_of_the_help_is_understood() {
-        for (text, choice) in [
-            ("auto", Choice::Auto),
-            ("demo", Choice::Demo),
-            ("rpicam", Choice::Rpicam),
-            ("0", Choice::Device("/dev/video0".into())),
-            ("/dev/video2", Choice::Device("/dev/video2".into())),
+        for (text, spec) in [
+            ("auto", SourceSpec::Auto),
+            ("demo", SourceSpec::Demo),
+            ("rpicam", SourceSpec::Rpicam),
+            ("0", SourceSpec::Device("/dev/video0".into())),
+            ("/dev/video2", SourceSpec::Device("/dev/video2".into())),
             (
                 "http://cam/stream",
-                Choice::Url("http://cam/stream".to_owned()),
+                SourceSpec::Url("http://cam/stream".to_owned()),
             ),
             (
                 "rtsp://cam:554/1",
-                Choice::Url("rtsp://cam:554/1".to_owned()),
+                SourceSpec::Url("rtsp://cam:554/1".to_owned()),
             ),
             (
                 "gst:videotestsrc ! appsink",
-                Choice::Gst("videotestsrc ! appsink".to_owned()),
+                SourceSpec::Gst("videotestsrc ! appsink".to_owned()),
             ),
-            ("drive.mp4", Choice::File("drive.mp4".into())),
+            ("drive.mp4", SourceSpec::File("drive.mp4".into())),
             (
                 "file:///tmp/drive.mp4",
-                Choice::File("/tmp/drive.mp4".into()),
+                SourceSpec::File("/tmp/drive.mp4".into()),
             ),
-            ("img_%03d.jpg", Choice::File("img_%03d.jpg".into())),
+            ("img_%03d.jpg", SourceSpec::File("img_%03d.jpg".into())),
         ] {
-            assert_eq!(text.parse(), Ok(choice), "{text}");
+            assert_eq!(text.parse(), Ok(spec), "{text}");
         }
-        assert!("".parse::<Choice>().is_err());
+        assert!("".parse::<SourceSpec>().is_err());
     }
 }

@@ -1,41 +1,41 @@
-//! Cuts a stream of bytes into JPEGs: an MJPEG file, or what `rpicam-vid` writes into a pipe.
+//! Cuts a stream of bytes into JPEGs: an MJPEG file, or the output of `rpicam-vid`.
 //!
-//! The marker structure is walked, so a thumbnail inside a picture does not end it, and the bytes that come out are the
-//! bytes that went in. Whatever stands between pictures is left out, and the memory is bounded whatever comes.
+//! It follows the marker structure, so a thumbnail inside a picture does not end it, and the bytes that come out are the
+//! bytes that went in. Bytes between pictures are left out, and the memory is bounded for every input.
 
 use std::io::{self, Read};
 
 use protocol::jpeg::{self, EOI, SOI};
 
-/// No camera writes a larger picture; without a bound, a stream that never ends a picture would fill the memory.
+/// Largest picture (bytes), more than any camera writes: a stream that never ends a picture must not fill the memory.
 const MAX_PICTURE: usize = 32 << 20;
-/// What is read at once: what a pipe holds.
-const CHUNK: usize = 64 << 10;
+/// Bytes that are read at once, as many as a pipe holds.
+const READ_SIZE: usize = 64 << 10;
 
 /// Reads whole JPEGs from a stream.
 #[derive(Debug)]
-pub(super) struct Splitter<R> {
+pub(super) struct JpegSplitter<R> {
     input: R,
-    waiting: Vec<u8>,
-    used: usize,
-    /// Whether an end came with the last bytes; without one it is no use to walk all of them again.
-    may_hold_one: bool,
+    buffer: Vec<u8>,
+    consumed: usize,
+    /// Whether the last bytes read contain an EOI; without one another walk would find nothing new.
+    may_hold_end: bool,
 }
 
-impl<R: Read> Splitter<R> {
+impl<R: Read> JpegSplitter<R> {
     pub(super) fn new(input: R) -> Self {
         Self {
             input,
-            waiting: Vec::new(),
-            used: 0,
-            may_hold_one: false,
+            buffer: Vec::new(),
+            consumed: 0,
+            may_hold_end: false,
         }
     }
 
-    /// The next JPEG, from SOI to EOI; `None` at the end of the stream, where a picture that is cut is left out.
+    /// Returns the next JPEG, from SOI to EOI; `None` at the end of the stream. A picture that is cut short is left out.
     pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
-            if self.may_hold_one
+            if self.may_hold_end
                 && let Some(jpeg) = self.cut()
             {
                 return Ok(Some(jpeg));
@@ -46,23 +46,23 @@ impl<R: Read> Splitter<R> {
         }
     }
 
-    /// The next JPEG that is whole in memory.
+    /// Returns the next JPEG that is whole in the buffer.
     fn cut(&mut self) -> Option<Vec<u8>> {
         loop {
-            let rest = &self.waiting[self.used..];
+            let rest = &self.buffer[self.consumed..];
             match jpeg::stream_end(rest) {
                 Ok(Some(end)) => {
                     let jpeg = rest[..end].to_vec();
-                    self.used += end;
+                    self.consumed += end;
                     return Some(jpeg);
                 }
                 Ok(None) if rest.len() <= MAX_PICTURE => return None,
                 // Junk, or a picture without an end: go on at what looks like the next one.
                 _ => match next_start(rest) {
-                    Some(at) => self.used += at,
+                    Some(at) => self.consumed += at,
                     None => {
-                        // Two bytes may be the start of the three that are looked for.
-                        self.used = self.waiting.len().saturating_sub(2).max(self.used);
+                        // The last two bytes may be the start of the three that begin a picture.
+                        self.consumed = self.buffer.len().saturating_sub(2).max(self.consumed);
                         return None;
                     }
                 },
@@ -71,26 +71,26 @@ impl<R: Read> Splitter<R> {
     }
 
     fn fill(&mut self) -> io::Result<usize> {
-        self.waiting.drain(..self.used);
-        self.used = 0;
-        let before = self.waiting.len();
-        self.waiting.resize(before + CHUNK, 0);
+        self.buffer.drain(..self.consumed);
+        self.consumed = 0;
+        let before = self.buffer.len();
+        self.buffer.resize(before + READ_SIZE, 0);
         let read = loop {
-            match self.input.read(&mut self.waiting[before..]) {
+            match self.input.read(&mut self.buffer[before..]) {
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 read => break read,
             }
         };
-        self.waiting
+        self.buffer
             .truncate(before + read.as_ref().map_or(0, |n| *n));
-        let news = &self.waiting[before.saturating_sub(1)..];
-        self.may_hold_one =
-            self.waiting.len() > MAX_PICTURE || news.windows(2).any(|pair| pair == EOI);
+        let fresh = &self.buffer[before.saturating_sub(1)..];
+        self.may_hold_end =
+            self.buffer.len() > MAX_PICTURE || fresh.windows(2).any(|pair| pair == EOI);
         read
     }
 }
 
-/// Where `FF D8 FF` stands next, the very beginning aside.
+/// Returns the index of the next `FF D8 FF` behind the first byte.
 fn next_start(bytes: &[u8]) -> Option<usize> {
     let start = [SOI[0], SOI[1], 0xFF];
     let found = bytes.get(1..)?.windows(3).position(|w| w == start)?;
@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn split(stream: &[u8], step: usize) -> Vec<Vec<u8>> {
-        let mut splitter = Splitter::new(Drip(stream, step));
+        let mut splitter = JpegSplitter::new(Drip(stream, step));
         std::iter::from_fn(|| splitter.next().unwrap()).collect()
     }
 
@@ -168,8 +168,8 @@ mod tests {
         let mut endless = Sketch::new(300, 200).bytes();
         endless.truncate(endless.len() - 2);
         let stream = endless.as_slice().chain(io::repeat(7)).take(80 << 20);
-        let mut splitter = Splitter::new(stream);
+        let mut splitter = JpegSplitter::new(stream);
         assert!(splitter.next().unwrap().is_none());
-        assert!(splitter.waiting.capacity() <= 3 * MAX_PICTURE);
+        assert!(splitter.buffer.capacity() <= 3 * MAX_PICTURE);
     }
 }

@@ -1,6 +1,6 @@
-//! The plain way: one datagram a frame to wherever the relay's name points now.
+//! The UDP transport: one datagram a frame to the address to which the relay's name resolves now.
 //!
-//! The network is weather. No error here ends anything; what changes is said once, and a frame that cannot leave now is
+//! No error here ends anything: networks fail and recover. A change is logged once, and a frame that cannot leave now is
 //! skipped, never kept for later.
 
 use std::io::{self, ErrorKind};
@@ -14,49 +14,49 @@ use protocol::datagram::{Datagram, classify};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-/// Refusals come as ICMP messages, of which a host sends about one a second: so long without one means that somebody
-/// listens.
-const HEARD: Duration = Duration::from_secs(3);
+/// Time without an ICMP refusal after which a relay listens: a host sends about one refusal a second.
+const RECOVERED_AFTER: Duration = Duration::from_secs(3);
 
-/// A relay of ours has opened its native door, which has no such trouble, long before so many frames have left.
-const LONG: u32 = 30;
+/// Large frames before the warning about them. A relay of ours has answered with `upgrade` long before so many frames,
+/// and QUIC carries large frames well.
+const LARGE_FRAMES_BEFORE_WARNING: u32 = 30;
 
-/// The way to the relay.
+/// Sends frames as datagrams.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct UdpSender {
     address: watch::Receiver<Option<SocketAddr>>,
     socket: Option<(SocketAddr, UdpSocket)>,
-    trouble: Option<Trouble>,
+    failure: Option<Failure>,
     upgrade: bool,
-    /// Large frames that left.
+    /// Count of large frames that left.
     large: u32,
 }
 
-/// What keeps frames from the relay, as it was logged, and when it last showed.
+/// The failure to send that was logged last, and when it last occurred.
 #[derive(Debug)]
-struct Trouble {
+struct Failure {
     kind: ErrorKind,
     seen: Instant,
 }
 
-impl Link {
-    /// A link that follows an address.
+impl UdpSender {
+    /// Returns a sender that follows an address.
     pub(crate) fn new(address: watch::Receiver<Option<SocketAddr>>) -> Self {
         Self {
             address,
             socket: None,
-            trouble: None,
+            failure: None,
             upgrade: false,
             large: 0,
         }
     }
 
-    /// Whether the relay has said since the last time that its native door is open to us.
+    /// Whether the relay has sent `upgrade` since the last call.
     pub(crate) fn take_upgrade(&mut self) -> bool {
         std::mem::take(&mut self.upgrade)
     }
 
-    /// Sends a frame; false where it could not leave.
+    /// Sends a frame; false if it could not leave.
     pub(crate) fn send(&mut self, frame: &[u8], now: Instant) -> bool {
         let Some(peer) = *self.address.borrow() else {
             return false;
@@ -64,11 +64,11 @@ impl Link {
         self.count_large(frame.len());
         let sent = self.connect(peer).and_then(|()| self.send_to_peer(frame));
         match sent {
-            Ok(heard @ (Heard::Nothing | Heard::Upgrade)) => {
-                self.upgrade |= heard == Heard::Upgrade;
-                self.well(peer, now);
+            Ok(reply @ (Reply::None | Reply::Upgrade)) => {
+                self.upgrade |= reply == Reply::Upgrade;
+                self.on_success(peer, now);
             }
-            Ok(Heard::Refusal) => self.ill(peer, &ErrorKind::ConnectionRefused.into(), now),
+            Ok(Reply::Refusal) => self.on_failure(peer, &ErrorKind::ConnectionRefused.into(), now),
             // The send buffer is full: this network is slow, not broken.
             Err(ref err) if err.kind() == ErrorKind::WouldBlock => {
                 debug!("the send buffer is full")
@@ -76,7 +76,7 @@ impl Link {
             Err(ref err) => {
                 // The next socket takes the addresses that this computer has by then.
                 self.socket = None;
-                self.ill(peer, err, now);
+                self.on_failure(peer, err, now);
             }
         }
         sent.is_ok()
@@ -84,7 +84,7 @@ impl Link {
 
     fn count_large(&mut self, bytes: usize) {
         self.large = self.large.saturating_add(u32::from(bytes > SMALL_FRAME));
-        if bytes > SMALL_FRAME && self.large == LONG {
+        if bytes > SMALL_FRAME && self.large == LARGE_FRAMES_BEFORE_WARNING {
             warn!(
                 bytes,
                 "frames above 15 kB in single datagrams often get lost on a lossy path such as Wi-Fi; a lower --quality or --size helps"
@@ -92,7 +92,7 @@ impl Link {
         }
     }
 
-    /// Makes sure that the socket is connected to `peer`; from the same port if it can be, which keeps a router's mapping.
+    /// Connects the socket to `peer`, from the same local port if possible, which keeps a router's mapping.
     fn connect(&mut self, peer: SocketAddr) -> io::Result<()> {
         let port = match &self.socket {
             Some((at, _)) if *at == peer => return Ok(()),
@@ -107,37 +107,37 @@ impl Link {
         Ok(())
     }
 
-    fn send_to_peer(&self, frame: &[u8]) -> io::Result<Heard> {
+    fn send_to_peer(&self, frame: &[u8]) -> io::Result<Reply> {
         let Some((_, socket)) = &self.socket else {
             return Err(ErrorKind::NotConnected.into());
         };
-        let heard = drain(socket);
+        let reply = drain(socket);
         match socket.send(frame) {
             // The refusal is the answer to an earlier frame; this one has not left yet.
             Err(err) if err.kind() == ErrorKind::ConnectionRefused => {
                 socket.send(frame)?;
-                Ok(Heard::Refusal)
+                Ok(Reply::Refusal)
             }
-            sent => sent.map(|_| heard),
+            sent => sent.map(|_| reply),
         }
     }
 
-    fn well(&mut self, peer: SocketAddr, now: Instant) {
-        let over = |trouble: &mut Trouble| {
-            trouble.kind != ErrorKind::ConnectionRefused || now - trouble.seen > HEARD
+    fn on_success(&mut self, peer: SocketAddr, now: Instant) {
+        let over = |failure: &mut Failure| {
+            failure.kind != ErrorKind::ConnectionRefused || now - failure.seen > RECOVERED_AFTER
         };
-        if self.trouble.take_if(over).is_some() {
+        if self.failure.take_if(over).is_some() {
             info!(relay = %peer, "frames reach the relay's address again");
         }
     }
 
-    fn ill(&mut self, peer: SocketAddr, err: &io::Error, now: Instant) {
+    fn on_failure(&mut self, peer: SocketAddr, err: &io::Error, now: Instant) {
         let kind = err.kind();
         let known = self
-            .trouble
+            .failure
             .as_ref()
-            .is_some_and(|trouble| trouble.kind == kind);
-        self.trouble = Some(Trouble { kind, seen: now });
+            .is_some_and(|failure| failure.kind == kind);
+        self.failure = Some(Failure { kind, seen: now });
         if known {
             return;
         }
@@ -149,30 +149,33 @@ impl Link {
     }
 }
 
-/// What came from the relay's side.
+/// What came back from the relay's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heard {
-    Nothing,
+enum Reply {
+    /// Nothing that matters.
+    None,
+    /// An ICMP refusal: no program listens there.
     Refusal,
+    /// The relay's `upgrade`: it takes QUIC.
     Upgrade,
 }
 
 /// Reads what the relay sends, so that it does not pile up. A tutorial relay sends nothing to its sender.
-fn drain(socket: &UdpSocket) -> Heard {
-    let mut heard = Heard::Nothing;
+fn drain(socket: &UdpSocket) -> Reply {
+    let mut reply = Reply::None;
     let mut buffer = [0; 512];
     for _ in 0..64 {
         match socket.recv(&mut buffer) {
             Ok(length) => {
                 if classify(buffer[..length].to_vec()) == Ok(Datagram::Control(Control::Upgrade)) {
-                    heard = Heard::Upgrade;
+                    reply = Reply::Upgrade;
                 }
             }
-            Err(err) if err.kind() == ErrorKind::ConnectionRefused => heard = Heard::Refusal,
+            Err(err) if err.kind() == ErrorKind::ConnectionRefused => reply = Reply::Refusal,
             Err(_) => break,
         }
     }
-    heard
+    reply
 }
 
 #[cfg(test)]
@@ -196,19 +199,19 @@ mod tests {
 
     #[test]
     fn without_an_address_frames_are_skipped() {
-        let (_tell, address) = watch::channel(None);
-        assert!(!Link::new(address).send(b"frame", Instant::now()));
+        let (_set_address, address) = watch::channel(None);
+        assert!(!UdpSender::new(address).send(b"frame", Instant::now()));
     }
 
     #[test]
     fn the_link_follows_the_relays_address_from_the_same_port() {
         let ((first, at_first), (second, at_second)) = (relay(), relay());
-        let (tell, address) = watch::channel(Some(at_first));
-        let mut link = Link::new(address);
-        assert!(link.send(b"one", Instant::now()));
+        let (set_address, address) = watch::channel(Some(at_first));
+        let mut sender = UdpSender::new(address);
+        assert!(sender.send(b"one", Instant::now()));
         let (_, from) = received(&first);
-        tell.send(Some(at_second)).unwrap();
-        assert!(link.send(b"two", Instant::now()));
+        set_address.send(Some(at_second)).unwrap();
+        assert!(sender.send(b"two", Instant::now()));
         assert_eq!(received(&second), (b"two".to_vec(), from));
     }
 
@@ -216,34 +219,34 @@ mod tests {
     fn a_refusal_belongs_to_an_earlier_frame_and_costs_none() {
         let (relay, at) = relay();
         drop(relay);
-        let (_tell, address) = watch::channel(Some(at));
-        let mut link = Link::new(address);
+        let (_set_address, address) = watch::channel(Some(at));
+        let mut sender = UdpSender::new(address);
         let now = Instant::now();
-        assert!(link.send(b"nobody listens", now) && link.send(b"nobody yet", now));
-        assert!(link.trouble.is_some());
+        assert!(sender.send(b"no relay", now) && sender.send(b"not yet", now));
+        assert!(sender.failure.is_some());
         let relay = UdpSocket::bind(at).unwrap();
         relay
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
-        assert!(link.send(b"somebody", now));
-        assert_eq!(received(&relay).0, b"somebody");
-        assert!(link.send(b"still there", now + 2 * HEARD));
-        assert!(link.trouble.is_none());
+        assert!(sender.send(b"a relay", now));
+        assert_eq!(received(&relay).0, b"a relay");
+        assert!(sender.send(b"still there", now + 2 * RECOVERED_AFTER));
+        assert!(sender.failure.is_none());
     }
 
     #[test]
     fn what_the_relay_sends_does_not_pile_up() {
         let (relay, at) = relay();
-        let (_tell, address) = watch::channel(Some(at));
-        let mut link = Link::new(address);
-        link.send(b"frame", Instant::now());
+        let (_set_address, address) = watch::channel(Some(at));
+        let mut sender = UdpSender::new(address);
+        sender.send(b"frame", Instant::now());
         let (_, from) = received(&relay);
         for _ in 0..10 {
             relay.send_to(b"upgrade", from).unwrap();
         }
-        assert!(link.send(b"frame", Instant::now()));
-        assert!(!link.take_upgrade(), "whatever that was");
-        let (_, socket) = link.socket.as_ref().unwrap();
+        assert!(sender.send(b"frame", Instant::now()));
+        assert!(!sender.take_upgrade(), "whatever that was");
+        let (_, socket) = sender.socket.as_ref().unwrap();
         assert_eq!(
             socket.recv(&mut [0; 16]).unwrap_err().kind(),
             ErrorKind::WouldBlock
@@ -253,15 +256,15 @@ mod tests {
     #[test]
     fn an_upgrade_is_heard_once() {
         let (relay, at) = relay();
-        let (_tell, address) = watch::channel(Some(at));
-        let mut link = Link::new(address);
-        link.send(b"frame", Instant::now());
+        let (_set_address, address) = watch::channel(Some(at));
+        let mut sender = UdpSender::new(address);
+        sender.send(b"frame", Instant::now());
         let (_, from) = received(&relay);
         relay.send_to(&Control::Upgrade.write(), from).unwrap();
-        let heard = (0..100).any(|_| {
-            link.send(b"frame", Instant::now());
-            link.take_upgrade()
+        let upgraded = (0..100).any(|_| {
+            sender.send(b"frame", Instant::now());
+            sender.take_upgrade()
         });
-        assert!(heard && !link.take_upgrade());
+        assert!(upgraded && !sender.take_upgrade());
     }
 }

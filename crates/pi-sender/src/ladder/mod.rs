@@ -1,0 +1,201 @@
+//! Chooses the quality and size of frames: from what the command line names down to what gets through.
+//!
+//! ```text
+//! --quality, --size      down: at once       if a frame does not fit into a datagram
+//!   |  coarser                 after 2 s     in which the network cost more than 10 % of the frames
+//!   |  then smaller      up:   after 10 s    without either; a rung that failed is tried ever later
+//! the lowest rung
+//! ```
+//!
+//! Pure. Both causes move the one rung, since a frame has one quality and one size. Quality goes first: the model's boxes
+//! are as good at quality 40 as at 80, and get worse with fewer pixels (`models/README.md`).
+
+use std::time::{Duration, Instant};
+
+use protocol::datagram::MAX_DATAGRAM;
+
+mod rung;
+mod skips;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::rung::Rung;
+use self::skips::SkipHistory;
+
+/// Time over which the share of skipped frames is computed for a step down.
+const SKIP_WINDOW: Duration = Duration::from_secs(2);
+/// Share of skipped frames above which the ladder steps down.
+const STEP_DOWN_SHARE: f64 = 0.1;
+/// Time since the last step, and without trouble, before a step up.
+const STEP_UP_AFTER: Duration = Duration::from_secs(10);
+/// Share of skipped frames up to which the ladder steps up: a lossy link costs one now and then on every rung.
+const STEP_UP_SHARE: f64 = 0.02;
+/// Size below which a frame fits into a datagram on the rung above as well, where it has at most 1.6 times the bytes.
+const HEADROOM_BYTES: usize = MAX_DATAGRAM * 6 / 10;
+/// Time that a rung must hold after a step up to it. One that is left downwards sooner has failed; one that holds shows
+/// that the network has changed, and all failures are forgotten.
+const TRIAL_TIME: Duration = Duration::from_secs(60);
+/// Longest time before a rung that failed is tried again; each failure doubles the time.
+const MAX_STEP_UP_AFTER: Duration = Duration::from_secs(120);
+
+/// The rung in force, and what moves it.
+#[derive(Debug)]
+pub(crate) struct Ladder {
+    rungs: Vec<Rung>,
+    /// Index into `rungs`; 0 is the top.
+    at: usize,
+    /// Index of the lowest rung on which a frame did not fit into a datagram.
+    ceiling: Option<usize>,
+    /// Time since which all frames have been below [`HEADROOM_BYTES`].
+    headroom_since: Option<Instant>,
+    /// Share of skipped frames; `None` if the transport reports nothing.
+    skips: Option<SkipHistory>,
+    /// Whether the network changes nothing.
+    fixed: bool,
+    /// The last step, and its time.
+    last_step: Option<(Step, Instant)>,
+    /// For each rung, the time after a step before it is tried.
+    step_up_after: Vec<Duration>,
+}
+
+/// A move by one rung.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Down,
+    Up,
+}
+
+impl Ladder {
+    /// Returns a ladder from `top` downwards. The network does not move a `fixed` one.
+    pub(crate) fn new(top: Rung, fixed: bool) -> Self {
+        let rungs = top.downwards();
+        Self {
+            step_up_after: vec![STEP_UP_AFTER; rungs.len()],
+            rungs,
+            at: 0,
+            ceiling: None,
+            headroom_since: None,
+            skips: None,
+            fixed,
+            last_step: None,
+        }
+    }
+
+    /// Returns the lowest rung.
+    pub(crate) fn lowest(&self) -> Rung {
+        *self.rungs.last().expect("there is a top rung at least")
+    }
+
+    /// Returns the rung in force.
+    pub(crate) fn rung(&self) -> Rung {
+        self.rungs[self.at]
+    }
+
+    /// Returns the top rung.
+    pub(crate) fn top(&self) -> Rung {
+        self.rungs[0]
+    }
+
+    /// Whether the top rung is in force.
+    pub(crate) fn is_top(&self) -> bool {
+        self.at == 0
+    }
+
+    /// Steps down, unless this is the lowest rung, since a frame of this rung does not fit into a datagram.
+    pub(crate) fn on_too_large(&mut self, now: Instant) -> Option<Step> {
+        self.ceiling = self.ceiling.max(Some(self.at));
+        self.headroom_since = None;
+        self.step_down(now)
+    }
+
+    /// Records that a frame of this rung fitted into a datagram; steps up for it if the network reports nothing.
+    pub(crate) fn on_fitted(&mut self, bytes: usize, now: Instant) -> Option<Step> {
+        if bytes < HEADROOM_BYTES {
+            self.headroom_since.get_or_insert(now);
+        } else {
+            self.headroom_since = None;
+        }
+        self.skips.is_none().then(|| self.step_up(now)).flatten()
+    }
+
+    /// Takes the counters of frames offered to the connection and skipped since it opened. Call it at each frame.
+    pub(crate) fn on_network(&mut self, offered: u64, skipped: u64, now: Instant) -> Option<Step> {
+        if self.fixed {
+            return None;
+        }
+        let skips = self.skips.get_or_insert_default();
+        skips.record(offered, skipped, now);
+        let too_many = |time| {
+            skips
+                .share(time)
+                .is_some_and(|share| share > STEP_DOWN_SHARE)
+        };
+        // Frames skipped right after a step may be the last rung's doing: its frames are still in flight.
+        if too_many(SKIP_WINDOW) && too_many(SKIP_WINDOW / 2) {
+            self.step_down(now)
+        } else if skips
+            .share(STEP_UP_AFTER)
+            .is_some_and(|share| share <= STEP_UP_SHARE)
+        {
+            self.step_up(now)
+        } else {
+            None
+        }
+    }
+
+    /// Forgets the counters, since there is no connection and the next one may be another. The rung stays.
+    pub(crate) fn pause(&mut self) {
+        if let Some(skips) = &mut self.skips {
+            *skips = SkipHistory::default();
+        }
+    }
+
+    /// Works without counters from here on: frames go by UDP, which reports nothing.
+    pub(crate) fn forget_network(&mut self) {
+        self.skips = None;
+    }
+
+    /// Leaves this rung, if there is one below; if it was on trial, it has failed.
+    fn step_down(&mut self, now: Instant) -> Option<Step> {
+        if let Some((Step::Up, tried)) = self.last_step
+            && now - tried < TRIAL_TIME
+        {
+            let wait = &mut self.step_up_after[self.at];
+            *wait = MAX_STEP_UP_AFTER.min(*wait * 2);
+        }
+        let lowest = self.at + 1 == self.rungs.len();
+        (!lowest).then(|| self.step(Step::Down, now))
+    }
+
+    /// Tries the rung above, if it is due.
+    fn step_up(&mut self, now: Instant) -> Option<Step> {
+        let (last, when) = self.last_step?;
+        let held = now - when;
+        if last == Step::Up && held >= TRIAL_TIME && self.step_up_after[self.at] > STEP_UP_AFTER {
+            self.step_up_after.fill(STEP_UP_AFTER);
+        }
+        if self.is_top() || held < self.step_up_after[self.at - 1] || !self.has_headroom(now) {
+            return None;
+        }
+        Some(self.step(Step::Up, now))
+    }
+
+    /// Whether frames of the rung above will fit into datagrams: they always did, or frames of this one leave room.
+    fn has_headroom(&self, now: Instant) -> bool {
+        let roomy = self
+            .headroom_since
+            .is_some_and(|since| now - since >= STEP_UP_AFTER);
+        roomy || self.ceiling.is_none_or(|ceiling| ceiling + 1 < self.at)
+    }
+
+    fn step(&mut self, step: Step, now: Instant) -> Step {
+        match step {
+            Step::Down => self.at += 1,
+            Step::Up => self.at -= 1,
+        }
+        self.last_step = Some((step, now));
+        // The counters are those of the other rung.
+        self.pause();
+        step
+    }
+}

@@ -1,0 +1,289 @@
+//! The QUIC transport: a task that keeps a connection to the relay and sends the newest frame whenever the frame window
+//! is open.
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use platform::egress::{EgressSnapshot, EgressStats};
+use protocol::quic::{ClientMessage, Hello, SenderInfo};
+use protocol::ticket::Key;
+use quic::client::{Client, ConnectFailure, ControlEvent, ControlStream, DONE, Session};
+use quic::frame_window::MAX_FRAME_AGE;
+use quic::frames::{self, OutgoingFrame};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+/// Delay between two attempts to connect after an ordinary failure.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Delay after a refusal that may pass: another source owns the camera's name, or the relay is full.
+const REFUSED_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Time for the relay to receive the close of the connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// State of the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ConnectionState {
+    /// No connection, and no attempt in progress.
+    Down,
+    /// An attempt in progress.
+    Connecting,
+    /// A connection that carries frames, with the counters as they stood when it began.
+    Up(EgressSnapshot),
+    /// A refusal that another attempt would not change, with its reason.
+    Refused(String),
+}
+
+/// Handle of the task that keeps the connection.
+#[derive(Debug)]
+pub(crate) struct QuicSender {
+    slot: watch::Sender<Option<OutgoingFrame>>,
+    quality: watch::Sender<Option<u8>>,
+    state: watch::Receiver<ConnectionState>,
+    upgrade: mpsc::Sender<()>,
+    stats: Arc<EgressStats>,
+    task: JoinHandle<()>,
+}
+
+/// What to connect to, and how.
+#[derive(Debug)]
+pub(crate) struct ConnectionConfig {
+    /// The relay's address, as it resolves now.
+    pub(crate) address: watch::Receiver<Option<SocketAddr>>,
+    /// The first line on the control stream.
+    pub(crate) hello: Hello,
+    /// Fingerprint of the certificate that the relay must have.
+    pub(crate) pinned: Option<Key>,
+    /// Whether to wait for the relay's `upgrade` first: a relay of another make may crash on a QUIC packet.
+    pub(crate) wait_for_upgrade: bool,
+}
+
+impl QuicSender {
+    /// Starts the task. Call it inside a tokio runtime.
+    pub(crate) fn start(config: ConnectionConfig) -> Self {
+        let (slot, frames) = watch::channel(None);
+        let (quality, qualities) = watch::channel(None);
+        let (state_sender, state) = watch::channel(ConnectionState::Down);
+        let (upgrade, upgrades) = mpsc::channel(1);
+        let stats = Arc::<EgressStats>::default();
+        let task = ConnectionTask {
+            config,
+            slot: frames,
+            quality: qualities,
+            state: state_sender,
+            upgrades,
+            stats: Arc::clone(&stats),
+            client: None,
+            logged_failure: None,
+            logged_unauthenticated: false,
+        };
+        Self {
+            slot,
+            quality,
+            state,
+            upgrade,
+            stats,
+            task: tokio::spawn(task.run()),
+        }
+    }
+
+    /// Returns the state of the connection now.
+    pub(crate) fn state(&self) -> watch::Ref<'_, ConnectionState> {
+        self.state.borrow()
+    }
+
+    /// Reports that the relay sent `upgrade`: it takes QUIC.
+    pub(crate) fn upgrade(&self) {
+        // One that is not yet taken is enough.
+        let _ = self.upgrade.try_send(());
+    }
+
+    /// Puts a frame into the slot, in place of one that still waits there.
+    pub(crate) fn offer(&self, number: u64, jpeg: Bytes, ready_at: Instant) {
+        let frame = OutgoingFrame {
+            number,
+            jpeg,
+            ready_at,
+        };
+        self.slot.send_replace(Some(frame));
+    }
+
+    /// Reports to the relay at which quality frames are encoded now; `None` if they are a camera's own JPEGs.
+    pub(crate) fn set_quality(&self, quality: Option<u8>) {
+        self.quality
+            .send_if_modified(|known| std::mem::replace(known, quality) != quality);
+    }
+
+    /// Returns the counters of all connections so far.
+    pub(crate) fn stats(&self) -> EgressSnapshot {
+        self.stats.snapshot()
+    }
+
+    /// Ends the task once the frames in flight have arrived or expired, and returns the counters.
+    pub(crate) async fn close(self) -> EgressSnapshot {
+        let up = matches!(*self.state.borrow(), ConnectionState::Up(_));
+        drop(self.slot);
+        if up {
+            let _ = timeout(MAX_FRAME_AGE + 2 * CLOSE_TIMEOUT, self.task).await;
+        }
+        self.stats.snapshot()
+    }
+}
+
+/// Why a session ended.
+enum SessionEnd {
+    /// The program ends, and the last frame has left.
+    Finished,
+    /// The connection broke, or the relay's address changed.
+    Lost,
+}
+
+struct ConnectionTask {
+    config: ConnectionConfig,
+    slot: watch::Receiver<Option<OutgoingFrame>>,
+    quality: watch::Receiver<Option<u8>>,
+    state: watch::Sender<ConnectionState>,
+    upgrades: mpsc::Receiver<()>,
+    stats: Arc<EgressStats>,
+    client: Option<Client>,
+    /// The last failure to connect that was logged.
+    logged_failure: Option<String>,
+    /// Whether the missing authentication of the relay was logged.
+    logged_unauthenticated: bool,
+}
+
+impl ConnectionTask {
+    /// Connects again and again, until the program ends or the relay refuses for good.
+    async fn run(mut self) {
+        loop {
+            if self.config.wait_for_upgrade && self.upgrades.recv().await.is_none() {
+                return;
+            }
+            let Some(relay) = self.address().await else {
+                return;
+            };
+            self.state.send_replace(ConnectionState::Connecting);
+            match self.connect(relay).await {
+                Ok(session) => {
+                    if let SessionEnd::Finished = self.run_session(session, relay).await {
+                        return self.close().await;
+                    }
+                }
+                Err(why) if !why.is_temporary() => {
+                    let why = format!("the relay at {relay} refuses this sender: {why}");
+                    self.state.send_replace(ConnectionState::Refused(why));
+                    return;
+                }
+                Err(why) => self.wait_after_failure(relay, &why).await,
+            }
+        }
+    }
+
+    async fn address(&mut self) -> Option<SocketAddr> {
+        *self.config.address.wait_for(Option::is_some).await.ok()?
+    }
+
+    async fn connect(&mut self, relay: SocketAddr) -> Result<Session, ConnectFailure> {
+        let client = match &mut self.client {
+            Some(client) if client.is_for(relay) => client,
+            other => other.insert(Client::new(relay, self.config.pinned)?),
+        };
+        client.open(relay, &self.config.hello).await
+    }
+
+    /// Logs a failure if it is another than the last one, and waits before the next attempt.
+    async fn wait_after_failure(&mut self, relay: SocketAddr, why: &ConnectFailure) {
+        let failure = why.to_string();
+        if self.logged_failure.as_ref() != Some(&failure) {
+            warn!(%relay, %why, "no QUIC connection to the relay (yet); trying again");
+            self.logged_failure = Some(failure);
+        }
+        self.state.send_replace(ConnectionState::Down);
+        let refused = matches!(why, ConnectFailure::Refused(_));
+        sleep(if refused {
+            REFUSED_RETRY_DELAY
+        } else {
+            RETRY_DELAY
+        })
+        .await;
+    }
+
+    /// Sends frames until the connection or the program ends, or the relay's address changes.
+    async fn run_session(&mut self, session: Session, relay: SocketAddr) -> SessionEnd {
+        if self.config.pinned.is_none()
+            && !std::mem::replace(&mut self.logged_unauthenticated, true)
+        {
+            info!(
+                "the connection is encrypted, but without a ticket nothing proves that the relay is yours; relay-server --private makes tickets"
+            );
+        }
+        self.logged_failure = None;
+        info!(%relay, "frames go by QUIC, the newest first");
+        self.state
+            .send_replace(ConnectionState::Up(self.stats.snapshot()));
+        let moved = self
+            .config
+            .address
+            .wait_for(|at| at.is_some_and(|at| at != relay));
+        let end = tokio::select! {
+            sent = frames::send(&session.connection, &self.stats, &mut self.slot) => match sent {
+                Ok(()) => SessionEnd::Finished,
+                Err(why) => {
+                    warn!(%relay, %why, "the connection to the relay is lost");
+                    SessionEnd::Lost
+                }
+            },
+            Err(why) = run_control(session.control, &mut self.quality) => {
+                debug!(%relay, %why, "the relay's control stream ended");
+                SessionEnd::Lost
+            }
+            Ok(_) = moved => {
+                info!(from = %relay, "the relay's address changed");
+                SessionEnd::Lost
+            }
+        };
+        session.connection.close(DONE, b"");
+        self.state.send_replace(ConnectionState::Down);
+        end
+    }
+
+    async fn close(self) {
+        if let Some(client) = self.client {
+            client.close(CLOSE_TIMEOUT).await;
+        }
+    }
+}
+
+/// Compares clocks with the relay, and sends it what no frame contains: the clock's offset and the JPEG quality.
+async fn run_control(
+    mut control: ControlStream,
+    quality: &mut watch::Receiver<Option<u8>>,
+) -> io::Result<Infallible> {
+    let mut sender_info = SenderInfo {
+        quality: *quality.borrow_and_update(),
+        ..SenderInfo::default()
+    };
+    loop {
+        tokio::select! {
+            event = control.next() => {
+                let ControlEvent::Offset(offset) = event? else {
+                    continue;
+                };
+                sender_info.offset_us = Some(offset.us);
+                sender_info.error_us = Some(offset.error_us);
+            }
+            Ok(()) = quality.changed() => sender_info.quality = *quality.borrow_and_update(),
+        }
+        control
+            .send(&ClientMessage::SenderInfo(sender_info))
+            .await?;
+    }
+}

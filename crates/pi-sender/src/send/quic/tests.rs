@@ -1,0 +1,162 @@
+//! The connection against a relay of quinn: it follows the address, and knows a refusal from a failure.
+
+use std::net::UdpSocket;
+
+use protocol::quic::{Answer, Refusal, Role};
+use quic::endpoint;
+use quic::identity::Identity;
+use quic::lines::Lines;
+use quinn::{Endpoint, Runtime as _, TokioRuntime};
+
+use super::*;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+struct Relay {
+    endpoint: Endpoint,
+    at: SocketAddr,
+    identity: Identity,
+}
+
+impl Relay {
+    fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let at = socket.local_addr().unwrap();
+        let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
+        let identity = Identity::generate().unwrap();
+        let endpoint = endpoint::server(socket, &identity).unwrap();
+        Self {
+            endpoint,
+            at,
+            identity,
+        }
+    }
+
+    /// Accepts or refuses one sender, and returns its connection.
+    async fn accept(&self, refusal: Option<Refusal>) -> quinn::Connection {
+        let connection = self.endpoint.accept().await.unwrap().await.unwrap();
+        let (mut control_send, control_recv) = connection.accept_bi().await.unwrap();
+        let mut lines = Lines::new(control_recv);
+        lines.next().await.unwrap();
+        let answer = Answer {
+            ok: refusal.is_none(),
+            refusal,
+            cameras: Vec::new(),
+        };
+        control_send
+            .write_all(&protocol::quic::to_line(&answer))
+            .await
+            .unwrap();
+        endpoint::widen_windows(&connection);
+        // Both halves stay open as long as the test does.
+        tokio::spawn(async move {
+            let _control_send = control_send;
+            while lines.next().await.is_ok() {}
+        });
+        connection
+    }
+}
+
+fn config(address: watch::Receiver<Option<SocketAddr>>, pinned: Option<Key>) -> ConnectionConfig {
+    ConnectionConfig {
+        address,
+        hello: Hello {
+            role: Role::Send,
+            camera: Some("yard".to_owned()),
+            token: None,
+            stream: None,
+        },
+        pinned,
+        wait_for_upgrade: false,
+    }
+}
+
+async fn up(sender: &mut QuicSender) {
+    let up = sender
+        .state
+        .wait_for(|state| matches!(state, ConnectionState::Up(_)));
+    timeout(TIMEOUT, up).await.unwrap().unwrap();
+}
+
+async fn arrives(sender: &QuicSender, number: u64, connection: &quinn::Connection) {
+    sender.offer(number, Bytes::from_static(b"frame"), Instant::now());
+    let mut stream = timeout(TIMEOUT, connection.accept_uni())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(stream.read_to_end(100).await.unwrap(), b"frame");
+}
+
+#[tokio::test]
+async fn the_link_follows_the_relay_to_another_address() {
+    let (first, second) = (Relay::start(), Relay::start());
+    let (set_address, address) = watch::channel(Some(first.at));
+    let mut sender = QuicSender::start(config(address, None));
+    let connection = first.accept(None).await;
+    up(&mut sender).await;
+    arrives(&sender, 1, &connection).await;
+    set_address.send(Some(second.at)).unwrap();
+    let connection = second.accept(None).await;
+    up(&mut sender).await;
+    arrives(&sender, 2, &connection).await;
+    assert_eq!(sender.stats().sent, 2);
+}
+
+#[tokio::test]
+async fn a_relay_that_is_not_the_tickets_is_refused_for_good() {
+    let (relay, other) = (Relay::start(), Relay::start());
+    let (_set_address, address) = watch::channel(Some(relay.at));
+    let sender = QuicSender::start(config(address, Some(other.identity.fingerprint())));
+    let mut state = sender.state.clone();
+    let endpoint = relay.endpoint.clone();
+    let incoming = tokio::spawn(async move { endpoint.accept().await.unwrap().await.is_ok() });
+    let refused = state.wait_for(|state| matches!(state, ConnectionState::Refused(_)));
+    let refused = timeout(TIMEOUT, refused).await.unwrap().unwrap().clone();
+    assert!(
+        format!("{refused:?}").contains("not the ticket's"),
+        "{refused:?}"
+    );
+    assert!(!incoming.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_place_that_is_taken_is_asked_for_again() {
+    let relay = Relay::start();
+    let (_set_address, address) = watch::channel(Some(relay.at));
+    let mut sender = QuicSender::start(config(address, None));
+    let refused = relay.accept(Some(Refusal::Taken)).await;
+    let connection = relay.accept(None).await;
+    up(&mut sender).await;
+    arrives(&sender, 1, &connection).await;
+    drop(refused);
+}
+
+#[tokio::test]
+async fn nothing_is_said_before_the_relay_asks() {
+    let relay = Relay::start();
+    let (_set_address, address) = watch::channel(Some(relay.at));
+    let mut sender = QuicSender::start(ConnectionConfig {
+        wait_for_upgrade: true,
+        ..config(address, None)
+    });
+    let silence = timeout(Duration::from_millis(300), relay.endpoint.accept()).await;
+    assert!(silence.is_err());
+    sender.upgrade();
+    relay.accept(None).await;
+    up(&mut sender).await;
+}
+
+#[tokio::test]
+async fn the_end_waits_for_the_last_frame() {
+    let relay = Relay::start();
+    let (_set_address, address) = watch::channel(Some(relay.at));
+    let mut sender = QuicSender::start(config(address, None));
+    let connection = relay.accept(None).await;
+    up(&mut sender).await;
+    sender.offer(1, vec![7; 60_000].into(), Instant::now());
+    let (stats, stream) = tokio::join!(sender.close(), async {
+        let mut stream = connection.accept_uni().await.unwrap();
+        stream.read_to_end(100_000).await.unwrap().len()
+    });
+    assert_eq!((stats.sent, stream), (1, 60_000));
+}

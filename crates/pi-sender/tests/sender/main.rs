@@ -1,0 +1,13 @@
+//! The real program against plain sockets: what arrives, what ends it, and what it reports.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test may panic as the test may"
+)]
+
+mod frames;
+#[cfg(feature = "window")]
+mod preview;
+mod sources;
+mod support;
+mod usage;
