@@ -61,12 +61,12 @@ pub(crate) fn run(cell: &Cell, length: Duration) -> Scores {
         .args(path("--demo-truth", &truth))
         .start();
     thread::sleep(length);
-    sender.well();
+    sender.finish_ok();
     thread::sleep(TAIL);
     viewer.terminate();
-    viewer.well();
+    viewer.finish_ok();
     relay.terminate();
-    relay.well();
+    relay.finish_ok();
     let [truth, detections, shown] =
         [truth, detections, shown].map(|file| fs::read_to_string(file).unwrap());
     let recording = Recording::read(&truth, &detections, &shown, SIZE.map(f32::from));

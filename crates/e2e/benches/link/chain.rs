@@ -99,13 +99,13 @@ pub(crate) fn run(cell: &Cell, setting: &Setting) -> Raw {
         ])
         .start();
     thread::sleep(length);
-    let sent = sender.well();
+    let sent = sender.finish_ok();
     thread::sleep(TAIL + Duration::from_millis(cell.rtt));
     let counters = link.counters();
     viewer.terminate();
-    let seen = viewer.well();
+    let seen = viewer.finish_ok();
     relay.terminate();
-    relay.well();
+    relay.finish_ok();
 
     assert_eq!(seen.figure("decode_errors"), 0.0, "{}", seen.stderr);
     Raw {

@@ -72,7 +72,7 @@ pub(crate) fn stop(running: Running) -> Finished {
 
 /// Waits until a program ends by itself, and looks that it went well.
 pub(crate) fn well(running: Running) -> Finished {
-    let finished = running.well();
+    let finished = running.finish_ok();
     if let Some(took) = finished.stopped_in {
         assert!(took < Duration::from_secs(2), "a stop took {took:?}");
     }
