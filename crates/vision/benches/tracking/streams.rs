@@ -14,7 +14,7 @@ use std::fs;
 use bytes::Bytes;
 use ort::environment::Environment;
 use protocol::detections::Detection;
-use testkit::boxes::{Outline, overlap};
+use testkit::boxes::ObjectBox;
 use vision::detect::Model;
 
 use crate::{Clip, TRACK, look};
@@ -24,9 +24,9 @@ const FILES: [&str; 2] = [
     "data/video/seq-cars-300x200-q80.mjpeg",
     "data/video/seq-person-300x200-q95.mjpeg",
 ];
-const ALIKE: f64 = 0.3;
+const ALIKE: f32 = 0.3;
 /// A second detection that lies so on another is the same thing under another name.
-const DOUBLE: f64 = 0.7;
+const DOUBLE: f32 = 0.7;
 /// Frames from one detection of a thing to the next, at most.
 const NEXT: usize = 4;
 /// Detections of a thing, at least.
@@ -62,14 +62,15 @@ fn split(mut stream: &[u8]) -> Vec<Bytes> {
 /// The detections of one thing, by frame.
 struct Path(Vec<(usize, Detection)>);
 
-fn smooth(found: &[Vec<Detection>]) -> Vec<Vec<Outline>> {
+fn smooth(found: &[Vec<Detection>]) -> Vec<Vec<ObjectBox>> {
     let mut truth = vec![Vec::new(); found.len()];
     let real = paths(found).into_iter().filter(Path::is_real);
     for (id, path) in (0..).zip(real) {
         let class = path.class();
-        for (frame, bounds) in path.boxes() {
+        for (frame, bbox) in path.boxes() {
             let id = Some(id);
-            truth[frame].push(Outline { id, class, bounds });
+            let bbox = bbox.into();
+            truth[frame].push(ObjectBox { id, class, bbox });
         }
     }
     truth
@@ -81,7 +82,7 @@ fn paths(found: &[Vec<Detection>]) -> Vec<Path> {
         let mut pairs = Vec::new();
         for (p, path) in paths.iter().enumerate() {
             let (last, of) = path.last();
-            let alike = |found: &Detection| overlap(of.bbox.edges(), found.bbox.edges());
+            let alike = |found: &Detection| of.bbox.iou(found.bbox);
             let near = boxes.iter().enumerate().filter(|_| frame - last <= NEXT);
             pairs.extend(near.map(|(b, found)| (alike(found), p, b)));
         }
@@ -97,8 +98,7 @@ fn paths(found: &[Vec<Detection>]) -> Vec<Path> {
         }
         for new in free.into_iter().flatten() {
             let here = paths.iter().map(Path::last).filter(|(at, _)| *at == frame);
-            let mut doubles =
-                here.filter(|(_, of)| overlap(of.bbox.edges(), new.bbox.edges()) > DOUBLE);
+            let mut doubles = here.filter(|(_, of)| of.bbox.iou(new.bbox) > DOUBLE);
             if doubles.next().is_none() {
                 paths.push(Path(vec![(frame, new.clone())]));
             }
