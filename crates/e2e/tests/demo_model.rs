@@ -27,41 +27,18 @@ fn the_demo_model_finds_the_objects_of_unseen_scenes() {
     let (_alone, port, work) = (alone(), port::free(), directory());
     let found = work.path().join("found");
     // With all candidates: average precision weighs them by their score.
-    let args = [
-        "--model",
-        "demo",
-        "--every",
-        "1",
-        "--conf",
-        "0.001",
-        "--detections",
-        found.to_str().unwrap(),
-    ];
-    let relay = relay(port, work.path(), &args);
+    let always = ["--every", "1", "--conf", "0.001", "--model", "demo"];
+    let file = ["--detections", found.to_str().unwrap()];
+    let relay = relay(port, work.path(), &[&always[..], &file].concat());
     let mut truth = Vec::new();
     for seed in SEEDS {
         let file = work.path().join(format!("truth-{seed}"));
         let (camera, number, frames) =
             (format!("seed{seed}"), seed.to_string(), FRAMES.to_string());
-        let demo = [
-            "--source",
-            "demo",
-            "--fps",
-            "20",
-            "--camera",
-            &camera,
-            "--demo-seed",
-            &number,
-        ];
-        let ends = [
-            "--demo-speed",
-            "120",
-            "--demo-truth",
-            file.to_str().unwrap(),
-            "--frames",
-            &frames,
-        ];
-        finish(sender(port, &[&demo[..], &ends].concat()));
+        let demo = ["--source", "demo", "--fps", "20", "--demo-speed", "120"];
+        let scene = ["--camera", &camera, "--demo-seed", &number];
+        let ends = ["--demo-truth", file.to_str().unwrap(), "--frames", &frames];
+        finish(sender(port, &[&demo[..], &scene, &ends].concat()));
         truth.extend(read_boxes(&file, "boxes", |_| Some(seed)));
     }
     relay.wait_for_line("camera=seed10", LONG);

@@ -121,31 +121,12 @@ fn passed_through(transport: &str) -> Option<(usize, usize)> {
     let saved = state.path().join("saved");
     let model = ["--every", "4", "--model", tutorial.model.to_str().unwrap()];
     let relay = relay(port, state.path(), &model);
-    let viewer = viewer(
-        port,
-        &[
-            "--transport",
-            transport,
-            "--frames",
-            "200",
-            "--save",
-            saved.to_str().unwrap(),
-        ],
-    );
+    let always = ["--transport", transport, "--frames", "200", "--save"];
+    let viewer = viewer(port, &[&always[..], &[saved.to_str().unwrap()]].concat());
     relay.wait_for_line("viewer joined", LONG);
     let video = tutorial.video.to_str().unwrap();
-    let sender = sender(
-        port,
-        &[
-            "--source",
-            video,
-            "--fps",
-            "20",
-            "--loop",
-            "--quality",
-            "95",
-        ],
-    );
+    let always = ["--fps", "20", "--loop", "--quality", "95", "--source"];
+    let sender = sender(port, &[&always[..], &[video]].concat());
     let seen = finish(viewer);
     stop(sender);
     let relayed = stop(relay);

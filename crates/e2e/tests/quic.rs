@@ -230,6 +230,20 @@ fn age_is_true_when_the_senders_and_the_viewers_clock_are_hours_off() {
     stop(relay);
 }
 
+/// Part of the error for another certificate than the ticket's.
+const MISMATCH: &str = "certificate is not the ticket's";
+
+/// Returns the ticket with another token.
+fn wrong_token(ticket: &str) -> String {
+    let (start, end) = ticket.split_once('#').unwrap();
+    format!("{}{}#{end}", &start[..start.len() - 64], "0".repeat(64))
+}
+
+/// Returns the ticket with the fingerprint of another certificate.
+fn wrong_certificate(ticket: &str) -> String {
+    format!("{}{}", &ticket[..ticket.len() - 64], "0".repeat(64))
+}
+
 #[test]
 fn a_private_relay_works_with_its_tickets_and_ends_everybody_else_with_the_reason() {
     let (_alone, port, state) = (alone(), port::free(), directory());
@@ -254,12 +268,6 @@ fn a_private_relay_works_with_its_tickets_and_ends_everybody_else_with_the_reaso
     let sender = with("pi-sender", &send);
     assert_eq!(transport(&finish(with("viewer", &view))), "quic");
     stop(sender);
-    let wrong_token = |ticket: &str| {
-        let (start, end) = ticket.split_once('#').unwrap();
-        format!("{}{}#{end}", &start[..start.len() - 64], "0".repeat(64))
-    };
-    let wrong_certificate =
-        |ticket: &str| format!("{}{}", &ticket[..ticket.len() - 64], "0".repeat(64));
     let bare = local(port).to_string();
     for (name, server, why) in [
         ("viewer", bare.clone(), "private"),
@@ -268,16 +276,8 @@ fn a_private_relay_works_with_its_tickets_and_ends_everybody_else_with_the_reaso
         ("pi-sender", view.clone(), "other role"),
         ("viewer", wrong_token(&view), "token is wrong"),
         ("pi-sender", wrong_token(&send), "token is wrong"),
-        (
-            "viewer",
-            wrong_certificate(&view),
-            "certificate is not the ticket's",
-        ),
-        (
-            "pi-sender",
-            wrong_certificate(&send),
-            "certificate is not the ticket's",
-        ),
+        ("viewer", wrong_certificate(&view), MISMATCH),
+        ("pi-sender", wrong_certificate(&send), MISMATCH),
     ] {
         let finished = with(name, &server).finish();
         assert_eq!(
