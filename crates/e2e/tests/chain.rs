@@ -11,7 +11,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{LONG, alone, directory, figure, relay, sender, stop, viewer, well};
+use common::{LONG, alone, directory, figure, finish, relay, sender, stop, viewer};
 use testkit::port;
 use testkit::process::{Program, binary};
 
@@ -21,11 +21,11 @@ fn a_demo_runs_through_the_whole_chain_and_nothing_is_lost() {
     let relay = relay(port, state.path(), &["--model", "none"]);
     let viewer = viewer(port, &["--frames", "60"]);
     relay.wait_for_line("viewer joined", LONG);
-    let sender = well(sender(
+    let sender = finish(sender(
         port,
         &["--source", "demo", "--fps", "30", "--frames", "90"],
     ));
-    let seen = well(viewer);
+    let seen = finish(viewer);
     let relayed = stop(relay);
     assert_eq!(figure(&sender, "sent"), 90.0);
     assert_eq!(figure(&relayed, "received"), 90.0);
@@ -47,7 +47,7 @@ fn the_programs_find_each_other_in_any_order_and_after_the_relay_was_killed() {
     let second = relay(port, state.path(), &["--model", "none"]);
     second.wait_for_line("viewer joined", LONG);
     second.wait_for_line("camera appeared", LONG);
-    // The viewer renews its place every 2 s.
+    // The viewer renews its lease every 2 s.
     assert!(
         start.elapsed() < Duration::from_secs(6),
         "{:?}",
@@ -70,15 +70,15 @@ fn a_sender_that_is_killed_and_started_again_goes_on_in_the_same_window() {
     let relay = relay(port, state.path(), &["--model", "none"]);
     let viewer = viewer(port, &["--frames", "60"]);
     relay.wait_for_line("viewer joined", LONG);
-    let words = ["--source", "demo", "--fps", "30", "--camera", "yard"];
-    let first = sender(port, &words);
+    let args = ["--source", "demo", "--fps", "30", "--camera", "yard"];
+    let first = sender(port, &args);
     relay.wait_for_line("camera appeared", LONG);
     std::thread::sleep(Duration::from_secs(1));
     first.kill();
     drop(first.finish());
-    let second = sender(port, &words);
+    let second = sender(port, &args);
     relay.wait_for_line("camera goes on from here", LONG);
-    well(viewer);
+    finish(viewer);
     stop(second);
     stop(relay);
 }
@@ -91,22 +91,22 @@ fn two_cameras_share_a_relay_and_each_keeps_its_name() {
         port,
         &["--source", "demo", "--camera", "yard", "--frames", "30"],
     );
-    let porch = sender(
+    let drive = sender(
         port,
-        &["--source", "demo", "--camera", "porch", "--frames", "30"],
+        &["--source", "demo", "--camera", "drive", "--frames", "30"],
     );
     relay.wait_for_line("camera=yard", LONG);
-    relay.wait_for_line("camera=porch", LONG);
-    // A frame that goes plainly may be overtaken by the next one, which goes natively: then it comes too late.
-    let sent = [well(yard), well(porch)].map(|sender| figure(&sender, "sent"));
+    relay.wait_for_line("camera=drive", LONG);
+    // The next frame, by QUIC, may overtake one that goes by UDP, which is then too late.
+    let sent = [finish(yard), finish(drive)].map(|sender| figure(&sender, "sent"));
     let relayed = stop(relay);
     let late = relayed.report.as_ref().unwrap()["dropped"]["late"].as_f64();
-    let came = figure(&relayed, "received") + late.unwrap_or(0.0);
-    assert_eq!(came, sent.iter().sum::<f64>(), "{:?}", relayed.report);
-    assert!(came >= 56.0, "{:?}", relayed.report);
+    let arrived = figure(&relayed, "received") + late.unwrap_or(0.0);
+    assert_eq!(arrived, sent.iter().sum::<f64>(), "{:?}", relayed.report);
+    assert!(arrived >= 56.0, "{:?}", relayed.report);
 }
 
-/// A real video, the real model, the real window: boxes are seen in it.
+/// A real video, the real model and a real window, which shows boxes.
 #[test]
 fn a_real_video_is_seen_with_boxes_in_the_window() {
     let (Some(video), Some(model)) = (
@@ -121,7 +121,7 @@ fn a_real_video_is_seen_with_boxes_in_the_window() {
     };
     let (port, state) = (port::free(), directory());
     let detections = state.path().join("detections.jsonl");
-    let words = [
+    let args = [
         "--every",
         "1",
         "--model",
@@ -129,7 +129,7 @@ fn a_real_video_is_seen_with_boxes_in_the_window() {
         "--detections",
         detections.to_str().unwrap(),
     ];
-    let relay = relay(port, state.path(), &words);
+    let relay = relay(port, state.path(), &args);
     let viewer = Program::new(binary("viewer"))
         .args(["--server", &format!("127.0.0.1:{port}"), "--report"])
         .env("DISPLAY", &screen.display)
@@ -137,7 +137,7 @@ fn a_real_video_is_seen_with_boxes_in_the_window() {
     relay.wait_for_line("viewer joined", LONG);
     let sender = sender(
         port,
-        &["--source", video.to_str().unwrap(), "--camera", "hall"],
+        &["--source", video.to_str().unwrap(), "--camera", "yard"],
     );
     let person = r#""label":"person""#;
     let deadline = Instant::now() + LONG;
@@ -145,7 +145,7 @@ fn a_real_video_is_seen_with_boxes_in_the_window() {
         .unwrap_or_default()
         .contains(person)
     {
-        assert!(Instant::now() < deadline, "nobody was found");
+        assert!(Instant::now() < deadline, "no person was found");
         std::thread::sleep(Duration::from_millis(50));
     }
     // The person class's box and label are the only things of this green in the picture.
@@ -186,7 +186,7 @@ impl Screen {
         Some(Self { display, server })
     }
 
-    /// How many pixels of the screen are of about this colour, R, G, B.
+    /// Returns the number of pixels of the screen with about this colour, R, G, B.
     fn pixels_near(&self, colour: [u8; 3]) -> usize {
         let shot = Command::new("import")
             .args([
@@ -215,8 +215,8 @@ impl Drop for Screen {
     }
 }
 
-/// Frames of 60 kB are cut into 41 fragments on a path of 1500 bytes, as everywhere but on loopback. The relay's port itself
-/// forbids fragments, for QUIC's sake.
+/// On a path of 1500 bytes, as everywhere but on loopback, a frame of 60 kB has 41 fragments. The relay's port itself forbids
+/// fragments, for QUIC's sake.
 #[test]
 fn large_frames_cross_a_path_of_1500_bytes_whole_at_the_plain_door() {
     large_frames_cross_a_path_of_1500_bytes("udp");

@@ -1,4 +1,4 @@
-//! `scripts/demo` with the programs of the tests: what it shows, when it says that all is well, and what it leaves behind.
+//! `scripts/demo` with the programs of the tests: its output, its verdict, and that it leaves nothing behind.
 
 #![expect(
     clippy::unwrap_used,
@@ -24,14 +24,14 @@ fn the_demo_ends_well_with_true_boxes_and_a_picture_of_them() {
         .start()
         .finish();
     assert_eq!(done.status.code(), Some(0), "{done:?}");
-    for words in [
+    for text in [
         "1 s:",
         "5 s:",
         " fps, age ",
         "true boxes found",
         "all is well",
     ] {
-        assert!(done.stdout.contains(words), "{words}: {done:?}");
+        assert!(done.stdout.contains(text), "{text}: {done:?}");
     }
     assert!(
         done.stdout.contains(picture.to_str().unwrap()),
@@ -73,11 +73,11 @@ fn the_demo_fails_with_a_model_that_sees_other_things() {
         .start()
         .finish();
     assert_eq!(done.status.code(), Some(1), "{done:?}");
-    for words in [
+    for text in [
         "of the true boxes were found",
         "of the model's boxes are true",
     ] {
-        assert!(done.stderr.contains(words), "{words}: {done:?}");
+        assert!(done.stderr.contains(text), "{text}: {done:?}");
     }
 }
 
@@ -174,9 +174,9 @@ fn in_a_window_the_demo_runs_for_as_long_as_it_was_told() {
 #[test]
 fn words_that_are_none_get_the_usage() {
     let work = directory();
-    for words in [&["--fast"][..], &["--seconds"], &["--seconds", "0"]] {
-        let done = demo(work.path()).args(words).start().finish();
-        assert_eq!(done.status.code(), Some(2), "{words:?}: {done:?}");
+    for args in [&["--fast"][..], &["--seconds"], &["--seconds", "0"]] {
+        let done = demo(work.path()).args(args).start().finish();
+        assert_eq!(done.status.code(), Some(2), "{args:?}: {done:?}");
         assert!(done.stderr.contains("Usage: scripts/demo"), "{done:?}");
     }
     let done = demo(work.path()).args(["--help"]).start().finish();
@@ -184,7 +184,7 @@ fn words_that_are_none_get_the_usage() {
     assert!(done.stdout.contains("SIGHTLINE_DEMO_BIN"), "{done:?}");
 }
 
-/// The script on the programs under test, without a display; its files are below `work`.
+/// Prepares the script with the programs under test, without a display; its files are below `work`.
 fn demo(work: &Path) -> Program {
     let programs = ["pi-sender", "relay-server", "viewer"].map(binary);
     let directory = programs[0].parent().unwrap();
@@ -201,11 +201,11 @@ fn demo(work: &Path) -> Program {
         .env("TMPDIR", temporary)
         .env_remove("DISPLAY")
         .env_remove("WAYLAND_DISPLAY")
-        // A setting of the user's, for a relay of theirs.
+        // A setting of the user's, for another relay.
         .env("VIEWER_SERVER", "192.0.2.1")
 }
 
-/// In a directory that is not there yet.
+/// Returns a path in a directory that does not exist yet.
 fn picture_of(work: &Path) -> PathBuf {
     work.join("pictures/demo.jpg")
 }
@@ -216,7 +216,7 @@ fn assert_nothing_left(work: &Path) {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// How many processes know of `work` by their environment, as all that the script starts do.
+/// Returns the number of processes with `work` in their environment, as all have that the script starts.
 fn processes_of(work: &Path) -> usize {
     let work = work.to_str().unwrap().as_bytes();
     fs::read_dir("/proc")

@@ -1,4 +1,4 @@
-//! `doctor` of the real programs: on a machine where all is well, and on those where one thing is not.
+//! `doctor` of the real programs: on a machine without a fault, and on machines with one.
 
 mod common;
 
@@ -13,28 +13,28 @@ use testkit::port;
 use testkit::process::{Finished, Program, binary};
 use testkit::wrong_clock;
 
-/// What a doctor says; its configuration is nobody's but the test's.
-fn doctor(program: &str, words: &[&str]) -> Program {
+/// Prepares `doctor` of a program, without the user's configuration.
+fn doctor(program: &str, args: &[&str]) -> Program {
     Program::new(binary(program))
         .args(["doctor"])
-        .args(words)
+        .args(args)
         .env("XDG_CONFIG_HOME", "/nonexistent")
         .env_remove("RUST_LOG")
 }
 
-fn said(program: Program) -> Finished {
+fn run(program: Program) -> Finished {
     program.start().finish()
 }
 
-/// Ended with `code`, and its line on `about` begins with `verdict` and holds `words`.
+/// Asserts that the program ended with `code`, and that its line on `about` begins with `verdict` and contains `text`.
 #[track_caller]
-fn told(done: &Finished, code: i32, verdict: &str, about: &str, words: &str) {
+fn assert_check(done: &Finished, code: i32, verdict: &str, about: &str, text: &str) {
     assert_eq!(done.status.code(), Some(code), "{done:?}");
     let begins = format!("{verdict:<6}  {about:<12}  ");
     let line = done.stdout.lines().find(|line| line.starts_with(&begins));
     assert!(
-        line.is_some_and(|line| line.contains(words)),
-        "{verdict} {about} .. {words}: {}\n{}",
+        line.is_some_and(|line| line.contains(text)),
+        "{verdict} {about} .. {text}: {}\n{}",
         done.stdout,
         done.stderr
     );
@@ -48,12 +48,12 @@ fn at(port: u16) -> String {
 fn a_relay_that_would_start_is_good_and_nothing_is_left_behind() {
     let state = directory();
     let kept = state.path().join("made/later");
-    let words = ["--listen", "127.0.0.1:0", "--model", "demo", "--state"];
-    let done = said(doctor("relay-server", &words).args([&kept]));
-    told(&done, 0, "good", "port", "is free");
-    told(&done, 0, "good", "state", "can be written");
-    told(&done, 0, "good", "ONNX Runtime", "libonnxruntime.so");
-    told(&done, 0, "good", "model", "demo loads");
+    let args = ["--listen", "127.0.0.1:0", "--model", "demo", "--state"];
+    let done = run(doctor("relay-server", &args).args([&kept]));
+    assert_check(&done, 0, "good", "port", "is free");
+    assert_check(&done, 0, "good", "state", "can be written");
+    assert_check(&done, 0, "good", "ONNX Runtime", "libonnxruntime.so");
+    assert_check(&done, 0, "good", "model", "demo loads");
     for about in ["processors", "container", "buffers", "pieces", "clock"] {
         assert!(done.stdout.contains(&format!("  {about}")), "{done:?}");
     }
@@ -69,142 +69,137 @@ fn a_library_or_model_that_does_not_load_is_bad() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let broken = file.path().to_str().unwrap();
     let relay =
-        |words: &[&str]| said(doctor("relay-server", &["--listen", "127.0.0.1:0"]).args(words));
+        |args: &[&str]| run(doctor("relay-server", &["--listen", "127.0.0.1:0"]).args(args));
     let done = relay(&["--onnxruntime", "/no/such.so"]);
-    told(&done, 1, "BAD", "ONNX Runtime", "/no/such.so");
+    assert_check(&done, 1, "BAD", "ONNX Runtime", "/no/such.so");
     let done = relay(&["--onnxruntime", broken]);
-    told(&done, 1, "BAD", "ONNX Runtime", "loading ONNX Runtime");
+    assert_check(&done, 1, "BAD", "ONNX Runtime", "loading ONNX Runtime");
     let done = relay(&["--model", "/no/such.onnx"]);
-    told(&done, 1, "BAD", "model", "/no/such.onnx");
+    assert_check(&done, 1, "BAD", "model", "/no/such.onnx");
     let done = relay(&["--model", broken]);
-    told(&done, 1, "BAD", "model", broken);
+    assert_check(&done, 1, "BAD", "model", broken);
 }
 
 #[test]
 fn a_port_in_use_is_bad_unless_a_relay_of_ours_uses_it() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let words = ["--listen", &at(port), "--model", "none"];
-    let done = said(doctor("relay-server", &words));
-    told(&done, 1, "BAD", "port", "use another port with --listen");
+    let args = ["--listen", &at(port), "--model", "none"];
+    let done = run(doctor("relay-server", &args));
+    assert_check(&done, 1, "BAD", "port", "use another port with --listen");
     drop(taken);
     let (state, port) = (directory(), port::free());
     let running = relay(port, state.path(), &["--model", "none"]);
-    let words = ["--listen", &at(port), "--model", "none"];
-    let done = said(doctor("relay-server", &words));
-    told(&done, 0, "good", "port", "a Sightline relay answers");
+    let args = ["--listen", &at(port), "--model", "none"];
+    let done = run(doctor("relay-server", &args));
+    assert_check(&done, 0, "good", "port", "a Sightline relay answers");
     stop(running);
 }
 
 #[test]
 fn torn_plain_frames_are_a_care_of_those_alone_who_take_them() {
     let state = directory();
-    let words = ["--listen", "127.0.0.1:0", "--model", "none", "--state"];
-    let open = said(doctor("relay-server", &words).args([state.path()]));
+    let args = ["--listen", "127.0.0.1:0", "--model", "none", "--state"];
+    let open = run(doctor("relay-server", &args).args([state.path()]));
     let kernels = fs::read_to_string("/proc/sys/net/ipv4/ipfrag_time").unwrap_or_default();
     let long = kernels.trim().parse().is_ok_and(|seconds: u64| seconds > 2);
     let verdict = if long { "advice" } else { "good" };
-    told(&open, 0, verdict, "pieces", "torn datagrams");
-    let private = doctor("relay-server", &words).args([state.path()]);
-    told(&said(private.args(["--private"])), 0, "good", "pieces", "");
+    assert_check(&open, 0, verdict, "pieces", "torn datagrams");
+    let private = doctor("relay-server", &args).args([state.path()]);
+    assert_check(&run(private.args(["--private"])), 0, "good", "pieces", "");
 }
 
 #[test]
 fn a_state_that_cannot_be_is_bad_for_a_private_relay() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let state = file.path().join("state");
-    let words = ["--listen", "127.0.0.1:0", "--model", "none", "--state"];
-    let done = said(doctor("relay-server", &words).args([&state]));
-    told(&done, 0, "advice", "state", "--state DIR");
-    let done = said(
-        doctor("relay-server", &words)
-            .args([&state])
-            .args(["--private"]),
-    );
-    told(&done, 1, "BAD", "state", "--state DIR");
+    let args = ["--listen", "127.0.0.1:0", "--model", "none", "--state"];
+    let done = run(doctor("relay-server", &args).args([&state]));
+    assert_check(&done, 0, "advice", "state", "--state DIR");
+    let done = run(doctor("relay-server", &args)
+        .args([&state])
+        .args(["--private"]));
+    assert_check(&done, 1, "BAD", "state", "--state DIR");
 }
 
 #[test]
 fn what_would_end_the_relay_at_its_start_is_bad() {
     let (state, other) = (directory(), directory());
-    let words = ["--listen", "127.0.0.1:0", "--model", "none", "--state"];
+    let args = ["--listen", "127.0.0.1:0", "--model", "none", "--state"];
     let relay = |more: &[&str]| {
-        said(
-            doctor("relay-server", &words)
-                .args([state.path()])
-                .args(more),
-        )
+        run(doctor("relay-server", &args)
+            .args([state.path()])
+            .args(more))
     };
-    let web = TcpListener::bind("127.0.0.1:0").unwrap();
-    let at = web.local_addr().unwrap().to_string();
-    told(
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = taken.local_addr().unwrap().to_string();
+    assert_check(
         &relay(&["--http", &at]),
         1,
         "BAD",
-        "web door",
+        "http",
         "stop what holds it",
     );
     let done = relay(&["--detections", "/no/such/file"]);
-    told(&done, 1, "BAD", "files", "--detections /no/such/file");
+    assert_check(&done, 1, "BAD", "files", "--detections /no/such/file");
     let record = ["--headless", "--record", "/no/such.mp4"];
-    let done = said(doctor("viewer", &record));
-    told(&done, 1, "BAD", "files", "--record /no/such.mp4");
+    let done = run(doctor("viewer", &record));
+    assert_check(&done, 1, "BAD", "files", "--record /no/such.mp4");
     fs::write(state.path().join("identity"), "no certificate").unwrap();
-    told(&relay(&["--private"]), 1, "BAD", "state", "is damaged");
-    told(&relay(&[]), 0, "advice", "state", "is damaged");
-    let relative = said(
-        doctor("relay-server", &words[..4])
-            .args(["--state", "made"])
-            .args(["--private"])
-            .dir(other.path()),
-    );
-    told(&relative, 0, "good", "state", "made can be written");
+    assert_check(&relay(&["--private"]), 1, "BAD", "state", "is damaged");
+    assert_check(&relay(&[]), 0, "advice", "state", "is damaged");
+    let relative = run(doctor("relay-server", &args[..4])
+        .args(["--state", "made"])
+        .args(["--private"])
+        .dir(other.path()));
+    assert_check(&relative, 0, "good", "state", "made can be written");
 }
 
 #[test]
 fn a_sender_and_a_viewer_whose_relay_answers_are_good() {
     let (_alone, state, port) = (alone(), directory(), port::free());
     let running = relay(port, state.path(), &["--model", "none"]);
-    let done = said(doctor(
+    let done = run(doctor(
         "pi-sender",
         &["--source", "demo", "--server", &at(port)],
     ));
-    for (about, words) in [
+    for (about, text) in [
         ("camera", "demo gives pictures"),
         ("frame", "300x200, quality 80"),
-        ("plain door", "a Sightline relay answers"),
-        ("native door", "QUIC opens"),
+        ("udp", "a Sightline relay answers"),
+        ("quic", "QUIC opens"),
         ("fragments", "15 kB arrives"),
         ("path", "carries packets of"),
         ("clocks", "of the relay's"),
     ] {
-        told(&done, 0, "good", about, words);
+        assert_check(&done, 0, "good", about, text);
     }
     let viewer =
-        |words: &[&str]| said(doctor("viewer", &["--headless", "--server", &at(port)]).args(words));
-    told(&viewer(&[]), 0, "advice", "cameras", "pi-sender doctor");
+        |args: &[&str]| run(doctor("viewer", &["--headless", "--server", &at(port)]).args(args));
+    assert_check(&viewer(&[]), 0, "advice", "cameras", "pi-sender doctor");
     let camera = common::sender(port, &["--source", "demo", "--camera", "yard"]);
     running.wait_for_line("camera appeared", LONG);
     let done = viewer(&["--camera", "yard"]);
-    told(&done, 0, "good", "cameras", "live: yard");
-    told(&done, 0, "good", "native door", "QUIC opens");
+    assert_check(&done, 0, "good", "cameras", "live: yard");
+    assert_check(&done, 0, "good", "quic", "QUIC opens");
     let done = viewer(&["--transport", "udp"]);
-    told(&done, 0, "good", "plain door", "a Sightline relay answers");
-    assert!(!done.stdout.contains("native door"), "{done:?}");
+    assert_check(&done, 0, "good", "udp", "a Sightline relay answers");
+    assert!(!done.stdout.contains("  quic "), "{done:?}");
     if let Some(library) = wrong_clock::library(state.path()) {
         let wrong = doctor("viewer", &["--headless", "--server", &at(port)])
             .env("LD_PRELOAD", library)
             .env(wrong_clock::AHEAD, "3600");
-        let done = said(wrong);
-        told(&done, 0, "advice", "clocks", "ms ahead of the relay's");
+        let done = run(wrong);
+        assert_check(&done, 0, "advice", "clocks", "ms ahead of the relay's");
     }
     stop(camera);
     let done = stop(running);
     assert!(!done.stderr.contains("WARN"), "{}", done.stderr);
 }
 
-/// How many of the datagrams that have come would end the tutorial's relay: those that are no JPEG. It has to be given some.
-fn what_kills(relay: &UdpSocket) -> usize {
+/// Returns the number of received datagrams that would end the tutorial's relay: those that are not a JPEG. Requires at least
+/// one JPEG.
+fn count_fatal(relay: &UdpSocket) -> usize {
     relay
         .set_nonblocking(true)
         .expect("a socket that need not wait");
@@ -222,21 +217,21 @@ fn what_kills(relay: &UdpSocket) -> usize {
 
 #[test]
 fn a_relay_that_is_dead_and_one_that_is_silent_are_told_apart() {
-    for (program, words) in [
+    for (program, args) in [
         ("pi-sender", &["--source", "demo"][..]),
         ("viewer", &["--headless"]),
     ] {
-        let dead = doctor(program, &["--server", &at(port::free())]).args(words);
-        told(&said(dead), 1, "BAD", "plain door", "nobody listens");
+        let dead = doctor(program, &["--server", &at(port::free())]).args(args);
+        assert_check(&run(dead), 1, "BAD", "udp", "no program listens");
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let server = silent.local_addr().unwrap().to_string();
-        let done = said(doctor(program, &["--server", &server]).args(words));
-        told(&done, 1, "BAD", "plain door", "ufw allow");
-        assert_eq!(what_kills(&silent), 0, "it may be the tutorial's");
-        let done = said(doctor(program, &["--server", &server, "--transport", "quic"]).args(words));
-        told(&done, 1, "BAD", "native door", "nothing answers by QUIC");
-        let done = said(doctor(program, &["--server", "no.such.host.invalid"]).args(words));
-        told(&done, 1, "BAD", "relay", "does not resolve");
+        let done = run(doctor(program, &["--server", &server]).args(args));
+        assert_check(&done, 1, "BAD", "udp", "ufw allow");
+        assert_eq!(count_fatal(&silent), 0, "it may be the tutorial's");
+        let done = run(doctor(program, &["--server", &server, "--transport", "quic"]).args(args));
+        assert_check(&done, 1, "BAD", "quic", "nothing answers by QUIC");
+        let done = run(doctor(program, &["--server", "no.such.host.invalid"]).args(args));
+        assert_check(&done, 1, "BAD", "relay", "does not resolve");
     }
 }
 
@@ -246,24 +241,18 @@ fn a_private_relay_asks_for_the_ticket_and_takes_the_right_one() {
     let running = relay(port, state.path(), &["--model", "none", "--private"]);
     let line = running.wait_for_line("viewer --server 'sightline://", LONG);
     let ticket = line.split('\'').nth(1).unwrap();
-    let viewer = |server: &str| said(doctor("viewer", &["--headless", "--server", server]));
-    told(
-        &viewer(&at(port)),
-        1,
-        "BAD",
-        "plain door",
-        "this relay is private",
-    );
+    let viewer = |server: &str| run(doctor("viewer", &["--headless", "--server", server]));
+    assert_check(&viewer(&at(port)), 1, "BAD", "udp", "this relay is private");
     let done = viewer(ticket);
-    told(&done, 0, "good", "native door", "QUIC opens");
+    assert_check(&done, 0, "good", "quic", "QUIC opens");
     let token = ticket.split(['=', '#']).nth(1).unwrap();
     assert!(
-        !done.stdout.contains("plain door"),
-        "nothing goes plainly: {done:?}"
+        !done.stdout.contains("  udp "),
+        "no frame goes by UDP: {done:?}"
     );
     assert!(!done.stdout.contains(token), "a secret is shown: {done:?}");
     let sender = doctor("pi-sender", &["--source", "demo", "--server", ticket]);
-    told(&said(sender), 1, "BAD", "native door", "for the other role");
+    assert_check(&run(sender), 1, "BAD", "quic", "for the other role");
     stop(running);
 }
 
@@ -286,7 +275,7 @@ fn a_path_that_drops_pieces_is_found_before_a_frame_is_lost() {
             }
         }
     });
-    let words = [
+    let args = [
         "--source",
         "demo",
         "--transport",
@@ -294,8 +283,8 @@ fn a_path_that_drops_pieces_is_found_before_a_frame_is_lost() {
         "--server",
         &server,
     ];
-    told(
-        &said(doctor("pi-sender", &words)),
+    assert_check(
+        &run(doctor("pi-sender", &args)),
         1,
         "BAD",
         "fragments",
@@ -306,8 +295,8 @@ fn a_path_that_drops_pieces_is_found_before_a_frame_is_lost() {
 #[test]
 fn a_camera_and_a_display_that_are_not_there_are_bad() {
     let server = ["--server", "127.0.0.1:1"];
-    let done = said(doctor("pi-sender", &["--source", "/dev/video99"]).args(server));
-    told(&done, 1, "BAD", "camera", "/dev/video99 does not exist");
+    let done = run(doctor("pi-sender", &["--source", "/dev/video99"]).args(server));
+    assert_check(&done, 1, "BAD", "camera", "/dev/video99 does not exist");
     let viewer = || {
         let displays = ["DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"];
         let viewer = doctor("viewer", &[]).args(server);
@@ -315,22 +304,22 @@ fn a_camera_and_a_display_that_are_not_there_are_bad() {
             .iter()
             .fold(viewer, |viewer, name| viewer.env_remove(name))
     };
-    told(&said(viewer()), 1, "BAD", "display", "neither DISPLAY nor");
+    assert_check(&run(viewer()), 1, "BAD", "display", "neither DISPLAY nor");
     let dead = viewer().env("DISPLAY", ":987654");
-    told(&said(dead), 1, "BAD", "display", "a trial window failed");
+    assert_check(&run(dead), 1, "BAD", "display", "a trial window failed");
     let offscreen = viewer().env("QT_QPA_PLATFORM", "offscreen");
-    told(&said(offscreen), 1, "good", "display", "a window opens");
+    assert_check(&run(offscreen), 1, "good", "display", "a window opens");
 }
 
 #[test]
 fn a_sender_without_a_relay_is_told_among_the_rest_and_a_typo_is_a_usage_error() {
-    let done = said(doctor("pi-sender", &["--source", "demo"]));
-    told(&done, 1, "BAD", "relay", "--server is missing");
-    told(&done, 1, "good", "camera", "demo gives pictures");
+    let done = run(doctor("pi-sender", &["--source", "demo"]));
+    assert_check(&done, 1, "BAD", "relay", "--server is missing");
+    assert_check(&done, 1, "good", "camera", "demo gives pictures");
     for program in ["pi-sender", "relay-server", "viewer"] {
-        let done = said(doctor(program, &["--no-such-flag"]));
+        let done = run(doctor(program, &["--no-such-flag"]));
         assert_eq!(done.status.code(), Some(2), "{done:?}");
-        let done = said(Program::new(binary(program)).args(["docter"]));
+        let done = run(Program::new(binary(program)).args(["docter"]));
         assert_eq!(done.status.code(), Some(2), "{done:?}");
     }
 }

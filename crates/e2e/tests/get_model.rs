@@ -16,7 +16,7 @@ use std::thread;
 
 use testkit::process::{Finished, Program};
 
-/// Looks like an ONNX file to whoever looks at its start only.
+/// Bytes whose start is that of an ONNX file.
 const MODEL: &[u8] = b"\x08\x08a model, though a small one\n";
 
 #[test]
@@ -152,7 +152,7 @@ fn a_server_without_the_file_is_said_with_its_answer() {
 fn a_server_that_is_gone_costs_no_part() {
     let tree = Tree::new();
     tree.put("yolov5s.onnx.part", &MODEL[..7]);
-    let done = tree.get("yolov5s", &nobody());
+    let done = tree.get("yolov5s", &ended_server());
     assert_eq!(done.status.code(), Some(1), "{done:?}");
     assert!(done.stderr.contains("see to the network"), "{done:?}");
     assert_eq!(tree.models(), ["yolov5s.onnx.part"]);
@@ -161,7 +161,7 @@ fn a_server_that_is_gone_costs_no_part() {
 #[test]
 fn wget_does_where_curl_is_missing_and_a_word_where_both_are() {
     let tree = Tree::new();
-    let neither = tree.get_by(&[], "yolov5s", &nobody());
+    let neither = tree.get_by(&[], "yolov5s", &ended_server());
     assert_eq!(neither.status.code(), Some(1), "{neither:?}");
     assert!(
         neither.stderr.contains("apt-get install curl"),
@@ -188,12 +188,12 @@ fn wget_does_where_curl_is_missing_and_a_word_where_both_are() {
 #[test]
 fn a_name_that_is_none_is_answered_with_the_names() {
     let tree = Tree::new();
-    for words in ["yolov8n", "", "../yolov5n"] {
-        let done = tree.get(words, &nobody());
+    for name in ["yolov8n", "", "../yolov5n"] {
+        let done = tree.get(name, &ended_server());
         assert_eq!(done.status.code(), Some(2), "{done:?}");
         assert!(done.stderr.contains("yolov5n yolov5s"), "{done:?}");
     }
-    let help = tree.get("--help", &nobody());
+    let help = tree.get("--help", &ended_server());
     assert_eq!(help.status.code(), Some(0), "{help:?}");
     assert!(help.stdout.contains("SIGHTLINE_MODEL_URL"), "{help:?}");
     assert!(!tree.0.path().join("models").exists());
@@ -290,8 +290,8 @@ fn sha256(bytes: &[u8]) -> String {
     String::from_utf8(output.stdout).unwrap()[..64].to_owned()
 }
 
-/// The URL of a server that was there a moment ago.
-fn nobody() -> String {
+/// Returns the URL of a server that has ended.
+fn ended_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }

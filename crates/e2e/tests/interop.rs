@@ -1,5 +1,5 @@
-//! The tutorial's scripts and Sightline's programs in one chain, on every edge, with our end started again in mid-stream.
-//! A script that gets what it does not expect dies, so each must be alive at the end.
+//! The tutorial's scripts and Sightline's programs in one chain, on every edge, with our end restarted in mid-stream. A script
+//! ends when it receives something unexpected, so each must still run at the end.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,12 +11,12 @@ mod common;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use common::{LONG, Tutorial, alone, directory, figure, relay, sender, stop, viewer, well};
+use common::{LONG, Tutorial, alone, directory, figure, finish, relay, sender, stop, viewer};
 use testkit::port;
 use testkit::process::Running;
 
-/// Still running, and nothing said of an exception.
-fn alive(script: &Running) {
+/// Asserts that a script still runs and reported no exception.
+fn assert_alive(script: &Running) {
     script.rss_kb();
     assert!(
         !script.stderr().join("\n").contains("Traceback"),
@@ -31,17 +31,17 @@ fn tutorial_sender_and_viewer_with_our_relay_between_which_is_restarted() {
         return;
     };
     let (_alone, port, state) = (alone(), port::free(), directory());
-    let words = ["--every", "4", "--model", tutorial.model.to_str().unwrap()];
-    let first = relay(port, state.path(), &words);
+    let args = ["--every", "4", "--model", tutorial.model.to_str().unwrap()];
+    let first = relay(port, state.path(), &args);
     let app = tutorial.app(port, 250);
     first.wait_for_line("viewer joined", LONG);
     let sender = tutorial.sender(port);
     first.wait_for_line("camera appeared", LONG);
     std::thread::sleep(Duration::from_secs(5));
     let before = stop(first);
-    let second = relay(port, state.path(), &words);
-    let app = well(app);
-    alive(&sender);
+    let second = relay(port, state.path(), &args);
+    let app = finish(app);
+    assert_alive(&sender);
     let after = stop(second);
     assert!(app.stdout.contains("received 250"), "{}", app.stdout);
     for relay in [&before, &after] {
@@ -62,12 +62,12 @@ fn our_sender_to_the_tutorials_relay_and_viewer_and_started_again() {
     let server = tutorial.server(port);
     let app = tutorial.app(port, 230);
     server.wait_for_line("Received request", LONG);
-    let words = ["--source", "demo", "--fps", "20", "--frames", "120"];
-    assert_eq!(figure(&well(sender(port, &words)), "sent"), 120.0);
-    let again = sender(port, &words);
-    let app = well(app);
-    assert_eq!(figure(&well(again), "sent"), 120.0);
-    alive(&server);
+    let args = ["--source", "demo", "--fps", "20", "--frames", "120"];
+    assert_eq!(figure(&finish(sender(port, &args)), "sent"), 120.0);
+    let again = sender(port, &args);
+    let app = finish(app);
+    assert_eq!(figure(&finish(again), "sent"), 120.0);
+    assert_alive(&server);
     assert!(app.stdout.contains("received 230"), "{}", app.stdout);
 }
 
@@ -79,12 +79,12 @@ fn tutorial_sender_and_relay_to_our_viewer_which_is_started_again() {
     let (_alone, port) = (alone(), port::free());
     let server = tutorial.server(port);
     let sender = tutorial.sender(port);
-    let first = well(viewer(port, &["--frames", "120"]));
+    let first = finish(viewer(port, &["--frames", "120"]));
     assert!(first.stderr.contains("frames come"), "{}", first.stderr);
-    // Nobody listens now, and the relay streams on to where the first viewer was.
+    // The relay streams on to the first viewer's address, where no program listens now.
     std::thread::sleep(Duration::from_secs(1));
     let start = Instant::now();
-    let second = well(viewer(port, &["--frames", "120"]));
+    let second = finish(viewer(port, &["--frames", "120"]));
     assert!(start.elapsed() < LONG);
     for viewer in [&first, &second] {
         assert_eq!(
@@ -92,8 +92,8 @@ fn tutorial_sender_and_relay_to_our_viewer_which_is_started_again() {
             (120.0, 0.0)
         );
     }
-    alive(&server);
-    alive(&sender);
+    assert_alive(&server);
+    assert_alive(&sender);
 }
 
 #[test]
@@ -114,39 +114,20 @@ fn what_passes_our_relay_reaches_a_native_viewer_byte_for_byte() {
     }
 }
 
-/// How many frames come as they were sent, and how many with boxes; `None` where the tutorial is not here.
+/// Returns the numbers of frames that arrive as they were sent and with boxes; `None` without the tutorial.
 fn passed_through(transport: &str) -> Option<(usize, usize)> {
     let tutorial = Tutorial::find()?;
     let (_alone, port, state) = (alone(), port::free(), directory());
     let saved = state.path().join("saved");
     let model = ["--every", "4", "--model", tutorial.model.to_str().unwrap()];
     let relay = relay(port, state.path(), &model);
-    let viewer = viewer(
-        port,
-        &[
-            "--transport",
-            transport,
-            "--frames",
-            "200",
-            "--save",
-            saved.to_str().unwrap(),
-        ],
-    );
+    let always = ["--transport", transport, "--frames", "200", "--save"];
+    let viewer = viewer(port, &[&always[..], &[saved.to_str().unwrap()]].concat());
     relay.wait_for_line("viewer joined", LONG);
     let video = tutorial.video.to_str().unwrap();
-    let sender = sender(
-        port,
-        &[
-            "--source",
-            video,
-            "--fps",
-            "20",
-            "--loop",
-            "--quality",
-            "95",
-        ],
-    );
-    let seen = well(viewer);
+    let always = ["--fps", "20", "--loop", "--quality", "95", "--source"];
+    let sender = sender(port, &[&always[..], &[video]].concat());
+    let seen = finish(viewer);
     stop(sender);
     let relayed = stop(relay);
     assert_eq!(figure(&seen, "lost"), 0.0);
@@ -159,7 +140,7 @@ fn passed_through(transport: &str) -> Option<(usize, usize)> {
         let seq: usize = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
         let saved = fs::read(&path).unwrap();
         let source = frames[(seq - 1) % frames.len()];
-        // behind SOI stands the label; everything else is the camera's own bytes
+        // The label follows SOI; all other bytes are the camera's own.
         if saved.ends_with(&source[2..]) {
             same += 1;
         } else {
@@ -179,7 +160,7 @@ fn frames(mut stream: &[u8]) -> Vec<&[u8]> {
     frames
 }
 
-/// The end of the first picture; the test video has no thumbnails, so the next SOI is enough.
+/// Returns the end of the first picture; the test video has no thumbnails, so the next SOI is enough.
 fn end(stream: &[u8]) -> Option<usize> {
     let next = stream
         .windows(3)

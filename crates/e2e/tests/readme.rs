@@ -1,12 +1,11 @@
-//! The README shows each program's help as it is.
+//! The README shows each program's `--help`.
 
 use std::fs;
 use std::process::Command;
 
 use testkit::process::binary;
 
-const BEGIN: &str =
-    "<!-- flags: written by UPDATE_README=1 cargo test -p testkit --test readme -->\n";
+const BEGIN: &str = "<!-- flags: written by UPDATE_README=1 cargo test -p e2e --test readme -->\n";
 const END: &str = "<!-- end of flags -->";
 
 #[test]
@@ -24,7 +23,7 @@ fn the_flags_in_the_readme_are_those_of_the_programs() {
     }
     assert!(
         shown == flags,
-        "the README's flags are not what --help says; UPDATE_README=1 writes them again"
+        "the README's flags differ from --help; UPDATE_README=1 writes them again"
     );
 }
 

@@ -15,7 +15,7 @@ use quic::endpoint::{self, widen_windows};
 use quic::frames::{self, Incoming, OutgoingFrame};
 use quic::identity::Identity;
 use quinn::{Runtime as _, TokioRuntime};
-use testkit::link::{Bottleneck, Conditions, Link, Loss, Path};
+use testkit::link::{Bottleneck, Conditions, Impairments, Link, Loss};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -60,12 +60,12 @@ impl Run {
 }
 
 /// Sends frames of `bytes` at `fps` for `seconds` over a link.
-async fn run(path: Path, bytes: usize, fps: u32, seconds: u32) -> Run {
+async fn run(path: Impairments, bytes: usize, fps: u32, seconds: u32) -> Run {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let at = socket.local_addr().unwrap();
     let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
     let relay = endpoint::server(socket, &Identity::generate().unwrap()).unwrap();
-    let down = Path {
+    let down = Impairments {
         bottleneck: None,
         ..path
     };
@@ -126,20 +126,20 @@ async fn connect(relay: SocketAddr) -> quinn::Connection {
     }
 }
 
-fn path(rtt: u64, loss: Loss) -> Path {
-    Path {
+fn path(rtt: u64, loss: Loss) -> Impairments {
+    Impairments {
         loss,
         delay: Duration::from_millis(rtt / 2),
-        ..Path::default()
+        ..Impairments::default()
     }
 }
 
-fn narrow(mbit: u64) -> Path {
+fn narrow(mbit: u64) -> Impairments {
     let bottleneck = Bottleneck {
         rate: mbit * 1_000_000,
         queue: 200 * MS,
     };
-    Path {
+    Impairments {
         bottleneck: Some(bottleneck),
         ..path(50, Loss::None)
     }

@@ -1,5 +1,5 @@
-//! A real browser under test: Chromium without a window, driven by its own debugging protocol, which is JSON over a
-//! WebSocket; so there is no driver between whose version would have to fit.
+//! A real browser under test: Chromium without a window, driven by its own debugging protocol, JSON over a WebSocket, so
+//! that no driver's version has to fit the browser's.
 
 use std::fs;
 use std::net::TcpStream;
@@ -13,21 +13,22 @@ use tungstenite::{Message, WebSocket};
 
 use crate::process::{Program, Running};
 
-/// For a busy machine.
+/// Longest wait for the browser, on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
-/// Between two looks at a page.
-const LOOK: Duration = Duration::from_millis(30);
+/// Interval at which a condition is polled.
+const POLL: Duration = Duration::from_millis(30);
 
 /// A browser that runs. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Browser {
     socket: WebSocket<TcpStream>,
-    asked: u64,
+    /// Id of the last request.
+    last_id: u64,
     _running: Running,
     _profile: tempfile::TempDir,
 }
 
-/// A page in it.
+/// A page of a browser.
 #[derive(Debug)]
 pub struct Page {
     browser: Browser,
@@ -35,10 +36,10 @@ pub struct Page {
 }
 
 impl Browser {
-    /// Starts Chromium with a profile of its own; `None` where this machine has none.
+    /// Starts Chromium with a profile of its own; `None` if it is not installed.
     ///
     /// # Panics
-    /// Where it does not come up.
+    /// If it does not start.
     pub fn start() -> Option<Self> {
         let path = ["chromium", "google-chrome"]
             .into_iter()
@@ -59,10 +60,11 @@ impl Browser {
         stream
             .set_read_timeout(Some(LONG))
             .expect("a minute is a timeout");
-        let (socket, _) = tungstenite::client(url, stream).expect("the browser takes it");
+        let (socket, _) =
+            tungstenite::client(url, stream).expect("the browser accepts the connection");
         Some(Self {
             socket,
-            asked: 0,
+            last_id: 0,
             _running: running,
             _profile: profile,
         })
@@ -70,9 +72,9 @@ impl Browser {
 
     /// Opens an empty page.
     pub fn page(mut self) -> Page {
-        let target = self.ask(None, "Target.createTarget", &json!({"url": "about:blank"}));
-        let words = json!({"targetId": target["targetId"], "flatten": true});
-        let session = self.ask(None, "Target.attachToTarget", &words);
+        let target = self.call(None, "Target.createTarget", &json!({"url": "about:blank"}));
+        let params = json!({"targetId": target["targetId"], "flatten": true});
+        let session = self.call(None, "Target.attachToTarget", &params);
         let session = session["sessionId"]
             .as_str()
             .expect("a session has a name")
@@ -81,25 +83,25 @@ impl Browser {
             browser: self,
             session,
         };
-        page.ask("Page.enable", &json!({}));
+        page.call("Page.enable", &json!({}));
         page
     }
 
-    fn ask(&mut self, session: Option<&str>, method: &str, words: &Value) -> Value {
-        self.asked += 1;
-        let mut question = json!({"id": self.asked, "method": method, "params": words});
+    fn call(&mut self, session: Option<&str>, method: &str, params: &Value) -> Value {
+        self.last_id += 1;
+        let mut request = json!({"id": self.last_id, "method": method, "params": params});
         if let Some(session) = session {
-            question["sessionId"] = session.into();
+            request["sessionId"] = session.into();
         }
-        let question = Message::text(question.to_string());
-        self.socket.send(question).expect("the browser listens");
+        let request = Message::text(request.to_string());
+        self.socket.send(request).expect("the browser listens");
         loop {
             let answer = self.socket.read().expect("the browser answers in time");
             let Ok(text) = answer.to_text() else { continue };
             let answer: Value = serde_json::from_str(text).unwrap_or_default();
-            if answer["id"] == self.asked {
+            if answer["id"] == self.last_id {
                 let error = &answer["error"];
-                assert!(error.is_null(), "{method} {words}: {error}");
+                assert!(error.is_null(), "{method} {params}: {error}");
                 return answer["result"].clone();
             }
         }
@@ -107,34 +109,34 @@ impl Browser {
 }
 
 impl Page {
-    /// Runs this before any script of the pages that are opened from now on.
-    pub fn before_all(&mut self, script: &str) {
-        let words = json!({"source": script});
-        self.ask("Page.addScriptToEvaluateOnNewDocument", &words);
+    /// Adds a script that runs before the scripts of every page that is opened from now on.
+    pub fn add_init_script(&mut self, script: &str) {
+        let params = json!({"source": script});
+        self.call("Page.addScriptToEvaluateOnNewDocument", &params);
     }
 
-    /// Goes to an address.
+    /// Opens an address.
     pub fn open(&mut self, url: &str) {
-        self.ask("Page.navigate", &json!({"url": url}));
+        self.call("Page.navigate", &json!({"url": url}));
     }
 
-    /// Gives the page so many pixels, of so many of the screen's each; those of a phone can be touched.
+    /// Sets the page's size in CSS pixels and the number of screen pixels in each; a phone has a touch screen.
     pub fn resize(&mut self, width: u32, height: u32, scale: f64, phone: bool) {
         let size = json!({
             "width": width, "height": height, "deviceScaleFactor": scale, "mobile": phone,
         });
-        self.ask("Emulation.setDeviceMetricsOverride", &size);
+        self.call("Emulation.setDeviceMetricsOverride", &size);
     }
 
-    /// What an expression is, or what its promise comes to.
+    /// Evaluates an expression and returns its value, or the value that its promise resolves to.
     ///
     /// # Panics
-    /// Where it throws.
-    pub fn get(&mut self, expression: &str) -> Value {
-        let words = json!({
+    /// If it throws.
+    pub fn evaluate(&mut self, expression: &str) -> Value {
+        let params = json!({
             "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true,
         });
-        let answer = self.ask("Runtime.evaluate", &words);
+        let answer = self.call("Runtime.evaluate", &params);
         let thrown = &answer["exceptionDetails"];
         assert!(thrown.is_null(), "{expression}: {thrown}");
         answer["result"]["value"].clone()
@@ -143,36 +145,36 @@ impl Page {
     /// Waits until an expression is true.
     ///
     /// # Panics
-    /// With what the page says, where it does not become true in a minute.
+    /// With the page's text, if it does not become true within a minute.
     pub fn wait(&mut self, expression: &str) {
         let deadline = Instant::now() + LONG;
-        // A page that is on its way has no such words yet.
+        // A page that still loads does not have these variables yet.
         let safe =
             format!("(() => {{ try {{ return !!({expression}); }} catch {{ return false; }} }})()");
-        while self.get(&safe) != true {
-            let words = "document.body ? document.body.innerText : 'no page'";
+        while self.evaluate(&safe) != true {
+            let text = "document.body ? document.body.innerText : 'no page'";
             assert!(
                 Instant::now() < deadline,
                 "never: {expression}\n{}",
-                self.get(words)
+                self.evaluate(text)
             );
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL);
         }
     }
 
-    /// Saves what is seen as PNG.
+    /// Saves a screenshot as PNG.
     ///
     /// # Panics
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub fn screenshot(&mut self, file: &Path) {
-        let shot = self.ask("Page.captureScreenshot", &json!({"format": "png"}));
+        let shot = self.call("Page.captureScreenshot", &json!({"format": "png"}));
         let data = shot["data"].as_str().expect("a screenshot has data");
         let png = BASE64_STANDARD.decode(data).expect("it is base64");
         fs::write(file, png).expect("the file can be written");
     }
 
-    fn ask(&mut self, method: &str, words: &Value) -> Value {
+    fn call(&mut self, method: &str, params: &Value) -> Value {
         let session = self.session.clone();
-        self.browser.ask(Some(&session), method, words)
+        self.browser.call(Some(&session), method, params)
     }
 }

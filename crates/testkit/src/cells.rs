@@ -1,4 +1,4 @@
-//! Benchmarks that run the same thing under many settings: a few of these cells run at a time, and each tells how it went.
+//! Benchmarks that run the same measurement under many settings: the cells, of which a few run at a time.
 
 use std::cmp::Reverse;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::cpu;
 
-/// Measures each cell, `jobs` of them at a time, and gives what came of each, in the order of `cells`.
+/// Measures each cell, `jobs` of them at a time, and returns the results in the order of `cells`.
 ///
-/// The ones that take longest (by `length`) go first, so that none of them is left at the end alone. Standard error tells
-/// how long all will take, and a `line` on each cell as it ends.
+/// The cells that take longest (by `length`) start first, so that none of them runs alone at the end. Standard error shows
+/// a forecast of the duration, and a `line` for each cell as it ends.
 pub fn run<C: Sync, T: Send>(
     cells: &[C],
     jobs: usize,
@@ -21,24 +21,24 @@ pub fn run<C: Sync, T: Send>(
     line: impl Fn(&C, &T) -> String,
 ) -> Vec<T> {
     let all = cells.len();
-    let mut turns: Vec<usize> = (0..all).collect();
-    turns.sort_by_key(|&n| Reverse(length(&cells[n])));
+    let mut queue: Vec<usize> = (0..all).collect();
+    queue.sort_by_key(|&n| Reverse(length(&cells[n])));
     let seconds = cells.iter().map(&length).sum::<Duration>().as_secs_f64() / jobs as f64;
     eprintln!("{all} cells, {jobs} at a time, about {seconds:.0} s");
-    let (next, (tell, told)) = (AtomicUsize::new(0), mpsc::channel());
+    let (next, (sender, receiver)) = (AtomicUsize::new(0), mpsc::channel());
     let mut results = Vec::new();
     thread::scope(|scope| {
-        for tell in vec![tell; jobs] {
-            let (turns, next, measure) = (&turns, &next, &measure);
+        for sender in vec![sender; jobs] {
+            let (queue, next, measure) = (&queue, &next, &measure);
             scope.spawn(move || {
-                while let Some(&n) = turns.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if tell.send((n, measure(&cells[n]))).is_err() {
+                while let Some(&n) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if sender.send((n, measure(&cells[n]))).is_err() {
                         return;
                     }
                 }
             });
         }
-        for (n, result) in told {
+        for (n, result) in receiver {
             let line = line(&cells[n], &result);
             results.push((n, result));
             eprintln!("{:>3}/{all} {line}", results.len());
@@ -48,29 +48,29 @@ pub fn run<C: Sync, T: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// What `measure` gives, or the first line of what it panicked with: one cell that fails does not end the others.
+/// Returns the result of `measure`, or the first line of its panic: one cell that fails does not end the others.
 ///
 /// # Errors
 /// That line.
 pub fn attempt<T>(measure: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(measure)).map_err(|panic| {
-        let words = panic.downcast_ref::<String>().map(String::as_str);
-        let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
-        let first = words.and_then(|words| words.lines().next());
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+        let first = message.and_then(|message| message.lines().next());
         first.unwrap_or("see above").to_owned()
     })
 }
 
-/// A number that is the value of a flag.
+/// Parses the value of a flag: a number above 0.
 ///
 /// # Errors
-/// A sentence, where it is none or nothing.
+/// A sentence, if the value is anything else.
 pub fn number(flag: &str, text: &str) -> Result<u64, String> {
     let number = text.parse().ok().filter(|n| *n > 0);
     number.ok_or(format!("{flag} is a number above 0, not {text}"))
 }
 
-/// How busy the machine is meanwhile.
+/// A measurement of how busy the machine is.
 #[derive(Debug)]
 pub struct Load {
     start: Instant,
@@ -78,7 +78,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// From now on.
+    /// Starts measuring.
     pub fn start() -> Self {
         Self {
             start: Instant::now(),
@@ -86,8 +86,8 @@ impl Load {
         }
     }
 
-    /// One line: how long it took, and how many cores had work.
-    pub fn say(&self) -> String {
+    /// Returns one line: the duration so far, and the number of busy cores.
+    pub fn describe(&self) -> String {
         let took = self.start.elapsed().as_secs_f64();
         let busy = (cpu::machine() - self.busy).as_secs_f64() / took;
         let cores = thread::available_parallelism().map_or(0, usize::from);

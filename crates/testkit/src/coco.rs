@@ -1,12 +1,14 @@
 //! Labelled photographs, the slice of COCO in `shared/data`, and COCO's measure of a detector on them.
 //!
-//! Fifty photographs tell two networks apart only where they differ by some hundredths; it does tell
-//! whether two programs do the same.
+//! Fifty photographs tell two networks apart only if these differ by some hundredths; they do show whether two programs
+//! do the same.
 
 use std::fs;
 use std::path::Path;
 
-use crate::precision::{Mark, average_precision};
+use protocol::geometry::BBox;
+
+use crate::precision::{PictureBox, average_precision};
 
 /// COCO's custom: every box down to this score counts ..
 pub const CONF: f32 = 0.001;
@@ -15,21 +17,21 @@ pub const MOST: usize = 100;
 /// .. at overlaps from .50 to .95, here in hundredths.
 const OVERLAPS: [u8; 10] = [50, 55, 60, 65, 70, 75, 80, 85, 90, 95];
 
-/// A JPEG, and what is on it.
+/// A photograph and its true boxes.
 #[derive(Debug, Clone)]
 pub struct Photograph {
-    /// The file's name.
+    /// Name of the file.
     pub name: String,
-    /// The file's bytes.
+    /// Bytes of the file.
     pub jpeg: Vec<u8>,
-    /// The true boxes; their picture is the photograph's place in the slice.
-    pub truth: Vec<Mark>,
+    /// True boxes; their picture number is the photograph's place in the slice.
+    pub truth: Vec<PictureBox>,
 }
 
-/// The slice, in the order of its names; `None` where it is not here.
+/// Returns the slice in the order of the file names; `None` if `shared/data` does not have it.
 ///
 /// # Panics
-/// Where it is here and broken.
+/// If a file of it is broken.
 pub fn photographs() -> Option<Vec<Photograph>> {
     let slice = crate::shared("data/coco-slice")?;
     let files = fs::read_dir(slice.join("images")).expect("the slice has pictures");
@@ -57,32 +59,32 @@ pub fn photographs() -> Option<Vec<Photograph>> {
     )
 }
 
-/// AP50-95: the mean over the ten overlaps of the average precision, 0 to 1.
-pub fn mean_precision(truth: &[Mark], found: &[Mark]) -> f64 {
+/// Returns AP50-95: the mean over the ten overlaps of the average precision, 0 to 1.
+pub fn mean_precision(truth: &[PictureBox], found: &[PictureBox]) -> f64 {
     let at = |iou: u8| average_precision(truth, found, f64::from(iou) / 100.0);
     OVERLAPS.map(at).iter().sum::<f64>() / OVERLAPS.len() as f64
 }
 
-/// A picture without a file of labels shows nothing.
+/// Returns the labels of a picture; a picture without a file of labels shows no object.
 fn labels(slice: &Path, picture: &Path) -> String {
     let name = picture.file_name().expect("it came from a directory");
     let file = slice.join("labels").join(name).with_extension("txt");
     fs::read_to_string(file).unwrap_or_default()
 }
 
-/// A line of YOLO's labels: class, centre, width and height, all but the class in shares of the picture.
-fn truth(picture: u64, line: &str) -> Mark {
-    let numbers: Vec<f64> = line
+/// Parses a line of YOLO's labels: class, centre, width and height, all but the class in shares of the picture.
+fn truth(picture: u64, line: &str) -> PictureBox {
+    let numbers: Vec<f32> = line
         .split_whitespace()
         .map(|word| word.parse().expect("a label holds numbers"))
         .collect();
     let [class, x, y, w, h] = numbers[..] else {
         panic!("not a YOLO label: {line}")
     };
-    Mark {
+    PictureBox {
         picture,
         class: class as usize,
-        bounds: [x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0],
+        bbox: BBox::new(x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0),
         score: 1.0,
     }
 }
@@ -93,14 +95,16 @@ mod tests {
 
     #[test]
     fn a_label_gives_centre_and_sides_in_shares_of_the_picture() {
-        let mark = truth(7, "16 0.5 0.25 0.2 0.1");
-        assert_eq!((mark.picture, mark.class), (7, 16));
+        let label = truth(7, "16 0.5 0.25 0.2 0.1");
+        assert_eq!((label.picture, label.class), (7, 16));
         let want = [0.4, 0.2, 0.6, 0.3];
         assert!(
-            mark.bounds
+            label
+                .bbox
+                .edges()
                 .iter()
                 .zip(want)
-                .all(|(a, b)| (a - b).abs() < 1e-9)
+                .all(|(a, b)| (a - b).abs() < 1e-6)
         );
     }
 
@@ -108,9 +112,9 @@ mod tests {
     fn a_box_that_is_a_fifth_too_long_counts_up_to_its_overlap() {
         let truth = [truth(0, "0 0.5 0.5 0.8 0.5")];
         let mut found = truth.clone();
-        found[0].bounds[2] += 0.2;
+        found[0].bbox.x1 += 0.2;
         // Its overlap is 0.8: found at .50 to .80, seven of ten.
-        found[0].bounds[2] -= 1e-9;
+        found[0].bbox.x1 -= 1e-6;
         assert!((mean_precision(&truth, &found) - 0.7).abs() < 1e-9);
     }
 }

@@ -1,13 +1,13 @@
-//! Holds a committed file against what the program itself says it should be.
+//! Compares a committed configuration file with the one that its program generates.
 
 use std::fs;
 
-/// Compares `config/PROGRAM.toml` with `template`, the text that the program's own flags give.
+/// Compares `config/PROGRAM.toml` with `template`, the text that the program's own flags generate.
 ///
 /// With `UPDATE_CONFIG` in the environment the file is written instead.
 ///
 /// # Panics
-/// Where they differ.
+/// If they differ.
 pub fn same(program: &str, template: &str) {
     let file = crate::repository().join(format!("config/{program}.toml"));
     if std::env::var_os("UPDATE_CONFIG").is_some() {
@@ -16,7 +16,7 @@ pub fn same(program: &str, template: &str) {
     let committed = fs::read_to_string(&file).unwrap_or_default();
     assert!(
         committed == template,
-        "{} is not what `{program} --help` says; UPDATE_CONFIG=1 cargo test -p {program} writes it again",
+        "{} differs from the flags of {program}; UPDATE_CONFIG=1 cargo test -p {program} writes it again",
         file.display()
     );
 }

@@ -1,23 +1,23 @@
-//! Processor time of programs and threads, to the nanosecond, by the scheduler's own books (`/proc/../schedstat`).
+//! Processor time of programs and threads, to the nanosecond, from the scheduler's statistics (`/proc/../schedstat`).
 //!
-//! The kernel brings a thread's book up to date when it leaves the processor: exact for one that sleeps, late by at most
-//! a tick for one that runs.
+//! The kernel updates a thread's statistics when the thread leaves the processor: they are exact for a thread that sleeps,
+//! and late by at most a tick for one that runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A thread or a program, to be asked again and again.
+/// The processor clock of a thread or a program.
 #[derive(Debug, Clone)]
-pub struct Account(PathBuf);
+pub struct CpuClock(PathBuf);
 
-impl Account {
-    /// All threads that a program has now.
+impl CpuClock {
+    /// Returns the clock of all threads that a program has.
     pub fn of_program(id: u32) -> Self {
         Self(PathBuf::from(format!("/proc/{id}/task")))
     }
 
-    /// The calling thread.
+    /// Returns the clock of the calling thread.
     ///
     /// # Panics
     /// Without `/proc`.
@@ -26,17 +26,17 @@ impl Account {
         Self(Path::new("/proc").join(link))
     }
 
-    /// Time on a processor so far; nothing for one that has ended.
+    /// Returns the processor time so far; zero for a thread or program that has ended.
     pub fn spent(&self) -> Duration {
-        let own = book(&self.0);
+        let own = runtime(&self.0);
         own.unwrap_or_else(|| {
             let threads = fs::read_dir(&self.0).into_iter().flatten().flatten();
-            threads.filter_map(|thread| book(&thread.path())).sum()
+            threads.filter_map(|thread| runtime(&thread.path())).sum()
         })
     }
 }
 
-/// How long all processors together have been busy with anything, since the machine's start.
+/// Returns the busy time of all processors together since the machine's start.
 pub fn machine() -> Duration {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let ticks = |n: &str| n.parse::<u64>().unwrap_or(0);
@@ -57,9 +57,10 @@ pub fn machine() -> Duration {
     Duration::from_millis(10 * busy.map(|(_, ticks)| ticks).sum::<u64>())
 }
 
-fn book(thread: &Path) -> Option<Duration> {
-    let book = fs::read_to_string(thread.join("schedstat")).ok()?;
-    let ns = book.split_whitespace().next()?.parse().ok()?;
+/// Returns a thread's processor time; `None` if there is no such thread.
+fn runtime(thread: &Path) -> Option<Duration> {
+    let statistics = fs::read_to_string(thread.join("schedstat")).ok()?;
+    let ns = statistics.split_whitespace().next()?.parse().ok()?;
     Some(Duration::from_nanos(ns))
 }
 
@@ -72,8 +73,8 @@ mod tests {
     #[test]
     fn a_thread_that_works_is_charged_and_so_is_its_program() {
         let (thread, program) = (
-            Account::of_this_thread(),
-            Account::of_program(std::process::id()),
+            CpuClock::of_this_thread(),
+            CpuClock::of_program(std::process::id()),
         );
         let before = (thread.spent(), program.spent(), machine());
         let start = Instant::now();
@@ -89,6 +90,6 @@ mod tests {
 
     #[test]
     fn a_program_that_is_gone_costs_nothing() {
-        assert_eq!(Account::of_program(u32::MAX).spent(), Duration::ZERO);
+        assert_eq!(CpuClock::of_program(u32::MAX).spent(), Duration::ZERO);
     }
 }

@@ -1,10 +1,10 @@
 //! The one table that a benchmark prints: each figure against a floor or a peer that was measured in the same run.
 //!
-//! A ratio travels from machine to machine, a time does not; so a goal is a ratio wherever there is something to divide by.
+//! A ratio can be compared across machines, a time cannot; so a goal is a ratio if there is a floor or a peer.
 
 use std::fmt;
 
-/// What a figure is counted in; chooses how it is printed.
+/// The unit of a figure, which decides how it is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Microseconds.
@@ -13,11 +13,11 @@ pub enum Unit {
     Ms,
     /// Megabytes.
     Mb,
-    /// A number of things.
+    /// A plain number.
     Count,
     /// Frames a second.
     Fps,
-    /// Anything else a second.
+    /// Events a second.
     PerSecond,
     /// Average precision, 0 to 1.
     Precision,
@@ -25,7 +25,7 @@ pub enum Unit {
     Percent,
 }
 
-/// What is promised.
+/// The goal of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Goal {
     /// The value is at most so many times the floor's or peer's.
@@ -36,26 +36,26 @@ pub enum Goal {
     Least(f64),
     /// Value and floor differ by at most this share.
     Within(f64),
-    /// Nothing: it is shown so that one sees it.
+    /// No goal: the figure is only shown.
     None,
 }
 
-/// One row.
+/// One row of a table.
 #[derive(Debug, Clone)]
 pub struct Figure {
-    /// What was measured.
+    /// Name of the measurement.
     pub name: String,
-    /// What came out.
+    /// Result.
     pub value: f64,
-    /// In what both are counted.
+    /// Unit of the value and of the floor.
     pub unit: Unit,
-    /// What it is held against, and what that gave.
+    /// Name and result of the floor or peer.
     pub against: Option<(String, f64)>,
-    /// What is promised.
+    /// The goal of a figure.
     pub goal: Goal,
 }
 
-/// All rows, and what is missing.
+/// All rows, and the names of the missing ones.
 #[derive(Debug, Default)]
 pub struct Table {
     rows: Vec<[String; 6]>,
@@ -79,13 +79,13 @@ impl Unit {
 }
 
 impl Figure {
-    /// Value by floor; `None` where there is nothing to divide by.
+    /// Returns the value divided by the floor; `None` without a floor or with one of 0.
     pub fn ratio(&self) -> Option<f64> {
         let (_, floor) = self.against.as_ref()?;
         (*floor != 0.0).then(|| self.value / floor)
     }
 
-    /// Whether the promise is kept; `None` where there is none. What could not be measured keeps none.
+    /// Returns whether the goal is met; `None` without a goal. A value that could not be measured meets none.
     pub fn met(&self) -> Option<bool> {
         let ratio = self.ratio().unwrap_or(f64::NAN);
         match self.goal {
@@ -137,7 +137,7 @@ impl Table {
         self.rows.push(figure.row());
     }
 
-    /// Says that rows are left out, and why.
+    /// Records that rows are left out, and why.
     pub fn leave_out(&mut self, what: &str, why: &str) {
         self.left_out.push(format!("left out: {what}: {why}"));
     }
@@ -153,7 +153,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// A table in which the columns stand under each other; Markdown shows it as one.
+/// Returns a table with aligned columns, in Markdown.
 pub fn aligned<const N: usize>(head: &[String; N], rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().chain([head]).map(|row| row[column].len());

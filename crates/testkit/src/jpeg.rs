@@ -1,5 +1,5 @@
-//! JPEG fixtures: sketches with a true marker structure for tests of bytes, where no decoder looks inside, and whole
-//! pictures of exactly so many bytes for measurements in which one does.
+//! JPEG fixtures: sketches with a true marker structure for tests that decode nothing, and whole pictures of exactly so many
+//! bytes for measurements that decode.
 
 use std::iter;
 
@@ -14,7 +14,7 @@ pub struct Sketch {
 }
 
 impl Sketch {
-    /// A structure whose frame header declares this size in pixels.
+    /// Returns a structure whose frame header declares this size in pixels.
     pub fn new(width: u16, height: u16) -> Self {
         Self {
             width,
@@ -25,28 +25,28 @@ impl Sketch {
         }
     }
 
-    /// A segment in front of the frame header; `body` is at most 65 533 bytes.
+    /// Adds a segment in front of the frame header; `body` is at most 65 533 bytes.
     #[must_use]
     pub fn segment(mut self, marker: u8, body: &[u8]) -> Self {
         self.segments.extend(segment(marker, body));
         self
     }
 
-    /// Fill bytes in front of the frame header's marker.
+    /// Sets the number of fill bytes in front of the frame header's marker.
     #[must_use]
     pub fn fill_bytes(mut self, count: usize) -> Self {
         self.fill = count;
         self
     }
 
-    /// Scans behind the frame header.
+    /// Sets the number of scans behind the frame header.
     #[must_use]
     pub fn scans(mut self, count: usize) -> Self {
         self.scans = count;
         self
     }
 
-    /// The bytes, from SOI to EOI.
+    /// Returns the bytes, from SOI to EOI.
     pub fn bytes(&self) -> Vec<u8> {
         let mut out = vec![0xFF, 0xD8];
         out.extend(&self.segments);
@@ -65,11 +65,11 @@ impl Sketch {
     }
 }
 
-/// A baseline JPEG of exactly `bytes` bytes that every decoder takes: grey tiles of 8x8 that differ from seed to seed, and
-/// a comment that fills it up. It is cheap to decode however large it is.
+/// Returns a baseline JPEG of exactly `bytes` bytes that every decoder accepts: grey tiles of 8x8 that differ from seed to
+/// seed, and a comment that fills it up. It is cheap to decode however large it is.
 ///
 /// # Panics
-/// Where the picture alone (a tenth of a byte a pixel at most) is larger, or the comment would be above 65 kB.
+/// If the picture alone (a tenth of a byte a pixel at most) is larger, or the comment would be above 65 kB.
 pub fn mosaic(width: u16, height: u16, seed: u64, bytes: usize) -> Vec<u8> {
     let tiles = usize::from(width.div_ceil(8)) * usize::from(height.div_ceil(8));
     let picture = [
@@ -114,12 +114,12 @@ fn huffman_table(place: u8, lengths: &[u8], symbols: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// The entropy-coded data of tiles of one grey each.
+/// Returns the entropy-coded data of tiles of one grey each.
 fn tiled(tiles: usize, seed: u64) -> Vec<u8> {
     let mut bits = Bits::default();
     let (mut state, mut last) = (seed, 0);
     for _ in 0..tiles {
-        // Knuth's generator; its high bits are good enough to look at.
+        // Knuth's generator; its high bits are good enough for a picture.
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
@@ -155,7 +155,7 @@ impl Bits {
         }
     }
 
-    /// A DC difference: its category's code, then as many bits; T.81 F.1.2.1.
+    /// Appends a DC difference: its category's code, then as many bits; T.81 F.1.2.1.
     fn difference(&mut self, value: i32) {
         let category = 32 - value.unsigned_abs().leading_zeros();
         match category {
@@ -168,7 +168,7 @@ impl Bits {
         self.put(bits as u32 & ((1 << category) - 1), category);
     }
 
-    /// Filled up with ones.
+    /// Returns the bytes, the last one filled up with ones.
     fn end(mut self) -> Vec<u8> {
         while self.count > 0 {
             self.put(1, 1);

@@ -1,5 +1,5 @@
-//! What Sightline's tests and benchmarks share: JPEG fixtures, a harness for the real binaries, a bad network between
-//! them, and how figures are counted and printed. Never part of a release.
+//! What Sightline's tests and benchmarks share: JPEG fixtures, a harness for the real programs, a link emulator between
+//! them, and the arithmetic and tables of measurements. Never part of a release.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -28,28 +28,28 @@ pub mod trend;
 #[cfg(unix)]
 pub mod wrong_clock;
 
-/// Says that the running test leaves something out, and why: `skipped: reason` on standard error, and a line
-/// `test name: reason` in the file that the environment's `SIGHTLINE_SKIPS` names, where `scripts/check` counts it.
+/// Reports that the running test skips something: writes `skipped: reason` to standard error, and a line
+/// `test name: reason` to the file that the environment variable `SIGHTLINE_SKIPS` names, whose lines `scripts/check` counts.
 ///
-/// The test returns right after it; a skip that nobody counts would look like a pass.
+/// The test returns right after it; a skip that is not counted would look like a pass.
 ///
 /// # Panics
-/// Where that file cannot be written.
+/// If that file cannot be written.
 pub fn skip(reason: &str) {
     eprintln!("skipped: {reason}");
     let Some(file) = std::env::var_os("SIGHTLINE_SKIPS") else {
         return;
     };
-    note_skip(Path::new(&file), reason);
+    record_skip(Path::new(&file), reason);
 }
 
-/// A file or directory in `shared/`, which stands beside the checkout and is no part of it; `None` where it is missing.
+/// Returns the path of a file or directory in `shared/`, which lies beside the checkout; `None` if it is missing.
 pub fn shared(path: &str) -> Option<PathBuf> {
     let file = repository().parent()?.join("shared").join(path);
     file.exists().then_some(file)
 }
 
-/// The root of the checkout.
+/// Returns the root of the checkout.
 pub fn repository() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors()
@@ -58,8 +58,8 @@ pub fn repository() -> PathBuf {
         .to_owned()
 }
 
-/// One write of one line, so that test processes that run at the same time do not mix theirs.
-fn note_skip(file: &Path, reason: &str) {
+/// Appends one line with one write, so that test processes that run at the same time do not mix their lines.
+fn record_skip(file: &Path, reason: &str) {
     let test = thread::current().name().unwrap_or("a test").to_owned();
     let line = format!("{test}: {}\n", reason.replace('\n', " "));
     let mut skips = OpenOptions::new()
@@ -80,8 +80,8 @@ mod tests {
     fn a_skip_is_one_line_with_the_tests_name() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("skips");
-        note_skip(&file, "no camera\nhere");
-        note_skip(&file, "no screen");
+        record_skip(&file, "no camera\nhere");
+        record_skip(&file, "no screen");
         assert_eq!(
             std::fs::read_to_string(file).unwrap(),
             "tests::a_skip_is_one_line_with_the_tests_name: no camera here\n\

@@ -1,16 +1,16 @@
-//! Ports that a test may leave and come back to.
+//! Ports that a test may release and bind again.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below 32768, from where systems take the ports of sockets that ask for any: one of those may be somebody else's as soon
-/// as it is left.
+/// Below 32768, the start of the range from which systems assign ports: another socket may get a port of that range as
+/// soon as a test releases it.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// A UDP port of 127.0.0.1 that is free, and stays so while the program under test is started again.
+/// Returns a UDP port of 127.0.0.1 that is free, and stays free while the program under test restarts.
 ///
 /// # Panics
-/// Where every port is taken.
+/// If every port is taken.
 pub fn free() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Test programs that run at the same time begin at different places.

@@ -1,27 +1,29 @@
 //! Average precision, the measure of detectors: COCO's definition at one IoU, 101 points of recall.
 
-/// A box on a picture: a true one, or with its score a detector's.
+use protocol::geometry::BBox;
+
+/// A box on one of many pictures: a true one, or a detector's.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Mark {
-    /// Which picture.
+pub struct PictureBox {
+    /// Number of the picture.
     pub picture: u64,
-    /// Which class.
+    /// Number of the class.
     pub class: usize,
-    /// `[x0, y0, x1, y1]`, in any unit that all marks share.
-    pub bounds: [f64; 4],
-    /// The detector's confidence; 1 on a true box.
+    /// Place in the picture.
+    pub bbox: BBox,
+    /// Confidence of the detector; 1 on a true box.
     pub score: f64,
 }
 
-/// Mean over the classes that `truth` has of the average precision at IoU `iou`, 0 to 1.
-pub fn average_precision(truth: &[Mark], found: &[Mark], iou: f64) -> f64 {
-    let mut classes: Vec<usize> = truth.iter().map(|mark| mark.class).collect();
+/// Returns the mean over the classes that `truth` has of the average precision at IoU `iou`, 0 to 1.
+pub fn average_precision(truth: &[PictureBox], found: &[PictureBox], iou: f64) -> f64 {
+    let mut classes: Vec<usize> = truth.iter().map(|one| one.class).collect();
     classes.sort_unstable();
     classes.dedup();
-    let of = |marks: &[Mark], class| -> Vec<Mark> {
-        marks
+    let of = |boxes: &[PictureBox], class| -> Vec<PictureBox> {
+        boxes
             .iter()
-            .filter(|mark| mark.class == class)
+            .filter(|one| one.class == class)
             .cloned()
             .collect()
     };
@@ -32,20 +34,7 @@ pub fn average_precision(truth: &[Mark], found: &[Mark], iou: f64) -> f64 {
     sum / classes.len().max(1) as f64
 }
 
-/// Intersection over union.
-pub fn overlap(a: [f64; 4], b: [f64; 4]) -> f64 {
-    let area = |[x0, y0, x1, y1]: [f64; 4]| (x1 - x0).max(0.0) * (y1 - y0).max(0.0);
-    let both = area([
-        a[0].max(b[0]),
-        a[1].max(b[1]),
-        a[2].min(b[2]),
-        a[3].min(b[3]),
-    ]);
-    let either = area(a) + area(b) - both;
-    if either > 0.0 { both / either } else { 0.0 }
-}
-
-fn of_class(truth: &[Mark], mut found: Vec<Mark>, iou: f64) -> f64 {
+fn of_class(truth: &[PictureBox], mut found: Vec<PictureBox>, iou: f64) -> f64 {
     found.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut taken = vec![false; truth.len()];
     let mut hits = 0;
@@ -70,11 +59,11 @@ fn of_class(truth: &[Mark], mut found: Vec<Mark>, iou: f64) -> f64 {
         / 101.0
 }
 
-/// The true box of the picture that overlaps most, where that is enough and nothing better has taken it.
-fn best_match(truth: &[Mark], taken: &[bool], guess: &Mark, iou: f64) -> Option<usize> {
+/// Returns the free true box of the picture with the highest IoU, if that is at least `iou`.
+fn best_match(truth: &[PictureBox], taken: &[bool], guess: &PictureBox, iou: f64) -> Option<usize> {
     let free = (0..truth.len()).filter(|&n| !taken[n] && truth[n].picture == guess.picture);
-    free.map(|n| (n, overlap(truth[n].bounds, guess.bounds)))
-        .filter(|(_, overlap)| *overlap >= iou)
+    free.map(|n| (n, f64::from(truth[n].bbox.iou(guess.bbox))))
+        .filter(|(_, found)| *found >= iou)
         .max_by(|a, b| a.1.total_cmp(&b.1))
         .map(|(n, _)| n)
 }
@@ -83,19 +72,19 @@ fn best_match(truth: &[Mark], taken: &[bool], guess: &Mark, iou: f64) -> Option<
 mod tests {
     use super::*;
 
-    fn mark(picture: u64, x: f64, score: f64) -> Mark {
-        Mark {
+    fn at(picture: u64, x: f32, score: f64) -> PictureBox {
+        PictureBox {
             picture,
             class: 0,
-            bounds: [x, 0.0, x + 10.0, 10.0],
+            bbox: BBox::new(x, 0.0, x + 10.0, 10.0),
             score,
         }
     }
 
     #[test]
     fn all_found_and_nothing_else_is_one() {
-        let truth = [mark(1, 0.0, 1.0), mark(2, 5.0, 1.0)];
-        let found = [mark(1, 1.0, 0.9), mark(2, 5.0, 0.8)];
+        let truth = [at(1, 0.0, 1.0), at(2, 5.0, 1.0)];
+        let found = [at(1, 1.0, 0.9), at(2, 5.0, 0.8)];
         assert!((average_precision(&truth, &found, 0.5) - 1.0).abs() < 1e-9);
         assert!(
             average_precision(&truth, &found, 0.95) < 0.6,
@@ -105,16 +94,16 @@ mod tests {
 
     #[test]
     fn a_better_scored_miss_halves_it_and_a_worse_one_costs_nothing() {
-        let truth = [mark(1, 0.0, 1.0)];
-        let miss = |score| [mark(1, 0.0, 0.5), mark(1, 50.0, score)];
+        let truth = [at(1, 0.0, 1.0)];
+        let miss = |score| [at(1, 0.0, 0.5), at(1, 50.0, score)];
         assert!((average_precision(&truth, &miss(0.9), 0.5) - 0.5).abs() < 1e-9);
         assert!((average_precision(&truth, &miss(0.1), 0.5) - 1.0).abs() < 1e-9);
     }
 
     #[test]
     fn a_second_box_on_the_same_object_is_a_miss() {
-        let truth = [mark(1, 0.0, 1.0), mark(2, 0.0, 1.0)];
-        let found = [mark(1, 0.0, 0.9), mark(1, 1.0, 0.8), mark(2, 0.0, 0.7)];
+        let truth = [at(1, 0.0, 1.0), at(2, 0.0, 1.0)];
+        let found = [at(1, 0.0, 0.9), at(1, 1.0, 0.8), at(2, 0.0, 0.7)];
         assert!(
             (average_precision(&truth, &found, 0.5) - (51.0 + 50.0 * 2.0 / 3.0) / 101.0).abs()
                 < 1e-9
@@ -123,6 +112,6 @@ mod tests {
 
     #[test]
     fn nothing_found_is_zero() {
-        assert!(average_precision(&[mark(1, 0.0, 1.0)], &[], 0.5).abs() < 1e-9);
+        assert!(average_precision(&[at(1, 0.0, 1.0)], &[], 0.5).abs() < 1e-9);
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-/// Where a test's clock starts; all that follows is this plus a duration.
+/// Returns the start of a test's clock; all later times are this plus a duration.
 ///
 /// The pure crates ban `Instant::now`, in their tests too, so that no rule is ever tested against the real clock.
-/// An `Instant` can be had in no other way, so this is the one place that asks for it.
+/// There is no other way to make an `Instant`, so this is the one place that does.
 pub fn start() -> Instant {
     Instant::now()
 }

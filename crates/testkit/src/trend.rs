@@ -1,4 +1,4 @@
-//! Whether a series grows: a straight line through it, and how sure its slope is.
+//! Whether a series grows: the straight line through it, and the standard error of its slope.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ pub struct Trend {
 }
 
 impl Trend {
-    /// The line through points, of which all within one `bin` of x count as one, their median; `None` for fewer than 8 bins,
-    /// whose error would itself be little more than a guess.
+    /// Returns the line through points, of which all within one `bin` of x count as one, their median; `None` for fewer than
+    /// 8 bins, whose error would itself be little more than a guess.
     ///
     /// What follows closely on each other is alike (frames in one queue), and taken one by one would make the error far
     /// too small; a bin is to be longer than that memory. The median, since a machine's hiccup is no trend.
@@ -41,7 +41,7 @@ impl Trend {
     }
 }
 
-/// The median of each bin that is not empty, at the mean of its x.
+/// Returns the median of each bin that is not empty, at the mean of its x.
 fn medians(points: impl IntoIterator<Item = (f64, f64)>, bin: f64) -> Vec<(f64, f64)> {
     let mut bins = BTreeMap::<i64, (Vec<f64>, Vec<f64>)>::new();
     for (x, y) in points {

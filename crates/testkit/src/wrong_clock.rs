@@ -1,14 +1,14 @@
-//! Programs whose clock is wrong: a small library that is loaded before the C library and tells another time.
+//! Programs with a wrong clock: a small library, loaded before the C library, that shifts the time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The variable that says by how many seconds a program's clock is ahead; its program runs with the library as
-/// `LD_PRELOAD`.
+/// Environment variable with the number of seconds by which a program's clock is ahead; the program runs with the library
+/// as `LD_PRELOAD`.
 pub const AHEAD: &str = "CLOCK_AHEAD";
 
-/// What such a program sees of the time, in place of the C library's own.
+/// Source of the library, which replaces the C library's functions of time.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -46,7 +46,7 @@ time_t time(time_t *out) {
 }
 "#;
 
-/// The library, made in this directory; `None` where nothing compiles it.
+/// Compiles the library into this directory and returns its path; `None` if there is no C compiler.
 pub fn library(dir: &Path) -> Option<PathBuf> {
     let (source, library) = (dir.join("clock.c"), dir.join("clock.so"));
     fs::write(&source, SHIM).ok()?;

@@ -16,7 +16,7 @@ use ort::environment::Environment;
 use protocol::geometry::Size;
 use serde_json::Value;
 use testkit::coco::{self, CONF, MOST, Photograph, mean_precision};
-use testkit::precision::{Mark, average_precision};
+use testkit::precision::{PictureBox, average_precision};
 use vision::detect::{self, Detector, Model, runtime};
 
 /// Largest difference of two sound implementations, by their decoders and rounding.
@@ -40,7 +40,7 @@ fn compare(jpegs: impl Fn(&Photograph) -> Vec<u8>, width: u16, height: u16) -> O
         return None;
     };
     let frames = tempfile::tempdir().unwrap();
-    let truth: Vec<Mark> = photographs.iter().flat_map(|p| p.truth.clone()).collect();
+    let truth: Vec<PictureBox> = photographs.iter().flat_map(|p| p.truth.clone()).collect();
     let size = Size { width, height };
     let mut detector = detector(&model, size);
     let mut found = Vec::new();
@@ -75,13 +75,13 @@ fn detector(model: &Path, size: Size) -> Detector {
     Detector::load(runtime(), &Model::File(model.into()), settings).unwrap()
 }
 
-fn marks(detector: &mut Detector, picture: u64, jpeg: &[u8]) -> Vec<Mark> {
+fn marks(detector: &mut Detector, picture: u64, jpeg: &[u8]) -> Vec<PictureBox> {
     let found = detector.detect(jpeg).unwrap().detections;
     let best = found.into_iter().take(MOST);
-    best.map(|d| Mark {
+    best.map(|d| PictureBox {
         picture,
         class: d.class,
-        bounds: d.bbox.edges().map(f64::from),
+        bbox: d.bbox,
         score: d.score.into(),
     })
     .collect()

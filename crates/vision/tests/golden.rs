@@ -15,9 +15,8 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use ort::environment::Environment;
 use protocol::detections::Detection;
-use protocol::geometry::Size;
+use protocol::geometry::{BBox, Size};
 use serde_json::Value;
-use testkit::precision::overlap;
 use vision::detect::{self, Detector, Model, runtime};
 
 const MIN_CONFIDENCE: f64 = 0.35;
@@ -121,17 +120,17 @@ struct Reference {
     class: usize,
     name: String,
     score: f64,
-    bounds: [f64; 4],
+    bbox: BBox,
 }
 
 impl Reference {
     fn new(value: &Value, width: f64, height: f64) -> Self {
-        let at = |i: usize, side: f64| value["xyxy"][i].as_f64().unwrap() / side;
+        let at = |i: usize, side: f64| (value["xyxy"][i].as_f64().unwrap() / side) as f32;
         Self {
             class: usize::try_from(value["class_id"].as_u64().unwrap()).unwrap(),
             name: value["class"].as_str().unwrap().to_owned(),
             score: value["confidence"].as_f64().unwrap(),
-            bounds: [at(0, width), at(1, height), at(2, width), at(3, height)],
+            bbox: BBox::new(at(0, width), at(1, height), at(2, width), at(3, height)),
         }
     }
 
@@ -139,7 +138,7 @@ impl Reference {
         found.class == self.class
             && found.label == self.name
             && (f64::from(found.score) - self.score).abs() <= MAX_CONFIDENCE_ERROR
-            && overlap(self.bounds, found.bbox.edges().map(f64::from)) >= MIN_IOU
+            && f64::from(self.bbox.iou(found.bbox)) >= MIN_IOU
     }
 }
 

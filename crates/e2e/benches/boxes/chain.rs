@@ -1,4 +1,4 @@
-//! A cell as it runs: the three programs, and the files that they write.
+//! A running cell: the three programs, and the files that they write.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,17 +11,17 @@ use testkit::process::{Program, binary};
 
 use crate::Cell;
 
-/// The tutorial's.
+/// Rate and size of the tutorial's frames.
 const FPS: u32 = 10;
 const SIZE: [u16; 2] = [300, 200];
-/// What a cell takes beside its frames, for a forecast.
+/// Duration of a cell beside its frames, for a forecast.
 pub(crate) const AROUND: Duration = Duration::from_secs(2);
-/// For a viewer to join, on a machine that starts other chains.
+/// Longest wait for a viewer to join, on a machine that starts other chains.
 const JOINS: Duration = Duration::from_secs(30);
-/// For the last frame and its boxes to arrive.
+/// Wait for the last frame and its boxes.
 const TAIL: Duration = Duration::from_millis(500);
 
-/// Builds the programs where they are not, so that no cell waits for it.
+/// Builds the programs, so that no cell waits for it.
 pub(crate) fn build() {
     for program in ["pi-sender", "relay-server", "viewer"] {
         binary(program);
@@ -61,12 +61,12 @@ pub(crate) fn run(cell: &Cell, length: Duration) -> Scores {
         .args(path("--demo-truth", &truth))
         .start();
     thread::sleep(length);
-    sender.well();
+    sender.finish_ok();
     thread::sleep(TAIL);
     viewer.terminate();
-    viewer.well();
+    viewer.finish_ok();
     relay.terminate();
-    relay.well();
+    relay.finish_ok();
     let [truth, detections, shown] =
         [truth, detections, shown].map(|file| fs::read_to_string(file).unwrap());
     let recording = Recording::read(&truth, &detections, &shown, SIZE.map(f32::from));
@@ -78,8 +78,8 @@ pub(crate) fn run(cell: &Cell, length: Duration) -> Scores {
     scores
 }
 
-fn start(program: &str, words: &[&str]) -> Program {
-    Program::new(binary(program)).args(words)
+fn start(program: &str, args: &[&str]) -> Program {
+    Program::new(binary(program)).args(args)
 }
 
 fn path<'a>(flag: &'a str, file: &'a Path) -> [&'a OsStr; 2] {

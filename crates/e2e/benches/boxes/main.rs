@@ -5,15 +5,15 @@
 //!        --demo-truth                 --detections                         --shown
 //! ```
 //!
-//! Each cell is a chain of its own, for a seed of the scene, a speed of its things and an N. Its three files are judged by
-//! [`testkit::boxes::Recording`], which says what counts. Tracked boxes are those that the viewer drew, with all that comes
-//! between: a message that is later than its frame, a frame that is overtaken. Those of every-nth and of hold are put
-//! together from what the same run's model said, with answers that take no time: real ones would do no better.
+//! Each cell is a chain of its own, for a seed of the scene, a speed of its things and an N. Its three files are scored by
+//! [`testkit::boxes::Recording`], which defines what counts. Tracked boxes are those that the viewer drew, with all that
+//! happens between: a message that is later than its frame, a frame that is overtaken. Those of every-nth and of hold are
+//! made from the same run's inferred detections, as if inference took no time: real ones would do no better.
 //!
-//! A cell mostly waits, so several run at the same time; the last line says how busy the machine was. Up to 80 px/s the
+//! A cell mostly waits, so several run at the same time; the last line shows how busy the machine was. Up to 80 px/s the
 //! shares with `--jobs 2` and with 6 are within a point of each other. At 160 px/s a box of the frame before is wrong, so a
-//! message that loses its race against the frame shows, and both rows and runs are several points apart. What the rules
-//! themselves reach, in virtual time, is the relay's benchmark `tracking`.
+//! message that loses its race against the frame shows, and both rows and runs are several points apart. The benchmark
+//! `tracking` of the crate vision measures the rules themselves, in virtual time.
 
 #![expect(
     clippy::unwrap_used,
@@ -35,24 +35,24 @@ use options::Options;
 /// One run of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cell {
-    /// Of the things, in pixels a second.
+    /// Speed of the objects, in pixels a second.
     pub(crate) speed: u32,
-    /// Every so many frames one is inferred.
+    /// Interval between inferred frames, in frames.
     pub(crate) every: u32,
-    /// Of the scene.
+    /// Seed of the scene.
     pub(crate) seed: u64,
 }
 
-/// What came of a cell, or why nothing did.
+/// The scores of a cell, or the first line of its failure.
 pub(crate) type Outcome = Result<Scores, String>;
 
 fn main() -> ExitCode {
     // cargo adds `--bench`.
-    let words = std::env::args().skip(1).filter(|word| word != "--bench");
-    let options = match Options::parse(words) {
+    let args = std::env::args().skip(1).filter(|arg| arg != "--bench");
+    let options = match Options::parse(args) {
         Ok(options) => options,
         Err(why) => {
-            eprintln!("{why}; scripts/bench --help tells what there is");
+            eprintln!("{why}; scripts/bench --help lists the words");
             return ExitCode::from(2);
         }
     };
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         table::of(&results),
         table::goals(&results),
         options.describe(),
-        load.say()
+        load.describe()
     )
     .unwrap();
     let failed = results.iter().any(|(_, outcome)| outcome.is_err());

@@ -9,10 +9,10 @@ use crate::Cell;
 const SPEEDS: [u32; 3] = [30, 80, 160];
 const EVERY: [u32; 4] = [1, 2, 4, 8];
 
-/// What was asked for.
+/// The options of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
-    /// Of a cell's frames.
+    /// Duration of a cell's frames.
     pub(crate) length: Duration,
     scenes: u64,
     seed: u64,
@@ -21,16 +21,16 @@ pub(crate) struct Options {
 
 impl Options {
     /// # Errors
-    /// A sentence on what is wrong with them.
-    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+    /// A sentence on the first wrong word.
+    pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self {
             length: Duration::from_secs(20),
             scenes: 3,
             seed: 1,
             jobs: 6,
         };
-        while let Some(flag) = words.next() {
-            let mut value = || number(&flag, &words.next().ok_or(format!("{flag} needs a value"))?);
+        while let Some(flag) = args.next() {
+            let mut value = || number(&flag, &args.next().ok_or(format!("{flag} needs a value"))?);
             match flag.as_str() {
                 "--quick" => (options.scenes, options.length) = (1, Duration::from_secs(10)),
                 "--seconds" => options.length = Duration::from_secs(value()?),
@@ -43,7 +43,7 @@ impl Options {
         Ok(options)
     }
 
-    /// The cells to measure.
+    /// Returns the cells to measure.
     pub(crate) fn cells(&self) -> Vec<Cell> {
         let rows = SPEEDS.map(|speed| EVERY.map(|every| (speed, every)));
         let scenes = self.seed..self.seed + self.scenes;
@@ -55,7 +55,7 @@ impl Options {
             .collect()
     }
 
-    /// What has to be known to repeat the run.
+    /// Returns a line with all that repeats the run.
     pub(crate) fn describe(&self) -> String {
         format!(
             "{} s of each of {} scenes, from seed {} on; {} chains at a time",

@@ -1,14 +1,14 @@
-//! What each way of showing boxes reaches, and whether the goals are met.
+//! The scores of each way of showing boxes, and the goals: MET or MISSED.
 
 use testkit::boxes::Score;
 use testkit::figures::{Figure, Goal, Table, Unit, aligned};
 
 use crate::{Cell, Outcome};
 
-/// What the goals speak of: N, and pixels a second.
+/// N and speed, in pixels a second, of the cells with goals.
 const GOALS: (u32, u32) = (4, 80);
 
-/// A row for each speed and N, over all scenes.
+/// Returns a row for each speed and N, over all scenes.
 pub(crate) fn of(results: &[(Cell, Outcome)]) -> String {
     let head = [
         "F1 on shown frames",
@@ -27,7 +27,7 @@ pub(crate) fn of(results: &[(Cell, Outcome)]) -> String {
     aligned(&head.map(str::to_owned), &rows)
 }
 
-/// The two goals, each beside what holding the boxes still gives.
+/// Returns the two goals, each beside the score of boxes that are held still.
 pub(crate) fn goals(results: &[(Cell, Outcome)]) -> String {
     let mut table = Table::default();
     let (every, speed) = GOALS;
@@ -56,7 +56,7 @@ pub(crate) fn goals(results: &[(Cell, Outcome)]) -> String {
     table.to_string()
 }
 
-/// One cell by itself.
+/// Returns one cell as a line.
 pub(crate) fn line(cell: &Cell, outcome: &Outcome) -> String {
     let Cell { speed, every, seed } = cell;
     let figures = match outcome {
@@ -72,7 +72,7 @@ pub(crate) fn line(cell: &Cell, outcome: &Outcome) -> String {
     format!("{speed} px/s, N = {every}, scene {seed}: {figures}")
 }
 
-/// The row that a cell belongs to.
+/// Returns the row that a cell belongs to.
 fn row(cell: &Cell, results: &[(Cell, Outcome)]) -> [String; 10] {
     let name = format!("demo, {} px/s", cell.speed);
     let every = cell.every.to_string();
@@ -111,7 +111,7 @@ fn row(cell: &Cell, results: &[(Cell, Outcome)]) -> [String; 10] {
     ]
 }
 
-/// All scenes of a row together.
+/// Returns the sum of all scenes of a row.
 fn all(results: &[(Cell, Outcome)], speed: u32, every: u32) -> Outcome {
     let of = |cell: &Cell| (cell.speed, cell.every) == (speed, every);
     let scores = results.iter().filter(|(cell, _)| of(cell));

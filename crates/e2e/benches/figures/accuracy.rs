@@ -1,11 +1,11 @@
-//! What the chosen network finds, against the largest: photographs as the wire brings them, through both input sizes.
+//! The precision of the chosen network against the largest: photographs as the wire brings them, through both input sizes.
 
 use imaging::jpeg;
 use opencv::core::Mat;
 use protocol::geometry::Size;
 use testkit::coco::{self, CONF, MOST, mean_precision};
 use testkit::figures::{Goal, Unit};
-use testkit::precision::{Mark, average_precision};
+use testkit::precision::{PictureBox, average_precision};
 use vision::detect::Detector;
 
 use crate::detector::{detector, environment};
@@ -19,7 +19,7 @@ pub(crate) fn measure(run: &mut Run) {
         Ok(environment) => environment,
         Err(why) => return run.leave_out("average precision", why),
     };
-    let truth: Vec<Mark> = photographs.iter().flat_map(|p| p.truth.clone()).collect();
+    let truth: Vec<PictureBox> = photographs.iter().flat_map(|p| p.truth.clone()).collect();
     let wire = |jpeg: &[u8]| {
         let picture = jpeg::decode(jpeg).unwrap();
         let small = jpeg::resize(&picture, "300x200".parse().unwrap()).unwrap();
@@ -52,17 +52,17 @@ pub(crate) fn measure(run: &mut Run) {
     }
 }
 
-/// What the detector finds on all pictures; it gives the best boxes first.
-fn found(detector: &mut Detector, pictures: &[Mat], quality: u8) -> Vec<Mark> {
+/// Returns the detections on all pictures; the detector returns the best boxes first.
+fn found(detector: &mut Detector, pictures: &[Mat], quality: u8) -> Vec<PictureBox> {
     let one = |(number, picture): (u64, &Mat)| {
         let found = detector
             .detect(&jpeg::encode(picture, quality).unwrap())
             .unwrap();
         let best = found.detections.into_iter().take(MOST);
-        best.map(move |d| Mark {
+        best.map(move |d| PictureBox {
             picture: number,
             class: d.class,
-            bounds: d.bbox.edges().map(f64::from),
+            bbox: d.bbox,
             score: d.score.into(),
         })
     };

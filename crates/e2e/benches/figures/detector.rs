@@ -1,4 +1,4 @@
-//! What the detector adds to the network's own time, and what an inferred frame costs the whole relay.
+//! The time that the detector adds to the network's own, and the cost of an inferred frame at the whole relay.
 
 use std::fs;
 use std::path::Path;
@@ -9,21 +9,21 @@ use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::TensorRef;
 use protocol::geometry::Size;
-use testkit::cpu::Account;
+use testkit::cpu::CpuClock;
 use testkit::figures::{Goal, Unit};
 use vision::detect::{self, Detector, Model, runtime};
 
 use crate::media;
-use crate::peer::Tutorial;
+use crate::peer::TutorialServer;
 use crate::programs::Relay;
-use crate::viewer::{Camera, Viewer};
+use crate::udp::{UdpCamera, UdpViewer};
 use crate::{Run, median};
 
 const SQUARE: Size = Size {
     width: 640,
     height: 640,
 };
-/// What `--net-size auto` takes for 300x200.
+/// The input size that `--net-size auto` chooses for 300x200.
 const CHOSEN: Size = Size {
     width: 480,
     height: 320,
@@ -43,14 +43,14 @@ pub(crate) fn measure(run: &mut Run) {
     against_tutorial(run, &fixed, &free);
 }
 
-/// ONNX Runtime, loaded once.
+/// Loads ONNX Runtime once and returns it.
 pub(crate) fn environment() -> Result<&'static Environment, &'static str> {
     static LOADED: std::sync::OnceLock<Result<Environment, String>> = std::sync::OnceLock::new();
     let loaded = LOADED.get_or_init(|| runtime::load(None).map_err(|err| format!("{err:#}")));
     loaded.as_ref().map_err(String::as_str)
 }
 
-/// A detector for this input size, with the relay's defaults else.
+/// Returns a detector with this input size and the relay's other defaults.
 pub(crate) fn detector(
     environment: &Environment,
     model: &Path,
@@ -66,12 +66,12 @@ pub(crate) fn detector(
     Detector::load(environment, &Model::File(model.to_owned()), settings).unwrap()
 }
 
-/// The relay's default: all processors but one.
+/// Returns the relay's default: all processors but one.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1))
 }
 
-/// Turn by turn, so that a busy moment hits both.
+/// Compares the detector with the bare network, turn by turn, so that a busy moment slows both.
 fn against_bare(run: &mut Run, environment: &Environment, model: &Path, size: Size, goal: Goal) {
     let mut detector = detector(environment, model, Some(size), 0.25);
     let mut bare = session(environment, model).unwrap();
@@ -103,7 +103,7 @@ fn against_bare(run: &mut Run, environment: &Environment, model: &Path, size: Si
     );
 }
 
-/// As the relay makes its own.
+/// Returns a session with the relay's settings.
 fn session(environment: &Environment, model: &Path) -> ort::Result<Session> {
     Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
@@ -112,7 +112,7 @@ fn session(environment: &Environment, model: &Path) -> ort::Result<Session> {
         .commit_from_file(model)
 }
 
-/// Photographs as they come over the wire.
+/// Returns photographs of the wire's size.
 fn wire_frames() -> Vec<Vec<u8>> {
     let directory = testkit::shared("data/images/wire300x200").unwrap();
     let files = fs::read_dir(directory).unwrap();
@@ -122,12 +122,12 @@ fn wire_frames() -> Vec<Vec<u8>> {
 }
 
 fn against_tutorial(run: &mut Run, fixed: &Path, free: &Path) {
-    let peer = match Tutorial::start(fixed) {
+    let peer = match TutorialServer::start(fixed) {
         Ok(peer) => peer,
         Err(why) => return run.leave_out("CPU an inferred frame against tutorial/server.py", &why),
     };
     let long = run.seconds(10, 3);
-    let (spent, frames) = stream(peer.address, &peer.account, long);
+    let (spent, frames) = stream(peer.address, &peer.cpu, long);
     let theirs = millis(spent) / (frames / 4) as f64;
     for (name, model, goal) in [
         (
@@ -142,7 +142,7 @@ fn against_tutorial(run: &mut Run, fixed: &Path, free: &Path) {
         ),
     ] {
         let relay = Relay::start(Some(model), &[]);
-        let (spent, _) = stream(relay.address, &relay.account, long);
+        let (spent, _) = stream(relay.address, &relay.cpu, long);
         let [inferred] = relay.stop(["inferred"]);
         run.add(
             name,
@@ -154,12 +154,12 @@ fn against_tutorial(run: &mut Run, fixed: &Path, free: &Path) {
     }
 }
 
-/// A camera at 20 fps and a viewer: what it cost, and how many frames came out.
-fn stream(relay: std::net::SocketAddr, account: &Account, long: Duration) -> (Duration, usize) {
-    let viewer = Viewer::join(relay);
-    let before = account.spent();
-    let (_, seen) = Camera::new(media::camera(), relay).stream(&viewer, 20, long);
-    (account.spent() - before, seen.len())
+/// Runs a camera at 20 fps and a viewer, and returns the relay's processor time and the number of frames that arrived.
+fn stream(relay: std::net::SocketAddr, cpu: &CpuClock, long: Duration) -> (Duration, usize) {
+    let viewer = UdpViewer::join(relay);
+    let before = cpu.spent();
+    let (_, seen) = UdpCamera::new(media::camera(), relay).stream(&viewer, 20, long);
+    (cpu.spent() - before, seen.len())
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -1,32 +1,32 @@
 //! What a frame costs the relay for each viewer, against a loop of `sendto`.
 //!
-//! Both sides get the same frames in turn, and everything is read while they sleep, so the scheduler's books are exact.
+//! Both sides get the same frames in turn, and are measured while they sleep, so that the scheduler's statistics are exact.
 //! The viewers' sockets are emptied by polling: a viewer's own wake-up is its own host's cost, not the relay's.
 
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use testkit::cpu::Account;
+use testkit::cpu::CpuClock;
 use testkit::figures::{Goal, Unit};
 
-use crate::bare::Forwarder;
+use crate::forwarder::DatagramForwarder;
 use crate::media;
 use crate::programs::Relay;
-use crate::viewer::{Camera, Viewer};
+use crate::udp::{UdpCamera, UdpViewer};
 use crate::{Run, us};
 
 const FRAME: usize = 20_000;
-/// Between two frames of a side, at 10 fps: half of it for the other side.
+/// Time between two frames of a side, at 10 fps: half of it for the other side.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Frames that only warm caches and let the viewers join.
+/// Number of frames that only warm caches and let the viewers join.
 const WARM: u64 = 3;
 
 pub(crate) fn measure(run: &mut Run) {
-    let (relay, floor) = (Relay::start(None, &[]), Forwarder::start());
+    let (relay, floor) = (Relay::start(None, &[]), DatagramForwarder::start());
     let frame = || vec![media::frame_of(FRAME - LABEL)];
-    let mut ours = Side::new(frame(), relay.address, &relay.account);
-    let mut bare = Side::new(frame(), floor.address, &floor.account);
+    let mut ours = UdpFanout::new(frame(), relay.address, &relay.cpu);
+    let mut bare = UdpFanout::new(frame(), floor.address, &floor.cpu);
     for (viewers, goal) in [
         (1, Goal::Most(60.0)),
         (10, Goal::None),
@@ -49,27 +49,27 @@ pub(crate) fn measure(run: &mut Run) {
     }
 }
 
-/// One of the two that forward, with its camera and viewers.
-pub(crate) struct Side {
-    camera: Camera,
-    viewers: Vec<Viewer>,
+/// A forwarder under measurement, with its camera and viewers.
+pub(crate) struct UdpFanout {
+    camera: UdpCamera,
+    viewers: Vec<UdpViewer>,
     relay: SocketAddr,
-    account: Account,
-    /// What it stood at after the last frame.
-    book: Duration,
+    cpu: CpuClock,
+    /// Reading of the clock after the last frame.
+    last: Duration,
     /// Time and copies since the last `cost`.
     spent: Duration,
     copies: usize,
 }
 
-impl Side {
-    pub(crate) fn new(frames: Vec<Vec<u8>>, relay: SocketAddr, account: &Account) -> Self {
+impl UdpFanout {
+    pub(crate) fn new(frames: Vec<Vec<u8>>, relay: SocketAddr, cpu: &CpuClock) -> Self {
         Self {
-            camera: Camera::new(frames, relay),
+            camera: UdpCamera::new(frames, relay),
             viewers: Vec::new(),
             relay,
-            account: account.clone(),
-            book: Duration::ZERO,
+            cpu: cpu.clone(),
+            last: Duration::ZERO,
             spent: Duration::ZERO,
             copies: 0,
         }
@@ -77,28 +77,28 @@ impl Side {
 
     pub(crate) fn grow(&mut self, viewers: usize) {
         self.viewers
-            .resize_with(viewers, || Viewer::join(self.relay));
+            .resize_with(viewers, || UdpViewer::join(self.relay));
     }
 
-    /// Sends a frame, sleeps until `then`, and sees what was spent since the last one: also on what a viewer's reading
-    /// wakes up.
+    /// Sends a frame, sleeps until `then`, and adds the time spent since the last frame, which includes the work that a
+    /// viewer's reading causes.
     pub(crate) fn frame(&mut self, then: Instant, counts: bool) {
         self.camera.send();
         thread::sleep(then.saturating_duration_since(Instant::now()));
-        let copies: usize = self.viewers.iter().map(Viewer::drain).sum();
-        let spent = self.account.spent();
+        let copies: usize = self.viewers.iter().map(UdpViewer::drain).sum();
+        let spent = self.cpu.spent();
         if counts {
-            self.spent += spent - self.book;
+            self.spent += spent - self.last;
             self.copies += copies;
         }
-        self.book = spent;
+        self.last = spent;
     }
 
-    /// Microseconds a copy.
+    /// Returns the microseconds a copy since the last call.
     pub(crate) fn cost(&mut self) -> f64 {
         us(std::mem::take(&mut self.spent)) / std::mem::take(&mut self.copies) as f64
     }
 }
 
-/// What the label adds to a frame.
+/// Bytes that the label adds to a frame.
 const LABEL: usize = 73;

@@ -1,4 +1,4 @@
-//! How long a frame takes through the relay while the model works, and whether any is lost.
+//! The delay of a frame through the relay while the model works, and the number of lost frames.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use testkit::figures::{Goal, Unit};
 
-use crate::bare::Forwarder;
+use crate::forwarder::DatagramForwarder;
 use crate::media;
-use crate::native::Audience;
-use crate::peer::Tutorial;
+use crate::peer::TutorialServer;
 use crate::programs::Relay;
-use crate::viewer::{Camera, Seen, Viewer};
+use crate::quic::QuicViewers;
+use crate::udp::{ReceivedFrame, UdpCamera, UdpViewer};
 use crate::{Run, median, percentile};
 
 /// The default of the relay and of the tutorial: each 4th frame goes to the model, and is not passed through.
 const EVERY: u64 = 4;
-/// Frames at the start of a turn that only warm caches.
+/// Number of frames at the start of a turn that only warm caches.
 const WARM: u64 = 10;
-/// What a frame may take through a relay on an idle machine, in microseconds.
+/// Longest way of a frame through a relay on an idle machine, in microseconds.
 const AT_MOST: f64 = 1000.0;
-/// What the delay is compared over at 100 fps: the frames of the first and of the last so many seconds.
+/// Seconds at the start and at the end over which the delay is compared at 100 fps.
 const END: u64 = 2;
 
 pub(crate) fn measure(run: &mut Run) {
@@ -30,15 +30,15 @@ pub(crate) fn measure(run: &mut Run) {
             "../shared/data/models/yolov5n-640.onnx is not here",
         );
     };
-    let floor = Forwarder::start();
+    let floor = DatagramForwarder::start();
     let none = Relay::start(None, &[]);
     let busy = Relay::start(Some(&model), &["--every", "4"]);
-    // Whoever watches at the native door has the objects followed on every frame.
-    let audience = Audience::start();
+    // For a QUIC viewer the relay tracks the objects on every frame.
+    let viewers = QuicViewers::start();
     for relay in [&none, &busy] {
-        audience.join(relay.address, true, &Arc::default());
+        viewers.join(relay.address, true, &Arc::default());
     }
-    let peer = Tutorial::start(&model);
+    let peer = TutorialServer::start(&model);
     let mut chains = vec![
         Chain::new(floor.address),
         Chain::new(none.address),
@@ -54,6 +54,22 @@ pub(crate) fn measure(run: &mut Run) {
             chain.turn(run.seconds(5, 3));
         }
     }
+    add_delays(run, &chains);
+    let [own_p99] = busy.stop(["forward_us_p99"]);
+    run.add_alone(
+        "30 fps: the relay's own forward_us_p99",
+        Unit::Us,
+        own_p99,
+        Goal::Most(AT_MOST),
+    );
+    let fast = Relay::start(Some(&model), &["--every", "4"]);
+    let ours = Chain::new(fast.address).at_100_fps(run);
+    let peer = chains.get_mut(3).map(|chain| chain.at_100_fps(run));
+    add_fast(run, ours, peer);
+}
+
+/// Adds the delays at 30 fps of the bare forwarder, the relay without and with a model, and the tutorial if it is here.
+fn add_delays(run: &mut Run, chains: &[Chain]) {
     let p50: Vec<f64> = chains
         .iter()
         .map(|chain| median(chain.delays.iter().copied()))
@@ -100,19 +116,12 @@ pub(crate) fn measure(run: &mut Run) {
             Goal::None,
         );
     }
-    let [own_p99] = busy.stop(["forward_us_p99"]);
-    run.add_alone(
-        "30 fps: the relay's own forward_us_p99",
-        Unit::Us,
-        own_p99,
-        Goal::Most(AT_MOST),
-    );
+}
 
-    let fast = Relay::start(Some(&model), &["--every", "4"]);
-    let [lost, first, last] = Chain::new(fast.address).at_100_fps(run);
-    let beside = chains.get_mut(3).map(|chain| chain.at_100_fps(run));
+/// Adds the results of [`Chain::at_100_fps`], for the relay and for the tutorial if it is here.
+fn add_fast(run: &mut Run, [lost, first, last]: [f64; 3], peer: Option<[f64; 3]>) {
     let name = "100 fps: frames lost of 1000";
-    match beside {
+    match peer {
         Some([peer, ..]) => run.add(name, Unit::Count, lost, ("tutorial", peer), Goal::Most(0.0)),
         None => run.add_alone(name, Unit::Count, lost, Goal::Most(0.0)),
     }
@@ -123,7 +132,7 @@ pub(crate) fn measure(run: &mut Run) {
         ("first 2 s", first),
         Goal::Times(1.5),
     );
-    if let Some([_, _, peer]) = beside {
+    if let Some([_, _, peer]) = peer {
         run.add(
             "100 fps: delay p50, last 2 s",
             Unit::Us,
@@ -136,23 +145,23 @@ pub(crate) fn measure(run: &mut Run) {
 
 /// A camera, a relay and a viewer.
 struct Chain {
-    camera: Camera,
-    viewer: Viewer,
-    /// Delays so far of the frames that pass through at 30 fps.
+    camera: UdpCamera,
+    viewer: UdpViewer,
+    /// Delays of the passed-through frames at 30 fps.
     delays: Vec<f64>,
 }
 
 impl Chain {
     fn new(relay: SocketAddr) -> Self {
-        let viewer = Viewer::join(relay);
+        let viewer = UdpViewer::join(relay);
         Self {
-            camera: Camera::new(media::camera(), relay),
+            camera: UdpCamera::new(media::camera(), relay),
             viewer,
             delays: Vec::new(),
         }
     }
 
-    /// Some seconds at 30 fps.
+    /// Runs for some seconds at 30 fps.
     fn turn(&mut self, long: Duration) {
         let (first, seen) = self.camera.stream(&self.viewer, 30, long);
         let warm = seen.iter().filter(|seen| seen.seq >= first + WARM);
@@ -160,7 +169,8 @@ impl Chain {
             .extend(warm.filter(passed_through).map(|seen| seen.delay_us));
     }
 
-    /// Ten seconds at 100 fps: frames lost of 1000, and the median delay at the start and at the end.
+    /// Runs for ten seconds at 100 fps, and returns the frames lost of 1000 and the median delay at the start and at the
+    /// end.
     fn at_100_fps(&mut self, run: &Run) -> [f64; 3] {
         let long = run.seconds(10, 4);
         let (first, seen) = self.camera.stream(&self.viewer, 100, long);
@@ -177,6 +187,6 @@ impl Chain {
 }
 
 /// The relay counts frames from 1, and so does the camera.
-fn passed_through(seen: &&Seen) -> bool {
+fn passed_through(seen: &&ReceivedFrame) -> bool {
     !seen.seq.is_multiple_of(EVERY)
 }

@@ -1,4 +1,4 @@
-//! What the figures were measured on, and what else it did meanwhile.
+//! The machine of a run, and the load of other programs on it meanwhile.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use testkit::cpu;
 use vision::detect::runtime;
 
-/// One line on the machine.
+/// Returns one line on the machine.
 pub(crate) fn describe() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let model = read("/proc/cpuinfo");
@@ -24,7 +24,7 @@ pub(crate) fn describe() -> String {
     )
 }
 
-/// The version that `scripts/setup` noted beside the library it installed.
+/// Returns the version that `scripts/setup` noted beside the library it installed.
 fn onnxruntime() -> String {
     let version = runtime::model("libonnxruntime.so.version".as_ref());
     let version = version.ok().and_then(|file| fs::read_to_string(file).ok());
@@ -34,13 +34,13 @@ fn onnxruntime() -> String {
     )
 }
 
-/// How much of the machine was taken by others.
-pub(crate) struct Load {
+/// A measurement of the processor time of other programs.
+pub(crate) struct BackgroundLoad {
     start: Instant,
     machine: Duration,
 }
 
-impl Load {
+impl BackgroundLoad {
     pub(crate) fn start() -> Self {
         Self {
             start: Instant::now(),
@@ -48,9 +48,9 @@ impl Load {
         }
     }
 
-    /// In cores, on average over the run.
-    pub(crate) fn say(&self) -> String {
-        let all = (cpu::machine() - self.machine).saturating_sub(own());
+    /// Returns one line: the cores that other programs used, on average over the run.
+    pub(crate) fn describe(&self) -> String {
+        let all = (cpu::machine() - self.machine).saturating_sub(own_time());
         let cores = all.as_secs_f64() / self.start.elapsed().as_secs_f64();
         format!(
             "other programs took {cores:.2} cores on average during this run of {:.0} s",
@@ -59,11 +59,11 @@ impl Load {
     }
 }
 
-/// This program and those it started and saw end.
-fn own() -> Duration {
+/// Returns the processor time of this program and of its children that have ended.
+fn own_time() -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let behind_name = stat.rsplit(") ").next().unwrap_or_default();
-    // utime, stime, cutime, cstime: fields 14 to 17; the state behind the name is field 3
-    let ticks = behind_name.split_whitespace().skip(11).take(4);
+    let after_name = stat.rsplit(") ").next().unwrap_or_default();
+    // utime, stime, cutime, cstime: fields 14 to 17; the state after the name is field 3
+    let ticks = after_name.split_whitespace().skip(11).take(4);
     Duration::from_millis(10 * ticks.filter_map(|n| n.parse::<u64>().ok()).sum::<u64>())
 }

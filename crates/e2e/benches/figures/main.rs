@@ -1,7 +1,7 @@
 //! The table of `scripts/bench`: Sightline's promises as figures, each against a floor or a peer measured in the same run.
 //!
-//! Real programs and plain sockets on this machine, one measurement after the other. What a busy machine does to one
-//! side it does to the other, since the two sides take turns; the last line says how busy it was with other things.
+//! Real programs and UDP or TCP sockets on this machine, one measurement after the other. A busy machine slows both sides
+//! alike, since the two take turns; the last line shows how busy it was with other programs.
 //!
 //! `--quick` takes about a minute; `--only fanout,sender` takes some of the parts.
 
@@ -11,35 +11,35 @@
 )]
 
 mod accuracy;
-mod bare;
 mod detector;
 mod fanout;
+mod forwarder;
 mod forwarding;
+mod http;
 mod machine;
 mod media;
 mod memory;
-mod native;
 mod overlay;
 mod peer;
 mod programs;
+mod quic;
 mod sender;
-mod viewer;
-mod web;
+mod udp;
 
 use std::io::Write as _;
 use std::time::Duration;
 
 use testkit::figures::{Figure, Goal, Table, Unit};
 
-/// A run: how long each part takes, and the rows so far.
+/// A run of the benchmark and its rows so far.
 pub(crate) struct Run {
-    /// About a minute for all.
+    /// Whether the whole run takes only about a minute.
     pub(crate) quick: bool,
     table: Table,
 }
 
 impl Run {
-    /// This long, or in a quick run that long.
+    /// Returns the duration of a part in a full or in a quick run.
     pub(crate) fn seconds(&self, full: u64, quick: u64) -> Duration {
         Duration::from_secs(if self.quick { quick } else { full })
     }
@@ -74,7 +74,7 @@ impl Run {
         });
     }
 
-    /// Says that rows are left out, and why.
+    /// Records that rows are left out, and why.
     pub(crate) fn leave_out(&mut self, what: &str, why: &str) {
         self.table.leave_out(what, why);
     }
@@ -85,9 +85,9 @@ type Part = (&'static str, fn(&mut Run));
 const PARTS: [Part; 9] = [
     ("forwarding", forwarding::measure),
     ("fanout", fanout::measure),
-    ("native", native::measure),
+    ("quic", quic::measure),
     ("overlay", overlay::measure),
-    ("web", web::measure),
+    ("http", http::measure),
     ("detector", detector::measure),
     ("accuracy", accuracy::measure),
     ("sender", sender::measure),
@@ -96,18 +96,18 @@ const PARTS: [Part; 9] = [
 
 fn main() {
     // cargo adds `--bench`.
-    let words: Vec<String> = std::env::args()
+    let args: Vec<String> = std::env::args()
         .skip(1)
-        .filter(|word| word != "--bench")
+        .filter(|arg| arg != "--bench")
         .collect();
-    let after = |flag: &str| words.iter().skip_while(|word| *word != flag).nth(1);
+    let after = |flag: &str| args.iter().skip_while(|arg| *arg != flag).nth(1);
     let only = after("--only").map(|names| names.split(',').collect::<Vec<_>>());
     let mut run = Run {
-        quick: words.iter().any(|word| word == "--quick"),
+        quick: args.iter().any(|arg| arg == "--quick"),
         table: Table::default(),
     };
     imaging::jpeg::single_threaded().unwrap();
-    let load = machine::Load::start();
+    let load = machine::BackgroundLoad::start();
     for (name, measure) in PARTS {
         if only.as_ref().is_none_or(|only| only.contains(&name)) {
             eprintln!("bench: {name} ..");
@@ -120,17 +120,17 @@ fn main() {
         "{}\n{}\n{}",
         run.table,
         machine::describe(),
-        load.say()
+        load.describe()
     )
     .unwrap();
 }
 
-/// The middle one.
+/// Returns the median.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     percentile(values, 0.5)
 }
 
-/// The value below which this share lies; NaN where there is none.
+/// Returns the value below which this share lies; NaN without values.
 pub(crate) fn percentile(values: impl IntoIterator<Item = f64>, share: f64) -> f64 {
     let mut sorted: Vec<f64> = values.into_iter().collect();
     sorted.sort_by(f64::total_cmp);
@@ -141,7 +141,7 @@ pub(crate) fn percentile(values: impl IntoIterator<Item = f64>, share: f64) -> f
         .unwrap_or(f64::NAN)
 }
 
-/// A duration in microseconds.
+/// Returns a duration in microseconds.
 pub(crate) fn us(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }

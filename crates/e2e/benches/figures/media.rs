@@ -7,17 +7,17 @@ use imaging::jpeg;
 use opencv::core::{self, CV_8UC3, Mat, Scalar};
 use opencv::imgproc;
 
-/// The real YOLOv5n with its input fixed to 640x640.
+/// Returns the real YOLOv5n with its input fixed to 640x640.
 pub(crate) fn model_640() -> Option<PathBuf> {
     testkit::shared("data/models/yolov5n-640.onnx")
 }
 
-/// The same with free input size.
+/// Returns the real YOLOv5n with free input size.
 pub(crate) fn model_free() -> Option<PathBuf> {
     testkit::shared("data/models/yolov5n-dynamic.onnx")
 }
 
-/// Frames of a camera, 300x200 at quality 95 as the tutorial's sender makes them: real people where they are here.
+/// Returns frames of a camera, 300x200 at quality 95 as the tutorial's sender makes them: a video of people if it is here.
 pub(crate) fn camera() -> Vec<Vec<u8>> {
     let Some(video) = testkit::shared("data/video/seq-person-300x200-q95.mjpeg") else {
         return (0..8)
@@ -27,7 +27,7 @@ pub(crate) fn camera() -> Vec<Vec<u8>> {
     split(&fs::read(video).unwrap())
 }
 
-/// A frame of exactly `bytes`: encoded as large as fits, then padded with zeros as some cameras do.
+/// Returns a frame of exactly `bytes`: encoded as large as fits, then padded with zeros as some cameras do.
 pub(crate) fn frame_of(bytes: usize) -> Vec<u8> {
     let picture = cloudy(300, 200);
     let encoded = (1..=100)
@@ -41,7 +41,7 @@ pub(crate) fn frame_of(bytes: usize) -> Vec<u8> {
     frame
 }
 
-/// Noise, smoothed until it is as hard to encode as a photograph.
+/// Returns noise, smoothed until it is as hard to encode as a photograph.
 pub(crate) fn cloudy(width: i32, height: i32) -> Mat {
     let mut noise =
         Mat::new_rows_cols_with_default(height, width, CV_8UC3, Scalar::all(0.0)).unwrap();
@@ -51,7 +51,7 @@ pub(crate) fn cloudy(width: i32, height: i32) -> Mat {
     smooth
 }
 
-/// JPEGs that stand back to back.
+/// Splits a file of JPEGs back to back.
 fn split(mut stream: &[u8]) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     while let Ok(Some(end)) = protocol::jpeg::stream_end(stream) {

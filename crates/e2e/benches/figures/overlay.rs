@@ -1,8 +1,8 @@
-//! What boxes on the picture cost the relay, for viewers that cannot draw them.
+//! The cost of annotated frames at the relay, for viewers that draw no boxes.
 //!
-//! Three relays get the demo's frames in turn, and each has its model look at every 4th: one draws on no frame, one on
-//! those that were looked at, one on all. What the last costs more than the first is following the objects, and one decode
-//! and one encode of each frame, however many viewers share it.
+//! Three relays get the demo's frames in turn, and each infers every 4th: one annotates no frame, one the inferred ones, one
+//! all. The last costs more than the first by the tracking, and by one decode and one encode of each frame, however many
+//! viewers share it.
 
 use std::hint::black_box;
 use std::thread;
@@ -13,7 +13,7 @@ use protocol::geometry::Size;
 use scene::Scene;
 use testkit::figures::{Goal, Unit};
 
-use crate::fanout::Side;
+use crate::fanout::UdpFanout;
 use crate::programs::Relay;
 use crate::{Run, median, us};
 
@@ -21,15 +21,15 @@ const SIZE: Size = Size {
     width: 300,
     height: 200,
 };
-/// The sender's, and the relay's for what it has drawn on.
+/// JPEG quality of the sender, and of the relay for annotated frames.
 const QUALITY: u8 = 80;
-const DRAWN: u8 = 90;
+const ANNOTATED: u8 = 90;
 const FPS: f64 = 10.0;
 /// 20 s of the scene, played again and again.
 const FRAMES: u64 = 200;
-/// Between two frames of a side, at 10 fps: a third of it for each side.
+/// Time between two frames of a side, at 10 fps: a third of it for each side.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Frames that only warm caches and let the viewers join.
+/// Number of frames that only warm caches and let the viewers join.
 const WARM: u64 = 10;
 
 pub(crate) fn measure(run: &mut Run) {
@@ -40,20 +40,19 @@ pub(crate) fn measure(run: &mut Run) {
     let frame = |n| jpeg::encode(&scene.draw(n).unwrap(), QUALITY).unwrap();
     let frames: Vec<Vec<u8>> = (0..FRAMES).map(frame).collect();
     let overlays = ["none", "every-nth", "hold"].map(|overlay| {
-        // Somebody reads the boxes, so that the model works the same for all three.
-        let words = ["--overlay", overlay, "--detections", "/dev/null"];
-        Relay::start(Some("demo".as_ref()), &words)
+        // The file is demand for boxes, so that the model works the same for all three.
+        let args = ["--overlay", overlay, "--detections", "/dev/null"];
+        Relay::start(Some("demo".as_ref()), &args)
     });
-    let side = |relay: &Relay| Side::new(frames.clone(), relay.address, &relay.account);
+    let side = |relay: &Relay| UdpFanout::new(frames.clone(), relay.address, &relay.cpu);
     let mut sides = overlays.each_ref().map(side);
 
     let [none, nth, hold] = costs(run, &mut sides, 1);
-    let name = "CPU a frame, one plain viewer: --overlay hold";
+    let name = "CPU a frame, one UDP viewer: --overlay hold";
     run.add(name, Unit::Us, hold, ("every-nth", nth), Goal::None);
     run.add(name, Unit::Us, hold, ("none", none), Goal::None);
-    let name = |viewers| {
-        format!("plain frame with boxes burned in: one decode and one encode shared by {viewers}")
-    };
+    let name =
+        |viewers| format!("annotated UDP frame: one decode and one encode shared by {viewers}");
     let (one, floor) = (hold - none, ("decode + encode", codec(&frames)));
     run.add(&name("1 viewer"), Unit::Us, one, floor, Goal::None);
     let [none, _, hold] = costs(run, &mut sides, 4);
@@ -61,8 +60,8 @@ pub(crate) fn measure(run: &mut Run) {
     run.add(&name("4 viewers"), Unit::Us, four, alone, Goal::Times(1.2));
 }
 
-/// Microseconds a frame of each relay with so many viewers.
-fn costs(run: &Run, sides: &mut [Side; 3], viewers: usize) -> [f64; 3] {
+/// Returns the microseconds a frame of each relay with so many viewers.
+fn costs(run: &Run, sides: &mut [UdpFanout; 3], viewers: usize) -> [f64; 3] {
     let frames = WARM + run.seconds(20, 3).as_millis() as u64 / INTERVAL.as_millis() as u64;
     let mut next = Instant::now();
     for side in &mut *sides {
@@ -77,13 +76,13 @@ fn costs(run: &Run, sides: &mut [Side; 3], viewers: usize) -> [f64; 3] {
     sides.each_mut().map(|side| viewers as f64 * side.cost())
 }
 
-/// What no drawing on a JPEG can do without, with caches as cold as between two frames.
+/// Returns the microseconds of the codec, the least work of annotating a JPEG, with caches as cold as between two frames.
 fn codec(frames: &[Vec<u8>]) -> f64 {
     median(frames.iter().take(50).map(|frame| {
         thread::sleep(INTERVAL / 5);
         let start = Instant::now();
         let picture = jpeg::decode(frame).unwrap();
-        black_box(jpeg::encode(&picture, DRAWN).unwrap());
+        black_box(jpeg::encode(&picture, ANNOTATED).unwrap());
         us(start.elapsed())
     }))
 }

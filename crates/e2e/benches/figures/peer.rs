@@ -6,25 +6,25 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use testkit::cpu::Account;
+use testkit::cpu::CpuClock;
 use testkit::process::{Program, Running};
 
-/// For Python to load its model.
+/// Longest wait for Python to load its model.
 const READY: Duration = Duration::from_secs(60);
 
-/// It runs until it is dropped.
-pub(crate) struct Tutorial {
+/// A running server; it ends when dropped.
+pub(crate) struct TutorialServer {
     running: Running,
-    /// Where it listens.
+    /// Address on which it listens.
     pub(crate) address: SocketAddr,
-    /// Its processor time.
-    pub(crate) account: Account,
-    /// From start to a bound port.
+    /// Processor time of the program.
+    pub(crate) cpu: CpuClock,
+    /// Time from start to a bound port.
     pub(crate) ready_in: Duration,
 }
 
-impl Tutorial {
-    /// Starts it with this model and every other setting as the tutorial has it; the error says what is missing.
+impl TutorialServer {
+    /// Starts it with this model and the tutorial's other settings; the error names what is missing.
     pub(crate) fn start(model: &Path) -> Result<Self, String> {
         let python = testkit::repository().join("target/tutorial-venv/bin/python");
         let script =
@@ -53,18 +53,19 @@ impl Tutorial {
         Ok(Self {
             ready_in: start.elapsed(),
             address: SocketAddr::from(([127, 0, 0, 1], port)),
-            account: Account::of_program(running.id()),
+            cpu: CpuClock::of_program(running.id()),
             running,
         })
     }
 
-    /// Resident memory in MB.
+    /// Returns the resident memory in MB.
     pub(crate) fn resident_mb(&self) -> f64 {
         self.running.rss_kb() as f64 / 1e3
     }
 }
 
-/// Asked of the kernel: a trial of our own could be what keeps the server from binding.
+/// Returns whether a program has bound the port, from the kernel's table: a trial bind of our own could keep the server
+/// from binding.
 fn bound(port: u16) -> bool {
     let sockets = fs::read_to_string("/proc/net/udp").unwrap_or_default();
     sockets.contains(&format!(":{port:04X} 00000000"))

@@ -4,45 +4,45 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use testkit::cpu::Account;
+use testkit::cpu::CpuClock;
 use testkit::process::{Finished, Program, Running, binary};
 
-/// A relay that runs.
+/// A running relay.
 pub(crate) struct Relay {
     running: Running,
-    /// Where it listens.
+    /// UDP address on which it listens.
     pub(crate) address: SocketAddr,
-    /// Where its web door is.
+    /// Address of its HTTP server, if it has one.
     pub(crate) http: Option<SocketAddr>,
-    /// Its processor time.
-    pub(crate) account: Account,
-    /// From start to `listening`.
+    /// Processor time of the program.
+    pub(crate) cpu: CpuClock,
+    /// Time from start to `listening`.
     pub(crate) ready_in: Duration,
-    /// It keeps its places here.
+    /// Directory of its state.
     _state: tempfile::TempDir,
 }
 
 impl Relay {
-    /// Starts one without a model and with a web door.
-    pub(crate) fn with_web() -> Self {
+    /// Starts a relay without a model and with an HTTP server.
+    pub(crate) fn with_http() -> Self {
         Self::open(None, "127.0.0.1:0", &[])
     }
 
-    /// Starts a relay with a model's file, or none, and waits until it listens.
-    pub(crate) fn start(model: Option<&Path>, words: &[&str]) -> Self {
-        Self::open(model, "off", words)
+    /// Starts a relay with or without a model's file, and waits until it listens.
+    pub(crate) fn start(model: Option<&Path>, args: &[&str]) -> Self {
+        Self::open(model, "off", args)
     }
 
-    fn open(model: Option<&Path>, http: &str, words: &[&str]) -> Self {
+    fn open(model: Option<&Path>, http: &str, args: &[&str]) -> Self {
         let state = tempfile::tempdir().unwrap();
         let program = Program::new(binary("relay-server"))
             .args([
                 "--listen",
                 "127.0.0.1:0",
                 "--report",
-                "--plain-egress",
+                "--udp-egress",
                 "1000",
-                "--plain-viewers",
+                "--udp-viewers",
                 "200",
                 "--http",
                 http,
@@ -53,16 +53,16 @@ impl Relay {
                 Path::new("--model"),
                 model.unwrap_or(Path::new("none")),
             ])
-            .args(words);
+            .args(args);
         let start = std::time::Instant::now();
         let running = program.start();
         let address = running.listening();
         let line = running.wait_for_line("listening", Duration::from_secs(1));
-        let mut words = line.split_whitespace();
-        let http = words.find_map(|word| word.strip_prefix("http=")?.parse().ok());
+        let mut fields = line.split_whitespace();
+        let http = fields.find_map(|word| word.strip_prefix("http=")?.parse().ok());
         Self {
             ready_in: start.elapsed(),
-            account: Account::of_program(running.id()),
+            cpu: CpuClock::of_program(running.id()),
             address,
             http,
             running,
@@ -70,12 +70,12 @@ impl Relay {
         }
     }
 
-    /// Resident memory in MB.
+    /// Returns the resident memory in MB.
     pub(crate) fn resident_mb(&self) -> f64 {
         self.running.rss_kb() as f64 / 1e3
     }
 
-    /// Ends it, and reads numbers of its report.
+    /// Ends the relay, and returns numbers of its report.
     pub(crate) fn stop<const N: usize>(self, keys: [&str; N]) -> [f64; N] {
         let report = stop(self.running).report.unwrap();
         keys.map(|key| report[key].as_f64().unwrap_or(f64::NAN))
@@ -83,15 +83,15 @@ impl Relay {
 }
 
 /// Starts a sender to this address.
-pub(crate) fn sender(to: SocketAddr, words: &[&str]) -> Running {
+pub(crate) fn sender(to: SocketAddr, args: &[&str]) -> Running {
     let to = to.to_string();
     Program::new(binary("pi-sender"))
         .args(["--report", "--server", &to, "--transport", "udp"])
-        .args(words)
+        .args(args)
         .start()
 }
 
-/// Ends a program and looks that it went well.
+/// Ends a program and requires success.
 pub(crate) fn stop(running: Running) -> Finished {
     running.terminate();
     let finished = running.finish();

@@ -1,4 +1,4 @@
-//! What the sender costs beyond the codec, and whether it holds its pace.
+//! The cost of the sender beyond the codec, and its pace.
 
 use std::fs;
 use std::hint::black_box;
@@ -12,7 +12,7 @@ use nix::time::{ClockId, clock_gettime};
 use opencv::core::{Mat, Size};
 use opencv::prelude::*;
 use opencv::videoio::{CAP_FFMPEG, VideoCapture, VideoWriter};
-use testkit::cpu::Account;
+use testkit::cpu::CpuClock;
 use testkit::figures::{Goal, Unit};
 use testkit::process::Running;
 
@@ -20,7 +20,7 @@ use crate::programs::{sender, stop};
 use crate::{Run, media, us};
 
 const FPS: f64 = 30.0;
-/// Frames that only start things up.
+/// Number of frames that only warm up.
 const WARM: usize = 30;
 
 pub(crate) fn measure(run: &mut Run) {
@@ -30,7 +30,7 @@ pub(crate) fn measure(run: &mut Run) {
     let video = directory.path().join("raw.avi");
     write_video(&video, 2 * WARM + frames);
     let (ours, bare) = beside(&video, frames, encode_loop);
-    // What the file costs is no part of either: a camera gives its pictures otherwise.
+    // Reading the file counts for neither: a camera delivers its pictures in another way.
     let [ours, floor] = [ours, bare.all].map(|all| us(all.saturating_sub(bare.reading)));
     run.add(
         "sender's CPU a frame, raw 640x480 to 300x200",
@@ -55,36 +55,37 @@ pub(crate) fn measure(run: &mut Run) {
     pace(run);
 }
 
-/// What a frame costs a bare loop, and the part of it that is reading the source.
+/// The processor time of a frame in a loop without a sender, and the part of it that reads the source.
 #[derive(Default)]
-struct Bare {
+struct LoopCost {
     all: Duration,
     reading: Duration,
 }
 
-/// A sender with this source and a bare loop over the same, at the same pace and time: CPU a frame of each.
+/// Runs a sender with this source and a bare loop over the same, at the same pace and time, and returns the processor time
+/// a frame of each.
 fn beside(
     source: &Path,
     frames: usize,
-    bare: fn(&Path, &UdpSocket, usize) -> Bare,
-) -> (Duration, Bare) {
+    bare: fn(&Path, &UdpSocket, usize) -> LoopCost,
+) -> (Duration, LoopCost) {
     let (to, bare_to) = (socket(), socket());
     thread::scope(|scope| {
         let bare = scope.spawn(|| bare(source, &bare_to, frames));
         let running = start(&to, source.to_str().unwrap(), "300x200");
-        let account = Account::of_program(running.id());
+        let cpu = CpuClock::of_program(running.id());
         receive(&to, WARM);
-        let before = account.spent();
+        let before = cpu.spent();
         receive(&to, frames);
         // The sender sleeps again by now.
         thread::sleep(Duration::from_millis(5));
-        let spent = account.spent() - before;
+        let spent = cpu.spent() - before;
         (spent / frames as u32, bare.join().unwrap())
     })
 }
 
-/// What no sender can do without, in the same calls.
-fn encode_loop(video: &Path, _: &UdpSocket, frames: usize) -> Bare {
+/// The least work of a sender, with the same calls.
+fn encode_loop(video: &Path, _: &UdpSocket, frames: usize) -> LoopCost {
     let mut video = VideoCapture::from_file(video.to_str().unwrap(), CAP_FFMPEG).unwrap();
     let size = "300x200".parse().unwrap();
     let mut picture = Mat::default();
@@ -97,7 +98,7 @@ fn encode_loop(video: &Path, _: &UdpSocket, frames: usize) -> Bare {
     })
 }
 
-fn send_loop(_: &Path, to: &UdpSocket, frames: usize) -> Bare {
+fn send_loop(_: &Path, to: &UdpSocket, frames: usize) -> LoopCost {
     let from = UdpSocket::bind("127.0.0.1:0").unwrap();
     from.connect(to.local_addr().unwrap()).unwrap();
     let jpegs = media::camera();
@@ -108,8 +109,8 @@ fn send_loop(_: &Path, to: &UdpSocket, frames: usize) -> Bare {
     })
 }
 
-/// So many rounds at the sender's pace, after some that do not count; a round tells how long it has read.
-fn paced(frames: usize, mut round: impl FnMut() -> Duration) -> Bare {
+/// Runs so many rounds at the sender's pace, after some that do not count; a round returns the time that it has read.
+fn paced(frames: usize, mut round: impl FnMut() -> Duration) -> LoopCost {
     let start = Instant::now();
     let (mut before, mut reading) = (Duration::ZERO, Duration::ZERO);
     for n in 0..WARM + frames {
@@ -121,20 +122,20 @@ fn paced(frames: usize, mut round: impl FnMut() -> Duration) -> Bare {
         reading += round();
     }
     let frames = frames as u32;
-    Bare {
+    LoopCost {
         all: (thread_time() - before) / frames,
         reading: reading / frames,
     }
 }
 
-/// The calling thread's time on a processor.
+/// Returns the processor time of the calling thread.
 fn thread_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .unwrap()
         .into()
 }
 
-/// `--fps 30` at 640x480, by the time between the first and the last frame that arrive.
+/// Measures `--fps 30` at 640x480, by the time between the first and the last frame that arrive.
 fn pace(run: &mut Run) {
     let to = socket();
     let running = start(&to, "demo", "640x480");
@@ -177,7 +178,7 @@ fn start(to: &UdpSocket, source: &str, size: &str) -> Running {
     )
 }
 
-/// Uncompressed, so that reading it costs next to nothing, as with a camera.
+/// Writes an uncompressed video, so that reading it costs next to nothing, as with a camera.
 fn write_video(path: &Path, frames: usize) {
     let fourcc = VideoWriter::fourcc('I', '4', '2', '0').unwrap();
     let mut writer = VideoWriter::new(

@@ -1,54 +1,54 @@
-//! The cells of the table: a door, a link, and frames.
+//! The cells of the table: a transport, a link, and frames.
 
 use std::time::Duration;
 
 use testkit::figures::{Goal, Unit};
-use testkit::link::{Bottleneck, Conditions, Loss, Path};
+use testkit::link::{Bottleneck, Conditions, Impairments, Loss};
 
 use crate::measure::Measured;
 use crate::options::Side;
 
-/// How frames travel.
+/// The transport of the frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
-    /// The native one.
+pub(crate) enum Transport {
+    /// QUIC.
     Quic,
-    /// The plain one.
+    /// UDP.
     Udp,
 }
 
-/// What is wrong with the link, its length aside.
+/// The fault of the link, apart from its delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    /// Nothing.
+pub(crate) enum Fault {
+    /// No fault.
     None,
-    /// So many of a hundred packets are lost, each by itself.
+    /// Independent losses, so many percent of the packets.
     Random(u8),
-    /// Five of a hundred are lost, five in a row on average.
+    /// Losses of 5 % of the packets, five in a row on average.
     Bursts,
-    /// So many Mbit/s in the direction of the frames, with a queue of 200 ms.
+    /// A bottleneck of so many Mbit/s in the direction of the frames, with a queue of 200 ms.
     Slow(u8),
 }
 
 /// One row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cell {
-    pub(crate) trouble: Trouble,
+    pub(crate) fault: Fault,
     /// Round trip in ms, half of it each way.
     pub(crate) rtt: u64,
     pub(crate) kb: usize,
     pub(crate) fps: u64,
-    pub(crate) door: Door,
+    pub(crate) transport: Transport,
 }
 
-/// A goal of issue 4: what it is of, the figure, and the limit.
-pub(crate) type Promise = (&'static str, Unit, fn(&Measured) -> f64, Goal);
+/// A goal of a cell: its name, the figure, and the limit.
+pub(crate) type CellGoal = (&'static str, Unit, fn(&Measured) -> f64, Goal);
 
 const QUEUE: Duration = Duration::from_millis(200);
 const MEGA: u64 = 1_000_000;
 
-impl Door {
-    /// As `--transport` has it.
+impl Transport {
+    /// Returns the value of `--transport`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Quic => "quic",
@@ -57,7 +57,7 @@ impl Door {
     }
 }
 
-impl Trouble {
+impl Fault {
     fn name(self) -> String {
         match self {
             Self::None => "no loss".to_owned(),
@@ -69,121 +69,119 @@ impl Trouble {
 }
 
 impl Cell {
-    /// All of them, in the order of the table.
+    /// Returns all cells, in the order of the table.
     pub(crate) fn all() -> Vec<Self> {
-        use Trouble::{Bursts, None, Random, Slow};
+        use Fault::{Bursts, None, Random, Slow};
         let lossy = [None, Random(1), Random(5), Bursts]
             .into_iter()
-            .flat_map(|trouble| [20, 50, 100, 200].map(|rtt| (trouble, rtt)));
+            .flat_map(|fault| [20, 50, 100, 200].map(|rtt| (fault, rtt)));
         let links = lossy.chain([(Slow(3), 50), (Slow(1), 50)]);
         let frames = [8, 15, 40].into_iter().flat_map(|kb| [(kb, 10), (kb, 30)]);
         links
             .flat_map(|link| frames.clone().map(move |frames| (link, frames)))
-            .flat_map(|((trouble, rtt), (kb, fps))| {
-                [Door::Quic, Door::Udp].map(|door| Self {
-                    trouble,
+            .flat_map(|((fault, rtt), (kb, fps))| {
+                [Transport::Quic, Transport::Udp].map(|transport| Self {
+                    fault,
                     rtt,
                     kb,
                     fps,
-                    door,
+                    transport,
                 })
             })
             .collect()
     }
 
-    /// Whether a run without `--all` has it: every goal, and each setting at least once beside the one that goals are for.
+    /// Returns whether a run without `--all` has this cell: every cell with a goal, and each other setting at least once.
     pub(crate) fn is_standard(&self) -> bool {
         let frames = (self.kb, self.fps);
-        match (self.trouble, self.rtt) {
-            (Trouble::None, 50) => matches!(frames, (8 | 15 | 40, 10) | (40, 30)),
-            (Trouble::None, 200) | (Trouble::Random(5) | Trouble::Bursts, 100) => {
-                frames == (40, 10)
-            }
-            (Trouble::Random(1), 50) => matches!(frames, (40, 10) | (15, 30)),
-            (Trouble::Random(5), 20 | 200) => frames == (40, 10),
-            (Trouble::Random(5), 50) => frames != (8, 30),
-            (Trouble::Bursts, 50) => matches!(frames, (15 | 40, 10)),
-            (Trouble::Slow(3), _) => matches!(frames, (8 | 15, 30) | (40, 10)),
-            (Trouble::Slow(1), _) => matches!(frames, (8 | 15 | 40, 10)),
+        match (self.fault, self.rtt) {
+            (Fault::None, 50) => matches!(frames, (8 | 15 | 40, 10) | (40, 30)),
+            (Fault::None, 200) | (Fault::Random(5) | Fault::Bursts, 100) => frames == (40, 10),
+            (Fault::Random(1), 50) => matches!(frames, (40, 10) | (15, 30)),
+            (Fault::Random(5), 20 | 200) => frames == (40, 10),
+            (Fault::Random(5), 50) => frames != (8, 30),
+            (Fault::Bursts, 50) => matches!(frames, (15 | 40, 10)),
+            (Fault::Slow(3), _) => matches!(frames, (8 | 15, 30) | (40, 10)),
+            (Fault::Slow(1), _) => matches!(frames, (8 | 15 | 40, 10)),
             _ => false,
         }
     }
 
-    /// What `--only` looks into.
+    /// Returns the name that `--only` is matched with.
     pub(crate) fn name(&self) -> String {
         format!(
             "{}, {}, {}",
             self.link_name(),
             self.frames_name(),
-            self.door.name()
+            self.transport.name()
         )
     }
 
     pub(crate) fn link_name(&self) -> String {
-        format!("RTT {} ms, {}", self.rtt, self.trouble.name())
+        format!("RTT {} ms, {}", self.rtt, self.fault.name())
     }
 
     pub(crate) fn frames_name(&self) -> String {
         format!("{} kB x {} fps", self.kb, self.fps)
     }
 
-    /// Bytes of a frame, label included.
+    /// Returns the bytes of a frame, label included.
     pub(crate) fn frame_bytes(&self) -> usize {
         1000 * self.kb
     }
 
-    /// Bits of IP a second that the link carries in the direction of the frames.
+    /// Returns the bits of IP a second that the link carries in the direction of the frames.
     pub(crate) fn rate(&self) -> Option<u64> {
-        match self.trouble {
-            Trouble::Slow(mbit) => Some(u64::from(mbit) * MEGA),
+        match self.fault {
+            Fault::Slow(mbit) => Some(u64::from(mbit) * MEGA),
             _ => None,
         }
     }
 
-    /// The link of this cell. What is lost is lost both ways: acknowledgements meet the same air.
+    /// Returns the conditions of the link. Packets are lost in both directions, acknowledgements too.
     pub(crate) fn conditions(&self, side: Side) -> Conditions {
-        let path = Path {
-            loss: match self.trouble {
-                Trouble::None | Trouble::Slow(_) => Loss::None,
-                Trouble::Random(percent) => Loss::Random(f64::from(percent) / 100.0),
-                Trouble::Bursts => Loss::Bursts {
+        let loss_and_delay = Impairments {
+            loss: match self.fault {
+                Fault::None | Fault::Slow(_) => Loss::None,
+                Fault::Random(percent) => Loss::Random(f64::from(percent) / 100.0),
+                Fault::Bursts => Loss::Bursts {
                     share: 0.05,
                     length: 5.0,
                 },
             },
             delay: Duration::from_millis(self.rtt) / 2,
-            ..Path::default()
+            ..Impairments::default()
         };
-        let frames = Path {
+        let frames = Impairments {
             bottleneck: self.rate().map(|rate| Bottleneck { rate, queue: QUEUE }),
-            ..path
+            ..loss_and_delay
         };
         match side {
             Side::Sender => Conditions {
                 up: frames,
-                down: path,
+                down: loss_and_delay,
             },
             Side::Viewer => Conditions {
-                up: path,
+                up: loss_and_delay,
                 down: frames,
             },
         }
     }
 
-    /// Its own goals, of the native door.
-    pub(crate) fn promises(&self) -> Vec<Promise> {
+    /// Returns the goals of this cell; only cells of QUIC have some.
+    pub(crate) fn goals(&self) -> Vec<CellGoal> {
         let delivered = |least| {
             let share: fn(&Measured) -> f64 = |measured| 100.0 * measured.delivered();
             ("delivered", Unit::Percent, share, Goal::Least(least))
         };
-        if (self.door, self.kb, self.fps) != (Door::Quic, 40, 10) {
+        if (self.transport, self.kb, self.fps) != (Transport::Quic, 40, 10) {
             return Vec::new();
         }
-        match (self.trouble, self.rtt) {
-            (Trouble::Random(5), 50) => vec![delivered(99.5)],
-            (Trouble::Bursts, 50) => vec![delivered(99.0)],
-            (Trouble::Random(5) | Trouble::Bursts, 100) => vec![delivered(97.0)],
-            (Trouble::Slow(3), _) => vec![
+        match (self.fault, self.rtt) {
+            (Fault::Random(5), 50) => vec![delivered(99.5)],
+            (Fault::Bursts, 50) => vec![delivered(99.0)],
+            (Fault::Random(5) | Fault::Bursts, 100) => vec![delivered(97.0)],
+            (Fault::Slow(3), _) => vec![
                 (
                     "link used by delivered frames",
                     Unit::Percent,

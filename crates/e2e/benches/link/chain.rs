@@ -5,50 +5,46 @@ use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use testkit::link::{Counts, Link};
 use testkit::process::{Program, Running, binary};
 
-use crate::cell::{Cell, Door};
+use crate::cell::Cell;
 use crate::media;
 use crate::options::{Options, Side};
 
-/// What a cell takes beside its frames, for a forecast.
+/// Duration of a cell beside its frames, for a forecast.
 pub(crate) const AROUND: Duration = Duration::from_secs(3);
-/// For a viewer to join, over a link that loses what it says.
+/// Longest wait for a viewer to join, over a link that loses its messages.
 const JOINS: Duration = Duration::from_secs(30);
-/// For what is on its way at the end, a round trip aside: a queue of 200 ms, a frame that is sent again.
+/// Wait for frames on their way at the end, a round trip aside: a queue of 200 ms, a frame that is sent again.
 const TAIL: Duration = Duration::from_millis(800);
-/// For a program to say that a transport is not built.
-const REFUSAL: Duration = Duration::from_secs(2);
 
-/// What the cells of a run share.
-pub(crate) struct Setting {
+/// The options and files that the cells of a run share.
+pub(crate) struct Setup {
     options: Options,
-    /// By the size of a frame in bytes.
+    /// Files of frames, by the size of a frame in bytes.
     files: BTreeMap<usize, PathBuf>,
     directory: tempfile::TempDir,
-    native: bool,
 }
 
-/// What came of a cell.
+/// The counts and files of a cell.
 #[derive(Debug)]
-pub(crate) struct Raw {
-    /// Frames that the sender had for the network: sent and skipped.
+pub(crate) struct RawResult {
+    /// Number of frames that the sender had for the network: sent and skipped.
     pub(crate) offered: u64,
-    /// Frames that came to the viewer, in whatever order.
+    /// Number of frames that reached the viewer, in any order.
     pub(crate) received: u64,
-    /// Those that it showed: number, and age in ms where it is known.
+    /// Frames that it showed: number, and age in ms if known.
     pub(crate) shown: Vec<(u64, Option<f64>)>,
-    /// The link in the direction of the frames.
+    /// Counts of the link in the direction of the frames.
     pub(crate) link: Counts,
 }
 
-impl Setting {
+impl Setup {
     pub(crate) fn new(options: &Options) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let sizes = options.cells().into_iter().map(|cell| cell.frame_bytes());
@@ -58,57 +54,51 @@ impl Setting {
                 .map(|bytes| (bytes, media::write(directory.path(), bytes)))
                 .collect(),
             directory,
-            native: has_native_door(),
         }
-    }
-
-    /// Whether the programs have this door.
-    pub(crate) fn has(&self, door: Door) -> bool {
-        door == Door::Udp || self.native
     }
 }
 
 /// Runs a cell from start to end.
-pub(crate) fn run(cell: &Cell, setting: &Setting) -> Raw {
-    let (side, door) = (setting.options.side, cell.door.name());
-    let work = tempfile::tempdir_in(setting.directory.path()).unwrap();
+pub(crate) fn run(cell: &Cell, setup: &Setup) -> RawResult {
+    let (side, transport) = (setup.options.side, cell.transport.name());
+    let work = tempfile::tempdir_in(setup.directory.path()).unwrap();
     let shown = work.path().join("shown");
     let relay = relay(work.path());
     let address = relay.listening();
-    let seed = setting.options.seed ^ number(cell) << 32;
+    let seed = setup.options.seed ^ number(cell) << 32;
     let link = Link::start(address, cell.conditions(side), seed);
     let (senders, viewers) = match side {
         Side::Sender => (link.address(), address),
         Side::Viewer => (address, link.address()),
     };
 
-    let viewer = start("viewer", viewers, door)
+    let viewer = start("viewer", viewers, transport)
         .args(["--headless", "--size", "300x200"])
         .args([OsStr::new("--shown"), shown.as_os_str()])
         .start();
     relay.wait_for_line("viewer joined", JOINS);
-    let length = setting.options.length(cell);
+    let length = setup.options.length(cell);
     let frames = length.as_secs() * cell.fps;
-    let sender = start("pi-sender", senders, door)
+    let sender = start("pi-sender", senders, transport)
         .args(["--camera", media::CAMERA, "--fixed", "--loop"])
         .args(["--fps", &cell.fps.to_string()])
         .args(["--frames", &frames.to_string()])
         .args([
             OsStr::new("--source"),
-            setting.files[&cell.frame_bytes()].as_os_str(),
+            setup.files[&cell.frame_bytes()].as_os_str(),
         ])
         .start();
     thread::sleep(length);
-    let sent = sender.well();
+    let sent = sender.finish_ok();
     thread::sleep(TAIL + Duration::from_millis(cell.rtt));
     let counters = link.counters();
     viewer.terminate();
-    let seen = viewer.well();
+    let seen = viewer.finish_ok();
     relay.terminate();
-    relay.well();
+    relay.finish_ok();
 
     assert_eq!(seen.figure("decode_errors"), 0.0, "{}", seen.stderr);
-    Raw {
+    RawResult {
         offered: (sent.figure("sent") + sent.figure("skipped")) as u64,
         received: seen.figure("received") as u64,
         shown: read_shown(&shown),
@@ -119,7 +109,7 @@ pub(crate) fn run(cell: &Cell, setting: &Setting) -> Raw {
     }
 }
 
-/// The same cell has the same number in every run.
+/// Returns the cell's number, which is the same in every run.
 fn number(cell: &Cell) -> u64 {
     let place = Cell::all().iter().position(|other| other == cell);
     place.unwrap() as u64
@@ -128,14 +118,14 @@ fn number(cell: &Cell) -> u64 {
 fn relay(state: &Path) -> Running {
     Program::new(binary("relay-server"))
         .args(["--listen", "127.0.0.1:0", "--model", "none"])
-        .args(["--http", "off", "--plain-egress", "1000", "--report"])
+        .args(["--http", "off", "--udp-egress", "1000", "--report"])
         .args([OsStr::new("--state"), state.as_os_str()])
         .start()
 }
 
-fn start(program: &str, to: SocketAddr, door: &str) -> Program {
+fn start(program: &str, to: SocketAddr, transport: &str) -> Program {
     let to = to.to_string();
-    Program::new(binary(program)).args(["--report", "--server", &to, "--transport", door])
+    Program::new(binary(program)).args(["--report", "--server", &to, "--transport", transport])
 }
 
 fn read_shown(file: &Path) -> Vec<(u64, Option<f64>)> {
@@ -145,28 +135,4 @@ fn read_shown(file: &Path) -> Vec<(u64, Option<f64>)> {
         (line["seq"].as_u64().unwrap(), line["age_ms"].as_f64())
     });
     lines.collect()
-}
-
-/// Whether a sender and a viewer take `--transport quic`: one that has no native door says so at once and exits with 2.
-fn has_native_door() -> bool {
-    let takes = |program: &str, words: &[&str]| {
-        let mut child = Command::new(binary(program))
-            .args(["--server", "127.0.0.1:9", "--transport"])
-            .args([Door::Quic.name()])
-            .args(words)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let deadline = Instant::now() + REFUSAL;
-        let mut ended = child.try_wait().unwrap();
-        while ended.is_none() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(10));
-            ended = child.try_wait().unwrap();
-        }
-        // Both fail where it has ended already.
-        let _ = child.kill();
-        let _ = child.wait();
-        ended.and_then(|status| status.code()) != Some(2)
-    };
-    takes("pi-sender", &["--source", "demo"]) && takes("viewer", &["--headless"])
 }

@@ -1,16 +1,16 @@
-//! What is promised of the native door, and of every stream: MET or MISSED.
+//! The goals of QUIC, and of every stream: MET or MISSED.
 
 use testkit::figures::{Figure, Goal, Table, Unit};
 
-use crate::cell::{Cell, Door, Promise};
+use crate::cell::{Cell, CellGoal, Transport};
 use crate::measure::{Measured, Outcome};
 
-/// The goals, each beside the plain door on the same link; those that were not measured are named.
+/// Returns the goals, each beside UDP on the same link, and the names of those that were not measured.
 pub(crate) fn table(results: &[(Cell, Outcome)]) -> String {
     let mut table = Table::default();
     for cell in Cell::all() {
-        for promise in cell.promises() {
-            add(&mut table, &cell, promise, results);
+        for goal in cell.goals() {
+            add(&mut table, &cell, goal, results);
         }
     }
     let growing = add_slope(&mut table, results);
@@ -20,31 +20,30 @@ pub(crate) fn table(results: &[(Cell, Outcome)]) -> String {
     table.to_string() + &growing.collect::<String>()
 }
 
-fn add(table: &mut Table, cell: &Cell, promise: Promise, results: &[(Cell, Outcome)]) {
-    let (what, unit, value, goal) = promise;
+fn add(table: &mut Table, cell: &Cell, goal: CellGoal, results: &[(Cell, Outcome)]) {
+    let (what, unit, value, goal) = goal;
     let name = format!("{}: {what}", cell.name());
-    let plain = Cell {
-        door: Door::Udp,
+    let udp = Cell {
+        transport: Transport::Udp,
         ..*cell
     };
     match find(results, cell) {
         Some(Outcome::Measured(measured)) => {
-            let plain = find(results, &plain).and_then(Outcome::measured);
+            let udp = find(results, &udp).and_then(Outcome::measured);
             table.add(&Figure {
                 name,
                 value: value(measured),
                 unit,
-                against: plain.map(|plain| ("plain door".to_owned(), value(plain))),
+                against: udp.map(|udp| ("plain door".to_owned(), value(udp))),
                 goal,
             });
         }
-        Some(Outcome::NotBuilt) => table.leave_out(&name, "the native door is not built"),
         Some(Outcome::Failed(why)) => table.leave_out(&name, why),
         None => table.leave_out(&name, "not among the cells of this run"),
     }
 }
 
-/// One row for all cells; gives the names of those that break it.
+/// Adds one row for all cells, and returns the names of those that miss its goal.
 fn add_slope(table: &mut Table, results: &[(Cell, Outcome)]) -> Vec<String> {
     let measured: Vec<_> = results
         .iter()
@@ -71,7 +70,7 @@ impl Outcome {
     fn measured(&self) -> Option<&Measured> {
         match self {
             Self::Measured(measured) => Some(measured),
-            Self::NotBuilt | Self::Failed(_) => None,
+            Self::Failed(_) => None,
         }
     }
 }

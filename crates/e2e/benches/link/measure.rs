@@ -1,55 +1,53 @@
-//! From what the programs say to the figures of a row. Pure.
+//! The figures of a row, from the counts of a cell. Pure.
 
 use testkit::trend::Trend;
 
-use crate::cell::{Cell, Door};
-use crate::chain::Raw;
+use crate::cell::{Cell, Transport};
+use crate::chain::RawResult;
 
-/// What a native sender may take to open its door, and what it may leave on its way when it ends, in seconds. Frames in
-/// there do not count, so a cell is of the stream and not of its length; beyond that they do, so a stream that never began
-/// or broke off shows.
+/// Time in seconds that a QUIC sender may take to connect, and the time before its end whose frames it may leave unsent.
+/// Frames of these times do not count, so that a cell measures the stream and not its length; all others do, so that a
+/// stream that never began or broke off shows.
 const OPENS: u64 = 2;
 const CLOSES: u64 = 1;
-/// Seconds at the start that the slope leaves out, in which queues fill up.
+/// Seconds at the start, in which queues fill up, that the slope leaves out.
 const SETTLES: u64 = 3;
-/// Frames within so many seconds are alike.
+/// Length of a bin of the trend, in seconds: frames that follow closely on each other are alike.
 const BIN: f64 = 1.0;
-/// An age that grows by less than this, in ms a minute, or by less than so many of its own standard errors does not. Three,
-/// since a table has dozens of cells.
+/// Least growth of an age that counts as growth: in ms a minute, and in standard errors. Three of these, since a table has
+/// dozens of cells.
 const FLAT: f64 = 5.0;
 const ERRORS: f64 = 3.0;
 
-/// What came of a cell.
+/// The result of a cell.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     /// The figures.
     Measured(Measured),
-    /// The programs have no such door yet.
-    NotBuilt,
-    /// A program failed, and so said.
+    /// The first line of a failure.
     Failed(String),
 }
 
 /// The figures of a row.
 #[derive(Debug, Clone)]
 pub(crate) struct Measured {
-    /// Frames that count.
+    /// Number of frames that count.
     pub(crate) offered: u64,
-    /// Those of them that came.
+    /// Number of these frames that arrived.
     received: u64,
     shown: u64,
-    /// Of those shown, ascending, in ms.
+    /// Ages of the shown frames in ms, ascending.
     ages: Vec<f64>,
-    /// Of the age, in ms by minutes.
+    /// Trend of the age, in ms by minutes.
     pub(crate) trend: Option<Trend>,
-    /// Bytes of IP that went into the link for each byte of the frames that came.
+    /// Bytes of IP that went into the link for each byte of the frames that arrived.
     pub(crate) overhead: f64,
-    /// Share of the link's rate that is bytes of frames that came.
+    /// Share of the link's rate that the bytes of arrived frames use.
     pub(crate) link_used: Option<f64>,
 }
 
-/// The figures of a cell.
-pub(crate) fn of(cell: &Cell, raw: &Raw) -> Measured {
+/// Returns the figures of a cell.
+pub(crate) fn of(cell: &Cell, raw: &RawResult) -> Measured {
     let (first, last) = counted(cell, raw);
     let offered = last + 1 - first;
     let minutes = |frames: u64| frames as f64 / cell.fps as f64 / 60.0;
@@ -75,11 +73,13 @@ pub(crate) fn of(cell: &Cell, raw: &Raw) -> Measured {
     }
 }
 
-/// Numbers of the first and the last frame that count. A plain sender's all do: it is there from the first on.
-fn counted(cell: &Cell, raw: &Raw) -> (u64, u64) {
+/// Returns the numbers of the first and the last frame that count. All frames of a UDP sender do: it sends from the first
+/// on.
+fn counted(cell: &Cell, raw: &RawResult) -> (u64, u64) {
     let all = (1, raw.offered);
     let numbers = || raw.shown.iter().map(|(seq, _)| *seq);
-    let (Door::Quic, Some(first), Some(last)) = (cell.door, numbers().min(), numbers().max())
+    let (Transport::Quic, Some(first), Some(last)) =
+        (cell.transport, numbers().min(), numbers().max())
     else {
         return all;
     };
@@ -90,24 +90,24 @@ fn counted(cell: &Cell, raw: &Raw) -> (u64, u64) {
 }
 
 impl Measured {
-    /// Share of the frames that came.
+    /// Returns the share of the frames that arrived.
     pub(crate) fn delivered(&self) -> f64 {
         self.received as f64 / self.offered as f64
     }
 
-    /// Share of the frames that were shown: in time and in order.
+    /// Returns the share of the frames that were shown: in time and in order.
     pub(crate) fn shown(&self) -> f64 {
         self.shown as f64 / self.offered as f64
     }
 
-    /// The age in ms below which this share of the shown frames is; NaN where none has one.
+    /// Returns the age in ms below which this share of the shown frames is; NaN if no frame has one.
     pub(crate) fn age(&self, share: f64) -> f64 {
         let place = (self.ages.len() as f64 * share) as usize;
         let place = place.min(self.ages.len().saturating_sub(1));
         self.ages.get(place).copied().unwrap_or(f64::NAN)
     }
 
-    /// Whether frames come ever later, for all that can be told.
+    /// Returns whether the age grows, as far as the errors allow a conclusion.
     pub(crate) fn grows(&self) -> bool {
         self.trend
             .is_some_and(|trend| trend.slope > FLAT.max(ERRORS * trend.error))

@@ -1,4 +1,4 @@
-//! What the sender sends: files of JPEGs that make frames of exactly the asked size.
+//! The sender's source: files of JPEGs that become frames of exactly the given size.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use testkit::jpeg::mosaic;
 
 /// The camera's name in every label.
 pub(crate) const CAMERA: &str = "link";
-/// Pictures in a file, which is sent again and again.
+/// Number of pictures in a file, which the sender repeats.
 const PICTURES: u64 = 50;
 
 /// Writes a file of pictures that become frames of `bytes` with their label.
@@ -19,7 +19,7 @@ pub(crate) fn write(directory: &Path, bytes: usize) -> PathBuf {
     file
 }
 
-/// Bytes that the label adds.
+/// Returns the bytes that the label adds.
 fn label() -> usize {
     let label = Label {
         stream: StreamId(0),

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use testkit::cells::number;
 
-use crate::cell::{Cell, Door};
+use crate::cell::{Cell, Transport};
 
-/// A cell with a goal of its own takes so many times as long.
+/// Factor by which a cell with a goal of its own takes longer.
 const STRETCH: u32 = 6;
 const LONG: Duration = Duration::from_secs(600);
 
-/// Where the link is.
+/// The place of the link in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     /// Between sender and relay.
@@ -19,12 +19,12 @@ pub(crate) enum Side {
     Viewer,
 }
 
-/// What was asked for.
+/// The options of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     all: bool,
     only: Vec<String>,
-    doors: Vec<Door>,
+    transports: Vec<Transport>,
     pub(crate) side: Side,
     seconds: Duration,
     long: bool,
@@ -34,28 +34,28 @@ pub(crate) struct Options {
 
 impl Options {
     /// # Errors
-    /// A sentence on what is wrong with them.
-    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+    /// A sentence on the first wrong word.
+    pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self {
             all: false,
             only: Vec::new(),
-            doors: vec![Door::Quic, Door::Udp],
+            transports: vec![Transport::Quic, Transport::Udp],
             side: Side::Sender,
             seconds: Duration::from_secs(20),
             long: false,
             jobs: 6,
             seed: 1,
         };
-        while let Some(flag) = words.next() {
-            let mut value = || words.next().ok_or(format!("{flag} needs a value"));
+        while let Some(flag) = args.next() {
+            let mut value = || args.next().ok_or(format!("{flag} needs a value"));
             match flag.as_str() {
                 "--all" => options.all = true,
                 "--long" => options.long = true,
                 "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
                 "--transport" => {
-                    options.doors = vec![match value()?.as_str() {
-                        "quic" => Door::Quic,
-                        "udp" => Door::Udp,
+                    options.transports = vec![match value()?.as_str() {
+                        "quic" => Transport::Quic,
+                        "udp" => Transport::Udp,
                         other => return Err(format!("--transport is quic or udp, not {other}")),
                     }]
                 }
@@ -78,29 +78,29 @@ impl Options {
         Ok(options)
     }
 
-    /// The cells to measure, those on the same link beside each other.
+    /// Returns the cells to measure, those on the same link beside each other.
     pub(crate) fn cells(&self) -> Vec<Cell> {
         let wanted = |cell: &Cell| {
             let name = cell.name();
             (self.all || cell.is_standard())
-                && self.doors.contains(&cell.door)
+                && self.transports.contains(&cell.transport)
                 && self.only.iter().all(|text| name.contains(text))
         };
         Cell::all().into_iter().filter(wanted).collect()
     }
 
-    /// How long frames are sent in this cell.
+    /// Returns the time over which frames are sent in this cell.
     pub(crate) fn length(&self, cell: &Cell) -> Duration {
         if self.long {
             LONG
-        } else if cell.promises().is_empty() {
+        } else if cell.goals().is_empty() {
             self.seconds
         } else {
             STRETCH * self.seconds
         }
     }
 
-    /// What has to be known to repeat the run.
+    /// Returns a line with all that repeats the run.
     pub(crate) fn describe(&self) -> String {
         let side = match self.side {
             Side::Sender => "between sender and relay",

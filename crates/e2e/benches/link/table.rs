@@ -1,4 +1,4 @@
-//! The rows: one line while they are measured, a table at the end.
+//! The rows: a line each while they are measured, a table at the end.
 
 use testkit::figures::aligned;
 
@@ -18,24 +18,23 @@ const HEAD: [&str; 10] = [
     "link used",
 ];
 
-/// All rows; the doors on the same link stand under each other.
+/// Returns all rows; the transports of the same link are neighbours.
 pub(crate) fn of(results: &[(Cell, Outcome)]) -> String {
     let rows: Vec<[String; 10]> = results.iter().map(|(cell, o)| row(cell, o)).collect();
     aligned(&HEAD.map(str::to_owned), &rows)
 }
 
-/// One row by itself.
+/// Returns one row as a line.
 pub(crate) fn line(cell: &Cell, outcome: &Outcome) -> String {
     let figures = match outcome {
         Outcome::Failed(why) => format!("FAILED: {why}"),
-        Outcome::NotBuilt => "not built".to_owned(),
         Outcome::Measured(measured) => {
-            let said = HEAD[3..].iter().zip(figures(measured));
-            let said = said.filter(|(_, value)| !value.is_empty());
-            let said: Vec<String> = said
+            let known = HEAD[3..].iter().zip(figures(measured));
+            let known = known.filter(|(_, value)| !value.is_empty());
+            let known: Vec<String> = known
                 .map(|(what, value)| format!("{what} {value}"))
                 .collect();
-            said.join(", ")
+            known.join(", ")
         }
     };
     format!("{}: {figures}", cell.name())
@@ -44,20 +43,13 @@ pub(crate) fn line(cell: &Cell, outcome: &Outcome) -> String {
 fn row(cell: &Cell, outcome: &Outcome) -> [String; 10] {
     let [a, b, c, d, e, f, g] = match outcome {
         Outcome::Measured(measured) => figures(measured),
-        other => {
-            let why = if matches!(other, Outcome::NotBuilt) {
-                "not built"
-            } else {
-                "FAILED"
-            };
-            [why, "", "", "", "", "", ""].map(str::to_owned)
-        }
+        Outcome::Failed(_) => ["FAILED", "", "", "", "", "", ""].map(str::to_owned),
     };
-    let door = cell.door.name().to_owned();
+    let transport = cell.transport.name().to_owned();
     [
         cell.link_name(),
         cell.frames_name(),
-        door,
+        transport,
         a,
         b,
         c,

@@ -1,4 +1,4 @@
-//! What the tests of whole chains share: the three programs, the tutorial's scripts, and free ports.
+//! What the tests of whole chains share: the three programs and the tutorial's scripts.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 #![expect(
@@ -13,22 +13,23 @@ use std::time::{Duration, Instant};
 
 use testkit::process::{Finished, Program, Running, binary};
 
-/// For anything that a busy machine may be slow at.
+/// Longest wait for anything on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-/// One chain at a time: a viewer asks from the same port at each start, and two chains would share two processors.
+/// Returns the lock of the one chain that runs at a time: a viewer uses the same port at each start, and two chains would
+/// share two processors.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A directory for a run's files; the relay keeps its places there.
+/// Returns a directory for a run's files and the relay's state.
 pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// The relay on `port`, with `words` after it.
-pub(crate) fn relay(port: u16, state: &Path, words: &[&str]) -> Running {
+/// Starts the relay on `port`, and waits until it listens.
+pub(crate) fn relay(port: u16, state: &Path, args: &[&str]) -> Running {
     let running = Program::new(binary("relay-server"))
         .args([
             "--listen",
@@ -37,22 +38,22 @@ pub(crate) fn relay(port: u16, state: &Path, words: &[&str]) -> Running {
             "--state",
         ])
         .args([state])
-        .args(words)
+        .args(args)
         .start();
     running.listening();
     running
 }
 
-/// The sender to the relay on `port`.
-pub(crate) fn sender(port: u16, words: &[&str]) -> Running {
+/// Starts a sender to the relay on `port`.
+pub(crate) fn sender(port: u16, args: &[&str]) -> Running {
     Program::new(binary("pi-sender"))
         .args(["--server", &format!("127.0.0.1:{port}"), "--report"])
-        .args(words)
+        .args(args)
         .start()
 }
 
-/// A viewer without a window.
-pub(crate) fn viewer(port: u16, words: &[&str]) -> Running {
+/// Starts a viewer without a window.
+pub(crate) fn viewer(port: u16, args: &[&str]) -> Running {
     Program::new(binary("viewer"))
         .args([
             "--server",
@@ -60,41 +61,42 @@ pub(crate) fn viewer(port: u16, words: &[&str]) -> Running {
             "--headless",
             "--report",
         ])
-        .args(words)
+        .args(args)
         .start()
 }
 
-/// Ends a program as a service manager does, and looks that it went well.
+/// Ends a program as a service manager does, and requires success.
 pub(crate) fn stop(running: Running) -> Finished {
     running.terminate();
-    well(running)
+    finish(running)
 }
 
-/// Waits until a program ends by itself, and looks that it went well.
-pub(crate) fn well(running: Running) -> Finished {
-    let finished = running.well();
+/// Waits until a program ends by itself, and requires success.
+pub(crate) fn finish(running: Running) -> Finished {
+    let finished = running.finish_ok();
     if let Some(took) = finished.stopped_in {
         assert!(took < Duration::from_secs(2), "a stop took {took:?}");
     }
     finished
 }
 
-/// A number of a program's report.
+/// Returns a number of a program's report.
 pub(crate) fn figure(finished: &Finished, key: &str) -> f64 {
     finished.figure(key)
 }
 
-/// What the tests with real pictures and the tutorial's scripts need; said as a skip where it is not all here.
+/// The files of tests with real pictures and the tutorial's scripts.
 pub(crate) struct Tutorial {
     python: PathBuf,
     scripts: PathBuf,
-    /// The model of the tutorial's relay and of ours.
+    /// Model of the tutorial's relay and of ours.
     pub(crate) model: PathBuf,
-    /// A video of people, 300x200 JPEGs back to back.
+    /// Video of people, 300x200 JPEGs back to back.
     pub(crate) video: PathBuf,
 }
 
 impl Tutorial {
+    /// Finds the files; if one is missing, reports a skip and returns `None`.
     pub(crate) fn find() -> Option<Self> {
         let python = testkit::repository().join("target/tutorial-venv/bin/python");
         let found = (|| {
@@ -113,7 +115,7 @@ impl Tutorial {
         found
     }
 
-    /// One of the scripts, told by environment variables.
+    /// Starts one of the scripts, configured by environment variables.
     pub(crate) fn script(&self, name: &str, port: u16, variables: &[(&str, &str)]) -> Running {
         let program = Program::new(&self.python)
             .args([self.scripts.join(name)])
@@ -122,7 +124,7 @@ impl Tutorial {
         variables.iter().fold(program, set).start()
     }
 
-    /// The tutorial's sender: the video from its file, at 20 fps.
+    /// Starts the tutorial's sender: the video from its file, at 20 fps.
     pub(crate) fn sender(&self, port: u16) -> Running {
         self.script(
             "sender.py",
@@ -131,7 +133,7 @@ impl Tutorial {
         )
     }
 
-    /// The tutorial's relay with its model, once it listens.
+    /// Starts the tutorial's relay with its model, and waits until it listens.
     pub(crate) fn server(&self, port: u16) -> Running {
         let model = self.model.to_str().unwrap();
         let server = self.script("server.py", port, &[("MODEL", model), ("THREADS", "1")]);
@@ -143,7 +145,7 @@ impl Tutorial {
         server
     }
 
-    /// The tutorial's viewer for so many frames.
+    /// Starts the tutorial's viewer for so many frames.
     pub(crate) fn app(&self, port: u16, frames: u32) -> Running {
         self.script(
             "app.py",

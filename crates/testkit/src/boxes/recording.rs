@@ -1,42 +1,42 @@
-//! What a chain of the real programs wrote about its boxes, and what each way of showing them is worth.
+//! The files that a chain of the real programs wrote about its boxes, and a score for each way of showing boxes.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Outline, Score, judge, name};
+use super::{ObjectBox, Score, assign_ids, evaluate};
 
 /// The files of one run, by frame number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recording {
-    truth: BTreeMap<u64, Vec<Outline>>,
-    inferred: BTreeMap<u64, Vec<Outline>>,
-    shown: BTreeMap<u64, Vec<Outline>>,
+    truth: BTreeMap<u64, Vec<ObjectBox>>,
+    inferred: BTreeMap<u64, Vec<ObjectBox>>,
+    shown: BTreeMap<u64, Vec<ObjectBox>>,
 }
 
-/// Of one run or, added up, of several.
+/// Scores of one run, or the sum of several.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scores {
-    /// The tutorial's way: the model's own boxes on the frames that it looked at, and nothing on the others.
+    /// The tutorial's way: the model's own boxes on the inferred frames, and none on the others.
     pub every_nth: Score,
-    /// The model's boxes of the last frame that it looked at, from that very frame on: as if its answer took no time.
+    /// The model's boxes of the last inferred frame, from that very frame on: as if inference took no time.
     pub hold: Score,
-    /// What the viewer drew.
+    /// The boxes that the viewer drew.
     pub drawn: Score,
-    /// Frames that there were.
+    /// Number of frames.
     pub frames: u64,
-    /// Those of them that the viewer showed.
+    /// Number of frames that the viewer showed.
     pub shown: u64,
 }
 
 impl Recording {
-    /// From the text of `--demo-truth`, of `--detections` and of `--shown`; `size` is the picture's in pixels.
+    /// Parses the text of `--demo-truth`, of `--detections` and of `--shown`; `size` is the picture's in pixels.
     ///
     /// # Panics
-    /// With the line, where one is not what these files hold.
+    /// With the line, if one does not have the form of its file.
     pub fn read(truth: &str, detections: &str, shown: &str, size: [f32; 2]) -> Self {
         let (numbers, mut boxes): (Vec<u64>, Vec<_>) = lines(truth, "boxes").unzip();
-        name(&mut boxes, size);
+        assign_ids(&mut boxes, size);
         Self {
             truth: numbers.into_iter().zip(boxes).collect(),
             inferred: lines(detections, "detections").collect(),
@@ -44,8 +44,8 @@ impl Recording {
         }
     }
 
-    /// Judges each way of showing boxes over the same frames: those that the viewer showed, since no other was on a screen,
-    /// from the first one that the model looked at, since before that nobody can know a box.
+    /// Scores each way of showing boxes over the same frames: those that the viewer showed, since no other was on a screen,
+    /// from the first inferred one, since no box is known before.
     pub fn scores(&self, fps: f64) -> Scores {
         let Some((&first, _)) = self.inferred.first_key_value() else {
             return Scores::default();
@@ -55,12 +55,13 @@ impl Recording {
             .map(|(seq, _)| *seq)
             .filter(|seq| self.shown.contains_key(seq))
             .collect();
-        let each = |boxes: &dyn Fn(u64) -> Option<Vec<Outline>>| -> Vec<Vec<Outline>> {
+        let each = |boxes: &dyn Fn(u64) -> Option<Vec<ObjectBox>>| -> Vec<Vec<ObjectBox>> {
             let boxes = seen.iter().map(|&seq| boxes(seq).unwrap_or_default());
             boxes.collect()
         };
         let truth = each(&|seq| self.truth.get(&seq).cloned());
-        let score = |boxes: &dyn Fn(u64) -> Option<Vec<Outline>>| judge(&truth, &each(boxes), fps);
+        let score =
+            |boxes: &dyn Fn(u64) -> Option<Vec<ObjectBox>>| evaluate(&truth, &each(boxes), fps);
         Scores {
             every_nth: score(&|seq| self.inferred.get(&seq).cloned()),
             hold: score(&|seq| Some(self.inferred.range(..=seq).next_back()?.1.clone())),
@@ -84,14 +85,14 @@ impl std::iter::Sum for Scores {
     }
 }
 
-/// Each line's frame number and boxes.
-fn lines(text: &str, boxes: &str) -> impl Iterator<Item = (u64, Vec<Outline>)> {
+/// Returns the frame number and the boxes of each line.
+fn lines(text: &str, boxes: &str) -> impl Iterator<Item = (u64, Vec<ObjectBox>)> {
     text.lines().map(move |line| {
         let line: Value = serde_json::from_str(line)
             .unwrap_or_else(|why| panic!("not a line of JSON: {why}: {line}"));
         let seq = line["seq"].as_u64();
         let seq = seq.unwrap_or_else(|| panic!("no frame number: {line}"));
-        (seq, Outline::read_all(&line[boxes]))
+        (seq, ObjectBox::parse_list(&line[boxes]))
     })
 }
 

@@ -1,4 +1,4 @@
-//! A bad network between real programs: a link in user space that loses, delays, squeezes and rebinds as it is told.
+//! A bad network between real programs: a link emulator in user space, with loss, delay, a bottleneck and rebinding.
 //!
 //! ```text
 //!  client A --+                    up: cut? queue, loss, delay             +--> socket A' --+
@@ -12,19 +12,19 @@
 //! **A large datagram is many packets.** IP cuts what is above 1472 bytes of payload into fragments of 1480, each of which
 //! takes its share of the rate and may be lost alone; then the datagram is. What the link does not do is what Linux does
 //! with the rest: it keeps the fragments of each incomplete datagram for 30 s in a pool of 4 MB, and while that is full,
-//! no fragmented datagram arrives at all. On a real path large plain frames therefore fare far worse than here.
+//! no fragmented datagram arrives at all. On a real path large UDP frames therefore fare far worse than here.
 //!
-//! **The same seed gives the same fates** to the same packets in the same order. A test that fails prints the seed; what
+//! **The same seed decides the same** for the same packets in the same order. A test that fails prints the seed; what
 //! depends on time (the queue) is as repeatable as the programs are.
 //!
 //! ```no_run
 //! # use std::time::Duration;
-//! # use testkit::link::{Conditions, Link, Loss, Path};
+//! # use testkit::link::{Conditions, Link, Loss, Impairments};
 //! # let relay = std::net::SocketAddr::from(([127, 0, 0, 1], 8081));
-//! let bad = Path {
+//! let bad = Impairments {
 //!     loss: Loss::Bursts { share: 0.05, length: 5.0 },
 //!     delay: Duration::from_millis(25),
-//!     ..Path::default()
+//!     ..Impairments::default()
 //! };
 //! let link = Link::start(relay, Conditions::both(bad), 7);
 //! // .. pi-sender --server {link.address()} ..
@@ -32,9 +32,9 @@
 //! assert!(link.counters().up.delivered.datagrams > 0);
 //! ```
 
-mod carrier;
-mod lane;
-mod path;
+mod emulator;
+mod impairments;
+mod shaper;
 #[cfg(test)]
 mod tests;
 
@@ -44,8 +44,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use carrier::{Carrier, Order};
-pub use path::{Bottleneck, Counts, Loss, Path, Volume, ip_bytes};
+use emulator::{Command, Emulator};
+pub use impairments::{Bottleneck, Counts, Impairments, Loss, Volume, ip_bytes};
 
 /// A link that runs until it is dropped.
 #[derive(Debug)]
@@ -56,16 +56,16 @@ pub struct Link {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Both directions.
+/// The impairments of both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Conditions {
     /// From the clients to the target.
-    pub up: Path,
+    pub up: Impairments,
     /// From the target to the clients.
-    pub down: Path,
+    pub down: Impairments,
 }
 
-/// What went over a link so far.
+/// Counts of a link so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
     /// From the clients to the target.
@@ -75,82 +75,86 @@ pub struct Counters {
 }
 
 impl Conditions {
-    /// The same in both directions.
-    pub fn both(path: Path) -> Self {
+    /// Returns the same impairments for both directions.
+    pub fn both(impairments: Impairments) -> Self {
         Self {
-            up: path,
-            down: path,
+            up: impairments,
+            down: impairments,
         }
     }
 }
 
 impl Link {
-    /// A link on any port of 127.0.0.1 to `target`, which is on this machine too.
+    /// Starts a link on any port of 127.0.0.1 to `target`, which is on this machine too.
     ///
     /// # Panics
-    /// Where the system has no socket or thread left, or the conditions make no sense.
+    /// If the system has no socket or thread left, or the conditions make no sense.
     pub fn start(target: SocketAddr, conditions: Conditions, seed: u64) -> Self {
-        let carrier = Carrier::new(target, conditions, seed);
-        let address = carrier.address();
-        let (orders, taken) = mpsc::channel();
-        let (bell, rung) = UnixStream::pair().expect("the system has sockets left");
-        rung.set_nonblocking(true)
+        let emulator = Emulator::new(target, conditions, seed);
+        let address = emulator.address();
+        let (commands, received) = mpsc::channel();
+        let (wakeup, woken) = UnixStream::pair().expect("the system has sockets left");
+        woken
+            .set_nonblocking(true)
             .expect("a socket can be non-blocking");
         let thread = thread::Builder::new()
             .name("link".to_owned())
-            .spawn(move || carrier.run(&taken, &rung))
+            .spawn(move || emulator.run(&received, &woken))
             .expect("the system has threads left");
         Self {
             address,
             seed,
-            control: Some(Control { orders, bell }),
+            control: Some(Control { commands, wakeup }),
             thread: Some(thread),
         }
     }
 
-    /// Where clients find the target now.
+    /// Returns the address at which clients reach the target.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Other conditions from now on; what is on its way keeps its own.
+    /// Changes the conditions from now on; datagrams on their way keep theirs.
     ///
     /// # Panics
-    /// Where they make no sense.
+    /// If they make no sense.
     pub fn set(&self, conditions: Conditions) {
         conditions.up.check();
         conditions.down.check();
-        self.ask(move |carrier| carrier.set(conditions));
+        self.run(move |emulator| emulator.set(conditions));
     }
 
-    /// Pulls the plug, or puts it in again: a cut link drops everything, also what is on its way.
+    /// Cuts the link, or restores it: a cut link drops every datagram, also those on their way.
     pub fn cut(&self, cut: bool) {
-        self.ask(move |carrier| carrier.cut(cut));
+        self.run(move |emulator| emulator.cut(cut));
     }
 
-    /// Gives every client a new port towards the target, as a router that forgot its mappings does. What comes for an old
-    /// one is dropped without a word.
+    /// Gives every client a new port towards the target, as a router that forgot its mappings does. Datagrams for an
+    /// old port are dropped without an error.
     pub fn rebind(&self) {
-        self.ask(Carrier::rebind);
+        self.run(Emulator::rebind);
     }
 
-    /// What went over it so far.
+    /// Returns the counts so far.
     pub fn counters(&self) -> Counters {
-        self.ask(|carrier| carrier.counters())
+        self.run(|emulator| emulator.counters())
     }
 
-    /// Has the thread do something, and waits until it is done.
-    fn ask<T: Send + 'static>(&self, order: impl FnOnce(&mut Carrier) -> T + Send + 'static) -> T {
-        let (answer, answered) = mpsc::channel();
-        let order: Order = Box::new(move |carrier| drop(answer.send(order(carrier))));
+    /// Runs a command on the thread, and waits for its result.
+    fn run<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(&mut Emulator) -> T + Send + 'static,
+    ) -> T {
+        let (result, results) = mpsc::channel();
+        let command: Command = Box::new(move |emulator| drop(result.send(command(emulator))));
         let control = self.control.as_ref().expect("only a drop takes it");
         control
-            .orders
-            .send(order)
+            .commands
+            .send(command)
             .expect("the thread runs as long as its handle");
-        // A bell that is full has been rung.
-        let _ = (&control.bell).write(&[1]);
-        answered
+        // A socket that is full wakes the thread anyway.
+        let _ = (&control.wakeup).write(&[1]);
+        results
             .recv()
             .expect("the thread runs as long as its handle")
     }
@@ -167,9 +171,10 @@ impl Drop for Link {
     }
 }
 
-/// The way to the thread; dropped, the thread ends.
+/// The channel to the thread, which ends when this is dropped.
 #[derive(Debug)]
 struct Control {
-    orders: mpsc::Sender<Order>,
-    bell: UnixStream,
+    commands: mpsc::Sender<Command>,
+    /// Wakes the thread from its sleep on sockets.
+    wakeup: UnixStream,
 }

@@ -21,8 +21,12 @@ fn client(link: &Link) -> UdpSocket {
     client
 }
 
-fn link(target: &UdpSocket, path: Path) -> Link {
-    Link::start(target.local_addr().unwrap(), Conditions::both(path), 1)
+fn link(target: &UdpSocket, impairments: Impairments) -> Link {
+    Link::start(
+        target.local_addr().unwrap(),
+        Conditions::both(impairments),
+        1,
+    )
 }
 
 fn take(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
@@ -31,7 +35,7 @@ fn take(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     (buffer[..length].to_vec(), from)
 }
 
-fn nothing_comes(socket: &UdpSocket) {
+fn assert_silent(socket: &UdpSocket) {
     socket.set_read_timeout(Some(80 * MS)).unwrap();
     assert!(socket.recv(&mut [0; 16]).is_err());
     socket
@@ -42,11 +46,11 @@ fn nothing_comes(socket: &UdpSocket) {
 #[test]
 fn a_round_trip_takes_both_delays_and_hardly_more() {
     let target = socket();
-    let path = Path {
+    let impairments = Impairments {
         delay: 15 * MS,
-        ..Path::default()
+        ..Impairments::default()
     };
-    let link = link(&target, path);
+    let link = link(&target, impairments);
     let client = client(&link);
     let shortest = (0..10)
         .map(|_| {
@@ -65,7 +69,7 @@ fn a_round_trip_takes_both_delays_and_hardly_more() {
 #[test]
 fn each_client_gets_what_is_for_it() {
     let target = socket();
-    let link = link(&target, Path::default());
+    let link = link(&target, Impairments::default());
     let clients = [client(&link), client(&link)];
     for (n, client) in clients.iter().enumerate() {
         client.send(&[n as u8]).unwrap();
@@ -82,13 +86,13 @@ fn each_client_gets_what_is_for_it() {
 #[test]
 fn after_a_rebinding_the_client_has_another_port_and_the_old_one_is_silent() {
     let target = socket();
-    let link = link(&target, Path::default());
+    let link = link(&target, Impairments::default());
     let client = client(&link);
     client.send(b"one").unwrap();
     let (_, before) = take(&target);
     link.rebind();
     target.send_to(b"for the old port", before).unwrap();
-    nothing_comes(&client);
+    assert_silent(&client);
     assert!(UdpSocket::bind(before).is_err(), "a refusal is no silence");
     client.send(b"two").unwrap();
     let (_, after) = take(&target);
@@ -100,17 +104,17 @@ fn after_a_rebinding_the_client_has_another_port_and_the_old_one_is_silent() {
 #[test]
 fn a_cut_link_carries_nothing_and_a_mended_one_does_again() {
     let target = socket();
-    let path = Path {
+    let impairments = Impairments {
         delay: 60 * MS,
-        ..Path::default()
+        ..Impairments::default()
     };
-    let link = link(&target, path);
+    let link = link(&target, impairments);
     let client = client(&link);
     client.send(b"on its way").unwrap();
     while link.counters().up.offered.datagrams == 0 {}
     link.cut(true);
     client.send(b"too late").unwrap();
-    nothing_comes(&target);
+    assert_silent(&target);
     assert_eq!(link.counters().up.dropped.datagrams, 2);
     link.cut(false);
     client.send(b"again").unwrap();
@@ -120,19 +124,19 @@ fn a_cut_link_carries_nothing_and_a_mended_one_does_again() {
 #[test]
 fn other_conditions_hold_from_now_on() {
     let target = socket();
-    let link = link(&target, Path::default());
+    let link = link(&target, Impairments::default());
     let client = client(&link);
     client.send(b"one").unwrap();
     take(&target);
     link.set(Conditions {
-        up: Path {
+        up: Impairments {
             loss: Loss::Random(1.0),
-            ..Path::default()
+            ..Impairments::default()
         },
-        down: Path::default(),
+        down: Impairments::default(),
     });
     client.send(b"two").unwrap();
-    nothing_comes(&target);
+    assert_silent(&target);
 }
 
 #[test]
@@ -141,7 +145,7 @@ fn a_camera_of_40_kb_at_30_fps_comes_through_whole_and_is_counted_as_ip() {
     socket2::SockRef::from(&target)
         .set_recv_buffer_size(4 << 20)
         .unwrap();
-    let link = link(&target, Path::default());
+    let link = link(&target, Impairments::default());
     let client = client(&link);
     let start = Instant::now();
     for frame in 0..10 {
@@ -168,7 +172,7 @@ fn a_camera_of_40_kb_at_30_fps_comes_through_whole_and_is_counted_as_ip() {
 fn a_target_that_is_not_there_yet_is_weather() {
     let target = socket();
     let address = target.local_addr().unwrap();
-    let link = link(&target, Path::default());
+    let link = link(&target, Impairments::default());
     drop(target);
     let client = client(&link);
     for _ in 0..5 {
@@ -185,7 +189,7 @@ fn a_target_that_is_not_there_yet_is_weather() {
 
 #[test]
 fn a_dropped_link_is_gone() {
-    let link = link(&socket(), Path::default());
+    let link = link(&socket(), Impairments::default());
     let address = link.address();
     drop(link);
     UdpSocket::bind(address).unwrap();

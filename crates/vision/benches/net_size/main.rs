@@ -18,7 +18,7 @@ use ort::environment::Environment;
 use protocol::geometry::Size;
 use testkit::coco::{self, CONF, MOST, Photograph, mean_precision};
 use testkit::figures::aligned;
-use testkit::precision::{Mark, average_precision};
+use testkit::precision::{PictureBox, average_precision};
 use vision::detect::yolo::net_size;
 use vision::detect::{self, Detector, Model, runtime};
 
@@ -47,7 +47,7 @@ fn main() {
         return writeln!(out, "left out: ../shared/data is not here").unwrap();
     };
     let environment = runtime::load(None).unwrap();
-    let truth: Vec<Mark> = photographs.iter().flat_map(|p| p.truth.clone()).collect();
+    let truth: Vec<PictureBox> = photographs.iter().flat_map(|p| p.truth.clone()).collect();
     let mut rows = Vec::new();
     for (frame, networks) in TRIED {
         let frame: Size = frame.parse().unwrap();
@@ -96,21 +96,21 @@ impl Outcome {
 }
 
 /// Runs all pictures through one detector.
-fn measure(detector: &mut Detector, jpegs: &[Vec<u8>], truth: &[Mark]) -> Outcome {
+fn measure(detector: &mut Detector, jpegs: &[Vec<u8>], truth: &[PictureBox]) -> Outcome {
     let (mut found, mut spent) = (Vec::new(), Vec::new());
     for (picture, jpeg) in (0..).zip(jpegs) {
         let before = processor();
         let boxes = detector.detect(jpeg).unwrap().detections;
         spent.push(processor() - before);
         // The best come first.
-        found.extend(boxes.into_iter().take(MOST).map(|d| Mark {
+        found.extend(boxes.into_iter().take(MOST).map(|d| PictureBox {
             picture,
             class: d.class,
-            bounds: d.bbox.edges().map(f64::from),
+            bbox: d.bbox,
             score: d.score.into(),
         }));
     }
-    let people = |marks: &[Mark]| -> Vec<Mark> {
+    let people = |marks: &[PictureBox]| -> Vec<PictureBox> {
         let people = marks.iter().filter(|mark| mark.class == PERSON);
         people.cloned().collect()
     };

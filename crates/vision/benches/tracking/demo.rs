@@ -27,7 +27,7 @@ pub(crate) fn clips(runtime: &Environment, seeds: Range<u64>, speed: f64) -> Vec
         let frames: Vec<Bytes> = (0..FRAMES).map(|n| encode(n).into()).collect();
         let truth = (0..FRAMES).map(|n| outlines(&scene.truth(n).unwrap()));
         let mut truth: Vec<_> = truth.collect();
-        boxes::name(&mut truth, [SIZE.width, SIZE.height].map(f32::from));
+        boxes::assign_ids(&mut truth, [SIZE.width, SIZE.height].map(f32::from));
         Clip {
             found: infer(runtime, &Model::Demo, &frames),
             truth,

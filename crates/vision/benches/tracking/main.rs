@@ -25,7 +25,7 @@ use std::io::Write as _;
 use bytes::Bytes;
 use ort::environment::Environment;
 use protocol::detections::Detection;
-use testkit::boxes::{Outline, Score, judge};
+use testkit::boxes::{ObjectBox, Score, evaluate};
 use testkit::figures::{self, Figure, Goal, Unit};
 use vision::detect::{self, Detector, Model, runtime};
 use vision::track;
@@ -48,7 +48,7 @@ pub(crate) struct Clip {
     pub(crate) frames: Vec<Bytes>,
     pub(crate) found: Vec<Vec<Detection>>,
     /// With an id for each object.
-    pub(crate) truth: Vec<Vec<Outline>>,
+    pub(crate) truth: Vec<Vec<ObjectBox>>,
 }
 
 /// The scores of one kind of clips.
@@ -107,7 +107,7 @@ fn main() {
 /// Replays every way of showing boxes, and adds a row for each distance of inferences.
 fn measure(name: &str, clips: &[Clip], table: &mut Table) -> Scores {
     let score = |show, every| -> Score {
-        let shown = |clip: &Clip| judge(&clip.truth, &replay(clip, show, every), FPS);
+        let shown = |clip: &Clip| evaluate(&clip.truth, &replay(clip, show, every), FPS);
         clips.iter().map(shown).sum()
     };
     let model = score(Overlay::EveryNth, 1);
@@ -174,11 +174,11 @@ impl Goals {
 }
 
 /// Returns boxes as they are judged.
-pub(crate) fn outlines(boxes: &[Detection]) -> Vec<Outline> {
-    let outline = |found: &Detection| Outline {
+pub(crate) fn outlines(boxes: &[Detection]) -> Vec<ObjectBox> {
+    let outline = |found: &Detection| ObjectBox {
         id: found.id,
         class: found.class,
-        bounds: found.bbox.edges(),
+        bbox: found.bbox,
     };
     boxes.iter().map(outline).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::boxes::Outline;
+use testkit::boxes::ObjectBox;
 use vision::track::Tracker;
 use vision::track::frame_history::FrameHistory;
 
@@ -22,7 +22,7 @@ pub(crate) enum Overlay {
 }
 
 /// Returns the boxes on each frame if every `every`th is inferred, and its answer is known when the next frame comes.
-pub(crate) fn replay(clip: &Clip, overlay: Overlay, every: u64) -> Vec<Vec<Outline>> {
+pub(crate) fn replay(clip: &Clip, overlay: Overlay, every: u64) -> Vec<Vec<ObjectBox>> {
     let mut tracker = Tracker::new(TRACK);
     let mut history = FrameHistory::default();
     let mut answer = Vec::new();

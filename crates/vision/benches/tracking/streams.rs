@@ -14,7 +14,7 @@ use std::fs;
 use bytes::Bytes;
 use ort::environment::Environment;
 use protocol::detections::Detection;
-use testkit::boxes::{Outline, overlap};
+use testkit::boxes::ObjectBox;
 use vision::detect::Model;
 
 use crate::{Clip, TRACK, infer};
@@ -25,9 +25,9 @@ const FILES: [&str; 2] = [
     "data/video/seq-person-300x200-q95.mjpeg",
 ];
 /// Least overlap of two detections of one object.
-const MIN_IOU: f64 = 0.3;
+const MIN_IOU: f32 = 0.3;
 /// A detection that overlaps another by more is the same object under another class name.
-const DUPLICATE_IOU: f64 = 0.7;
+const DUPLICATE_IOU: f32 = 0.7;
 /// Most frames from one detection of an object to the next.
 const MAX_GAP: usize = 4;
 /// Least detections of an object.
@@ -63,14 +63,15 @@ fn split(mut stream: &[u8]) -> Vec<Bytes> {
 /// The detections of one object, by frame.
 struct Path(Vec<(usize, Detection)>);
 
-fn smooth(found: &[Vec<Detection>]) -> Vec<Vec<Outline>> {
+fn smooth(found: &[Vec<Detection>]) -> Vec<Vec<ObjectBox>> {
     let mut truth = vec![Vec::new(); found.len()];
     let real = paths(found).into_iter().filter(Path::is_real);
     for (id, path) in (0..).zip(real) {
         let class = path.class();
-        for (frame, bounds) in path.boxes() {
+        for (frame, bbox) in path.boxes() {
             let id = Some(id);
-            truth[frame].push(Outline { id, class, bounds });
+            let bbox = bbox.into();
+            truth[frame].push(ObjectBox { id, class, bbox });
         }
     }
     truth
@@ -82,7 +83,7 @@ fn paths(found: &[Vec<Detection>]) -> Vec<Path> {
         let mut pairs = Vec::new();
         for (p, path) in paths.iter().enumerate() {
             let (last, of) = path.last();
-            let similarity = |found: &Detection| overlap(of.bbox.edges(), found.bbox.edges());
+            let similarity = |found: &Detection| of.bbox.iou(found.bbox);
             let near = boxes.iter().enumerate().filter(|_| frame - last <= MAX_GAP);
             pairs.extend(near.map(|(b, found)| (similarity(found), p, b)));
         }
@@ -98,8 +99,7 @@ fn paths(found: &[Vec<Detection>]) -> Vec<Path> {
         }
         for new in free.into_iter().flatten() {
             let here = paths.iter().map(Path::last).filter(|(at, _)| *at == frame);
-            let mut duplicates =
-                here.filter(|(_, of)| overlap(of.bbox.edges(), new.bbox.edges()) > DUPLICATE_IOU);
+            let mut duplicates = here.filter(|(_, of)| of.bbox.iou(new.bbox) > DUPLICATE_IOU);
             if duplicates.next().is_none() {
                 paths.push(Path(vec![(frame, new.clone())]));
             }

@@ -1,7 +1,7 @@
-//! What a frame costs the relay for each native viewer, against quinn alone: a stream opened, written and finished.
+//! The cost of a frame at the relay for each QUIC viewer, against quinn alone: a stream opened, written and finished.
 //!
-//! Both sides get the same frames in turn by plain datagrams and send them on over the same QUIC settings; what ours adds is
-//! hello, gate, deadlines, clocks and the loop. The viewers read in a thread of this process.
+//! Both sides get the same frames in turn by UDP and send them on with the same QUIC settings; the relay adds the hello, the
+//! frame window, deadlines, clocks and its loop. The viewers read in a thread of this process.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,70 +16,65 @@ use quic::client::{self, Client, Session};
 use quic::endpoint;
 use quic::identity::Identity;
 use quinn::{Connection, Runtime as _, TokioRuntime};
-use testkit::cpu::Account;
+use testkit::cpu::CpuClock;
 use testkit::figures::{Goal, Unit};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::programs::Relay;
-use crate::viewer::Camera;
+use crate::udp::UdpCamera;
 use crate::{Run, media, us};
 
 const FRAME: usize = 15_000;
-/// Between two frames of a side, at 10 fps: half of it for the other side.
+/// Time between two frames of a side, at 10 fps: half of it for the other side.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 pub(crate) fn measure(run: &mut Run) {
     for viewers in [1, 10, 50] {
-        let (relay, floor) = (Relay::start(None, &[]), Bare::start());
+        let (relay, floor) = (Relay::start(None, &[]), StreamForwarder::start());
         let before = relay.resident_mb();
-        let audience = Audience::start();
+        let clients = QuicViewers::start();
         let seen = [Arc::<AtomicU64>::default(), Arc::default()];
         for _ in 0..viewers {
-            audience.join(relay.address, true, &seen[0]);
-            audience.join(floor.quic, false, &seen[1]);
+            clients.join(relay.address, true, &seen[0]);
+            clients.join(floor.quic, false, &seen[1]);
         }
         let sides = [
             (
-                Camera::new(vec![media::frame_of(FRAME)], relay.address),
-                &relay.account,
+                UdpCamera::new(vec![media::frame_of(FRAME)], relay.address),
+                &relay.cpu,
             ),
             (
-                Camera::new(vec![media::frame_of(FRAME)], floor.plain),
-                &floor.account,
+                UdpCamera::new(vec![media::frame_of(FRAME)], floor.udp),
+                &floor.cpu,
             ),
         ];
         let frames = run.seconds(12, 2).as_millis() / INTERVAL.as_millis();
         let costs = compare(sides, &seen, frames as usize);
-        let name = format!("CPU a 15 kB frame and native viewer, viewers: {viewers}");
+        let name = format!("CPU a 15 kB frame and QUIC viewer, viewers: {viewers}");
         let floor = ("quinn, a bare stream", costs[1]);
         run.add(&name, Unit::Us, costs[0], floor, Goal::Times(1.2));
         if viewers == 50 {
             let carried = 1e6 / (costs[0] * 10.0);
             run.add_alone(
-                "native viewers that one core carries at 10 fps",
+                "QUIC viewers that one core carries at 10 fps",
                 Unit::Count,
                 carried,
                 Goal::None,
             );
             let all = relay.resident_mb() - before;
-            run.add_alone(
-                "memory of 50 native viewers",
-                Unit::Mb,
-                all,
-                Goal::Most(25.0),
-            );
+            run.add_alone("memory of 50 QUIC viewers", Unit::Mb, all, Goal::Most(25.0));
         }
     }
 }
 
-/// Microseconds a frame and viewer, for each side.
+/// Returns the microseconds a frame and viewer, for each side.
 fn compare(
-    mut sides: [(Camera, &Account); 2],
+    mut sides: [(UdpCamera, &CpuClock); 2],
     seen: &[Arc<AtomicU64>; 2],
     frames: usize,
 ) -> [f64; 2] {
     let mut next = Instant::now();
-    let mut turn = |sides: &mut [(Camera, &Account); 2]| {
+    let mut turn = |sides: &mut [(UdpCamera, &CpuClock); 2]| {
         for (camera, _) in sides {
             next += INTERVAL / 2;
             camera.send();
@@ -87,7 +82,7 @@ fn compare(
         }
     };
     (0..10).for_each(|_| turn(&mut sides));
-    let spent = |sides: &[(Camera, &Account); 2]| [0, 1].map(|side| sides[side].1.spent());
+    let spent = |sides: &[(UdpCamera, &CpuClock); 2]| [0, 1].map(|side| sides[side].1.spent());
     let count = || [0, 1].map(|side: usize| seen[side].load(Ordering::Relaxed));
     let (start, first) = (spent(&sides), count());
     (0..frames).for_each(|_| turn(&mut sides));
@@ -95,10 +90,10 @@ fn compare(
     [0, 1].map(|side| us(end[side] - start[side]) / (last[side] - first[side]) as f64)
 }
 
-/// Viewers in a thread of their own.
-pub(crate) struct Audience(Runtime);
+/// QUIC viewers that read in a thread of their own.
+pub(crate) struct QuicViewers(Runtime);
 
-impl Audience {
+impl QuicViewers {
     pub(crate) fn start() -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -107,8 +102,8 @@ impl Audience {
         Self(runtime.unwrap())
     }
 
-    /// Joins as one viewer, and keeps how many microseconds each frame took from its camera to here.
-    pub(crate) fn time(&self, at: SocketAddr) -> Arc<Mutex<Vec<f64>>> {
+    /// Adds a viewer, and returns the delays of its frames from the camera on, in microseconds, as they are added.
+    pub(crate) fn join_timed(&self, at: SocketAddr) -> Arc<Mutex<Vec<f64>>> {
         let delays = Arc::<Mutex<Vec<f64>>>::default();
         let kept = Arc::clone(&delays);
         let session = self.0.block_on(view(at));
@@ -117,7 +112,7 @@ impl Audience {
             let _open = session;
             while let Ok(mut stream) = connection.accept_uni().await {
                 let kept = Arc::clone(&kept);
-                // A task a stream: that of the messages has no end.
+                // Each stream has its own task: the stream of messages does not end.
                 tokio::spawn(async move {
                     let frame = stream.read_to_end(100_000).await.unwrap_or_default();
                     if let Ok(Some(label)) = Label::read(&frame) {
@@ -131,7 +126,7 @@ impl Audience {
         delays
     }
 
-    /// A viewer of ours with `hello`, else a bare connection; counts the frames that it has `seen`.
+    /// Adds a viewer, or without `hello` a bare connection, that counts its frames in `seen`.
     pub(crate) fn join(&self, at: SocketAddr, hello: bool, seen: &Arc<AtomicU64>) {
         let seen = Arc::clone(seen);
         let (session, connection) = self.0.block_on(async {
@@ -170,24 +165,24 @@ async fn view(at: SocketAddr) -> Session {
         .unwrap()
 }
 
-/// quinn alone: whoever connects is sent each datagram as a stream.
-struct Bare {
+/// quinn alone: a server that sends each datagram as a stream to every connection.
+struct StreamForwarder {
     quic: SocketAddr,
-    plain: SocketAddr,
-    account: Account,
+    udp: SocketAddr,
+    cpu: CpuClock,
 }
 
-impl Bare {
+impl StreamForwarder {
     fn start() -> Self {
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let quic = UdpSocket::bind("127.0.0.1:0").unwrap();
-                let plain = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-                let account = Account::of_this_thread();
-                let addresses = (quic.local_addr().unwrap(), plain.local_addr().unwrap());
-                tell.send((addresses, account)).unwrap();
+                let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+                let cpu = CpuClock::of_this_thread();
+                let addresses = (quic.local_addr().unwrap(), udp.local_addr().unwrap());
+                sender.send((addresses, cpu)).unwrap();
                 let quic = TokioRuntime.wrap_udp_socket(quic).unwrap();
                 let identity = Identity::generate().unwrap();
                 let endpoint = endpoint::server(quic, &identity).unwrap();
@@ -196,7 +191,7 @@ impl Bare {
                 loop {
                     tokio::select! {
                         Some(incoming) = endpoint.accept() => viewers.push(incoming.await.unwrap()),
-                        Ok(length) = plain.recv(&mut buffer) => {
+                        Ok(length) = udp.recv(&mut buffer) => {
                             let frame = Bytes::copy_from_slice(&buffer[..length]);
                             for viewer in &viewers {
                                 let mut stream = viewer.open_uni().await.unwrap();
@@ -208,11 +203,7 @@ impl Bare {
                 }
             });
         });
-        let ((quic, plain), account) = told.recv().unwrap();
-        Self {
-            quic,
-            plain,
-            account,
-        }
+        let ((quic, udp), cpu) = receiver.recv().unwrap();
+        Self { quic, udp, cpu }
     }
 }

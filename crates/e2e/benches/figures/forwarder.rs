@@ -1,4 +1,4 @@
-//! The floor of forwarding: a thread that receives a datagram and sends it to each viewer, with nothing in between.
+//! The floor of forwarding by UDP: a thread that receives a datagram and sends it to each viewer, with nothing in between.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,19 +7,19 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use protocol::datagram::REQUEST;
-use testkit::cpu::Account;
+use testkit::cpu::CpuClock;
 
-/// It runs until it is dropped.
-pub(crate) struct Forwarder {
-    /// Where it listens.
+/// A running forwarder; it ends when dropped.
+pub(crate) struct DatagramForwarder {
+    /// Address on which it listens.
     pub(crate) address: SocketAddr,
-    /// Its processor time.
-    pub(crate) account: Account,
+    /// Processor time of its thread.
+    pub(crate) cpu: CpuClock,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Forwarder {
+impl DatagramForwarder {
     pub(crate) fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket
@@ -29,21 +29,21 @@ impl Forwarder {
         let address = socket.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let (tell, account) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn(move || {
-            tell.send(Account::of_this_thread()).unwrap();
+            sender.send(CpuClock::of_this_thread()).unwrap();
             forward(&socket, &stopped);
         });
         Self {
             address,
-            account: account.recv().unwrap(),
+            cpu: receiver.recv().unwrap(),
             stop,
             thread: Some(thread),
         }
     }
 }
 
-impl Drop for Forwarder {
+impl Drop for DatagramForwarder {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().map(JoinHandle::join);

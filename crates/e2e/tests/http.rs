@@ -1,4 +1,4 @@
-//! The web door in a whole chain, read by the software that people point at it: ffmpeg, OpenCV, curl.
+//! The HTTP server in a whole chain, read by common software: ffmpeg, OpenCV, curl, promtool.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,15 +25,15 @@ struct Chain {
 }
 
 impl Chain {
-    /// The demo scene, every second frame through the demo model.
+    /// Starts a chain with the demo scene, every second frame through the demo model.
     fn start() -> Self {
         let (port, state) = (port::free(), directory());
-        let words = ["--http", "127.0.0.1:0", "--model", "demo", "--every", "2"];
-        let relay = relay(port, state.path(), &words);
+        let args = ["--http", "127.0.0.1:0", "--model", "demo", "--every", "2"];
+        let relay = relay(port, state.path(), &args);
         let line = relay.wait_for_line("listening", LONG);
         let http = line
             .split_whitespace()
-            .find_map(|word| word.strip_prefix("http="));
+            .find_map(|field| field.strip_prefix("http="));
         let http = format!("http://{}", http.unwrap());
         let sender = sender(
             port,
@@ -54,14 +54,15 @@ impl Chain {
     }
 }
 
-fn run(program: &Path, words: &[&str]) -> Output {
-    let output = Command::new(program).args(words).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {said}", program.display());
+/// Runs a program to its end, and requires success.
+fn run(program: &Path, args: &[&str]) -> Output {
+    let output = Command::new(program).args(args).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", program.display());
     output
 }
 
-/// A program; `None`, said as a skip, where it is not here.
+/// Returns the path of a program; if it is not installed, reports a skip and returns `None`.
 fn tool(name: &str) -> Option<PathBuf> {
     let found = on_path(name);
     if found.is_none() {
@@ -80,7 +81,7 @@ fn ffmpeg_reads_the_stream() {
     for path in ["/stream.mjpg", "/cam/yard/stream.mjpg?boxes=1"] {
         let url = format!("{}{path}", chain.http);
         let file = chain.state.path().join("frames.rgb");
-        let words = [
+        let args = [
             "-v",
             "error",
             "-y",
@@ -93,7 +94,7 @@ fn ffmpeg_reads_the_stream() {
             "-f",
             "rawvideo",
         ];
-        run(&ffmpeg, &[&words[..], &[file.to_str().unwrap()]].concat());
+        run(&ffmpeg, &[&args[..], &[file.to_str().unwrap()]].concat());
         let pictures = std::fs::read(&file).unwrap();
         let frames: Vec<_> = pictures.chunks(300 * 200 * 3).collect();
         assert_eq!(
@@ -114,7 +115,7 @@ fn opencv_reads_the_stream_and_sees_the_boxes_that_are_burned_in() {
         return testkit::skip("target/tutorial-venv (scripts/setup --test) is not here");
     }
     let chain = Chain::start();
-    // Both streams at once; the timestamps tell which frames are the same.
+    // Both streams at once; equal timestamps mean equal frames.
     let script = r#"
 import cv2, sys, urllib.request, threading
 def parts(url, into):
@@ -125,11 +126,11 @@ def parts(url, into):
         if line.startswith(b"X-Timestamp"): time = line.split()[1]
         if line == b"\r\n" and "length" in dir():
             into[time] = cv2.imdecode(__import__("numpy").frombuffer(stream.read(length), "uint8"), 1); del length
-plain, burned = {}, {}
-threads = [threading.Thread(target=parts, args=(sys.argv[1] + q, into)) for q, into in (("", plain), ("?boxes=1", burned))]
+passthrough, annotated = {}, {}
+threads = [threading.Thread(target=parts, args=(sys.argv[1] + q, into)) for q, into in (("", passthrough), ("?boxes=1", annotated))]
 [t.start() for t in threads]; [t.join() for t in threads]
-both = [t for t in plain if t in burned]
-print(len(both), sum((cv2.absdiff(plain[t], burned[t]).max(axis=2) > 100).sum() > 200 for t in both))
+both = [t for t in passthrough if t in annotated]
+print(len(both), sum((cv2.absdiff(passthrough[t], annotated[t]).max(axis=2) > 100).sum() > 200 for t in both))
 capture = cv2.VideoCapture(sys.argv[1])
 for _ in range(20):
     good, picture = capture.read()
@@ -137,10 +138,12 @@ for _ in range(20):
 "#;
     let url = format!("{}/cam/yard/stream.mjpg", chain.http);
     let output = run(&python, &["-c", script, &url]);
-    let said = String::from_utf8(output.stdout).unwrap();
-    let mut counts = said.split_whitespace().map(|n| n.parse::<u32>().unwrap());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let mut counts = printed
+        .split_whitespace()
+        .map(|n| n.parse::<u32>().unwrap());
     let (both, drawn) = (counts.next().unwrap(), counts.next().unwrap());
-    assert!(both >= 15 && drawn * 10 >= both * 8, "{said}");
+    assert!(both >= 15 && drawn * 10 >= both * 8, "{printed}");
     chain.stop();
 }
 
@@ -152,7 +155,7 @@ fn promtool_finds_nothing_to_say_against_the_metrics() {
     };
     let chain = Chain::start();
     let stream = format!("{}/stream", chain.http);
-    // Somebody watches for a while; the stream has no end but curl's.
+    // A viewer for a while: the stream ends with curl's timeout.
     let _ = Command::new(&curl)
         .args(["-sN", "-m", "2", &stream])
         .output()
@@ -165,13 +168,14 @@ fn promtool_finds_nothing_to_say_against_the_metrics() {
         .stdin(File::open(&file).unwrap())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr);
-    assert!(checked.status.success() && said.is_empty(), "{said}");
+    let printed =
+        String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success() && printed.is_empty(), "{printed}");
     let text = std::fs::read_to_string(&file).unwrap();
-    let of_web = text
+    let forwarded = text
         .lines()
-        .find(|line| line.contains("forwarded") && line.contains("web"));
-    let frames: f64 = of_web
+        .find(|line| line.contains("forwarded") && line.contains(r#"transport="http""#));
+    let frames: f64 = forwarded
         .and_then(|line| line.split(' ').next_back()?.parse().ok())
         .unwrap_or_else(|| panic!("{text}"));
     assert!(frames > 10.0, "{text}");
@@ -184,16 +188,19 @@ fn curl_reads_the_detections_as_the_messages_that_they_are() {
     let Some(curl) = tool("curl") else { return };
     let chain = Chain::start();
     let url = format!("{}/cam/yard/detections", chain.http);
-    // The stream has no end, so curl's own at the timeout is a failure to it.
+    // The stream does not end, so curl fails at its timeout.
     let output = Command::new(curl)
         .args(["-sN", "-m", "4", &url])
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
     let mut kinds: HashMap<String, usize> = HashMap::new();
     let mut found = 0;
-    for line in said.lines().filter_map(|line| line.strip_prefix("data: ")) {
-        // The last one may be cut by curl's end.
+    for line in printed
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+    {
+        // The timeout may cut the last message.
         let Ok(message) = Detections::parse(line.as_bytes()) else {
             continue;
         };
@@ -204,6 +211,9 @@ fn curl_reads_the_detections_as_the_messages_that_they_are() {
         *kinds.entry(format!("{:?}", message.kind)).or_default() += 1;
         found += message.detections.len();
     }
-    assert!(kinds["Inferred"] >= 15 && found >= 15, "{kinds:?} {said}");
+    assert!(
+        kinds["Inferred"] >= 15 && found >= 15,
+        "{kinds:?} {printed}"
+    );
     chain.stop();
 }

@@ -1,7 +1,7 @@
-//! A camera and a viewer on plain sockets: what goes into a relay, when, and when it comes out.
+//! A camera and a viewer on UDP sockets, and the delay of each frame between them.
 //!
-//! The moment of sending travels in the frame's own label, and the moment of arrival is the kernel's: when the datagram
-//! was put into the viewer's socket, however late this benchmark then got a processor to read it.
+//! The frame's own label carries the time of sending. The time of arrival is the kernel's: when it put the datagram into the
+//! viewer's socket, however late this benchmark then got a processor to read it.
 
 use std::io::IoSliceMut;
 use std::net::{SocketAddr, UdpSocket};
@@ -15,26 +15,26 @@ use nix::sys::time::TimeSpec;
 use protocol::datagram::REQUEST;
 use protocol::label::{Label, StreamId};
 
-/// No more frames come when none has for this long.
+/// A stream has ended when no frame has arrived for this long.
 const SILENCE: Duration = Duration::from_millis(700);
 
-/// A camera whose frames are numbered on from one run to the next, as the relay counts them.
-pub(crate) struct Camera {
+/// A camera that numbers its frames on from one run to the next, as the relay counts them.
+pub(crate) struct UdpCamera {
     socket: UdpSocket,
     frames: Vec<Vec<u8>>,
     label: Label,
 }
 
-/// A frame that came through.
+/// A frame that arrived.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Seen {
-    /// Its number; 0 where the relay took its label away.
+pub(crate) struct ReceivedFrame {
+    /// Number of the frame; 0 without a label.
     pub(crate) seq: u64,
-    /// From being sent to arriving, in microseconds.
+    /// Time from sending to arrival, in microseconds.
     pub(crate) delay_us: f64,
 }
 
-impl Camera {
+impl UdpCamera {
     pub(crate) fn new(frames: Vec<Vec<u8>>, relay: SocketAddr) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(relay).unwrap();
@@ -56,31 +56,36 @@ impl Camera {
         self.label.seq += 1;
         let frame = &self.frames[self.label.seq as usize % self.frames.len()];
         self.label.captured_us = now_us();
-        // Nobody there is the measurement's own business.
+        // A relay that is not there shows in the measurement.
         let _ = self.socket.send(&self.label.write(frame));
     }
 
-    /// Sends frames at an even pace and gives what `viewer` saw of them, and the number of the first.
-    pub(crate) fn stream(&mut self, viewer: &Viewer, fps: u32, long: Duration) -> (u64, Vec<Seen>) {
+    /// Sends frames at an even pace, and returns the number of the first and the frames that `viewer` received.
+    pub(crate) fn stream(
+        &mut self,
+        viewer: &UdpViewer,
+        fps: u32,
+        long: Duration,
+    ) -> (u64, Vec<ReceivedFrame>) {
         let first = self.label.seq + 1;
-        let seen = thread::scope(|scope| {
-            let seen = scope.spawn(|| viewer.watch(SILENCE));
+        let received = thread::scope(|scope| {
+            let watching = scope.spawn(|| viewer.watch(SILENCE));
             let start = Instant::now();
             for n in 0..fps * long.as_secs() as u32 {
                 let due = start + Duration::from_secs(1) * n / fps;
                 thread::sleep(due.saturating_duration_since(Instant::now()));
                 self.send();
             }
-            seen.join().unwrap()
+            watching.join().unwrap()
         });
-        (first, seen)
+        (first, received)
     }
 }
 
-/// A viewer that asked as the tutorial's does.
-pub(crate) struct Viewer(UdpSocket);
+/// A viewer that requests frames as the tutorial's does.
+pub(crate) struct UdpViewer(UdpSocket);
 
-impl Viewer {
+impl UdpViewer {
     pub(crate) fn join(relay: SocketAddr) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(relay).unwrap();
@@ -90,14 +95,14 @@ impl Viewer {
         Self(socket)
     }
 
-    /// Takes what waits, and tells how many frames that were.
+    /// Reads the waiting frames and returns their number.
     pub(crate) fn drain(&self) -> usize {
         self.0.set_nonblocking(true).unwrap();
         std::iter::from_fn(|| self.0.recv(&mut [0; 16]).ok()).count()
     }
 
-    /// Takes frames until none comes for `silence`.
-    fn watch(&self, silence: Duration) -> Vec<Seen> {
+    /// Reads frames until none arrives for `silence`.
+    fn watch(&self, silence: Duration) -> Vec<ReceivedFrame> {
         self.0.set_nonblocking(false).unwrap();
         self.0.set_read_timeout(Some(silence)).unwrap();
         let mut buffer = vec![0; 65_536];
@@ -105,11 +110,11 @@ impl Viewer {
             let (length, arrived_us) = receive(&self.0, &mut buffer)?;
             let label = Label::read(&buffer[..length]).ok().flatten();
             Some(label.map_or(
-                Seen {
+                ReceivedFrame {
                     seq: 0,
                     delay_us: f64::NAN,
                 },
-                |label| Seen {
+                |label| ReceivedFrame {
                     seq: label.seq,
                     delay_us: arrived_us - label.captured_us as f64,
                 },
@@ -119,7 +124,7 @@ impl Viewer {
     }
 }
 
-/// A datagram's length, and when the kernel got it.
+/// Receives a datagram, and returns its length and the kernel's time of arrival.
 fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, f64)> {
     let mut control = cmsg_space!(TimeSpec);
     let mut parts = [IoSliceMut::new(buffer)];

@@ -1,4 +1,4 @@
-//! The three programs at the native door: found by themselves, closed to strangers, and alive on a bad network.
+//! The three programs by QUIC: they find each other, admit tickets only if private, and survive a bad network.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,30 +13,30 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{LONG, alone, directory, figure, relay, stop, well};
+use common::{LONG, alone, directory, figure, finish, relay, stop};
 use serde_json::Value;
-use testkit::link::{Bottleneck, Conditions, Link, Path as Way};
+use testkit::link::{Bottleneck, Conditions, Impairments, Link};
 use testkit::port;
 use testkit::process::{Finished, Program, Running, binary};
 use testkit::{skip, wrong_clock};
 
 const MS: Duration = Duration::from_millis(1);
-/// Within this a picture returns when its path does.
-const RETURN: Duration = Duration::from_secs(3);
+/// Longest time until the picture returns after its path did.
+const RECOVERY: Duration = Duration::from_secs(3);
 
-fn sender(to: SocketAddr, words: &[&str]) -> Running {
-    program("pi-sender", to, words)
+fn sender(to: SocketAddr, args: &[&str]) -> Running {
+    program("pi-sender", to, args)
         .args(["--source", "demo"])
         .start()
 }
 
-fn viewer(to: SocketAddr, words: &[&str]) -> Running {
-    program("viewer", to, words).args(["--headless"]).start()
+fn viewer(to: SocketAddr, args: &[&str]) -> Running {
+    program("viewer", to, args).args(["--headless"]).start()
 }
 
-fn program(name: &str, to: SocketAddr, words: &[&str]) -> Program {
+fn program(name: &str, to: SocketAddr, args: &[&str]) -> Program {
     let program = Program::new(binary(name)).args(["--report", "--server", &to.to_string()]);
-    program.args(words)
+    program.args(args)
 }
 
 fn local(port: u16) -> SocketAddr {
@@ -49,10 +49,10 @@ fn transport(finished: &Finished) -> &str {
         .unwrap()
 }
 
-/// What a viewer shows, line by line.
-struct Shown(PathBuf);
+/// The frames that a viewer shows, a line each.
+struct ShownFrames(PathBuf);
 
-impl Shown {
+impl ShownFrames {
     fn within(dir: &Path) -> Self {
         Self(dir.join("shown.jsonl"))
     }
@@ -68,11 +68,11 @@ impl Shown {
             .collect()
     }
 
-    /// Waits until so many more frames are shown, and tells how long that took.
-    fn more(&self, frames: usize) -> Duration {
+    /// Waits until so many more frames are shown, and returns the time that took.
+    fn wait_for(&self, frames: usize) -> Duration {
         let (start, before) = (Instant::now(), self.lines().len());
         while self.lines().len() < before + frames {
-            assert!(start.elapsed() < LONG, "no picture any more");
+            assert!(start.elapsed() < LONG, "no frame is shown any more");
             thread::sleep(10 * MS);
         }
         start.elapsed()
@@ -85,7 +85,7 @@ fn the_programs_find_the_native_door_by_themselves_and_no_plain_frame_goes_on() 
     let relay = relay(port, state.path(), &["--model", "demo", "--every", "2"]);
     let viewer = viewer(local(port), &["--frames", "40"]);
     let sender = sender(local(port), &["--frames", "60"]);
-    let (seen, sent) = (well(viewer), well(sender));
+    let (seen, sent) = (finish(viewer), finish(sender));
     assert_eq!((transport(&seen), transport(&sent)), ("quic", "quic"));
     assert!(figure(&seen, "detections") >= 10.0, "{:?}", seen.report);
     assert!(figure(&seen, "lost") <= 1.0);
@@ -101,7 +101,7 @@ fn a_transport_that_was_named_is_the_one_that_is_used() {
     for (of_viewer, of_sender) in [("udp", "quic"), ("quic", "udp")] {
         let viewer = viewer(local(port), &["--frames", "10", "--transport", of_viewer]);
         let sender = sender(local(port), &["--frames", "30", "--transport", of_sender]);
-        let (seen, sent) = (well(viewer), well(sender));
+        let (seen, sent) = (finish(viewer), finish(sender));
         assert_eq!((transport(&seen), transport(&sent)), (of_viewer, of_sender));
     }
     stop(relay);
@@ -113,22 +113,22 @@ fn a_network_that_was_away_for_five_seconds_brings_the_picture_back_within_three
     let relay = relay(port, state.path(), &["--model", "none"]);
     let up = Link::start(local(port), Conditions::default(), 1);
     let down = Link::start(local(port), Conditions::default(), 2);
-    let shown = Shown::within(state.path());
+    let shown = ShownFrames::within(state.path());
     let viewer = viewer(down.address(), &["--shown", shown.file()]);
     let sender = sender(up.address(), &["--camera", "yard"]);
-    shown.more(20);
+    shown.wait_for(20);
     for links in [&[&up][..], &[&down], &[&up, &down]] {
         links.iter().for_each(|link| link.cut(true));
         thread::sleep(5000 * MS);
         links.iter().for_each(|link| link.cut(false));
-        let took = shown.more(1);
-        assert!(took < RETURN, "{took:?}");
-        shown.more(10);
+        let took = shown.wait_for(1);
+        assert!(took < RECOVERY, "{took:?}");
+        shown.wait_for(10);
     }
     for link in [&up, &down] {
         link.rebind();
-        let took = shown.more(5);
-        assert!(took < RETURN, "{took:?} after another source port");
+        let took = shown.wait_for(5);
+        assert!(took < RECOVERY, "{took:?} after another source port");
     }
     stop(sender);
     assert_eq!(transport(&stop(viewer)), "quic");
@@ -138,20 +138,20 @@ fn a_network_that_was_away_for_five_seconds_brings_the_picture_back_within_three
 #[test]
 fn a_relay_that_was_killed_is_back_in_the_window_within_three_seconds() {
     let (_alone, port, state) = (alone(), port::free(), directory());
-    let words = ["--model", "none"];
-    let mut running = relay(port, state.path(), &words);
-    let shown = Shown::within(state.path());
+    let args = ["--model", "none"];
+    let mut running = relay(port, state.path(), &args);
+    let shown = ShownFrames::within(state.path());
     let viewer = viewer(local(port), &["--shown", shown.file()]);
     let sender = sender(local(port), &[]);
-    shown.more(20);
+    shown.wait_for(20);
     for away in [100 * MS, 4000 * MS] {
         running.kill();
         drop(running.finish());
         thread::sleep(away);
-        running = relay(port, state.path(), &words);
-        let took = shown.more(1);
-        assert!(took < RETURN, "{took:?} after {away:?}");
-        shown.more(20);
+        running = relay(port, state.path(), &args);
+        let took = shown.wait_for(1);
+        assert!(took < RECOVERY, "{took:?} after {away:?}");
+        shown.wait_for(20);
     }
     stop(sender);
     stop(viewer);
@@ -162,26 +162,26 @@ fn a_relay_that_was_killed_is_back_in_the_window_within_three_seconds() {
 fn an_uplink_that_is_too_narrow_costs_quality_and_then_size_and_not_age() {
     let (_alone, port, state) = (alone(), port::free(), directory());
     let relay = relay(port, state.path(), &["--model", "none"]);
-    let narrow = Way {
+    let narrow = Impairments {
         delay: 20 * MS,
         bottleneck: Some(Bottleneck {
             rate: 1_000_000,
             queue: 200 * MS,
         }),
-        ..Way::default()
+        ..Impairments::default()
     };
     let link = Link::start(
         local(port),
         Conditions {
             up: narrow,
-            down: Way::default(),
+            down: Impairments::default(),
         },
         3,
     );
-    let words = ["--size", "640x480", "--quality", "90", "--fps", "10"];
-    let shown = Shown::within(state.path());
+    let args = ["--size", "640x480", "--quality", "90", "--fps", "10"];
+    let shown = ShownFrames::within(state.path());
     let viewer = viewer(local(port), &["--shown", shown.file()]);
-    let adapts = sender(link.address(), &words);
+    let adapts = sender(link.address(), &args);
     adapts.wait_for_line("a step down in quality or size", LONG);
     relay.wait_for_line(" q", LONG);
     thread::sleep(15_000 * MS);
@@ -198,9 +198,9 @@ fn an_uplink_that_is_too_narrow_costs_quality_and_then_size_and_not_age() {
     stop(adapts);
     let fixed = sender(
         link.address(),
-        &[&words[..], &["--fixed", "--frames", "50"]].concat(),
+        &[&args[..], &["--fixed", "--frames", "50"]].concat(),
     );
-    assert!(!well(fixed).stderr.contains("a step"));
+    assert!(!finish(fixed).stderr.contains("a step"));
     stop(viewer);
     stop(relay);
 }
@@ -212,14 +212,14 @@ fn age_is_true_when_the_senders_and_the_viewers_clock_are_hours_off() {
         return skip("no C compiler here (cc), and only a library of ours sets a program's clock");
     };
     let relay = relay(port, state.path(), &["--model", "none"]);
-    let wrong = |name: &str, words: &[&str], ahead: &str| {
-        let program = program(name, local(port), words).env("LD_PRELOAD", &library);
+    let wrong = |name: &str, args: &[&str], ahead: &str| {
+        let program = program(name, local(port), args).env("LD_PRELOAD", &library);
         program.env(wrong_clock::AHEAD, ahead).start()
     };
     for (of_sender, of_viewer) in [("3600", "0"), ("0", "-3600"), ("-7200", "3600")] {
         let sender = wrong("pi-sender", &["--source", "demo"], of_sender);
         let viewer = wrong("viewer", &["--headless", "--frames", "40"], of_viewer);
-        let seen = well(viewer);
+        let seen = finish(viewer);
         stop(sender);
         let age = figure(&seen, "age_ms_p50");
         assert!(
@@ -228,6 +228,20 @@ fn age_is_true_when_the_senders_and_the_viewers_clock_are_hours_off() {
         );
     }
     stop(relay);
+}
+
+/// Part of the error for another certificate than the ticket's.
+const MISMATCH: &str = "certificate is not the ticket's";
+
+/// Returns the ticket with another token.
+fn wrong_token(ticket: &str) -> String {
+    let (start, end) = ticket.split_once('#').unwrap();
+    format!("{}{}#{end}", &start[..start.len() - 64], "0".repeat(64))
+}
+
+/// Returns the ticket with the fingerprint of another certificate.
+fn wrong_certificate(ticket: &str) -> String {
+    format!("{}{}", &ticket[..ticket.len() - 64], "0".repeat(64))
 }
 
 #[test]
@@ -242,24 +256,18 @@ fn a_private_relay_works_with_its_tickets_and_ends_everybody_else_with_the_reaso
     let send = pasted("pi-sender --server '");
     let view = pasted("viewer --server '");
     let with = |name: &str, server: &str| {
-        let words: &[&str] = match name {
+        let args: &[&str] = match name {
             "viewer" => &["--headless", "--frames", "10"],
             _ => &["--source", "demo", "--frames", "100"],
         };
         Program::new(binary(name))
             .args(["--report", "--server", server])
-            .args(words)
+            .args(args)
             .start()
     };
     let sender = with("pi-sender", &send);
-    assert_eq!(transport(&well(with("viewer", &view))), "quic");
+    assert_eq!(transport(&finish(with("viewer", &view))), "quic");
     stop(sender);
-    let wrong_token = |ticket: &str| {
-        let (start, end) = ticket.split_once('#').unwrap();
-        format!("{}{}#{end}", &start[..start.len() - 64], "0".repeat(64))
-    };
-    let wrong_certificate =
-        |ticket: &str| format!("{}{}", &ticket[..ticket.len() - 64], "0".repeat(64));
     let bare = local(port).to_string();
     for (name, server, why) in [
         ("viewer", bare.clone(), "private"),
@@ -268,16 +276,8 @@ fn a_private_relay_works_with_its_tickets_and_ends_everybody_else_with_the_reaso
         ("pi-sender", view.clone(), "other role"),
         ("viewer", wrong_token(&view), "token is wrong"),
         ("pi-sender", wrong_token(&send), "token is wrong"),
-        (
-            "viewer",
-            wrong_certificate(&view),
-            "certificate is not the ticket's",
-        ),
-        (
-            "pi-sender",
-            wrong_certificate(&send),
-            "certificate is not the ticket's",
-        ),
+        ("viewer", wrong_certificate(&view), MISMATCH),
+        ("pi-sender", wrong_certificate(&send), MISMATCH),
     ] {
         let finished = with(name, &server).finish();
         assert_eq!(
@@ -297,12 +297,12 @@ fn a_camera_is_chosen_by_name_and_waited_for() {
     let relay = relay(port, state.path(), &["--model", "none"]);
     let yard = sender(local(port), &["--camera", "yard"]);
     relay.wait_for_line("camera=yard", LONG);
-    let viewer = viewer(local(port), &["--camera", "front door", "--frames", "10"]);
-    let line = viewer.wait_for_line("front door", LONG);
-    assert!(line.contains("yard"), "the ones that are there: {line}");
-    let door = sender(local(port), &["--camera", "front door"]);
-    assert_eq!(figure(&well(viewer), "shown"), 10.0);
-    stop(door);
+    let viewer = viewer(local(port), &["--camera", "side drive", "--frames", "10"]);
+    let line = viewer.wait_for_line("side drive", LONG);
+    assert!(line.contains("yard"), "the cameras of the relay: {line}");
+    let drive = sender(local(port), &["--camera", "side drive"]);
+    assert_eq!(figure(&finish(viewer), "shown"), 10.0);
+    stop(drive);
     stop(yard);
     stop(relay);
 }

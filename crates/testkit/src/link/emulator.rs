@@ -1,4 +1,4 @@
-//! The thread of a link: sleeps until something comes or is due, and does what the lanes decide.
+//! The thread of a link: sleeps until a datagram arrives or is due, and does what the shapers decide.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
@@ -14,65 +14,68 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use socket2::SockRef;
 
-use super::lane::Lane;
+use super::shaper::Shaper;
 use super::{Conditions, Counters};
 
-/// What waits to be read while the thread has no processor: 1 s of 30 Mbit/s. It is what Linux grants, if set to.
+/// Receive buffer of a socket, for the time that the thread has no processor: 1 s of 30 Mbit/s. Linux grants this much
+/// if asked.
 const BUFFER: usize = 4 << 20;
-/// Datagrams taken from one socket before the others have their turn.
-const TURN: usize = 256;
+/// Datagrams read from one socket before the next socket is read.
+const BATCH: usize = 256;
 const LARGEST: usize = 65_536;
 
-/// Something that the handle wants done.
-pub(super) type Order = Box<dyn FnOnce(&mut Carrier) + Send>;
+/// A change or a query by the handle, run on the thread.
+pub(super) type Command = Box<dyn FnOnce(&mut Emulator) + Send>;
 
-/// All that a link has; its thread owns it.
-pub(super) struct Carrier {
+/// The sockets and shapers of a link; its thread owns them.
+pub(super) struct Emulator {
+    /// Socket that the clients send to.
     near: UdpSocket,
     target: SocketAddr,
     clients: Vec<Client>,
-    /// Sockets of before a rebinding: open, so that what comes for them is not refused, and read by nobody.
-    forgotten: Vec<UdpSocket>,
-    up: Lane,
-    down: Lane,
-    /// By when they are due; among equals, first come, first served.
-    waiting: BTreeMap<(Instant, u64), Letter>,
-    /// Letters so far.
-    letters: u64,
+    /// Sockets from before a rebinding: open, so that the system refuses no datagram for them, but never read.
+    retired: Vec<UdpSocket>,
+    up: Shaper,
+    down: Shaper,
+    /// Datagrams on their way, by the time that they are due and, among equals, by their order of arrival.
+    in_flight: BTreeMap<(Instant, u64), InFlight>,
+    /// Number of copies admitted so far.
+    admitted: u64,
     buffer: Vec<u8>,
 }
 
 struct Client {
     address: SocketAddr,
+    /// Socket of this client towards the target.
     far: UdpSocket,
 }
 
 /// A datagram on its way.
-struct Letter {
-    way: Way,
-    /// Which of the clients it is from or for.
+struct InFlight {
+    direction: Direction,
+    /// Index of the client that sent it or will receive it.
     client: usize,
-    words: Arc<[u8]>,
+    payload: Arc<[u8]>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Way {
+enum Direction {
     Up,
     Down,
 }
 
-impl Carrier {
+impl Emulator {
     pub(super) fn new(target: SocketAddr, conditions: Conditions, seed: u64) -> Self {
         let (mut seeds, now) = (Rng::with_seed(seed), Instant::now());
         Self {
             near: socket().expect("127.0.0.1 has a free port"),
             target,
             clients: Vec::new(),
-            forgotten: Vec::new(),
-            up: Lane::new(conditions.up, seeds.fork(), now),
-            down: Lane::new(conditions.down, seeds.fork(), now),
-            waiting: BTreeMap::new(),
-            letters: 0,
+            retired: Vec::new(),
+            up: Shaper::new(conditions.up, seeds.fork(), now),
+            down: Shaper::new(conditions.down, seeds.fork(), now),
+            in_flight: BTreeMap::new(),
+            admitted: 0,
             buffer: vec![0; LARGEST],
         }
     }
@@ -95,7 +98,7 @@ impl Carrier {
         for client in &mut self.clients {
             let new = towards(self.target).expect("127.0.0.1 has a free port");
             let old = std::mem::replace(&mut client.far, new);
-            self.forgotten.push(old);
+            self.retired.push(old);
         }
     }
 
@@ -106,17 +109,17 @@ impl Carrier {
         }
     }
 
-    /// Works until the handle is gone.
-    pub(super) fn run(mut self, orders: &Receiver<Order>, bell: &UnixStream) {
+    /// Runs until the handle is dropped.
+    pub(super) fn run(mut self, commands: &Receiver<Command>, wakeup: &UnixStream) {
         loop {
             self.deliver(Instant::now());
-            self.wait(bell);
-            self.take_up();
-            self.take_down();
-            let _ = (&mut &*bell).read(&mut [0; 64]);
+            self.wait(wakeup);
+            self.read_clients();
+            self.read_target();
+            let _ = (&mut &*wakeup).read(&mut [0; 64]);
             loop {
-                match orders.try_recv() {
-                    Ok(order) => order(&mut self),
+                match commands.try_recv() {
+                    Ok(command) => command(&mut self),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return,
                 }
@@ -124,45 +127,45 @@ impl Carrier {
         }
     }
 
-    /// Sleeps until something can be read or the next datagram is due.
-    fn wait(&self, bell: &UnixStream) {
+    /// Sleeps until a socket can be read or the next datagram is due.
+    fn wait(&self, wakeup: &UnixStream) {
         let sockets = self.clients.iter().map(|client| client.far.as_fd());
-        let mut all: Vec<PollFd> = [bell.as_fd(), self.near.as_fd()]
+        let mut all: Vec<PollFd> = [wakeup.as_fd(), self.near.as_fd()]
             .into_iter()
             .chain(sockets)
             .map(|socket| PollFd::new(socket, PollFlags::POLLIN))
             .collect();
-        let due = self.waiting.first_key_value().map(|((due, _), _)| {
+        let due = self.in_flight.first_key_value().map(|((due, _), _)| {
             TimeSpec::from_duration(due.saturating_duration_since(Instant::now()))
         });
-        // Interrupted or not, the next thing is a look at everything.
+        // Interrupted or not: every socket is read next.
         let _ = ppoll(&mut all, due, None);
     }
 
-    fn take_up(&mut self) {
-        for _ in 0..TURN {
+    fn read_clients(&mut self) {
+        for _ in 0..BATCH {
             let Ok((length, from)) = self.near.recv_from(&mut self.buffer) else {
                 return;
             };
             if let Some(client) = self.client(from) {
-                self.admit(Way::Up, client, length);
+                self.admit(Direction::Up, client, length);
             }
         }
     }
 
-    fn take_down(&mut self) {
+    fn read_target(&mut self) {
         for client in 0..self.clients.len() {
-            for _ in 0..TURN {
-                // An error is the answer to what was sent to a target that is not there.
+            for _ in 0..BATCH {
+                // The system reports here that the target was not there for an earlier datagram.
                 let Ok(length) = self.clients[client].far.recv(&mut self.buffer) else {
                     break;
                 };
-                self.admit(Way::Down, client, length);
+                self.admit(Direction::Down, client, length);
             }
         }
     }
 
-    /// The client with this address, which may be a new one; `None` where the system has no socket left for it.
+    /// Returns the client with this address, which may be a new one; `None` if the system has no socket left for it.
     fn client(&mut self, address: SocketAddr) -> Option<usize> {
         let known = self.clients.iter().position(|c| c.address == address);
         known.or_else(|| {
@@ -172,45 +175,49 @@ impl Carrier {
         })
     }
 
-    /// Asks the lane about the datagram in the buffer.
-    fn admit(&mut self, way: Way, client: usize, length: usize) {
-        let Some(arrival) = self.lane(way).admit(length, Instant::now()) else {
+    /// Schedules the datagram in the buffer as the shaper decides.
+    fn admit(&mut self, direction: Direction, client: usize, length: usize) {
+        let Some(arrival) = self.shaper(direction).admit(length, Instant::now()) else {
             return;
         };
-        let words: Arc<[u8]> = self.buffer[..length].into();
+        let payload: Arc<[u8]> = self.buffer[..length].into();
         for _ in 0..arrival.copies {
-            self.letters += 1;
-            let letter = Letter {
-                way,
+            self.admitted += 1;
+            let datagram = InFlight {
+                direction,
                 client,
-                words: Arc::clone(&words),
+                payload: Arc::clone(&payload),
             };
-            self.waiting.insert((arrival.at, self.letters), letter);
+            self.in_flight.insert((arrival.at, self.admitted), datagram);
         }
     }
 
-    /// Hands over what is due.
+    /// Sends the datagrams that are due.
     fn deliver(&mut self, now: Instant) {
-        while let Some(first) = self.waiting.first_entry()
+        while let Some(first) = self.in_flight.first_entry()
             && first.key().0 <= now
         {
-            let Letter { way, client, words } = first.remove();
-            if !self.lane(way).arrives(words.len()) {
+            let InFlight {
+                direction,
+                client,
+                payload,
+            } = first.remove();
+            if !self.shaper(direction).complete(payload.len()) {
                 continue;
             }
             let client = &self.clients[client];
-            // Nobody there is weather.
-            let _ = match way {
-                Way::Up => client.far.send(&words),
-                Way::Down => self.near.send_to(&words, client.address),
+            // A receiver that is not there loses the datagram, as on any network.
+            let _ = match direction {
+                Direction::Up => client.far.send(&payload),
+                Direction::Down => self.near.send_to(&payload, client.address),
             };
         }
     }
 
-    fn lane(&mut self, way: Way) -> &mut Lane {
-        match way {
-            Way::Up => &mut self.up,
-            Way::Down => &mut self.down,
+    fn shaper(&mut self, direction: Direction) -> &mut Shaper {
+        match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
         }
     }
 }

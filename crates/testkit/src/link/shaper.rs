@@ -1,54 +1,54 @@
-//! One direction of a link, decided: which datagram arrives, and when. Pure, so that its promises are tested in virtual
+//! Decides for one direction of a link which datagrams arrive, and when. Pure, so that its promises are tested in virtual
 //! time.
 
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use super::path::{Bottleneck, Counts, Loss, Path, packets};
+use super::impairments::{Bottleneck, Counts, Impairments, Loss, packets};
 
-/// A datagram that is to be overtaken is held back for this long.
-const HELD: Duration = Duration::from_millis(10);
+/// Extra delay of a datagram that is reordered, so that later ones overtake it.
+const REORDER_DELAY: Duration = Duration::from_millis(10);
 
-/// One direction as it stands.
+/// The state of one direction.
 #[derive(Debug)]
-pub(super) struct Lane {
-    path: Path,
+pub(super) struct Shaper {
+    impairments: Impairments,
     cut: bool,
-    /// Decides on losses, with one draw a packet whatever else happens to it.
-    loss: Rng,
-    /// Decides on the rest, with two draws a datagram.
-    twist: Rng,
-    /// Gilbert's bad state.
+    /// Source of losses: one draw a packet, whatever else happens to it.
+    loss_rng: Rng,
+    /// Source of reordering and duplication: two draws a datagram.
+    order_rng: Rng,
+    /// Whether Gilbert's model is in its bad state.
     bad: bool,
-    /// When the bottleneck will have sent all that it holds.
-    free: Instant,
+    /// Time at which the bottleneck's queue will be empty.
+    queue_empty: Instant,
     counts: Counts,
 }
 
-/// When a datagram arrives, and how often.
+/// Time of arrival of a datagram, and the number of copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arrival {
     pub(super) at: Instant,
     pub(super) copies: usize,
 }
 
-impl Lane {
-    pub(super) fn new(path: Path, mut seeds: Rng, now: Instant) -> Self {
-        path.check();
+impl Shaper {
+    pub(super) fn new(impairments: Impairments, mut seeds: Rng, now: Instant) -> Self {
+        impairments.check();
         Self {
-            path,
+            impairments,
             cut: false,
-            loss: seeds.fork(),
-            twist: seeds.fork(),
+            loss_rng: seeds.fork(),
+            order_rng: seeds.fork(),
             bad: false,
-            free: now,
+            queue_empty: now,
             counts: Counts::default(),
         }
     }
 
-    pub(super) fn set(&mut self, path: Path) {
-        self.path = path;
+    pub(super) fn set(&mut self, impairments: Impairments) {
+        self.impairments = impairments;
     }
 
     pub(super) fn cut(&mut self, cut: bool) {
@@ -59,18 +59,18 @@ impl Lane {
         self.counts
     }
 
-    /// Takes a datagram; `None` where it will not arrive.
+    /// Takes a datagram and returns its arrival; `None` if it is lost.
     pub(super) fn admit(&mut self, payload: usize, now: Instant) -> Option<Arrival> {
         self.counts.offered.add(payload);
-        let arrival = self.fate(payload, now).filter(|_| !self.cut);
+        let arrival = self.schedule(payload, now).filter(|_| !self.cut);
         if arrival.is_none() {
             self.counts.dropped.add(payload);
         }
         arrival
     }
 
-    /// One copy has come to the end of the way; false where it was cut meanwhile.
-    pub(super) fn arrives(&mut self, payload: usize) -> bool {
+    /// Counts a copy at the end of its way and returns whether it arrives: it does not if the link was cut meanwhile.
+    pub(super) fn complete(&mut self, payload: usize) -> bool {
         let counts = &mut self.counts;
         let count = if self.cut {
             &mut counts.dropped
@@ -81,39 +81,42 @@ impl Lane {
         !self.cut
     }
 
-    fn fate(&mut self, payload: usize, now: Instant) -> Option<Arrival> {
+    fn schedule(&mut self, payload: usize, now: Instant) -> Option<Arrival> {
         let mut through = Some(now);
         for bytes in packets(payload) {
-            let passed = self.squeeze(bytes, now);
-            let lost = self.loses();
-            // All are on their way before the first one is missed, so each of them is decided.
+            let passed = self.enqueue(bytes, now);
+            let lost = self.loses_packet();
+            // The fragments behind a lost one are on their way too, so each takes its share of the queue and of the draws.
             through = through.and(passed).filter(|_| !lost);
         }
-        let [held, twice] = [self.path.reorder, self.path.duplicate].map(|p| self.twist.f64() < p);
-        let extra = if held { HELD } else { Duration::ZERO };
+        let Impairments {
+            reorder, duplicate, ..
+        } = self.impairments;
+        let [late, twice] = [reorder, duplicate].map(|share| self.order_rng.f64() < share);
+        let extra = if late { REORDER_DELAY } else { Duration::ZERO };
         through.map(|through| Arrival {
-            at: through + self.path.delay + extra,
+            at: through + self.impairments.delay + extra,
             copies: 1 + usize::from(twice),
         })
     }
 
-    /// When a packet leaves the bottleneck; `None` where the queue is full.
-    fn squeeze(&mut self, bytes: usize, now: Instant) -> Option<Instant> {
-        let Some(Bottleneck { rate, queue }) = self.path.bottleneck else {
+    /// Returns the time at which a packet leaves the bottleneck; `None` if the queue is full.
+    fn enqueue(&mut self, bytes: usize, now: Instant) -> Option<Instant> {
+        let Some(Bottleneck { rate, queue }) = self.impairments.bottleneck else {
             return Some(now);
         };
         let takes = Duration::from_secs_f64(bytes as f64 * 8.0 / rate as f64);
-        let waits = self.free.saturating_duration_since(now);
+        let waits = self.queue_empty.saturating_duration_since(now);
         if waits > Duration::ZERO && waits + takes > queue {
             return None;
         }
-        self.free = self.free.max(now) + takes;
-        Some(self.free)
+        self.queue_empty = self.queue_empty.max(now) + takes;
+        Some(self.queue_empty)
     }
 
-    fn loses(&mut self) -> bool {
-        let draw = self.loss.f64();
-        match self.path.loss {
+    fn loses_packet(&mut self) -> bool {
+        let draw = self.loss_rng.f64();
+        match self.impairments.loss {
             Loss::None => false,
             Loss::Random(share) => draw < share,
             Loss::Bursts { share, length } => {
@@ -134,19 +137,19 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
     const SEED: u64 = 20;
 
-    fn lane(path: Path) -> Lane {
-        Lane::new(path, Rng::with_seed(SEED), crate::time::start())
+    fn shaper(impairments: Impairments) -> Shaper {
+        Shaper::new(impairments, Rng::with_seed(SEED), crate::time::start())
     }
 
     /// Which of so many packets are lost.
     fn losses(loss: Loss, packets: usize) -> Vec<bool> {
-        let mut lane = lane(Path {
+        let mut shaper = shaper(Impairments {
             loss,
-            ..Path::default()
+            ..Impairments::default()
         });
-        let now = lane.free;
+        let now = shaper.queue_empty;
         (0..packets)
-            .map(|_| lane.admit(1000, now).is_none())
+            .map(|_| shaper.admit(1000, now).is_none())
             .collect()
     }
 
@@ -186,13 +189,13 @@ mod tests {
 
     #[test]
     fn a_datagram_is_lost_with_any_of_its_fragments() {
-        let mut lane = lane(Path {
+        let mut shaper = shaper(Impairments {
             loss: Loss::Random(0.05),
-            ..Path::default()
+            ..Impairments::default()
         });
-        let now = lane.free;
+        let now = shaper.queue_empty;
         let through = (0..20_000)
-            .filter(|_| lane.admit(40_000, now).is_some())
+            .filter(|_| shaper.admit(40_000, now).is_some())
             .count();
         let share = through as f64 / 20_000.0;
         assert!((share - 0.95_f64.powi(28)).abs() < 0.01, "{share}");
@@ -200,35 +203,35 @@ mod tests {
 
     #[test]
     fn what_is_not_lost_takes_the_delay() {
-        let mut lane = lane(Path {
+        let mut shaper = shaper(Impairments {
             delay: 25 * MS,
-            ..Path::default()
+            ..Impairments::default()
         });
-        let now = lane.free;
+        let now = shaper.queue_empty;
         let arrival = Some(Arrival {
             at: now + 25 * MS,
             copies: 1,
         });
-        assert_eq!(lane.admit(40_000, now), arrival);
-        assert_eq!(lane.admit(1, now), arrival);
+        assert_eq!(shaper.admit(40_000, now), arrival);
+        assert_eq!(shaper.admit(1, now), arrival);
     }
 
     #[test]
     fn a_bottleneck_holds_its_rate_and_nothing_waits_longer_than_its_queue() {
         let queue = 200 * MS;
-        let mut lane = lane(Path {
+        let mut shaper = shaper(Impairments {
             bottleneck: Some(Bottleneck {
                 rate: 1_000_000,
                 queue,
             }),
-            ..Path::default()
+            ..Impairments::default()
         });
-        let start = lane.free;
+        let start = shaper.queue_empty;
         let (mut bytes, mut longest, mut last) = (0, Duration::ZERO, start);
         for ms in 0..10_000 {
             // 1480 bytes each millisecond are 11.8 Mbit/s.
             let now = start + ms * MS;
-            if let Some(arrival) = lane.admit(1452, now) {
+            if let Some(arrival) = shaper.admit(1452, now) {
                 bytes += 1480;
                 longest = longest.max(arrival.at - now);
                 last = arrival.at;
@@ -237,7 +240,7 @@ mod tests {
         let rate = f64::from(bytes) * 8.0 / (last - start).as_secs_f64();
         assert!((rate - 1e6).abs() < 1e3, "{rate}");
         assert!(longest <= queue && longest > 185 * MS, "{longest:?}");
-        let counts = lane.counts();
+        let counts = shaper.counts();
         assert_eq!(counts.offered.datagrams, 10_000);
         assert_eq!(
             counts.dropped.bytes + u64::try_from(bytes).unwrap(),
@@ -247,72 +250,77 @@ mod tests {
 
     #[test]
     fn an_idle_link_takes_a_packet_that_its_queue_would_not_hold() {
-        let mut lane = lane(Path {
+        let mut shaper = shaper(Impairments {
             bottleneck: Some(Bottleneck {
                 rate: 8_000,
                 queue: MS,
             }),
-            ..Path::default()
+            ..Impairments::default()
         });
-        let now = lane.free;
-        let first = lane.admit(972, now).unwrap();
+        let now = shaper.queue_empty;
+        let first = shaper.admit(972, now).unwrap();
         assert_eq!(first.at, now + Duration::from_secs(1));
-        assert_eq!(lane.admit(972, now + 500 * MS), None);
-        assert!(lane.admit(972, first.at).is_some());
+        assert_eq!(shaper.admit(972, now + 500 * MS), None);
+        assert!(shaper.admit(972, first.at).is_some());
     }
 
     #[test]
     fn what_is_lost_or_does_not_fit_has_used_the_rate() {
-        let mut lane = lane(Path {
+        let mut shaper = shaper(Impairments {
             loss: Loss::Random(1.0),
             bottleneck: Some(Bottleneck {
                 rate: 8_000_000,
                 queue: 100 * MS,
             }),
-            ..Path::default()
+            ..Impairments::default()
         });
-        let now = lane.free;
-        assert_eq!(lane.admit(972, now), None);
-        lane.set(Path {
+        let now = shaper.queue_empty;
+        assert_eq!(shaper.admit(972, now), None);
+        shaper.set(Impairments {
             loss: Loss::None,
-            ..lane.path
+            ..shaper.impairments
         });
-        assert_eq!(lane.admit(972, now).unwrap().at, now + 2 * MS);
+        assert_eq!(shaper.admit(972, now).unwrap().at, now + 2 * MS);
         // 200 ms of fragments: the first half of them passes, and is of no use.
-        assert_eq!(lane.admit(200_000, now), None);
-        assert!(lane.free > now + 98 * MS && lane.free <= now + 100 * MS);
+        assert_eq!(shaper.admit(200_000, now), None);
+        assert!(shaper.queue_empty > now + 98 * MS && shaper.queue_empty <= now + 100 * MS);
     }
 
     #[test]
     fn the_same_seed_gives_the_same_fates_and_another_one_does_not() {
-        let path = Path {
+        let impairments = Impairments {
             loss: Loss::Random(0.3),
             reorder: 0.3,
             duplicate: 0.3,
-            ..Path::default()
+            ..Impairments::default()
         };
         let start = crate::time::start();
-        let fates = |seed| {
-            let mut lane = Lane::new(path, Rng::with_seed(seed), start);
+        let arrivals_of = |seed| {
+            let mut shaper = Shaper::new(impairments, Rng::with_seed(seed), start);
             let sizes = [1, 1472, 8000, 40_000].into_iter().cycle().take(1000);
             sizes
-                .map(|size| lane.admit(size, start))
+                .map(|size| shaper.admit(size, start))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(fates(1), fates(1));
-        assert_ne!(fates(1), fates(2));
+        assert_eq!(arrivals_of(1), arrivals_of(1));
+        assert_ne!(arrivals_of(1), arrivals_of(2));
     }
 
     #[test]
     fn some_are_overtaken_and_some_come_twice() {
-        let mut lane = lane(Path {
+        let mut shaper = shaper(Impairments {
             reorder: 0.1,
             duplicate: 0.02,
-            ..Path::default()
+            ..Impairments::default()
         });
-        let now = lane.free;
-        let arrivals: Vec<_> = (0..10_000).filter_map(|_| lane.admit(1000, now)).collect();
-        let held = arrivals.iter().filter(|a| a.at == now + HELD).count();
+        let now = shaper.queue_empty;
+        let arrivals: Vec<_> = (0..10_000)
+            .filter_map(|_| shaper.admit(1000, now))
+            .collect();
+        let held = arrivals
+            .iter()
+            .filter(|a| a.at == now + REORDER_DELAY)
+            .count();
         let twice = arrivals.iter().filter(|a| a.copies == 2).count();
         assert!((800..1200).contains(&held), "{held}");
         assert!((140..260).contains(&twice), "{twice}");
@@ -322,9 +330,9 @@ mod tests {
     #[test]
     #[should_panic(expected = "no network is like this")]
     fn a_share_above_one_is_refused() {
-        lane(Path {
+        shaper(Impairments {
             loss: Loss::Random(5.0),
-            ..Path::default()
+            ..Impairments::default()
         });
     }
 }

@@ -1,20 +1,20 @@
-//! How a direction treats what passes, and what became of it.
+//! What one direction of a link does to datagrams, and the counts of what it did.
 
 use std::time::Duration;
 
-/// What one IP fragment carries: an MTU of 1500 without the header.
+/// Payload of one IP fragment: an MTU of 1500 without the header.
 const FRAGMENT: usize = 1480;
 const IP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 
-/// How one direction treats what passes; by default it does nothing at all to it.
+/// What one direction does to datagrams; by default, nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Path {
-    /// Which packets get lost. They are lost behind the queue: what is lost has used its share of the rate.
+pub struct Impairments {
+    /// Loss of packets, behind the queue: a lost packet has used its share of the rate.
     pub loss: Loss,
-    /// How long everything takes.
+    /// One-way delay.
     pub delay: Duration,
-    /// The slowest piece of the way; none is infinitely fast.
+    /// Slowest piece of the path; `None` is infinitely fast.
     pub bottleneck: Option<Bottleneck>,
     /// Share of the datagrams that arrive 10 ms later than they would, so that others overtake them.
     pub reorder: f64,
@@ -22,18 +22,18 @@ pub struct Path {
     pub duplicate: f64,
 }
 
-/// Which packets get lost.
+/// A model of packet loss.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Loss {
-    /// None.
+    /// No loss.
     #[default]
     None,
-    /// Each with this probability, whatever happens to the others.
+    /// Independent losses, each with this probability.
     Random(f64),
-    /// In runs, by Gilbert's model of two states: a good one, in which nothing is lost, and a bad one, in which everything
+    /// Losses in runs, by Gilbert's model of two states: a good one, in which nothing is lost, and a bad one, in which everything
     /// is.
     Bursts {
-        /// Of all packets; at most length / (length + 1), since between two runs there is a packet that arrives.
+        /// Share of all packets that is lost; at most length / (length + 1), since between two runs there is a packet that arrives.
         share: f64,
         /// Mean length of a run in packets, at least 1.
         length: f64,
@@ -45,38 +45,38 @@ pub enum Loss {
 pub struct Bottleneck {
     /// Bits of IP a second, more than 0.
     pub rate: u64,
-    /// How much it holds, in time at this rate. An idle link takes one packet whatever this is.
+    /// Capacity, in time at this rate. An idle link takes one packet whatever this is.
     pub queue: Duration,
 }
 
-/// Datagrams, and their bytes as IP carries them.
+/// A number of datagrams, and of their bytes as IP carries them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Volume {
-    /// Datagrams.
+    /// Number of datagrams.
     pub datagrams: u64,
-    /// Bytes with all headers.
+    /// Number of bytes with all headers.
     pub bytes: u64,
 }
 
-/// What became of the datagrams of one direction; those on their way are the difference.
+/// Counts of the datagrams of one direction; those on their way are the difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Came to the link.
+    /// Datagrams that came to the link.
     pub offered: Volume,
-    /// Were lost, did not fit into the queue, or met a cut link.
+    /// Datagrams that were lost, did not fit into the queue, or met a cut link.
     pub dropped: Volume,
-    /// Left it at the other end; one that arrives twice counts twice.
+    /// Datagrams that left the link at the other end; one that arrives twice counts twice.
     pub delivered: Volume,
 }
 
-/// Bytes that IP needs for a datagram of so much payload: its own, the UDP header, and an IP header for each fragment.
+/// Returns the bytes that IP needs for a datagram of so much payload: its own, the UDP header, and an IP header for each fragment.
 pub fn ip_bytes(payload: usize) -> usize {
     packets(payload).sum()
 }
 
-impl Path {
+impl Impairments {
     /// # Panics
-    /// Where the settings make no sense.
+    /// If the settings make no sense.
     pub(super) fn check(&self) {
         let share = |share: f64| (0.0..=1.0).contains(&share);
         let loss = match self.loss {
@@ -101,7 +101,7 @@ impl Volume {
     }
 }
 
-/// The sizes of the packets in which IP carries a datagram.
+/// Returns the sizes of the packets in which IP carries a datagram.
 pub(super) fn packets(payload: usize) -> impl Iterator<Item = usize> {
     let all = payload + UDP_HEADER;
     (0..all)
