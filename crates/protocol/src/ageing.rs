@@ -24,7 +24,7 @@ pub const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 /// Longest life of a box without support.
 pub const LONGEST_LIFE: Duration = Duration::from_secs(10);
 
-/// Returns how long a box outlives its last support, from the interval between two inferences, where one is known.
+/// Returns how long a box outlives its last support, from the interval between two inferences, if one is known.
 pub fn life(interval: Option<Duration>) -> Duration {
     interval.map_or(SHORTEST_LIFE, |interval| {
         interval

@@ -1,4 +1,4 @@
-//! One frame, parsed once where its bytes come in.
+//! One frame, parsed once at the trust boundary.
 
 use bytes::Bytes;
 
