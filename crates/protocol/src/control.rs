@@ -13,12 +13,12 @@ use crate::label::{self, hex};
 /// A message of the `udp` transport other than frames and `Request`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// Viewer to relay: grants or renews a lease.
+    /// Viewer to relay: requests a lease, or renews it.
     Hello {
         /// Random number of this run of the viewer. A tutorial relay echoes the hello, and so shows what it is.
         nonce: u64,
     },
-    /// Viewer to relay: draws an answer, and ends a lease.
+    /// Viewer to relay: requests an answer alone, and ends a lease.
     Probe {
         /// Random number, as in a hello.
         nonce: u64,

@@ -1,4 +1,4 @@
-//! Frames over a bad link, one end to the other in one process: what the gate lets through, and how old it is.
+//! Frames over a bad link, both ends in one process: how many the frame window delivers, and their age.
 
 #![expect(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// What went in and what came out.
+/// Counts and ages of one run.
 struct Run {
     offered: u64,
     /// Age of each frame that arrived, by number.
