@@ -54,7 +54,7 @@ fn a_relay_that_would_start_is_good_and_nothing_is_left_behind() {
     told(&done, 0, "good", "state", "can be written");
     told(&done, 0, "good", "ONNX Runtime", "libonnxruntime.so");
     told(&done, 0, "good", "model", "demo loads");
-    for about in ["processors", "container", "buffers", "pieces", "clock"] {
+    for about in ["processors", "container", "buffers", "reassembly", "clock"] {
         assert!(done.stdout.contains(&format!("  {about}")), "{done:?}");
     }
     assert!(
@@ -104,9 +104,15 @@ fn torn_plain_frames_are_a_care_of_those_alone_who_take_them() {
     let kernels = fs::read_to_string("/proc/sys/net/ipv4/ipfrag_time").unwrap_or_default();
     let long = kernels.trim().parse().is_ok_and(|seconds: u64| seconds > 2);
     let verdict = if long { "advice" } else { "good" };
-    told(&open, 0, verdict, "pieces", "torn datagrams");
+    told(&open, 0, verdict, "reassembly", "incomplete datagrams");
     let private = doctor("relay-server", &words).args([state.path()]);
-    told(&said(private.args(["--private"])), 0, "good", "pieces", "");
+    told(
+        &said(private.args(["--private"])),
+        0,
+        "good",
+        "reassembly",
+        "",
+    );
 }
 
 #[test]
@@ -172,8 +178,8 @@ fn a_sender_and_a_viewer_whose_relay_answers_are_good() {
     for (about, words) in [
         ("camera", "demo gives pictures"),
         ("frame", "300x200, quality 80"),
-        ("plain door", "a Sightline relay answers"),
-        ("native door", "QUIC opens"),
+        ("udp", "a Sightline relay answers"),
+        ("quic", "QUIC opens"),
         ("fragments", "15 kB arrives"),
         ("path", "carries packets of"),
         ("clocks", "of the relay's"),
@@ -187,10 +193,10 @@ fn a_sender_and_a_viewer_whose_relay_answers_are_good() {
     running.wait_for_line("camera appeared", LONG);
     let done = viewer(&["--camera", "yard"]);
     told(&done, 0, "good", "cameras", "live: yard");
-    told(&done, 0, "good", "native door", "QUIC opens");
+    told(&done, 0, "good", "quic", "QUIC opens");
     let done = viewer(&["--transport", "udp"]);
-    told(&done, 0, "good", "plain door", "a Sightline relay answers");
-    assert!(!done.stdout.contains("native door"), "{done:?}");
+    told(&done, 0, "good", "udp", "a Sightline relay answers");
+    assert!(!done.stdout.contains("  quic  "), "{done:?}");
     if let Some(library) = wrong_clock::library(state.path()) {
         let wrong = doctor("viewer", &["--headless", "--server", &at(port)])
             .env("LD_PRELOAD", library)
@@ -227,14 +233,14 @@ fn a_relay_that_is_dead_and_one_that_is_silent_are_told_apart() {
         ("viewer", &["--headless"]),
     ] {
         let dead = doctor(program, &["--server", &at(port::free())]).args(words);
-        told(&said(dead), 1, "BAD", "plain door", "nobody listens");
+        told(&said(dead), 1, "BAD", "udp", "no program listens");
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let server = silent.local_addr().unwrap().to_string();
         let done = said(doctor(program, &["--server", &server]).args(words));
-        told(&done, 1, "BAD", "plain door", "ufw allow");
+        told(&done, 1, "BAD", "udp", "ufw allow");
         assert_eq!(what_kills(&silent), 0, "it may be the tutorial's");
         let done = said(doctor(program, &["--server", &server, "--transport", "quic"]).args(words));
-        told(&done, 1, "BAD", "native door", "nothing answers by QUIC");
+        told(&done, 1, "BAD", "quic", "nothing answers by QUIC");
         let done = said(doctor(program, &["--server", "no.such.host.invalid"]).args(words));
         told(&done, 1, "BAD", "relay", "does not resolve");
     }
@@ -247,23 +253,17 @@ fn a_private_relay_asks_for_the_ticket_and_takes_the_right_one() {
     let line = running.wait_for_line("viewer --server 'sightline://", LONG);
     let ticket = line.split('\'').nth(1).unwrap();
     let viewer = |server: &str| said(doctor("viewer", &["--headless", "--server", server]));
-    told(
-        &viewer(&at(port)),
-        1,
-        "BAD",
-        "plain door",
-        "this relay is private",
-    );
+    told(&viewer(&at(port)), 1, "BAD", "udp", "this relay is private");
     let done = viewer(ticket);
-    told(&done, 0, "good", "native door", "QUIC opens");
+    told(&done, 0, "good", "quic", "QUIC opens");
     let token = ticket.split(['=', '#']).nth(1).unwrap();
     assert!(
-        !done.stdout.contains("plain door"),
+        !done.stdout.contains("  udp  "),
         "nothing goes plainly: {done:?}"
     );
     assert!(!done.stdout.contains(token), "a secret is shown: {done:?}");
     let sender = doctor("pi-sender", &["--source", "demo", "--server", ticket]);
-    told(&said(sender), 1, "BAD", "native door", "for the other role");
+    told(&said(sender), 1, "BAD", "quic", "for the other role");
     stop(running);
 }
 
@@ -299,7 +299,7 @@ fn a_path_that_drops_pieces_is_found_before_a_frame_is_lost() {
         1,
         "BAD",
         "fragments",
-        "the path drops pieces",
+        "the path drops IP fragments",
     );
 }
 

@@ -18,7 +18,7 @@ use protocol::SMALL_FRAME;
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::label::{Label, StreamId};
 use protocol::quic::Role;
-use quic::doctor::Question;
+use quic::doctor::RelayCheck;
 
 use crate::args::Args;
 use crate::frame::{Form, Maker};
@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> ExitCode {
         }
         Err(err) => report.add(&Check::bad("camera", format!("{err:#}"))),
     }
-    let truth = |file: &PathBuf| files::judge("--demo-truth", file, files::try_file(file));
+    let truth = |file: &PathBuf| files::check("--demo-truth", file, files::try_file(file));
     report.extend(args.demo_truth.as_ref().map(truth));
     if args.preview {
         let display = window::usable().context("--preview needs a display");
@@ -225,7 +225,7 @@ fn ask(args: &Args, report: &mut Report) -> anyhow::Result<()> {
          configuration file",
     )?;
     let camera = args.camera_name();
-    let question = Question {
+    let check = RelayCheck {
         server,
         transport: args.transport,
         role: Role::Send,
@@ -235,7 +235,7 @@ fn ask(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(question.ask(report));
+    runtime.block_on(check.run(report));
     // A look-up of a name may hang for longer than anybody waits.
     runtime.shutdown_background();
     Ok(())
