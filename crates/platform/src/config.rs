@@ -1,7 +1,7 @@
 //! Command line, environment and configuration file, in that order of precedence, over the built-in defaults.
 //!
-//! The file's and the environment's values become clap's *defaults*. So one parser validates all of them, `--help` shows
-//! the values in force, and the order "flag, environment, file, built-in" is clap's own.
+//! The file's and the environment's values become clap's *defaults*. So one parser validates all of them, `--help`
+//! shows the values in force, and the order "flag, environment, file, built-in" is clap's own.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -105,8 +105,8 @@ fn chosen_file(program: &str, argv: &[OsString]) -> Option<PathBuf> {
         })
 }
 
-/// Returns the command line of `A`. Its switches take `=true` and `=false`, so that a flag can undo a value of the file, and
-/// its help has the short form only.
+/// Returns the command line of `A`. Its switches take `=true` and `=false`, so that a flag can undo a value of the
+/// file, and its help has the short form only.
 pub fn command<A: Parser>() -> Command {
     let command = A::command();
     let variable = variable(command.get_name(), "log-format");
@@ -152,7 +152,8 @@ pub fn command<A: Parser>() -> Command {
 pub fn template(command: &Command) -> String {
     let program = command.get_name();
     let mut text = format!(
-        "# Configuration of {program}. Copy it to ~/.config/sightline/{program}.toml and take the # from a line to change it.\n\
+        "# Configuration of {program}. Copy it to ~/.config/sightline/{program}.toml and take the # from a line \
+         to change it.\n\
          # A flag and an environment variable ({}) both go before this file.\n",
         variable(program, "KEY").to_string_lossy()
     );
@@ -385,12 +386,12 @@ mod tests {
     #[test]
     fn doctor_stands_before_or_behind_the_flags_and_changes_none_of_them() {
         assert_eq!(parse("", &[]).unwrap().common.task, None);
-        for words in [
+        for line in [
             &["doctor", "--every", "2", "--preview"][..],
             &["--every=2", "--preview", "doctor"],
         ] {
-            let args = parse("server = 'a:1'", words).unwrap();
-            assert_eq!(args.common.task, Some(Task::Doctor), "{words:?}");
+            let args = parse("server = 'a:1'", line).unwrap();
+            assert_eq!(args.common.task, Some(Task::Doctor), "{line:?}");
             assert!(args.every == 2 && args.preview && args.server.is_some());
         }
         let err = parse("", &["docter"]).unwrap_err();

@@ -1,8 +1,8 @@
 //! Linux's figures on the reassembly of IP fragments.
 //!
 //! A datagram larger than the path's packets travels in IP fragments. The kernel keeps the fragments of an incomplete
-//! datagram for 30 s by default, and 4 MB of them in all; when that is full, complete datagrams are lost as well. So on a
-//! lossy path these two figures explain why large plain frames do not arrive.
+//! datagram for 30 s by default, and 4 MB of them in all; when that is full, complete datagrams are lost as well. So on
+//! a lossy path these two figures explain why large plain frames do not arrive.
 
 use std::fs;
 
@@ -12,8 +12,8 @@ pub fn reassembly_failures() -> Option<u64> {
     ip_counter(&fs::read_to_string("/proc/net/snmp").ok()?, "ReasmFails")
 }
 
-/// Returns how long fragments wait for the rest, in seconds (`net.ipv4.ipfrag_time`); `None` if the system does not report
-/// it.
+/// Returns how long fragments wait for the rest, in seconds (`net.ipv4.ipfrag_time`); `None` if the system does not
+/// report it.
 pub fn fragment_timeout() -> Option<u64> {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ipfrag_time").ok()?;
     text.trim().parse().ok()
@@ -22,7 +22,7 @@ pub fn fragment_timeout() -> Option<u64> {
 /// Reads a counter of `/proc/net/snmp`: a line of names, and a line of numbers below it.
 fn ip_counter(snmp: &str, name: &str) -> Option<u64> {
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Ip: "));
-    let column = lines.next()?.split(' ').position(|word| word == name)?;
+    let column = lines.next()?.split(' ').position(|column| column == name)?;
     lines.next()?.split(' ').nth(column)?.parse().ok()
 }
 

@@ -1,5 +1,5 @@
-//! The shell that Sightline's three programs share: configuration, logs, signals, sockets, the newest-wins slot, the base of
-//! `doctor`.
+//! The shell that Sightline's three programs share: configuration, logs, signals, sockets, the newest-wins slot, the
+//! base of `doctor`.
 //!
 //! A module belongs here only if a second program needs it. None knows its users.
 

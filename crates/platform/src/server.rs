@@ -60,8 +60,8 @@ impl fmt::Display for Server {
     }
 }
 
-/// Resolves `host` again and again while the receiver lives: `None` until it resolves for the first time, since the network
-/// may come up later than the program; after that its last address.
+/// Resolves `host` again and again while the receiver lives: `None` until it resolves for the first time, since the
+/// network may come up later than the program; after that its last address.
 pub fn watch_address(host: String) -> watch::Receiver<Option<SocketAddr>> {
     let (sender, address) = watch::channel(host.parse().ok());
     if address.borrow().is_none() {
@@ -104,8 +104,8 @@ async fn keep_resolving(host: String, sender: watch::Sender<Option<SocketAddr>>)
     }
 }
 
-/// Resolves `host:port` to its first IPv4 address, else to its first address, since a relay listens on 0.0.0.0 by default
-/// and `localhost` resolves to ::1 first.
+/// Resolves `host:port` to its first IPv4 address, else to its first address, since a relay listens on 0.0.0.0 by
+/// default and `localhost` resolves to ::1 first.
 ///
 /// # Errors
 /// The resolver's message if the name has no address (yet).

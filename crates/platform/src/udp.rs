@@ -24,8 +24,8 @@ pub fn socket(family_of: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Returns a non-blocking socket that is connected to `peer`, so that it receives only that peer's datagrams and errors;
-/// it is bound to `port` if that is free, else to any.
+/// Returns a non-blocking socket that is connected to `peer`, so that it receives only that peer's datagrams and
+/// errors; it is bound to `port` if that is free, else to any.
 ///
 /// # Errors
 /// If there is no route to the peer (yet).
@@ -42,8 +42,8 @@ pub fn connected(peer: SocketAddr, port: Option<u16>) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Returns a non-blocking socket on any port, for peers in the address family of this one. It works on when this machine
-/// changes its network, since the kernel chooses the route and the source address for each datagram.
+/// Returns a non-blocking socket on any port, for peers in the address family of this one. It works on when this
+/// machine changes its network, since the kernel chooses the route and the source address for each datagram.
 ///
 /// # Errors
 /// If the system has no socket of that family left.

@@ -1,8 +1,8 @@
 //! Control messages of the `udp` transport: tiny, valid colour JPEGs with a label of another kind.
 //!
 //! A tutorial relay takes every datagram for a JPEG, forwards it and decodes some, and a tutorial viewer decodes all it
-//! gets; both crash on anything else. So a message between Sightline's programs is a picture of one pixel that OpenCV and
-//! Pillow decode (three components, since the tutorial's relay converts RGB to BGR).
+//! gets; both crash on anything else. So a message between Sightline's programs is a picture of one pixel that OpenCV
+//! and Pillow decode (three components, since the tutorial's relay converts RGB to BGR).
 //!
 //! `hello` and `probe` (viewer to relay) are padded, so that the answer is never larger than the request and the relay
 //! amplifies nothing for a spoofed address.

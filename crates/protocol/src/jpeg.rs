@@ -1,9 +1,9 @@
 //! The header scan that stands between the network and every decoder.
 //!
 //! `imdecode` takes a picture that was cut at a tenth, and a 44 kB file that claims 65500 x 65500 pixels. So the marker
-//! structure is walked first, without decoding anything. The walk skips what libjpeg skips
-//! (fill bytes, stuffed zeros, restart markers, junk between segments) and takes the frame header that libjpeg takes, so
-//! that the size checked here is the size the decoder allocates.
+//! structure is walked first, without decoding anything. The walk skips what libjpeg skips (fill bytes, stuffed zeros,
+//! restart markers, junk between segments) and takes the frame header that libjpeg takes, so that the size checked here
+//! is the size the decoder allocates.
 
 use std::ops::Range;
 
@@ -23,8 +23,8 @@ pub struct Limits {
     pub width: u16,
     /// Largest height in pixels.
     pub height: u16,
-    /// Largest number of scans. A progressive picture has about 10; each further one of a few bytes costs the decoder a pass over
-    /// all its blocks, so thousands of them would keep it busy for minutes.
+    /// Largest number of scans. A progressive picture has about 10; each further one of a few bytes costs the decoder a
+    /// pass over all its blocks, so thousands of them would keep it busy for minutes.
     pub scans: u16,
 }
 
@@ -95,7 +95,8 @@ pub fn scan(bytes: &[u8], limits: Limits) -> Result<Size, Defect> {
 /// `stream` starts at a SOI. Thumbnails inside segments do not end it, since segments are skipped by their length.
 ///
 /// # Errors
-/// [`Defect::NotJpeg`] if the stream does not start with SOI, [`Defect::NoFrameHeader`] if the marker structure is broken.
+/// [`Defect::NotJpeg`] if the stream does not start with SOI, [`Defect::NoFrameHeader`] if the marker structure is
+/// broken.
 pub fn stream_end(stream: &[u8]) -> Result<Option<usize>, Defect> {
     if !stream.starts_with(&SOI) {
         return Err(Defect::NotJpeg);

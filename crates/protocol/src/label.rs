@@ -1,6 +1,6 @@
 //! The label: stream, camera, number and capture time of a frame, written into the JPEG itself.
 //!
-//! One APP11 segment right behind SOI, so a labelled frame is an ordinary JPEG to everyone else and there is no second
+//! One APP11 segment right behind SOI, so a labelled frame is an ordinary JPEG to other programs and there is no second
 //! header anywhere. All of it but the version is ASCII or UTF-8 text: no byte of a label is `FF`, so the many splitters
 //! that cut MJPEG at the bytes `FF D8` and `FF D9` without reading lengths never cut inside one.
 //!

@@ -11,19 +11,19 @@
 //! ```
 //!
 //! **`udp` transport.** Each datagram is one whole JPEG of at most 65 507 bytes ([`datagram::MAX_DATAGRAM`]), in both
-//! directions, or the 7 bytes `Request` ([`datagram::REQUEST`]) of a viewer, or a control message ([`control`]). A datagram is a
-//! frame only if it starts `FF D8 FF`, ends in EOI (zero padding allowed) and its frame header declares a size from 1x1 to
-//! 4096x4096 ([`jpeg::scan`]). Everything else is counted by [`datagram::DropReason`] and dropped.
+//! directions, or the 7 bytes `Request` ([`datagram::REQUEST`]) of a viewer, or a control message ([`control`]). A
+//! datagram is a frame only if it starts `FF D8 FF`, ends in EOI (zero padding allowed) and its frame header declares a
+//! size from 1x1 to 4096x4096 ([`jpeg::scan`]). Everything else is counted by [`datagram::DropReason`] and dropped.
 //!
-//! **Label.** Our sender writes the stream id, camera name, frame number and capture time into the JPEG ([`label`]); the
-//! picture stays an ordinary JPEG. Frames without one are cameras too.
+//! **Label.** Our sender writes the stream id, camera name, frame number and capture time into the JPEG ([`label`]);
+//! the picture stays an ordinary JPEG. Frames without one are cameras too.
 //!
 //! **Leases.** A tutorial viewer sends `Request` once and keeps its lease; ours sends a hello every 2 s ([`lease`]). An
 //! address that answered nothing within 300 ms gets one `Request`; one that echoed a hello or sent a frame gets none,
 //! since it is a tutorial relay that streams already and would crash on it.
 //!
-//! **Local port.** A tutorial relay streams to the address of the first `Request` without limit. So our viewer sends from
-//! port 8082 if that is free: started again, it is the same viewer to such a relay, and to a router.
+//! **Local port.** A tutorial relay streams to the address of the first `Request` without limit. So our viewer sends
+//! from port 8082 if that is free: started again, it is the same viewer to such a relay, and to a router.
 //!
 //! **`quic` transport.** QUIC on the same port ([`quic`]), used with a [`ticket`], or without one after the relay has
 //! answered by the `udp` transport that it is ours: no byte of QUIC goes to a peer that may be a tutorial's.

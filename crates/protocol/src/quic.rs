@@ -1,5 +1,5 @@
-//! Messages of the `quic` transport: lines of JSON on the first bidirectional stream, frames and detections on streams of
-//! their own.
+//! Messages of the `quic` transport: lines of JSON on the first bidirectional stream, frames and detections on streams
+//! of their own.
 //!
 //! ```text
 //!  sender or viewer                                   relay
@@ -51,8 +51,8 @@ pub struct Hello {
     /// A ticket's token, 64 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// A sender's stream id as in its labels, 16 hexadecimal digits: the relay recognises by it a camera that changes from
-    /// the `udp` transport to this one.
+    /// A sender's stream id as in its labels, 16 hexadecimal digits: the relay recognises by it a camera that changes
+    /// from the `udp` transport to this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
 }
@@ -68,7 +68,8 @@ pub enum Refusal {
     Private,
     /// An unknown token.
     #[error(
-        "the ticket's token is wrong: it is of another relay, or was renewed by --rotate; the relay's log shows the ticket in force"
+        "the ticket's token is wrong: it is of another relay, or was renewed by --rotate; the relay's log shows the ticket \
+         in force"
     )]
     Token,
     /// A token of the other role.

@@ -60,7 +60,8 @@ pub enum BadTicket {
     Scheme,
     /// No `#sha256=`: most likely cut off while it was copied.
     #[error(
-        "the ticket's end '#sha256=..' is missing: it was not copied whole, or a shell took a part of it; put it in single quotes"
+        "the ticket's end '#sha256=..' is missing: it was not copied whole, or a shell took a part of it; put it in \
+         single quotes"
     )]
     NoFingerprint,
     /// A fingerprint that is not 64 digits.

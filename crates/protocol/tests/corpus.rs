@@ -282,99 +282,66 @@ fn messages() -> Vec<(String, String)> {
     ]
 }
 
-/// Returns inputs of the target `sequence`, each step a sender, a pause (its square in ms) and a datagram.
+/// Returns inputs of the target `sequence`.
 fn sequences() -> Vec<(String, Vec<u8>)> {
     let [hello, probe, _, welcome, full, _] = controls().map(|(_, control)| control.write());
-    let frame = labelled(1, &sketch());
-    let steps = |capacity: u8, steps: &[(u8, u8, &[u8])]| {
-        let mut bytes = vec![capacity];
-        for (sender, pause, datagram) in steps {
-            let length = u16::try_from(datagram.len()).expect("seeds are small");
-            bytes.extend([*sender, *pause]);
-            bytes.extend(length.to_be_bytes());
-            bytes.extend(*datagram);
-        }
-        bytes
-    };
-    let closed_port: &[u8] = b"";
-    vec![
-        (
-            "seed-our-relay".to_owned(),
-            steps(
-                1,
-                &[
-                    (1, 0, &hello),
-                    (1, 5, &welcome),
-                    (1, 10, &frame),
-                    (1, 45, &hello),
-                ],
-            ),
-        ),
-        (
-            "seed-quic-viewer".to_owned(),
-            steps(
-                1,
-                &[
-                    (1, 0, &probe),
-                    (1, 5, &welcome),
-                    (1, 10, &hello),
-                    (1, 45, &probe),
-                ],
-            ),
-        ),
-        (
-            "seed-tutorial-relay".to_owned(),
-            steps(
-                4,
-                &[
-                    (1, 0, b"x"),
-                    (1, 18, b"x"),
-                    (1, 10, &frame),
-                    (1, 123, &frame),
-                ],
-            ),
-        ),
-        (
-            "seed-full-table".to_owned(),
-            steps(
-                2,
-                &[
-                    (1, 0, REQUEST),
-                    (2, 1, REQUEST),
-                    (3, 1, &hello),
-                    (3, 5, &full),
-                    (3, 246, &hello),
-                ],
-            ),
-        ),
-        (
-            "seed-silence".to_owned(),
-            steps(
-                0,
-                &[
-                    (1, 0, b"x"),
-                    (1, 18, b"x"),
-                    (1, 45, b"x"),
-                    (1, 20, b"x"),
-                    (1, 90, b"x"),
-                ],
-            ),
-        ),
-        (
-            "seed-end-of-a-lease".to_owned(),
-            steps(1, &[(1, 0, &hello), (2, 100, b"x"), (2, 0, &hello)]),
-        ),
-        (
-            "seed-viewers-go".to_owned(),
-            steps(
-                3,
-                &[
-                    (1, 0, &hello),
-                    (2, 1, REQUEST),
-                    (2, 1, closed_port),
-                    (4, 200, &frame),
-                ],
-            ),
-        ),
+    let [hello, probe, welcome, full] = [&hello[..], &probe, &welcome, &full];
+    let frame = &labelled(1, &sketch())[..];
+    let (other, closed_port) = (&b"x"[..], &b""[..]);
+    let our_relay = [
+        (1, 0, hello),
+        (1, 5, welcome),
+        (1, 10, frame),
+        (1, 45, hello),
+    ];
+    let quic_viewer = [
+        (1, 0, probe),
+        (1, 5, welcome),
+        (1, 10, hello),
+        (1, 45, probe),
+    ];
+    let tutorial_relay = [
+        (1, 0, other),
+        (1, 18, other),
+        (1, 10, frame),
+        (1, 123, frame),
+    ];
+    let full_table = [
+        (1, 0, REQUEST),
+        (2, 1, REQUEST),
+        (3, 1, hello),
+        (3, 5, full),
+        (3, 246, hello),
+    ];
+    let silence = [0, 18, 45, 20, 90].map(|pause| (1, pause, other));
+    let end_of_a_lease = [(1, 0, hello), (2, 100, other), (2, 0, hello)];
+    let viewers_go = [
+        (1, 0, hello),
+        (2, 1, REQUEST),
+        (2, 1, closed_port),
+        (4, 200, frame),
+    ];
+    [
+        ("our-relay", steps(1, &our_relay)),
+        ("quic-viewer", steps(1, &quic_viewer)),
+        ("tutorial-relay", steps(4, &tutorial_relay)),
+        ("full-table", steps(2, &full_table)),
+        ("silence", steps(0, &silence)),
+        ("end-of-a-lease", steps(1, &end_of_a_lease)),
+        ("viewers-go", steps(3, &viewers_go)),
     ]
+    .map(|(name, steps)| (format!("seed-{name}"), steps))
+    .into()
+}
+
+/// Returns an input of the target `sequence`, each step a sender, a pause (its square in ms) and a datagram.
+fn steps(capacity: u8, steps: &[(u8, u8, &[u8])]) -> Vec<u8> {
+    let mut bytes = vec![capacity];
+    for (sender, pause, datagram) in steps {
+        let length = u16::try_from(datagram.len()).expect("seeds are small");
+        bytes.extend([*sender, *pause]);
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(*datagram);
+    }
+    bytes
 }

@@ -24,8 +24,8 @@ use crate::lines::Lines;
 
 /// Close code of a connection that ends as intended.
 pub const DONE: VarInt = VarInt::from_u32(0);
-/// Timeouts of the attempts to connect, in turn: short ones, so that a path that is back is found at once, and a longer one
-/// for paths on which a handshake takes that long.
+/// Timeouts of the attempts to connect, in turn: short ones, so that a path that is back is found at once, and a longer
+/// one for paths on which a handshake takes that long.
 const ATTEMPT_TIMEOUTS: [Duration; 4] = [
     Duration::from_millis(1500),
     Duration::from_millis(1500),

@@ -5,9 +5,9 @@
 //! relay          t2    \--- t3 ---/            wrong by at most half of (t4 - t1) - (t3 - t2)
 //! ```
 //!
-//! (RFC 5905, section 8.) The exchange with the shortest round trip is the best one: its error is the smallest, whatever
-//! queues the others met. A frame's age is the time of its display less the capture time in its label, both converted to
-//! the relay's clock.
+//! (RFC 5905, section 8.) The exchange with the shortest round trip is the best one: its error is the smallest,
+//! whatever queues the others met. A frame's age is the time of its display less the capture time in its label, both
+//! converted to the relay's clock.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use protocol::quic::{Ping, Pong};
 
 /// Number of exchanges that are compared. They span 15 s, in which clocks that are 50 ppm apart drift by 0.8 ms.
 const KEPT: usize = 8;
-/// Time between two exchanges. Not a multiple of any usual frame interval: each exchange would wait behind the same part
-/// of a frame, and none of the eight would find the path free.
+/// Time between two exchanges. Not a multiple of any usual frame interval: each exchange would wait behind the same
+/// part of a frame, and none of the eight would find the path free.
 pub const INTERVAL: Duration = Duration::from_millis(1873);
 /// Time between the first few exchanges, so that the age is known soon.
 pub const FIRST_INTERVAL: Duration = Duration::from_millis(97);
@@ -78,8 +78,8 @@ fn offset(Pong { t1, t2, t3 }: Pong, t4: u64) -> Option<Offset> {
 
 /// Returns a frame's age in microseconds; below zero if the clocks' error is larger than the age.
 ///
-/// `captured_us` is by the sender's clock and `now_us` by the viewer's; `sender` and `viewer` are the relay's clock less
-/// theirs.
+/// `captured_us` is by the sender's clock and `now_us` by the viewer's; `sender` and `viewer` are the relay's clock
+/// less theirs.
 pub fn age_us(captured_us: u64, sender: i64, now_us: u64, viewer: i64) -> i64 {
     let age =
         i128::from(now_us) + i128::from(viewer) - i128::from(captured_us) - i128::from(sender);
@@ -93,7 +93,8 @@ mod tests {
     const HOUR: i64 = 3_600_000_000;
     const NOW: u64 = 1_763_820_000_000_000;
 
-    /// Runs an exchange with a relay whose clock is `ahead` of ours, over a path of so many microseconds there and back.
+    /// Runs an exchange with a relay whose clock is `ahead` of ours, over a path of so many microseconds there and
+    /// back.
     fn exchange(clock: &mut Clock, ahead: i64, there: u64, back: u64) -> Option<Offset> {
         let Ping { t1 } = clock.ping(NOW);
         let t2 = (t1 + there).checked_add_signed(ahead).unwrap();

@@ -44,8 +44,8 @@ const SEND_WINDOW: u64 = 8 << 20;
 
 /// Tells QUIC packets of our connections from other datagrams at the relay's port (in the spirit of RFC 9443).
 ///
-/// Only packets that quinn would process are QUIC: a long header of [`VERSION`], or a short one with a connection id that
-/// this relay made. The rest goes to the `udp` transport, which counts it by reason.
+/// Only packets that quinn would process are QUIC: a long header of [`VERSION`], or a short one with a connection id
+/// that this relay made. The rest goes to the `udp` transport, which counts it by reason.
 pub struct PacketFilter {
     key: u64,
     ids: HashedConnectionIdGenerator,
@@ -169,7 +169,8 @@ fn transport() -> TransportConfig {
     transport
 }
 
-/// Makes the other end acknowledge sooner than by default (25 ms), since a loss that is known sooner is repaired sooner.
+/// Makes the other end acknowledge sooner than by default (25 ms), since a loss that is known sooner is repaired
+/// sooner.
 fn acknowledgements() -> AckFrequencyConfig {
     let mut config = AckFrequencyConfig::default();
     config.max_ack_delay(Some(MAX_ACK_DELAY));

@@ -1,12 +1,12 @@
 //! The frame window: congestion control on frames in flight. Pure.
 //!
-//! It controls whole frames, since half a frame is worth nothing: while `window` frames are unacknowledged, the next one
-//! waits in a newest-wins slot. So a slow path costs frames, never age.
+//! It controls whole frames, since half a frame is worth nothing: while `window` frames are unacknowledged, the next
+//! one waits in a newest-wins slot. So a slow path costs frames, never age.
 //!
-//! The window follows the queue on the path, and not the time that a frame took: at 5 % loss most frames of 30 packets need
-//! a retransmission, which is not a sign of congestion, and a window that took their delay for one delivered 82 % of them
-//! at a round trip of 100 ms. The queue is what the *first* packets of a frame waited in: the shortest round trip among its
-//! packets less the shortest of the last seconds ([`crate::path`]).
+//! The window follows the queue on the path, and not the time that a frame took: at 5 % loss most frames of 30 packets
+//! need a retransmission, which is not a sign of congestion, and a window that took their delay for one delivered 82 %
+//! of them at a round trip of 100 ms. The queue is what the *first* packets of a frame waited in: the shortest round
+//! trip among its packets less the shortest of the last seconds ([`crate::path`]).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -26,8 +26,8 @@ const MIN_WINDOW: f64 = 1.0;
 const MAX_SERVICE_TIMES: usize = 32;
 /// Growth per frame below [`INITIAL_WINDOW`] on a slow path: if a second frame in flight is too many, both are lost.
 const CAREFUL_STEP: f64 = 0.1;
-/// Time for which a path may be kept busy before it is drained once, for one frame: only an empty path shows its shortest
-/// round trip, and a queue that never empties would be taken for the path's own length.
+/// Time for which a path may be kept busy before it is drained once, for one frame: only an empty path shows its
+/// shortest round trip, and a queue that never empties would be taken for the path's own length.
 const MAX_BUSY: Duration = Duration::from_secs(10);
 /// Time since the last skipped frame after which the path counts as wide enough, however many frames are in flight.
 const SKIP_MEMORY: Duration = Duration::from_secs(2);
@@ -174,9 +174,9 @@ impl FrameWindow {
         }
     }
 
-    /// Shrinks the window if the path is busy; on an idle path the frame expired by loss, and a smaller window would not
-    /// help. The newest frame goes first, so with two in flight one alone may expire; if two in a row do, none would ever
-    /// arrive.
+    /// Shrinks the window if the path is busy; on an idle path the frame expired by loss, and a smaller window would
+    /// not help. The newest frame goes first, so with two in flight one alone may expire; if two in a row do, none
+    /// would ever arrive.
     fn on_expired(&mut self, path: Option<PathSample>, sent: Instant, now: Instant) {
         self.expired += 1;
         match path {

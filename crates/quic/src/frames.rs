@@ -36,7 +36,8 @@ pub const DETECTIONS_PRIORITY: i32 = CONTROL_PRIORITY - 1;
 /// A frame to send.
 #[derive(Debug, Clone)]
 pub struct OutgoingFrame {
-    /// Number of the frame, counted without gaps from 1 by the source: a gap is a frame that the frame window held back.
+    /// Number of the frame, counted without gaps from 1 by the source: a gap is a frame that the frame window held
+    /// back.
     pub number: u64,
     /// The JPEG.
     pub jpeg: Bytes,
@@ -46,7 +47,8 @@ pub struct OutgoingFrame {
 
 /// A source of frames: a newest-wins slot.
 pub trait FrameSource: Send {
-    /// Waits for the newest frame that was not taken yet, and takes it; returns `None` if no more will come. Cancel-safe.
+    /// Waits for the newest frame that was not taken yet, and takes it; returns `None` if no more will come.
+    /// Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Option<OutgoingFrame>> + Send;
 }
 
@@ -191,10 +193,10 @@ async fn send_one(connection: &Connection, frame: OutgoingFrame, probes: bool) -
     arrived.await.is_some()
 }
 
-/// Sends small packets behind a frame, as TCP's tail loss probe (RFC 8985, section 7): a loss among the last packets of a
-/// frame shows by the acknowledgement of packets behind them, of which there are none until the next frame, so that its
-/// repair would take a timeout, and two if that packet is lost as well. The probes are QUIC datagrams, which the other end
-/// discards.
+/// Sends small packets behind a frame, as TCP's tail loss probe (RFC 8985, section 7): a loss among the last packets of
+/// a frame shows by the acknowledgement of packets behind them, of which there are none until the next frame, so that
+/// its repair would take a timeout, and two if that packet is lost as well. The probes are QUIC datagrams, which the
+/// other end discards.
 async fn probe(connection: &Connection) {
     for _ in 0..PROBES {
         sleep(PROBE_INTERVAL).await;

@@ -1,9 +1,9 @@
 //! A relay's identity, a self-signed certificate with its key, made once; and its verification by peers, which pin the
 //! certificate's SHA-256 or accept any.
 //!
-//! Other secrets that have to outlive a restart are derived from the key: with them the relay recognises the packets of a
-//! connection from before its restart, and answers at once that the connection is gone (a stateless reset), so that the
-//! peer does not wait for its timeout.
+//! Other secrets that have to outlive a restart are derived from the key: with them the relay recognises the packets of
+//! a connection from before its restart, and answers at once that the connection is gone (a stateless reset), so that
+//! the peer does not wait for its timeout.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +16,8 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 
-/// Name in the certificate and in the handshake. It is not checked: a peer knows a relay by its fingerprint, at any name or
-/// address.
+/// Name in the certificate and in the handshake. It is not checked: a peer knows a relay by its fingerprint, at any
+/// name or address.
 pub(crate) const NAME: &str = "sightline";
 
 /// A relay's certificate and key, both in DER.

@@ -11,9 +11,9 @@
 //!   hello, answer, clocks: lines of JSON on the first bidirectional stream (`protocol::quic`)
 //! ```
 //!
-//! `frame_window` and `clock` are pure and decide; `frames`, `lines` and `client` move bytes; `endpoint`, `identity` and
-//! `path` set up quinn and rustls; `doctor` checks a relay for the other programs' `doctor`. Apart from `doctor`, nothing
-//! here knows what a camera is.
+//! `frame_window` and `clock` are pure and decide; `frames`, `lines` and `client` move bytes; `endpoint`, `identity`
+//! and `path` set up quinn and rustls; `doctor` checks a relay for the other programs' `doctor`. Apart from `doctor`,
+//! nothing here knows what a camera is.
 
 pub mod client;
 pub mod clock;

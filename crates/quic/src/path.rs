@@ -1,5 +1,5 @@
-//! Measures a connection's path from its packets: round trips, and from them the queue. quinn's own congestion window is
-//! fixed and large, since congestion is controlled on frames ([`crate::frame_window`]).
+//! Measures a connection's path from its packets: round trips, and from them the queue. quinn's own congestion window
+//! is fixed and large, since congestion is controlled on frames ([`crate::frame_window`]).
 //!
 //! Measured at 5 % loss, quinn's CUBIC delivers a fifth of 40 kB frames, and its BBR collapses on a 3 Mbit/s uplink.
 
@@ -18,12 +18,12 @@ use crate::frame_window::PathSample;
 const UNREACHED_WINDOW: u64 = 16 << 20;
 /// Round trips kept: those of the packets of two of the largest frames.
 const RECENT_ROUND_TRIPS: usize = 128;
-/// Period of the shortest round trip, which is that of this period and the one before, since routes change. Longer than a
-/// path is kept busy without a pause ([`crate::frame_window`]).
+/// Period of the shortest round trip, which is that of this period and the one before, since routes change. Longer than
+/// a path is kept busy without a pause ([`crate::frame_window`]).
 const PERIOD: Duration = Duration::from_secs(15);
 
-/// Returns what the packets measured that were sent at `since` or later, on the connection's path as it is now; `None` if
-/// none of them has been acknowledged.
+/// Returns what the packets measured that were sent at `since` or later, on the connection's path as it is now; `None`
+/// if none of them has been acknowledged.
 pub fn sample(connection: &Connection, since: Instant) -> Option<PathSample> {
     let state = connection.congestion_state().into_any();
     let monitor = state.downcast::<PathMonitor>().ok()?;

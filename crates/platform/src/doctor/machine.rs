@@ -113,8 +113,8 @@ impl ReassemblyCheck {
         }
     }
 
-    /// Checks the incomplete datagrams since the start, and how long fragments wait; `udp` is whether frames may come by
-    /// plain UDP.
+    /// Checks the incomplete datagrams since the start, and how long fragments wait; `udp` is whether frames may come
+    /// by plain UDP.
     pub fn finish(&self, udp: bool) -> Check {
         let counts = kernel::reassembly_failures().zip(self.failures);
         let incomplete = counts.map_or(0, |(now, before)| now.saturating_sub(before));
@@ -135,13 +135,15 @@ fn judge_reassembly(wait: Option<u64>, incomplete: u64, udp: bool) -> Check {
         1.. => Check::advice(
             "reassembly",
             format!(
-                "{incomplete} incomplete datagrams came during this check, and large plain frames among them are lost: {CURE}"
+                "{incomplete} incomplete datagrams came during this check; large plain frames among them are lost: \
+                 {CURE}"
             ),
         ),
         0 if udp && wait > MAX_FRAGMENT_WAIT => Check::advice(
             "reassembly",
             format!(
-                "fragments of incomplete datagrams are kept for {wait} s, so a lossy path drops large plain frames: {CURE}"
+                "fragments of incomplete datagrams are kept for {wait} s, so large plain frames are lost on a lossy \
+                 path: {CURE}"
             ),
         ),
         0 => Check::good(

@@ -48,7 +48,8 @@ impl Check {
         Self::new(about, Verdict::Bad, text.into())
     }
 
-    /// Returns a line on something that the program cannot work without: the text, or the failure's whole chain of causes.
+    /// Returns a line on something that the program cannot work without: the text, or the failure's whole chain of
+    /// causes.
     pub fn of(about: &'static str, result: anyhow::Result<String>) -> Self {
         match result {
             Ok(text) => Self::good(about, text),

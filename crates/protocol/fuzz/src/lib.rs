@@ -126,9 +126,9 @@ pub fn detections(bytes: &[u8]) {
 /// Gives datagrams in a row to both ends of the UDP transport: no lease too many is granted, no `Request` is sent too
 /// early.
 ///
-/// The bytes are one for the number of leases; then for each datagram one for its sender, one for the time since the last (its
-/// square in milliseconds), two for its length (big-endian), and the datagram. An empty one means that the sender's
-/// host reported a closed port.
+/// The bytes are one for the number of leases; then for each datagram one for its sender, one for the time since the
+/// last (its square in milliseconds), two for its length (big-endian), and the datagram. An empty one means that the
+/// sender's host reported a closed port.
 pub fn sequence(bytes: &[u8], start: Instant) {
     let [capacity, rest @ ..] = bytes else {
         return;

@@ -1,11 +1,12 @@
-//! Leases of UDP viewers: the relay's table ([`Leases`]) and the viewer's side ([`Renewal`]), tested against each other.
+//! Leases of UDP viewers: the relay's table ([`Leases`]) and the viewer's side ([`Renewal`]), tested against each
+//! other.
 //!
 //! A viewer behind a router can be reached only at the address and port it sent from, and only until the router drops
-//! that mapping. So our viewer sends a hello again and again. A tutorial viewer cannot: it sends `Request` once and keeps
-//! its lease. And a tutorial relay must never receive a `Request` while it streams, since it takes every datagram for a
-//! JPEG and crashes on one that is not. So our viewer sends a hello (a JPEG) first, and `Request` only to an address from
-//! which neither an answer nor a frame has come. An echo of its hello means that a tutorial relay streams to this very
-//! viewer already: no `Request` either.
+//! that mapping. So our viewer sends a hello again and again. A tutorial viewer cannot: it sends `Request` once and
+//! keeps its lease. And a tutorial relay must never receive a `Request` while it streams, since it takes every datagram
+//! for a JPEG and crashes on one that is not. So our viewer sends a hello (a JPEG) first, and `Request` only to an
+//! address from which neither an answer nor a frame has come. An echo of its hello means that a tutorial relay streams
+//! to this very viewer already: no `Request` either.
 
 mod renewal;
 
@@ -133,7 +134,8 @@ impl Leases {
         self.held.iter().filter_map(Lease::expires).min()
     }
 
-    /// Returns the viewers that sent one `Request` and will send none again: only the relay's memory leads back to them.
+    /// Returns the viewers that sent one `Request` and will send none again: only the relay's memory leads back to
+    /// them.
     pub fn permanent(&self) -> impl Iterator<Item = SocketAddr> {
         self.held.iter().filter(|l| !l.renews).map(|l| l.viewer)
     }

@@ -116,8 +116,8 @@ impl Renewal {
         Some(self.hello? + interval)
     }
 
-    /// Returns when `Request` is due: [`ANSWER_TIMEOUT`] after a hello that drew no answer, echo or frame, and [`QUIET`]
-    /// after the last of those and of `Request` itself.
+    /// Returns when `Request` is due: [`ANSWER_TIMEOUT`] after a hello that drew no answer, echo or frame, and
+    /// [`QUIET`] after the last of those and of `Request` itself.
     fn request_due(&self) -> Option<Instant> {
         let hello = self.hello?;
         let received = [self.answer, self.echo, self.frame]
@@ -151,8 +151,8 @@ mod tests {
         Duration::from_secs(n)
     }
 
-    /// Runs a viewer for `span` and returns what it sent, each at so many milliseconds; `peer` plays the address that it
-    /// sends to.
+    /// Runs a viewer for `span` and returns what it sent, each at so many milliseconds; `peer` plays the address that
+    /// it sends to.
     fn run(
         renewal: &mut Renewal,
         start: Instant,

@@ -1,9 +1,9 @@
-//! Checks of `pi-sender doctor` and `viewer doctor` on their relay: whether its name resolves, which transports it answers
-//! by, what the path carries, and how far the clocks are apart.
+//! Checks of `pi-sender doctor` and `viewer doctor` on their relay: whether its name resolves, which transports it
+//! answers by, what the path carries, and how far the clocks are apart.
 //!
-//! They send what the program itself would send: with a ticket or `--transport quic` nothing by plain UDP, and to a relay
-//! that may be the tutorial's, which crashes on anything but a JPEG, a probe of one pixel and nothing else. This module
-//! sends and measures; `judge` turns the outcomes into lines.
+//! They send what the program itself would send: with a ticket or `--transport quic` nothing by plain UDP, and to a
+//! relay that may be the tutorial's, which crashes on anything but a JPEG, a probe of one pixel and nothing else. This
+//! module sends and measures; `judge` turns the outcomes into lines.
 
 mod judge;
 
