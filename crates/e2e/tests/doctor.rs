@@ -54,7 +54,7 @@ fn a_relay_that_would_start_is_good_and_nothing_is_left_behind() {
     assert_check(&done, 0, "good", "state", "can be written");
     assert_check(&done, 0, "good", "ONNX Runtime", "libonnxruntime.so");
     assert_check(&done, 0, "good", "model", "demo loads");
-    for about in ["processors", "container", "buffers", "pieces", "clock"] {
+    for about in ["processors", "container", "buffers", "reassembly", "clock"] {
         assert!(done.stdout.contains(&format!("  {about}")), "{done:?}");
     }
     assert!(
@@ -104,9 +104,15 @@ fn torn_plain_frames_are_a_care_of_those_alone_who_take_them() {
     let kernels = fs::read_to_string("/proc/sys/net/ipv4/ipfrag_time").unwrap_or_default();
     let long = kernels.trim().parse().is_ok_and(|seconds: u64| seconds > 2);
     let verdict = if long { "advice" } else { "good" };
-    assert_check(&open, 0, verdict, "pieces", "torn datagrams");
+    assert_check(&open, 0, verdict, "reassembly", "incomplete datagrams");
     let private = doctor("relay-server", &args).args([state.path()]);
-    assert_check(&run(private.args(["--private"])), 0, "good", "pieces", "");
+    assert_check(
+        &run(private.args(["--private"])),
+        0,
+        "good",
+        "reassembly",
+        "",
+    );
 }
 
 #[test]
@@ -184,7 +190,7 @@ fn a_sender_and_a_viewer_whose_relay_answers_are_good() {
     assert_check(&done, 0, "good", "quic", "QUIC opens");
     let done = viewer(&["--transport", "udp"]);
     assert_check(&done, 0, "good", "udp", "a Sightline relay answers");
-    assert!(!done.stdout.contains("  quic "), "{done:?}");
+    assert!(!done.stdout.contains("  quic  "), "{done:?}");
     if let Some(library) = wrong_clock::library(state.path()) {
         let wrong = doctor("viewer", &["--headless", "--server", &at(port)])
             .env("LD_PRELOAD", library)
@@ -247,7 +253,7 @@ fn a_private_relay_asks_for_the_ticket_and_takes_the_right_one() {
     assert_check(&done, 0, "good", "quic", "QUIC opens");
     let token = ticket.split(['=', '#']).nth(1).unwrap();
     assert!(
-        !done.stdout.contains("  udp "),
+        !done.stdout.contains("  udp  "),
         "no frame goes by UDP: {done:?}"
     );
     assert!(!done.stdout.contains(token), "a secret is shown: {done:?}");
@@ -288,7 +294,7 @@ fn a_path_that_drops_pieces_is_found_before_a_frame_is_lost() {
         1,
         "BAD",
         "fragments",
-        "the path drops pieces",
+        "the path drops IP fragments",
     );
 }
 

@@ -17,7 +17,7 @@ use protocol::SMALL_FRAME;
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::label::{Label, StreamId};
 use protocol::quic::Role;
-use quic::doctor::Question;
+use quic::doctor::RelayCheck;
 
 use crate::args::Args;
 use crate::encoder::{Encoding, FrameEncoder};
@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> ExitCode {
         }
         Err(err) => report.add(&Check::bad("camera", format!("{err:#}"))),
     }
-    let truth = |file: &PathBuf| files::judge("--demo-truth", file, files::try_file(file));
+    let truth = |file: &PathBuf| files::check("--demo-truth", file, files::try_file(file));
     report.extend(args.demo_truth.as_ref().map(truth));
     if args.preview {
         let display = preview::check_display().map(|()| "a window opens".to_owned());
@@ -223,7 +223,7 @@ fn check_relay(args: &Args, report: &mut Report) -> anyhow::Result<()> {
          configuration file",
     )?;
     let camera = args.camera_name();
-    let question = Question {
+    let check = RelayCheck {
         server,
         transport: args.transport,
         role: Role::Send,
@@ -233,7 +233,7 @@ fn check_relay(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(question.ask(report));
+    runtime.block_on(check.run(report));
     // A DNS query may hang for longer than a user waits.
     runtime.shutdown_background();
     Ok(())

@@ -1,7 +1,7 @@
 //! Command line, environment and configuration file, in that order of precedence, over the built-in defaults.
 //!
-//! The file's and the environment's values become clap's *defaults*. So one parser validates all of them, `--help` shows the values in force,
-//! and the order "flag, environment, file, built-in" is clap's own.
+//! The file's and the environment's values become clap's *defaults*. So one parser validates all of them, `--help`
+//! shows the values in force, and the order "flag, environment, file, built-in" is clap's own.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use clap::{Arg, ArgAction, Args, Command, Parser, ValueEnum};
 
 use crate::directories;
 
-/// The flags that all programs have.
+/// The flags that all programs share.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Common {
-    /// Check what the program needs here, with these very flags, say what to do, and end
+    /// Check whether the program can work here with these flags, print what to do, and exit
     #[arg(value_name = "doctor", hide_possible_values = true)]
     pub task: Option<Task>,
     /// Configuration file in TOML, its keys named like the flags; without this flag
-    /// ~/.config/sightline/PROGRAM.toml, then /etc/sightline/PROGRAM.toml, where present
+    /// ~/.config/sightline/PROGRAM.toml, then /etc/sightline/PROGRAM.toml, if present
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Form of the log on standard error
@@ -31,53 +31,53 @@ pub struct Common {
     pub report: bool,
 }
 
-/// What to do in place of the program's work.
+/// A task in place of the program's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Task {
-    /// Look whether it could work, and say what to do.
+    /// Checks whether the program can work, and prints what to do.
     Doctor,
 }
 
 /// Form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// A switch that is written out.
+/// A switch whose value is written out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
-    /// Yes.
+    /// Switched on.
     On,
-    /// No.
+    /// Switched off.
     Off,
 }
 
-/// How frames travel.
+/// Transport of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
-    /// The best that the other end offers.
+    /// The best transport that the other end offers.
     Auto,
-    /// The native door.
+    /// QUIC: one stream per frame.
     Quic,
-    /// The plain door: one JPEG a datagram.
+    /// Plain UDP: one JPEG per datagram.
     Udp,
 }
 
 /// Parses the process's command line. On a usage error, `--help` or `--version` it prints and ends the process.
 ///
-/// `check` refuses what the types cannot, with a sentence; that is a usage error too.
+/// `check` refuses values that the types cannot, with a sentence; that is a usage error too.
 pub fn parse<A: Parser>(check: impl FnOnce(&A) -> Result<(), String>) -> A {
     try_parse(check).unwrap_or_else(|err| err.exit())
 }
 
-/// As [`parse`], for a program that is running and reads its file again.
+/// Parses the command line as [`parse`] does, for a running program that reads its file again.
 ///
 /// # Errors
-/// Where a value is wrong, with clap's words.
+/// clap's error if a value is wrong.
 pub fn try_parse<A: Parser>(
     check: impl FnOnce(&A) -> Result<(), String>,
 ) -> Result<A, clap::Error> {
@@ -88,7 +88,7 @@ pub fn try_parse<A: Parser>(
     Ok(args)
 }
 
-/// The configuration file that is in force, where there is one.
+/// Returns the configuration file in force, if there is one.
 pub fn file<A: Parser>() -> Option<PathBuf> {
     let argv: Vec<OsString> = env::args_os().collect();
     chosen_file(A::command().get_name(), &argv)
@@ -98,11 +98,15 @@ fn chosen_file(program: &str, argv: &[OsString]) -> Option<PathBuf> {
     flag_value(argv, "--config")
         .or_else(|| set_variable(program, "config"))
         .map(PathBuf::from)
-        .or_else(|| places(program).into_iter().find(|path| path.is_file()))
+        .or_else(|| {
+            default_files(program)
+                .into_iter()
+                .find(|path| path.is_file())
+        })
 }
 
-/// The command line of `A`, its switches made to take `=true` and `=false` so that a flag can take back what a file says,
-/// and its help in the short form, which is all there is.
+/// Returns the command line of `A`. Its switches take `=true` and `=false`, so that a flag can undo a value of the
+/// file, and its help has the short form only.
 pub fn command<A: Parser>() -> Command {
     let command = A::command();
     let variable = variable(command.get_name(), "log-format");
@@ -137,18 +141,19 @@ pub fn command<A: Parser>() -> Command {
                 .hide_default_value(true)
                 .default_missing_value("true")
                 .default_value("false"),
-            // `-1` is a bad value, which the flag explains, and no unknown flag.
+            // So that `-1` is reported as a bad value of the flag, and not as an unknown flag.
             ArgAction::Set if arg.is_positional() => arg,
             ArgAction::Set | ArgAction::Append => arg.allow_negative_numbers(true),
             _ => arg,
         })
 }
 
-/// The text of a configuration file that changes nothing: every key with its help, commented out at its default.
+/// Returns the text of a configuration file that changes nothing: each key with its help, commented out at its default.
 pub fn template(command: &Command) -> String {
     let program = command.get_name();
     let mut text = format!(
-        "# Configuration of {program}. Copy it to ~/.config/sightline/{program}.toml and take the # from a line to change it.\n\
+        "# Configuration of {program}. Copy it to ~/.config/sightline/{program}.toml and take the # from a line \
+         to change it.\n\
          # A flag and an environment variable ({}) both go before this file.\n",
         variable(program, "KEY").to_string_lossy()
     );
@@ -170,7 +175,7 @@ pub fn template(command: &Command) -> String {
     text
 }
 
-/// A value as TOML writes it: bare where it is a number or a truth value, else quoted.
+/// Returns a value in TOML's notation: bare if it is a number or a boolean, else quoted.
 fn toml_value(arg: &Arg, value: &str) -> String {
     let bare = value.parse::<f64>().is_ok() || (is_switch(arg) && value.parse::<bool>().is_ok());
     if bare {
@@ -184,16 +189,15 @@ fn is_switch(arg: &Arg) -> bool {
     arg.get_num_args().is_some_and(|n| n.min_values() == 0)
 }
 
-/// The flags that a file can set.
+/// Returns the flags that a file can set.
 fn settings(command: &Command) -> impl Iterator<Item = &Arg> {
-    let elsewhere = ["config", "help", "version"];
-    command.get_arguments().filter(move |arg| {
-        arg.get_long()
-            .is_some_and(|long| !elsewhere.contains(&long))
-    })
+    let excluded = ["config", "help", "version"];
+    command
+        .get_arguments()
+        .filter(move |arg| arg.get_long().is_some_and(|long| !excluded.contains(&long)))
 }
 
-/// `pi-sender`, `log-format` -> `PI_SENDER_LOG_FORMAT`.
+/// Returns the name of a key's environment variable: `pi-sender`, `log-format` -> `PI_SENDER_LOG_FORMAT`.
 fn variable(program: &str, key: &str) -> OsString {
     format!("{program}_{key}")
         .replace('-', "_")
@@ -209,24 +213,25 @@ fn resolve(command: Command, argv: Vec<OsString>) -> Result<clap::ArgMatches, cl
     with_environment(command)?.try_get_matches_from(argv)
 }
 
-/// Where a configuration file is looked for, the user's own first.
-fn places(program: &str) -> Vec<PathBuf> {
+/// Returns the paths of the configuration file, the user's own first.
+fn default_files(program: &str) -> Vec<PathBuf> {
     let user = directories::user("XDG_CONFIG_HOME", ".config");
-    let all = user.into_iter().chain([PathBuf::from("/etc")]);
-    all.map(|dir| dir.join(format!("sightline/{program}.toml")))
+    let directories = user.into_iter().chain([PathBuf::from("/etc")]);
+    directories
+        .map(|dir| dir.join(format!("sightline/{program}.toml")))
         .collect()
 }
 
-/// The value of a flag before clap has run, `--flag X` or `--flag=X`.
+/// Returns the value of a flag before clap has run, from `--flag X` or `--flag=X`.
 fn flag_value(argv: &[OsString], flag: &str) -> Option<OsString> {
-    let mut words = argv.iter().skip(1).take_while(|word| *word != "--");
-    while let Some(word) = words.next() {
-        if word == flag {
-            return words.next().cloned();
+    let mut args = argv.iter().skip(1).take_while(|arg| *arg != "--");
+    while let Some(arg) = args.next() {
+        if arg == flag {
+            return args.next().cloned();
         }
-        let value = word
+        let value = arg
             .to_str()
-            .and_then(|w| w.strip_prefix(flag)?.strip_prefix('='));
+            .and_then(|arg| arg.strip_prefix(flag)?.strip_prefix('='));
         if let Some(value) = value {
             return Some(value.into());
         }
@@ -234,7 +239,7 @@ fn flag_value(argv: &[OsString], flag: &str) -> Option<OsString> {
     None
 }
 
-/// The command with a file's values as its defaults.
+/// Returns the command with a file's values as its defaults.
 fn with_file(mut command: Command, path: &Path) -> Result<Command, clap::Error> {
     let origin = path.display().to_string();
     let values = read_file(&command, path)
@@ -245,7 +250,7 @@ fn with_file(mut command: Command, path: &Path) -> Result<Command, clap::Error> 
     Ok(command)
 }
 
-/// The command with the environment's values as its defaults. An empty variable counts as unset.
+/// Returns the command with the environment's values as its defaults. An empty variable counts as unset.
 fn with_environment(mut command: Command) -> Result<Command, clap::Error> {
     let program = command.get_name().to_owned();
     let keys: Vec<String> = settings(&command)
@@ -264,8 +269,8 @@ fn set_variable(program: &str, key: &str) -> Option<OsString> {
     env::var_os(variable(program, key)).filter(|value| !value.is_empty())
 }
 
-/// The command with another default for one flag. A default that does not parse would only be found when clap gets that
-/// far, and not as its origin's fault, so the value is tried as a flag first.
+/// Returns the command with another default for one flag. The value is parsed as a flag first: clap would report a bad
+/// default late, and without its origin.
 fn with_default(
     command: Command,
     key: &str,
@@ -288,7 +293,7 @@ fn with_default(
     })
 }
 
-/// A file's keys and values; the error is the rest of a sentence that begins with the file's name.
+/// Reads a file's keys and values; the error is the rest of a sentence that begins with the file's name.
 fn read_file(command: &Command, path: &Path) -> Result<Vec<(String, String)>, String> {
     let text = fs::read_to_string(path)
         .map_err(|err| format!("the configuration file cannot be read: {err}"))?;
@@ -304,14 +309,15 @@ fn read_file(command: &Command, path: &Path) -> Result<Vec<(String, String)>, St
                 known.join(", ")
             ));
         }
-        let value = plain(&value)
+        let value = flag_text(&value)
             .ok_or_else(|| format!("'{key}' takes a single value or a list of them"))?;
         values.push((key, value));
     }
     Ok(values)
 }
 
-fn plain(value: &toml::Value) -> Option<String> {
+/// Returns a TOML value as the text of a flag's value.
+fn flag_text(value: &toml::Value) -> Option<String> {
     match value {
         toml::Value::String(s) => Some(s.clone()),
         toml::Value::Integer(n) => Some(n.to_string()),
@@ -319,7 +325,7 @@ fn plain(value: &toml::Value) -> Option<String> {
         toml::Value::Boolean(b) => Some(b.to_string()),
         toml::Value::Array(list) => Some(
             list.iter()
-                .map(plain)
+                .map(flag_text)
                 .collect::<Option<Vec<_>>>()?
                 .join(","),
         ),
@@ -347,12 +353,12 @@ mod tests {
         preview: bool,
     }
 
-    fn parse(file: &str, words: &[&str]) -> Result<Example, String> {
+    fn parse(file: &str, args: &[&str]) -> Result<Example, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("example.toml");
         fs::write(&path, file).unwrap();
         let mut argv = vec!["x".into(), "--config".into(), path.into_os_string()];
-        argv.extend(words.iter().map(OsString::from));
+        argv.extend(args.iter().map(OsString::from));
         let matches = resolve(command::<Example>(), argv).map_err(|err| err.to_string())?;
         clap::FromArgMatches::from_arg_matches(&matches).map_err(|err: clap::Error| err.to_string())
     }
@@ -380,12 +386,12 @@ mod tests {
     #[test]
     fn doctor_stands_before_or_behind_the_flags_and_changes_none_of_them() {
         assert_eq!(parse("", &[]).unwrap().common.task, None);
-        for words in [
+        for line in [
             &["doctor", "--every", "2", "--preview"][..],
             &["--every=2", "--preview", "doctor"],
         ] {
-            let args = parse("server = 'a:1'", words).unwrap();
-            assert_eq!(args.common.task, Some(Task::Doctor), "{words:?}");
+            let args = parse("server = 'a:1'", line).unwrap();
+            assert_eq!(args.common.task, Some(Task::Doctor), "{line:?}");
             assert!(args.every == 2 && args.preview && args.server.is_some());
         }
         let err = parse("", &["docter"]).unwrap_err();

@@ -1,4 +1,4 @@
-//! What became of the frames that leave by one transport, counted by its tasks and read by metrics and reports.
+//! Counters of the frames that leave by one transport: its tasks count, metrics and reports read.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,27 +1,28 @@
-//! What Linux tells of how it puts torn datagrams together.
+//! Linux's figures on the reassembly of IP fragments.
 //!
-//! A datagram larger than the path travels in pieces. The kernel keeps the pieces of one that stays incomplete, 30 s by
-//! default and 4 MB of them in all; when those are full, complete datagrams are lost as well. So on a lossy path these
-//! two figures say why large plain frames do not come.
+//! A datagram larger than the path's packets travels in IP fragments. The kernel keeps the fragments of an incomplete
+//! datagram for 30 s by default, and 4 MB of them in all; when that is full, complete datagrams are lost as well. So on
+//! a lossy path these two figures explain why large plain frames do not arrive.
 
 use std::fs;
 
-/// Datagrams of which pieces were missing, since the machine was started (IPv4, `ReasmFails`); `None` where the system
-/// does not tell.
+/// Returns the number of datagrams with missing fragments since the machine started (IPv4, `ReasmFails`); `None` if the
+/// system does not report it.
 pub fn reassembly_failures() -> Option<u64> {
     ip_counter(&fs::read_to_string("/proc/net/snmp").ok()?, "ReasmFails")
 }
 
-/// How long pieces wait for the rest, in seconds (`net.ipv4.ipfrag_time`); `None` where the system does not tell.
+/// Returns how long fragments wait for the rest, in seconds (`net.ipv4.ipfrag_time`); `None` if the system does not
+/// report it.
 pub fn fragment_timeout() -> Option<u64> {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ipfrag_time").ok()?;
     text.trim().parse().ok()
 }
 
-/// A counter of `/proc/net/snmp`: a line of names, and a line of numbers below it.
+/// Reads a counter of `/proc/net/snmp`: a line of names, and a line of numbers below it.
 fn ip_counter(snmp: &str, name: &str) -> Option<u64> {
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Ip: "));
-    let column = lines.next()?.split(' ').position(|word| word == name)?;
+    let column = lines.next()?.split(' ').position(|column| column == name)?;
     lines.next()?.split(' ').nth(column)?.parse().ok()
 }
 

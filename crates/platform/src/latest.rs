@@ -1,9 +1,9 @@
-//! A slot of one between two threads: the newest value wins, nothing queues.
+//! The newest-wins slot between two threads: it holds one value, and a newer one replaces it.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Makes a slot: what is put replaces what still waits.
+/// Returns the two ends of a new, empty slot.
 pub fn latest<T>() -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
         slot: Mutex::new(Slot {
@@ -15,18 +15,18 @@ pub fn latest<T>() -> (Sender<T>, Receiver<T>) {
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
-/// What a wait ended with.
+/// Result of a wait for a value.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<T> {
     /// The newest value.
     Value(T),
-    /// Nothing came in time.
+    /// No value in time.
     Timeout,
-    /// Nothing will come any more: the other end is gone.
+    /// No value, now or later: the writing end is gone.
     Closed,
 }
 
-/// The writing end; dropping it closes the slot once the last value is taken.
+/// The writing end. Dropping it closes the slot as soon as the last value is taken.
 #[derive(Debug)]
 pub struct Sender<T>(Arc<Shared<T>>);
 
@@ -47,15 +47,15 @@ struct Slot<T> {
 }
 
 impl<T> Sender<T> {
-    /// Puts a value and returns the one it displaced, which nobody took.
+    /// Puts a value into the slot, and returns the one that it replaced before it was taken.
     pub fn send(&self, value: T) -> Option<T> {
         let mut slot = self.0.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        let displaced = slot.value.replace(value);
+        let replaced = slot.value.replace(value);
         self.0.changed.notify_one();
-        displaced
+        replaced
     }
 
-    /// Whether the reading end is gone.
+    /// Returns whether the reading end is gone.
     pub fn is_closed(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
@@ -70,14 +70,14 @@ impl<T> Drop for Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Takes the newest value, waiting for at most `patience`.
-    pub fn recv(&self, patience: Duration) -> Received<T> {
+    /// Waits for a value, at most for `timeout`, and takes it.
+    pub fn recv(&self, timeout: Duration) -> Received<T> {
         let slot = self.0.slot.lock().unwrap_or_else(PoisonError::into_inner);
         let empty = |slot: &mut Slot<T>| slot.value.is_none() && !slot.closed;
         let (mut slot, _) = self
             .0
             .changed
-            .wait_timeout_while(slot, patience, empty)
+            .wait_timeout_while(slot, timeout, empty)
             .unwrap_or_else(PoisonError::into_inner);
         match slot.value.take() {
             Some(value) => Received::Value(value),
@@ -93,35 +93,35 @@ mod tests {
 
     #[test]
     fn the_newest_value_wins() {
-        let (putter, taker) = latest();
-        assert_eq!(putter.send(1), None);
-        assert_eq!(putter.send(2), Some(1));
-        assert_eq!(taker.recv(Duration::ZERO), Received::Value(2));
-        assert_eq!(taker.recv(Duration::ZERO), Received::Timeout);
+        let (sender, receiver) = latest();
+        assert_eq!(sender.send(1), None);
+        assert_eq!(sender.send(2), Some(1));
+        assert_eq!(receiver.recv(Duration::ZERO), Received::Value(2));
+        assert_eq!(receiver.recv(Duration::ZERO), Received::Timeout);
     }
 
     #[test]
     fn the_last_value_comes_before_the_end() {
-        let (putter, taker) = latest();
-        putter.send(1);
-        drop(putter);
-        assert_eq!(taker.recv(Duration::MAX), Received::Value(1));
-        assert_eq!(taker.recv(Duration::MAX), Received::Closed);
+        let (sender, receiver) = latest();
+        sender.send(1);
+        drop(sender);
+        assert_eq!(receiver.recv(Duration::MAX), Received::Value(1));
+        assert_eq!(receiver.recv(Duration::MAX), Received::Closed);
     }
 
     #[test]
     fn the_writer_sees_that_the_reader_is_gone() {
-        let (putter, taker) = latest::<u8>();
-        assert!(!putter.is_closed());
-        drop(taker);
-        assert!(putter.is_closed());
+        let (sender, receiver) = latest::<u8>();
+        assert!(!sender.is_closed());
+        drop(receiver);
+        assert!(sender.is_closed());
     }
 
     #[test]
     fn a_waiting_reader_is_woken() {
-        let (putter, taker) = latest();
-        let reader = std::thread::spawn(move || taker.recv(Duration::from_secs(60)));
-        putter.send(7);
+        let (sender, receiver) = latest();
+        let reader = std::thread::spawn(move || receiver.recv(Duration::from_secs(60)));
+        sender.send(7);
         assert_eq!(reader.join().unwrap(), Received::Value(7));
     }
 }

@@ -1,6 +1,7 @@
-//! What Sightline's three programs share that touches the world: configuration, logs, signals, sockets, codec, windows.
+//! The shell that Sightline's three programs share: configuration, logs, signals, sockets, the newest-wins slot, the
+//! base of `doctor`.
 //!
-//! A thing enters here only when a second program needs it. Nothing here knows who uses it.
+//! A module belongs here only if a second program needs it. None knows its users.
 
 pub mod clock;
 pub mod config;
@@ -17,7 +18,7 @@ pub mod udp;
 
 use std::process::ExitCode;
 
-/// Ends a program: the failure's whole chain of causes as one log line, and the exit code that tells a script.
+/// Logs a failure with its whole chain of causes as one line, and returns the program's exit code.
 pub fn exit(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

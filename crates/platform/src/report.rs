@@ -1,4 +1,4 @@
-//! Figures of a run: percentiles in constant memory, and the one JSON object of `--report`.
+//! Percentiles in constant memory, and the output of `--report`.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-/// Percentiles of durations from 1 us to an hour, to three digits, in a memory that does not grow.
+/// Percentiles of durations from 1 us to an hour, to three digits, in constant memory.
 #[derive(Debug)]
 pub struct Percentiles(Histogram<u64>);
 
@@ -20,50 +20,49 @@ impl Default for Percentiles {
 }
 
 impl Percentiles {
-    /// Counts a duration.
+    /// Records a duration.
     pub fn record(&mut self, duration: Duration) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         self.0.saturating_record(us);
     }
 
-    /// A percentile; `None` before the first duration.
+    /// Returns a percentile; `None` before the first duration.
     pub fn at(&self, percentile: f64) -> Option<Duration> {
         (!self.0.is_empty()).then(|| Duration::from_micros(self.0.value_at_percentile(percentile)))
     }
 
-    /// A percentile in milliseconds, as `--report` gives it: null where unknown.
+    /// Returns a percentile in milliseconds for `--report`: null before the first duration.
     pub fn ms(&self, percentile: f64) -> Value {
         self.at(percentile)
             .map_or(Value::Null, |d| json!(d.as_micros() as f64 / 1e3))
     }
 
-    /// A percentile in microseconds, as `--report` gives it: null where unknown.
+    /// Returns a percentile in microseconds for `--report`: null before the first duration.
     pub fn us(&self, percentile: f64) -> Value {
         self.at(percentile)
             .map_or(Value::Null, |d| json!(d.as_micros()))
     }
 
-    /// Each duration that came, to three digits, with how often it did.
+    /// Returns each recorded duration, to three digits, with its count.
     pub fn recorded(&self) -> impl Iterator<Item = (Duration, u64)> {
-        let each = self.0.iter_recorded();
-        each.map(|found| {
-            let duration = Duration::from_micros(found.value_iterated_to());
-            (duration, found.count_at_value())
+        self.0.iter_recorded().map(|bucket| {
+            let duration = Duration::from_micros(bucket.value_iterated_to());
+            (duration, bucket.count_at_value())
         })
     }
 
-    /// Counts those of another too.
+    /// Adds the durations of another.
     pub fn merge(&mut self, other: &Self) {
         self.0.add(&other.0).expect("all have the same bounds");
     }
 
-    /// Forgets all durations.
+    /// Removes all durations.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 }
 
-/// Prints the object as one line. Nobody listening is no failure.
+/// Prints the object as one line on standard output. A closed standard output is not a failure.
 pub fn print(report: &Value) {
     let _ = writeln!(io::stdout(), "{report}");
 }

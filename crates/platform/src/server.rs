@@ -1,4 +1,4 @@
-//! `--server`: which relay, and at which address its name stands now.
+//! `--server`: the relay, and the address of its name.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,21 +9,22 @@ use protocol::ticket::{Host, SCHEME, Ticket};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-/// How long until a name is looked up again while it resolves, and while it does not.
-const AGAIN: Duration = Duration::from_secs(30);
-const SOON: Duration = Duration::from_secs(2);
+/// Time until a name that resolved is resolved again.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+/// Time until a name that did not resolve is resolved again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A relay, and what opens it.
+/// A relay, by address or by ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Server {
-    /// By name or address.
+    /// Name or address, and port.
     Host(Host),
-    /// By ticket: only that very relay is talked to, and only by QUIC.
+    /// Ticket: the program connects only to the relay with its fingerprint, and only by QUIC.
     Ticket(Box<Ticket>),
 }
 
 impl Server {
-    /// Where it is.
+    /// Returns the relay's name or address, and its port.
     pub fn host(&self) -> &Host {
         match self {
             Self::Host(host) => host,
@@ -31,7 +32,7 @@ impl Server {
         }
     }
 
-    /// The ticket, where there is one.
+    /// Returns the ticket, if there is one.
     pub fn ticket(&self) -> Option<&Ticket> {
         match self {
             Self::Host(_) => None,
@@ -52,58 +53,62 @@ impl FromStr for Server {
     }
 }
 
-/// Without what a ticket keeps secret.
+/// Shows the address alone, since a ticket's token is a secret.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.host().fmt(f)
     }
 }
 
-/// Follows the address of `host` for as long as somebody looks: `None` until the name resolves for the first time, since
-/// Wi-Fi may come later than the program; after that the last address that was seen.
+/// Resolves `host` again and again while the receiver lives: `None` until it resolves for the first time, since the
+/// network may come up later than the program; after that its last address.
 pub fn watch_address(host: String) -> watch::Receiver<Option<SocketAddr>> {
-    let (tell, address) = watch::channel(host.parse().ok());
+    let (sender, address) = watch::channel(host.parse().ok());
     if address.borrow().is_none() {
-        tokio::spawn(resolve_again_and_again(host, tell));
+        tokio::spawn(keep_resolving(host, sender));
     }
     address
 }
 
-async fn resolve_again_and_again(host: String, tell: watch::Sender<Option<SocketAddr>>) {
-    let mut complained = false;
-    while !tell.is_closed() {
-        let patience = match resolve(&host).await {
-            Ok(found) => {
-                complained = false;
-                tell.send_if_modified(|known| {
-                    let changed = *known != Some(found);
+async fn keep_resolving(host: String, sender: watch::Sender<Option<SocketAddr>>) {
+    let mut warned = false;
+    while !sender.is_closed() {
+        let pause = match resolve(&host).await {
+            Ok(address) => {
+                warned = false;
+                sender.send_if_modified(|known| {
+                    let changed = *known != Some(address);
                     if changed {
-                        info!(%host, address = %found, "relay's name resolved");
-                        *known = Some(found);
+                        info!(%host, %address, "relay's name resolved");
+                        *known = Some(address);
                     }
                     changed
                 });
-                AGAIN
+                REFRESH_INTERVAL
             }
-            Err(why) if !complained => {
-                warn!(%host, %why, "the relay's name does not resolve (yet); trying again every 2 s");
-                complained = true;
-                SOON
+            Err(why) if !warned => {
+                warn!(
+                    %host,
+                    %why,
+                    "the relay's name does not resolve (yet); retrying every 2 s; check --server and the network"
+                );
+                warned = true;
+                RETRY_INTERVAL
             }
-            Err(_) => SOON,
+            Err(_) => RETRY_INTERVAL,
         };
         tokio::select! {
-            () = tell.closed() => {}
-            () = tokio::time::sleep(patience) => {}
+            () = sender.closed() => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-/// Looks up `host:port`: the first IPv4 address, else the first, since a relay listens on 0.0.0.0 by default, and
-/// `localhost` is ::1 first.
+/// Resolves `host:port` to its first IPv4 address, else to its first address, since a relay listens on 0.0.0.0 by
+/// default and `localhost` resolves to ::1 first.
 ///
 /// # Errors
-/// Why it has none (yet), in the resolver's words.
+/// The resolver's message if the name has no address (yet).
 pub async fn resolve(host: &str) -> Result<SocketAddr, String> {
     let all: Vec<SocketAddr> = tokio::net::lookup_host(host)
         .await

@@ -1,19 +1,19 @@
-//! UDP sockets: buffers that hold whole frames, and which errors are weather.
+//! UDP sockets with receive buffers that hold whole frames.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-/// What is asked of the kernel for frames that wait to be read: a second of 40 kB at 100 fps.
+/// Receive buffer that is requested of the kernel, in bytes: a second of 40 kB frames at 100 fps.
 pub const RECEIVE_BUFFER: usize = 4 << 20;
-/// A receive buffer below this holds less than half a second of a camera's largest frames.
+/// Size in bytes below which a receive buffer holds less than half a second of a camera's largest frames.
 pub const SMALL_BUFFER: usize = 1 << 20;
 
-/// A non-blocking UDP socket that is not bound yet.
+/// Returns a non-blocking UDP socket that is not bound yet.
 ///
 /// # Errors
-/// Where the system has no sockets of this family left.
+/// If the system has no sockets of this family left.
 pub fn socket(family_of: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(family_of),
@@ -24,11 +24,11 @@ pub fn socket(family_of: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A non-blocking socket connected to `peer`, so that only its datagrams are received and its errors are seen; bound to
-/// `port` where that is free, else to any.
+/// Returns a non-blocking socket that is connected to `peer`, so that it receives only that peer's datagrams and
+/// errors; it is bound to `port` if that is free, else to any.
 ///
 /// # Errors
-/// Where there is no route to the peer (yet).
+/// If there is no route to the peer (yet).
 pub fn connected(peer: SocketAddr, port: Option<u16>) -> io::Result<UdpSocket> {
     let socket = socket(peer)?;
     let preferred = port.map_or(Ok(false), |port| {
@@ -42,11 +42,11 @@ pub fn connected(peer: SocketAddr, port: Option<u16>) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// A non-blocking socket on any port, for peers in the address family of this one. It follows this machine from network
-/// to network, since each datagram takes the route and the address of its moment.
+/// Returns a non-blocking socket on any port, for peers in the address family of this one. It works on when this
+/// machine changes its network, since the kernel chooses the route and the source address for each datagram.
 ///
 /// # Errors
-/// Where the system has no socket of that family left.
+/// If the system has no socket of that family left.
 pub fn unconnected(peer: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket(peer)?;
     socket.bind(&any(peer, 0).into())?;
@@ -61,7 +61,7 @@ fn any(family_of: SocketAddr, port: u16) -> SocketAddr {
     }
 }
 
-/// Asks for [`RECEIVE_BUFFER`] and returns what was granted, in bytes of payload (the kernel counts twice).
+/// Requests [`RECEIVE_BUFFER`], and returns the granted size in bytes of payload (the kernel reports twice as many).
 pub fn grow_receive_buffer<S: std::os::fd::AsFd>(socket: &S) -> usize {
     let socket = SockRef::from(socket);
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);

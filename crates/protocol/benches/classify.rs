@@ -1,4 +1,5 @@
-//! What the header scan costs, which every datagram passes: a frame of 15 kB, labelled and not, and what is no frame.
+//! Measures the header scan, which every datagram passes: a frame of 15 kB with and without a label, and datagrams that
+//! are not frames.
 
 #![allow(
     missing_docs,
@@ -34,7 +35,7 @@ fn classes(criterion: &mut Criterion) {
     });
 }
 
-/// As large as a camera's, with a stuffed zero about every 250 bytes as in real entropy-coded data.
+/// Returns a frame as large as a camera's, with a stuffed zero about every 250 bytes as in real entropy-coded data.
 fn frame() -> Vec<u8> {
     let mut bytes = Sketch::new(300, 200).bytes();
     let end = bytes.split_off(bytes.len() - 2);

@@ -10,8 +10,9 @@
 //!        0          life/2   life
 //! ```
 //!
-//! A screen that misses the message of a frame moves the boxes of the newest message on: with the velocity of each box's
-//! centre between the last two messages. The size does not change, since the difference of two sizes is mostly noise.
+//! A screen that misses the message of a frame moves the boxes of the newest message on: with the velocity of each
+//! box's centre between the last two messages. The size does not change, since the difference of two sizes is mostly
+//! noise.
 //!
 //! `crates/protocol/tests/ageing.json` holds the cases that the Rust code and the page's script are both tested with.
 
@@ -24,7 +25,7 @@ pub const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 /// Longest life of a box without support.
 pub const LONGEST_LIFE: Duration = Duration::from_secs(10);
 
-/// Returns how long a box outlives its last support, from the interval between two inferences, where one is known.
+/// Returns how long a box outlives its last support, from the interval between two inferences, if one is known.
 pub fn life(interval: Option<Duration>) -> Duration {
     interval.map_or(SHORTEST_LIFE, |interval| {
         interval
@@ -39,7 +40,8 @@ pub fn opacity(age: Duration, life: Duration) -> f32 {
     (2.0 * (1.0 - share)).clamp(0.0, 1.0) as f32
 }
 
-/// Returns a box of the newest message `since` seconds later, clipped to the picture; `None` once no part of it is inside.
+/// Returns a box of the newest message `since` seconds later, clipped to the picture; `None` once no part of it is
+/// inside.
 ///
 /// `earlier` is the same track's box in an older message and the seconds between the two messages; without it the box
 /// stays where it was.

@@ -1,51 +1,51 @@
-//! Control messages of the plain door: tiny, valid colour JPEGs with a label of another kind.
+//! Control messages of the `udp` transport: tiny, valid colour JPEGs with a label of another kind.
 //!
-//! A tutorial relay takes every datagram for a JPEG, hands it on and now and then decodes it, and a tutorial viewer
-//! decodes all it gets; both die of anything else. So what Sightline's programs say to each other there is a picture of
-//! one pixel that OpenCV and Pillow decode (three components, since the tutorial's relay converts RGB to BGR).
+//! A tutorial relay takes every datagram for a JPEG, forwards it and decodes some, and a tutorial viewer decodes all it
+//! gets; both crash on anything else. So a message between Sightline's programs is a picture of one pixel that OpenCV
+//! and Pillow decode (three components, since the tutorial's relay converts RGB to BGR).
 //!
-//! `hello` and `probe` (viewer to relay) are padded, so that the answer is never larger than the question and the door multiplies
-//! nothing for a spoofed address.
+//! `hello` and `probe` (viewer to relay) are padded, so that the answer is never larger than the request and the relay
+//! amplifies nothing for a spoofed address.
 
 use crate::jpeg::{EOI, SOI};
 use crate::label::{self, hex};
 
-/// What is said on the plain door besides frames and `Request`.
+/// A message of the `udp` transport other than frames and `Request`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// Viewer to relay: send me frames, or go on sending them.
+    /// Viewer to relay: requests a lease, or renews it.
     Hello {
-        /// Random for each run of a viewer. A tutorial relay echoes the hello, and so shows what it is.
+        /// Random number of this run of the viewer. A tutorial relay echoes the hello, and so shows what it is.
         nonce: u64,
     },
-    /// Viewer to relay: who are you? Send me no frames here, or no more.
+    /// Viewer to relay: requests an answer alone, and ends a lease.
     Probe {
-        /// As in a hello.
+        /// Random number, as in a hello.
         nonce: u64,
     },
-    /// Our relay's answer to a hello or a probe.
+    /// Relay to viewer: answers a hello or a probe.
     Accept {
-        /// The hello's.
+        /// Nonce of the hello or the probe.
         nonce: u64,
         /// Whether frames will come.
         verdict: Verdict,
     },
-    /// Our relay to a sender of ours: the native door is open to you.
+    /// Relay to a sender of ours: offers the `quic` transport.
     Upgrade,
 }
 
 /// The relay's answer to a viewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The viewer has a place.
+    /// A lease, or for a probe the prospect of one.
     Welcome,
-    /// Every place is taken.
+    /// No lease: all are taken.
     Full,
-    /// The door is shut: a ticket opens the native one.
+    /// No lease: the relay is private, and a ticket and the `quic` transport are needed.
     Private,
 }
 
-/// Bytes of padding in a hello.
+/// Bytes of padding in a hello and a probe.
 const PADDING: usize = 64;
 
 /// Why a control message cannot be read.
@@ -54,7 +54,7 @@ const PADDING: usize = 64;
 pub struct BadControl;
 
 impl Control {
-    /// The datagram: a whole JPEG of about 200 bytes.
+    /// Returns the datagram, a whole JPEG of about 200 bytes.
     pub fn write(self) -> Vec<u8> {
         let (kind, body) = match self {
             Self::Hello { nonce } => (b'H', padded(nonce)),
@@ -68,7 +68,7 @@ impl Control {
         out
     }
 
-    /// Reads kind and body of a label segment that is not a frame's.
+    /// Parses the kind and the body of a label segment that is not a frame's.
     pub(crate) fn parse(kind: u8, body: &[u8]) -> Result<Self, BadControl> {
         match (kind, body) {
             (b'H', _) => Ok(Self::Hello {

@@ -1,6 +1,6 @@
-//! What a datagram on the plain door is: `Request`, a control message, a frame, or nothing of ours and why.
+//! Classifies the datagrams of the `udp` transport: `Request`, a control message, a frame, or none of these and why.
 //!
-//! Total: any bytes give a verdict, and a decoder sees only what got the verdict `Frame`.
+//! Total: any bytes give a result, and a decoder gets only what was classified as `Frame`.
 
 use bytes::Bytes;
 
@@ -9,30 +9,30 @@ use crate::frame::Frame;
 use crate::jpeg::{self, Defect, Limits};
 use crate::label::{self, Label};
 
-/// What a tutorial viewer sends once, so that the relay learns its address behind the router.
+/// Datagram that a tutorial viewer sends once, so that the relay learns its address behind the router.
 pub const REQUEST: &[u8] = b"Request";
 
-/// The largest UDP payload over IPv4, and so the largest frame: 65 535 - 20 (IP) - 8 (UDP).
+/// Largest UDP payload over IPv4, and so the largest frame: 65 535 - 20 (IP) - 8 (UDP).
 pub const MAX_DATAGRAM: usize = 65_507;
 
-/// Size of the pieces into which `ffmpeg -f mjpeg udp://..` cuts its stream unless told `pkt_size=65507`.
+/// Size of the pieces into which `ffmpeg -f mjpeg udp://..` cuts its stream without `pkt_size=65507`.
 const FFMPEG_PIECE: usize = 1472;
 
 /// A datagram with a meaning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Datagram {
-    /// The 7 bytes of a viewer.
+    /// The 7 bytes of a tutorial viewer.
     Request,
-    /// One of ours to one of ours.
+    /// A control message between programs of ours.
     Control(Control),
-    /// A picture.
+    /// A frame.
     Frame(Frame),
 }
 
 /// Why a datagram was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DropReason {
-    /// No picture that may go to a decoder.
+    /// Not a picture that may go to a decoder.
     #[error("{0}")]
     Jpeg(#[from] Defect),
     /// A piece of a stream that was cut at 1472 bytes.
@@ -44,7 +44,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    /// The name under which it is counted.
+    /// Returns the name under which it is counted.
     pub fn name(self) -> &'static str {
         match self {
             Self::Jpeg(Defect::NotJpeg) => "not_jpeg",
@@ -59,10 +59,10 @@ impl DropReason {
     }
 }
 
-/// Tells what `bytes`, one datagram, are, with the default [`Limits`].
+/// Classifies one datagram, with the default [`Limits`].
 ///
 /// # Errors
-/// The [`Reason`] why they are nothing of ours.
+/// The [`DropReason`] if it is none of ours.
 pub fn classify(bytes: impl Into<Bytes>) -> Result<Datagram, DropReason> {
     let bytes = bytes.into();
     if bytes == REQUEST {

@@ -1,4 +1,4 @@
-//! The detections message: one line of JSON, the same bytes on every door and in the `--detections` file.
+//! The detections message: one line of JSON, the same bytes by every transport and in the `--detections` file.
 
 use std::time::Duration;
 
@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::geometry::{BBox, Size};
 
-/// What a model, or a track between two inferences, says of one frame.
+/// The boxes of one frame, from the model or from the tracker between two inferences.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Detections {
     /// Version of the message, [`Detections::VERSION`].
     pub v: u32,
     /// The camera's name.
     pub camera: String,
-    /// Number of the frame the boxes belong to: its label's, or the relay's count where it has none.
+    /// Number of the frame the boxes belong to: its label's, or the relay's count if it has none.
     pub seq: u64,
-    /// Capture time (arrival where there is no label) in seconds since the Unix epoch.
+    /// Capture time (arrival if there is no label) in seconds since the Unix epoch.
     pub t: f64,
     /// Width of the displayed picture in pixels.
     pub w: u16,
     /// Height of the displayed picture in pixels.
     pub h: u16,
-    /// Whose word it is.
+    /// Origin of the boxes.
     pub kind: Kind,
-    /// From taking the JPEG to final boxes, in milliseconds.
+    /// Time from taking the JPEG to final boxes, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub infer_ms: Option<f32>,
     /// Name of the model.
@@ -33,7 +33,7 @@ pub struct Detections {
     pub detections: Vec<Detection>,
 }
 
-/// Where boxes come from.
+/// Origin of boxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -43,7 +43,7 @@ pub enum Kind {
     Tracked,
 }
 
-/// What a detector found on one picture.
+/// A detector's result for one picture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     /// Size of the displayed picture.
@@ -54,10 +54,10 @@ pub struct Found {
     pub detections: Vec<Detection>,
 }
 
-/// One object.
+/// One detected or tracked object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
-    /// Number of its track, where there is one.
+    /// Number of its track, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
     /// Number of its class in the model.
@@ -66,40 +66,40 @@ pub struct Detection {
     pub label: String,
     /// Confidence, 0 to 1.
     pub score: f32,
-    /// Its place in the displayed picture.
+    /// Bounding box in the displayed picture.
     #[serde(rename = "box")]
     pub bbox: BBox,
 }
 
-/// Why bytes are no detections message.
+/// Why bytes are not a detections message.
 #[derive(Debug, thiserror::Error)]
 pub enum BadDetections {
-    /// Not the JSON of such a message.
+    /// Bytes that are not the JSON of such a message.
     #[error("not a detections message: {0}")]
     Json(#[from] serde_json::Error),
-    /// Of a later version.
+    /// A later version of the message.
     #[error("a detections message of version {0}; this program knows {known}", known = Detections::VERSION)]
     Version(u32),
-    /// A score or a coordinate outside 0 to 1, a time that is none, or more boxes than [`Detections::MAX`].
+    /// A score or a coordinate outside 0 to 1, an invalid time, or more boxes than [`Detections::MAX`].
     #[error("a detections message with values out of range")]
     Range,
 }
 
 impl Detections {
-    /// The version written and read here.
+    /// Version of the message that this program writes and reads.
     pub const VERSION: u32 = 1;
-    /// Most boxes in one message, as many as the model's post-processing keeps.
+    /// Largest number of boxes in one message, as many as the model's post-processing keeps.
     pub const MAX: usize = 1000;
 
-    /// The message as one line of JSON, without the line's end.
+    /// Returns the message as one line of JSON, without the line's end.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("numbers, strings and lists always have a JSON form")
     }
 
-    /// Reads one line of JSON.
+    /// Parses one line of JSON.
     ///
     /// # Errors
-    /// [`BadDetections`], which says what is wrong; no value out of range gets past it.
+    /// [`BadDetections`], also for values out of range.
     pub fn parse(line: &[u8]) -> Result<Self, BadDetections> {
         let message: Self = serde_json::from_slice(line)?;
         if message.v != Self::VERSION {

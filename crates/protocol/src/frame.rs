@@ -1,12 +1,12 @@
-//! One frame, parsed once where its bytes come in.
+//! One frame, parsed once at the trust boundary.
 
 use bytes::Bytes;
 
 use crate::geometry::Size;
 use crate::label::Label;
 
-/// A JPEG that passed [`crate::jpeg::scan`], with what the scan read. Behind the trust boundary its bytes are not scanned
-/// again.
+/// A JPEG that passed [`crate::jpeg::scan`], with what the scan read. Behind the trust boundary its bytes are not
+/// scanned again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// The bytes as they came.

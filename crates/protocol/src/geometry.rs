@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 /// A picture's width and height in pixels, written `WxH`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Size {
-    /// Width, 1 to 4096 where it was parsed.
+    /// Width, 1 to 4096 if it was parsed.
     pub width: u16,
-    /// Height, 1 to 4096 where it was parsed.
+    /// Height, 1 to 4096 if it was parsed.
     pub height: u16,
 }
 
@@ -40,8 +40,8 @@ impl fmt::Display for Size {
 
 /// A rectangle in the displayed picture: shares of its width and height, origin top left, written `[x0, y0, x1, y1]`.
 ///
-/// Parts of it may lie outside 0 to 1, where an object leaves the picture. The detector also uses it in pixels of the
-/// network's input.
+/// Parts of it may lie outside 0 to 1 when an object leaves the picture. The detector
+/// also uses it in pixels of the network's input.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(from = "[f32; 4]", into = "[f32; 4]")]
 pub struct BBox {
@@ -69,12 +69,12 @@ impl BBox {
         [self.x0, self.y0, self.x1, self.y1]
     }
 
-    /// Returns the width; negative where the edges are swapped.
+    /// Returns the width; negative if the edges are swapped.
     pub fn width(self) -> f32 {
         self.x1 - self.x0
     }
 
-    /// Returns the height; negative where the edges are swapped.
+    /// Returns the height; negative if the edges are swapped.
     pub fn height(self) -> f32 {
         self.y1 - self.y0
     }
@@ -87,7 +87,7 @@ impl BBox {
         ]
     }
 
-    /// Returns the area; 0 where the edges are swapped.
+    /// Returns the area; 0 if the edges are swapped.
     pub fn area(self) -> f32 {
         self.width().max(0.0) * self.height().max(0.0)
     }

@@ -1,9 +1,9 @@
 //! The header scan that stands between the network and every decoder.
 //!
-//! `imdecode` proves nothing: a picture cut at a tenth, or a 44 kB file that claims 65500 x 65500 pixels, reaches it all
-//! the same. So the marker structure is walked first, without decoding anything. The walk skips what libjpeg skips
-//! (fill bytes, stuffed zeros, restart markers, junk between segments) and takes the frame header that libjpeg takes, so
-//! that the size checked here is the size the decoder allocates.
+//! `imdecode` takes a picture that was cut at a tenth, and a 44 kB file that claims 65500 x 65500 pixels. So the marker
+//! structure is walked first, without decoding anything. The walk skips what libjpeg skips (fill bytes, stuffed zeros,
+//! restart markers, junk between segments) and takes the frame header that libjpeg takes, so that the size checked here
+//! is the size the decoder allocates.
 
 use std::ops::Range;
 
@@ -16,15 +16,15 @@ pub const SOI: [u8; 2] = [0xFF, 0xD8];
 /// End of image, the last two bytes of every whole JPEG.
 pub const EOI: [u8; 2] = [0xFF, 0xD9];
 
-/// The largest picture that is let through to a decoder.
+/// Bounds of a picture that may go to a decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Largest width in pixels.
     pub width: u16,
     /// Largest height in pixels.
     pub height: u16,
-    /// Most scans. A progressive picture has about 10; each further one of a few bytes costs the decoder a pass over
-    /// all its blocks, so thousands of them would keep it busy for minutes.
+    /// Largest number of scans. A progressive picture has about 10; each further one of a few bytes costs the decoder a
+    /// pass over all its blocks, so thousands of them would keep it busy for minutes.
     pub scans: u16,
 }
 
@@ -38,7 +38,7 @@ impl Default for Limits {
     }
 }
 
-/// Why bytes are not a picture that may go to a decoder.
+/// Why bytes may not go to a decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Defect {
     /// The first three bytes are not `FF D8 FF`.
@@ -47,13 +47,13 @@ pub enum Defect {
     /// The last bytes, zero padding aside, are not `FF D9`.
     #[error("its end is missing (no FF D9): it was cut on its way")]
     NoEnd,
-    /// The marker structure breaks before a frame header was found.
+    /// The marker structure breaks before the frame header.
     #[error("it has no frame header that can be read")]
     NoFrameHeader,
     /// A side is 0 or above the limit.
     #[error("its frame header declares a size of 0 or above the limit")]
     Dimensions,
-    /// There is a header and no picture data.
+    /// A header without picture data.
     #[error("it has headers and no picture data")]
     NoScan,
     /// More scans than [`Limits::scans`].
@@ -61,7 +61,7 @@ pub enum Defect {
     TooManyScans,
 }
 
-/// Checks that `bytes` are one whole JPEG of a sane size, and tells the size.
+/// Checks that `bytes` are one whole JPEG of a sane size, and returns the size.
 ///
 /// # Errors
 /// The first [`Defect`] found, in the order in which the enum lists them.
@@ -90,12 +90,13 @@ pub fn scan(bytes: &[u8], limits: Limits) -> Result<Size, Defect> {
     }
 }
 
-/// Where the first JPEG of a byte stream ends: the offset behind its EOI, or `None` while that has not come yet.
+/// Returns the end of the first JPEG of a byte stream: the offset behind its EOI, or `None` if that has not come yet.
 ///
 /// `stream` starts at a SOI. Thumbnails inside segments do not end it, since segments are skipped by their length.
 ///
 /// # Errors
-/// [`Defect::NotJpeg`] where no SOI stands first, [`Defect::NoFrameHeader`] where the marker structure is broken.
+/// [`Defect::NotJpeg`] if the stream does not start with SOI, [`Defect::NoFrameHeader`] if the marker structure is
+/// broken.
 pub fn stream_end(stream: &[u8]) -> Result<Option<usize>, Defect> {
     if !stream.starts_with(&SOI) {
         return Err(Defect::NotJpeg);
@@ -109,7 +110,7 @@ pub fn stream_end(stream: &[u8]) -> Result<Option<usize>, Defect> {
 
 const SOS: u8 = 0xDA;
 
-/// Takes the walk past the first frame header.
+/// Walks past the first frame header, and returns the size in it.
 fn frame_header(walk: &mut Walk<'_>) -> Result<Size, Defect> {
     let bytes = walk.bytes;
     for piece in walk {
@@ -132,7 +133,7 @@ fn frame_header(walk: &mut Walk<'_>) -> Result<Size, Defect> {
     Err(Defect::NoFrameHeader)
 }
 
-/// SOF0 to SOF15; C4 (DHT), C8 (JPG) and CC (DAC) lie between them and are something else.
+/// Returns whether a marker is SOF0 to SOF15; C4 (DHT), C8 (JPG) and CC (DAC) lie between them and are not.
 fn is_frame_header(marker: u8) -> bool {
     matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC)
 }
@@ -140,11 +141,11 @@ fn is_frame_header(marker: u8) -> bool {
 /// One step through the marker structure.
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
-    /// A marker and where its body, without the length, stands.
+    /// A marker, and the range of its body without the length.
     Segment(u8, Range<usize>),
-    /// EOI; the offset behind it.
+    /// EOI, with the offset behind it.
     End(usize),
-    /// The bytes end inside the structure.
+    /// The end of the bytes inside the structure.
     Cut,
     /// A length below 2, or a second SOI.
     Broken,
@@ -166,7 +167,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The code of the next marker that has a meaning, and the offset behind it.
+    /// Returns the code of the next marker that has a meaning, and the offset behind it.
     fn next_marker(&self) -> Option<(u8, usize)> {
         let mut at = self.at;
         loop {

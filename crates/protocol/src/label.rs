@@ -1,8 +1,8 @@
-//! The label: who took a frame, which one it is, and when, written into the JPEG itself.
+//! The label: stream, camera, number and capture time of a frame, written into the JPEG itself.
 //!
-//! One APP11 segment right behind SOI, so a labelled frame is an ordinary JPEG to everyone else and there is no second
+//! One APP11 segment right behind SOI, so a labelled frame is an ordinary JPEG to other programs and there is no second
 //! header anywhere. All of it but the version is ASCII or UTF-8 text: no byte of a label is `FF`, so the many splitters
-//! that cut MJPEG at the bytes `FF D8` and `FF D9` without reading lengths are never misled by one.
+//! that cut MJPEG at the bytes `FF D8` and `FF D9` without reading lengths never cut inside one.
 //!
 //! ```text
 //! FF D8 | FF EB | length | "sightline" 00 | 01 | kind | body
@@ -28,7 +28,7 @@ pub(crate) const FRAME: u8 = b'F';
 /// Digits of one number.
 const HEX: usize = 16;
 
-/// Random at every start of a sender, so that a restart is told from a reordered frame.
+/// Random number of one run of a sender, which tells a restart from a reordered frame.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamId(pub u64);
 
@@ -40,12 +40,12 @@ impl fmt::Debug for StreamId {
 
 /// A camera's name: 1 to 64 bytes of letters, digits, space, `-`, `_` and `.`, not starting or ending with a space.
 ///
-/// It ends up in logs, in URLs and on the picture, so nothing that could break out of those is let in. A clone shares the
-/// text.
+/// It is written into logs, URLs and pictures, so characters that could break out of those are not allowed. A
+/// clone shares the text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CameraName(Arc<str>);
 
-/// Why a text is no [`CameraName`].
+/// Why a text is not a [`CameraName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a camera's name is 1 to 64 bytes of letters, digits, spaces, '-', '_' and '.'; '{0}' is not"
@@ -53,10 +53,10 @@ pub struct CameraName(Arc<str>);
 pub struct BadName(String);
 
 impl CameraName {
-    /// The longest name in bytes.
+    /// Length of the longest name in bytes.
     pub const MAX: usize = 64;
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -67,7 +67,7 @@ impl FromStr for CameraName {
 
     fn from_str(s: &str) -> Result<Self, BadName> {
         let allowed = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_' | '.');
-        // In a URL's path one dot or two are no name, but the way to somewhere else.
+        // In a URL's path, one dot or two lead to another directory.
         let path = matches!(s, "." | "..");
         let length = (1..=Self::MAX).contains(&s.len());
         let good = length && !path && s.trim() == s && s.chars().all(allowed);
@@ -88,12 +88,12 @@ impl fmt::Display for CameraName {
     }
 }
 
-/// What a sender says of a frame.
+/// A sender's metadata of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    /// Which run of the sender.
+    /// Run of the sender.
     pub stream: StreamId,
-    /// Number of the frame, counted at capture: a gap is a frame that was skipped or lost.
+    /// Number of the frame, counted at capture: a gap is a skipped or lost frame.
     pub seq: u64,
     /// Capture time in microseconds since the Unix epoch, by the sender's clock.
     pub captured_us: u64,
@@ -101,22 +101,22 @@ pub struct Label {
     pub camera: CameraName,
 }
 
-/// Why a segment that starts like ours is no label.
+/// Why a segment that starts like ours is not a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadLabel {
-    /// Written by a later version.
+    /// A later version of the label.
     #[error("the label has version {0}; this program knows {VERSION}")]
     Version(u8),
-    /// Too short, not hexadecimal, or no valid name.
+    /// Fields that are too short, not hexadecimal, or not a valid name.
     #[error("the label's fields cannot be read")]
     Fields,
 }
 
 impl Label {
-    /// The label of a JPEG; `None` where it has none of ours.
+    /// Reads the label of a JPEG; returns `None` if it has none of ours.
     ///
     /// # Errors
-    /// [`Malformed`] where the segment is ours and cannot be read; the picture may still be good.
+    /// [`BadLabel`] if the segment is ours and cannot be read; the picture may still be good.
     pub fn read(jpeg: &[u8]) -> Result<Option<Self>, BadLabel> {
         match segment(jpeg)? {
             Some((FRAME, body)) => Self::parse(body).map(Some).ok_or(BadLabel::Fields),
@@ -124,9 +124,9 @@ impl Label {
         }
     }
 
-    /// The JPEG with this label right behind SOI, in place of one that is already there.
+    /// Returns the JPEG with this label right behind SOI, in place of one that is already there.
     ///
-    /// Bytes that do not start with SOI come back as they are: there is no place for a label in them.
+    /// Bytes that do not start with SOI are returned as they are.
     pub fn write(&self, jpeg: &[u8]) -> Vec<u8> {
         let Some(picture) = jpeg.strip_prefix(&SOI) else {
             return jpeg.to_vec();
@@ -154,7 +154,7 @@ impl Label {
     }
 }
 
-/// A number of exactly 16 lower-case hexadecimal digits, as it is written.
+/// Parses a number of exactly 16 lower-case hexadecimal digits, the form in which it is written.
 pub(crate) fn hex(digits: &[u8]) -> Option<u64> {
     let plain = digits.len() == HEX
         && digits
@@ -167,7 +167,7 @@ pub(crate) fn hex(digits: &[u8]) -> Option<u64> {
     })?
 }
 
-/// Kind and body of our segment, where the JPEG starts with one.
+/// Returns kind and body of our segment if the JPEG starts with one.
 pub(crate) fn segment(jpeg: &[u8]) -> Result<Option<(u8, &[u8])>, BadLabel> {
     let Some(raw) = raw_segment(jpeg) else {
         return Ok(None);
@@ -192,7 +192,7 @@ pub(crate) fn push_segment(out: &mut Vec<u8>, kind: u8, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
-/// What our segment holds, identifier included, where the JPEG starts with one.
+/// Returns the content of our segment, identifier included, if the JPEG starts with one.
 fn raw_segment(jpeg: &[u8]) -> Option<&[u8]> {
     let rest = jpeg.strip_prefix(&SOI)?.strip_prefix(&APP11)?;
     let (length, rest) = rest.split_first_chunk::<2>()?;

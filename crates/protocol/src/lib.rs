@@ -10,23 +10,23 @@
 //!                                           accept in answer to a hello
 //! ```
 //!
-//! **Plain door.** Each datagram is one whole JPEG of at most 65 507 bytes ([`datagram::MAX_DATAGRAM`]), in both
-//! directions, or the 7 bytes `Request` ([`datagram::REQUEST`]) of a viewer, or a control message ([`control`]). A datagram is a
-//! frame only if it starts `FF D8 FF`, ends in EOI (zero padding allowed) and its frame header declares a size from 1x1 to
-//! 4096x4096 ([`jpeg::scan`]). Everything else is counted by [`datagram::Reason`] and dropped.
+//! **`udp` transport.** Each datagram is one whole JPEG of at most 65 507 bytes ([`datagram::MAX_DATAGRAM`]), in both
+//! directions, or the 7 bytes `Request` ([`datagram::REQUEST`]) of a viewer, or a control message ([`control`]). A
+//! datagram is a frame only if it starts `FF D8 FF`, ends in EOI (zero padding allowed) and its frame header declares a
+//! size from 1x1 to 4096x4096 ([`jpeg::scan`]). Everything else is counted by [`datagram::DropReason`] and dropped.
 //!
-//! **Label.** Our sender writes stream id, camera name, frame number and capture time into the JPEG ([`label`]); the
-//! picture stays an ordinary JPEG. Frames without one are cameras too.
+//! **Label.** Our sender writes the stream id, camera name, frame number and capture time into the JPEG ([`label`]);
+//! the picture stays an ordinary JPEG. Frames without one are cameras too.
 //!
-//! **Places.** A tutorial viewer says `Request` once and keeps its place; ours says hello every 2 s ([`lease`]).
-//! An address that answered nothing within 300 ms gets one `Request`; one that echoed a hello or sent a frame gets none,
-//! since it is a tutorial relay that streams already and would die of it.
+//! **Leases.** A tutorial viewer sends `Request` once and keeps its lease; ours sends a hello every 2 s ([`lease`]). An
+//! address that answered nothing within 300 ms gets one `Request`; one that echoed a hello or sent a frame gets none,
+//! since it is a tutorial relay that streams already and would crash on it.
 //!
-//! **Local port.** A tutorial relay streams to the address of the first `Request` for ever. So our viewer asks from port
-//! 8082 where that is free: started again, it is the same viewer to such a relay, and to a router.
+//! **Local port.** A tutorial relay streams to the address of the first `Request` without limit. So our viewer sends
+//! from port 8082 if that is free: started again, it is the same viewer to such a relay, and to a router.
 //!
-//! **Native door.** QUIC on the same port ([`native`]), opened by a [`ticket`], or without one after the relay has
-//! answered on the plain door that it is ours: no byte of QUIC goes to a peer that may be a tutorial's.
+//! **`quic` transport.** QUIC on the same port ([`quic`]), used with a [`ticket`], or without one after the relay has
+//! answered by the `udp` transport that it is ours: no byte of QUIC goes to a peer that may be a tutorial's.
 //!
 //! **Detections.** One line of JSON for each inferred frame ([`detections`]).
 
@@ -46,11 +46,11 @@ pub mod ticket;
 
 use std::time::Duration;
 
-/// A camera that has sent no frame for this long is not live, and another source may take its name.
+/// Time without a frame after which a camera is not live, and another source may take its name.
 pub const CAMERA_TIMEOUT: Duration = Duration::from_secs(3);
-/// The largest frame, in bytes, that crosses a lossy path well as one UDP datagram: ten IP fragments.
+/// Largest frame, in bytes, that crosses a lossy path well as one UDP datagram: ten IP fragments.
 pub const SMALL_FRAME: usize = 15_000;
-/// The relay's port: UDP, for senders and viewers.
+/// UDP port of the relay, for senders and viewers.
 pub const RELAY_PORT: u16 = 8081;
-/// The port our viewer asks from where it is free.
+/// UDP port that our viewer sends from if it is free.
 pub const VIEWER_PORT: u16 = 8082;

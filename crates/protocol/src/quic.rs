@@ -1,96 +1,99 @@
-//! What is said on the native door: lines of JSON on the first bidirectional stream, frames and detections on streams of
-//! their own.
+//! Messages of the `quic` transport: lines of JSON on the first bidirectional stream, frames and detections on streams
+//! of their own.
 //!
 //! ```text
 //!  sender or viewer                                   relay
 //!      {"role":"view","camera":"yard","token":".."} -->           hello: the first line, within its first 5 s
 //!                                              <-- {"ok":true,"cameras":["yard"]}
 //!                                              or  {"ok":false,"refusal":"token", ..} and the end
-//!      {"ping":{"t1":..}}                          -->            every few seconds: whose clock says what
+//!      {"ping":{"t1":..}}                          -->            every few seconds: compares the clocks
 //!                                              <-- {"pong":{"t1":..,"t2":..,"t3":..}}
-//!      {"facts":{"offset_us":..,"error_us":..}}    -->            a sender: its clock, and how it encodes
-//!                                              <-- {"camera":{"name":"yard","offset_us":..}}   to a viewer: whose
-//!                                              <-- {"cameras":["yard"]}   frames these are, and which there are now
+//!      {"facts":{"offset_us":..,"error_us":..}}    -->            a sender: its clock offset and JPEG quality
+//!                                              <-- {"camera":{"name":"yard","offset_us":..}}   to a viewer: the camera
+//!                                              <-- {"cameras":["yard"]}   whose frames follow, and those that are live
 //!
 //!  each frame: a unidirectional stream that starts FF D8 FF
 //!  detections: one unidirectional stream of JSON lines, so it starts with {
 //! ```
 //!
 //! Times are microseconds since the Unix epoch. Lines are at most [`MAX_LINE`] bytes long, their end included; unknown
-//! keys are left for later versions, unknown words are skipped.
+//! keys are left for later versions, unknown messages are skipped.
 
 use serde::{Deserialize, Serialize};
 
 use crate::label::CameraName;
 
-/// The application protocol in the TLS handshake.
+/// Application protocol in the TLS handshake.
 pub const ALPN: &[u8] = b"sightline/1";
-/// Longest line of the first stream, in bytes.
+/// Length of the longest line of the first stream, in bytes.
 pub const MAX_LINE: usize = 8192;
-/// Most names in one line: the relay knows no more cameras.
+/// Largest number of names in one line, and of cameras at the relay.
 pub const MAX_CAMERAS: usize = 64;
 
-/// What a peer wants at the relay.
+/// A peer's role at the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// To send a camera's frames.
+    /// Sends a camera's frames.
     Send,
-    /// To view.
+    /// Views a camera.
     View,
 }
 
 /// A peer's first line.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// What it wants.
+    /// Role of the peer.
     pub role: Role,
-    /// The camera that it is, or wants to see; a viewer without one sees the first that is live.
+    /// Name of the camera to send or to view; a viewer without one views the first that is live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub camera: Option<String>,
-    /// Its right to it: 64 hexadecimal digits of a ticket.
+    /// A ticket's token, 64 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// A sender's stream id as in its labels, 16 hexadecimal digits: so that one that comes over from the plain door is
-    /// known to be the same.
+    /// A sender's stream id as in its labels, 16 hexadecimal digits: the relay recognises by it a camera that changes
+    /// from the `udp` transport to this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
 }
 
-/// Why the relay lets somebody not in.
+/// Why the relay refuses a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "lowercase")]
 pub enum Refusal {
-    /// The relay is private and there was no token.
+    /// The relay is private, and the hello had no token.
     #[error(
         "this relay is private: start with the ticket that its log shows, --server 'sightline://..'"
     )]
     Private,
-    /// The token is nobody's.
+    /// An unknown token.
     #[error(
-        "the ticket's token is wrong: it is of another relay, or was renewed by --rotate; the relay's log shows the ticket in force"
+        "the ticket's token is wrong: it is of another relay, or was renewed by --rotate; the relay's log shows the ticket \
+         in force"
     )]
     Token,
-    /// The token is of the other role.
+    /// A token of the other role.
     #[error(
         "this ticket is for the other role: the relay's log shows one for pi-sender and one for viewer"
     )]
     Role,
-    /// Another source sends under this name.
+    /// A camera's name that another source holds.
     #[error(
         "another source sends as this camera: choose another name with --camera, or stop the other one"
     )]
     Taken,
     /// Too many connections, in all or from one address.
-    #[error("the relay has no free place at its native door")]
+    #[error(
+        "the relay has no free place for another QUIC connection: stop a sender or a viewer that is not needed"
+    )]
     Full,
-    /// The first line could not be understood.
-    #[error("the relay does not understand this program: one of the two is of another version")]
+    /// A first line that could not be parsed.
+    #[error("the relay cannot read this program's hello: update the older of the two")]
     Hello,
 }
 
 impl Refusal {
-    /// Whether asking again can help without anybody's doing something here.
+    /// Returns whether a later attempt may succeed with nothing changed at this end.
     pub fn is_temporary(self) -> bool {
         matches!(self, Self::Taken | Self::Full)
     }
@@ -99,93 +102,93 @@ impl Refusal {
 /// The relay's first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// Whether the peer is let in.
+    /// Whether the relay accepts the peer.
     pub ok: bool,
-    /// Why not.
+    /// Reason of a refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
-    /// The cameras that are live.
+    /// Names of the cameras that are live.
     #[serde(default)]
     pub cameras: Vec<String>,
 }
 
-/// One of NTP's exchanges (RFC 5905, section 8), as far as it is known.
+/// The request of a clock exchange as in NTP (RFC 5905, section 8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ping {
-    /// When it was asked, by the asker's clock.
+    /// Time at which it was sent, by its sender's clock.
     pub t1: u64,
 }
 
 /// The relay's answer to a [`Ping`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pong {
-    /// The ping's.
+    /// `t1` of the ping.
     pub t1: u64,
-    /// When the question came, by the relay's clock.
+    /// Time at which the ping came, by the relay's clock.
     pub t2: u64,
-    /// When the answer left, by the relay's clock.
+    /// Time at which the answer left, by the relay's clock.
     pub t3: u64,
 }
 
-/// What a sender knows of itself and its frames do not say.
+/// A sender's clock and encoder, which its labels do not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SenderInfo {
-    /// The relay's clock less the sender's, in microseconds.
+    /// Relay's clock less the sender's, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset_us: Option<i64>,
-    /// The most by which that is wrong.
+    /// Bound of the error of `offset_us`, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_us: Option<u64>,
-    /// The JPEG quality in force; absent where a camera's own JPEGs are passed through.
+    /// JPEG quality in force; absent if a camera's own JPEGs are passed through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<u8>,
 }
 
-/// A camera's name with its sender's facts.
+/// A camera's name and its sender's information.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CameraInfo {
-    /// The camera whose frames follow.
+    /// Name of the camera whose frames follow.
     pub name: String,
-    /// What its sender says.
+    /// Information of its sender.
     #[serde(flatten)]
     pub sender: SenderInfo,
 }
 
-/// What follows the hello, peer to relay.
+/// A message of a peer to the relay, after the hello.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientMessage {
-    /// What does your clock say?
+    /// The request of a clock exchange.
     Ping(Ping),
-    /// A sender's facts.
+    /// A sender's information.
     #[serde(rename = "facts")]
     SenderInfo(SenderInfo),
 }
 
-/// What follows the answer, relay to peer.
+/// A message of the relay to a peer, after the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServerMessage {
-    /// What the clock says.
+    /// The answer of a clock exchange.
     Pong(Pong),
-    /// Whose frames follow.
+    /// The camera whose frames follow.
     Camera(CameraInfo),
-    /// The cameras that are live now.
+    /// Names of the cameras that are live now.
     Cameras(Vec<String>),
 }
 
 impl Hello {
-    /// The camera's name, where it is one.
+    /// Parses the camera's name, if there is one.
     ///
     /// # Errors
-    /// [`Refusal::Hello`] where it could be no camera's.
+    /// [`Refusal::Hello`] if it is not a valid name.
     pub fn camera(&self) -> Result<Option<CameraName>, Refusal> {
         let parsed = self.camera.as_deref().map(str::parse).transpose();
         parsed.map_err(|_| Refusal::Hello)
     }
 }
 
-/// A token is a secret.
+/// Hides the token, which is a secret.
 impl std::fmt::Debug for Hello {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hello")
@@ -196,14 +199,14 @@ impl std::fmt::Debug for Hello {
     }
 }
 
-/// A line, its end included.
-pub fn to_line<T: Serialize>(words: &T) -> Vec<u8> {
-    let mut line = serde_json::to_vec(words).expect("plain structures of text and numbers");
+/// Returns a message as a line, its end included.
+pub fn to_line<T: Serialize>(message: &T) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).expect("plain structures of text and numbers");
     line.push(b'\n');
     line
 }
 
-/// Reads a line; `None` where it is none of these words.
+/// Parses a line; returns `None` if it is not such a message.
 pub fn from_line<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Option<T> {
     serde_json::from_slice(line.get(..line.len().min(MAX_LINE))?).ok()
 }
@@ -229,7 +232,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for said in [
+        for message in [
             ClientMessage::Ping(Ping { t1: 1 }),
             ClientMessage::SenderInfo(SenderInfo {
                 offset_us: Some(-5),
@@ -237,7 +240,7 @@ mod tests {
                 quality: None,
             }),
         ] {
-            assert_eq!(from_line(&to_line(&said)), Some(said));
+            assert_eq!(from_line(&to_line(&message)), Some(message));
         }
         let camera = CameraInfo {
             name: "yard".into(),
@@ -246,7 +249,7 @@ mod tests {
                 ..SenderInfo::default()
             },
         };
-        for told in [
+        for message in [
             ServerMessage::Pong(Pong {
                 t1: 1,
                 t2: 2,
@@ -255,7 +258,7 @@ mod tests {
             ServerMessage::Camera(camera),
             ServerMessage::Cameras(vec!["yard".into()]),
         ] {
-            assert_eq!(from_line(&to_line(&told)), Some(told));
+            assert_eq!(from_line(&to_line(&message)), Some(message));
         }
     }
 

@@ -1,4 +1,4 @@
-//! Which frames go to the model: the Nth, the 2Nth, ... as in the tutorial, or as many as the model keeps up with.
+//! Schedules the model: the Nth, the 2Nth, ... frame as in the tutorial, or as many as the model keeps up with.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -7,14 +7,14 @@ use std::str::FromStr;
 /// `--every`: how often a camera's frames go to the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Every {
-    /// Of each N accepted frames the last one.
+    /// The last one of each N accepted frames.
     Nth(NonZeroU32),
-    /// As many as the model keeps up with: all are offered, and it takes the newest.
+    /// As many as the model keeps up with: each is offered, and the model takes the newest.
     Auto,
 }
 
 impl Every {
-    /// Whether the camera's accepted frame number `count`, from 1, is due.
+    /// Returns whether the camera's accepted frame number `count`, from 1, is due.
     pub fn due(self, count: u64) -> bool {
         match self {
             Self::Nth(n) => count.is_multiple_of(u64::from(n.get())),

@@ -1,51 +1,51 @@
-//! Which of a stream's frames have come, by number: the newest, those it overtook, and those that came before. Pure.
+//! Tells frames that come in order from reordered and duplicate ones, by number. Pure.
 
-/// A frame that its successors overtook is told from one that came before within so many numbers.
+/// Distance behind the newest number within which a reordered frame is told from a duplicate.
 pub const WINDOW: u64 = 64;
 
-/// What is remembered of a stream.
+/// The numbers of a stream that have been received: the newest, and which of the [`WINDOW`] up to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SequenceWindow(Option<Seen>);
+pub struct SequenceWindow(Option<Received>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
+struct Received {
     newest: u64,
-    /// In bit n, whether the frame n before the newest has come.
-    come: u64,
+    /// Bit n: whether the frame n before the newest has been received.
+    bits: u64,
 }
 
-/// What a frame's number says of it.
+/// A frame's place in the sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sequence {
-    /// Newer than all before; so many numbers between are missing.
+    /// Newer than all before, with so many numbers missing in between.
     Next(u64),
-    /// Overtaken, and not come before.
+    /// Older than the newest, and not received before.
     Reordered,
-    /// Come before, or too long ago to know.
+    /// Received before, or too old to tell.
     Duplicate,
 }
 
 impl SequenceWindow {
-    /// Notes a frame.
+    /// Notes a frame, and returns its place in the sequence.
     pub fn observe(&mut self, seq: u64) -> Sequence {
-        let Some(seen) = &mut self.0 else {
-            self.0 = Some(Seen {
+        let Some(received) = &mut self.0 else {
+            self.0 = Some(Received {
                 newest: seq,
-                come: 1,
+                bits: 1,
             });
             return Sequence::Next(0);
         };
-        if let Some(ahead) = seq.checked_sub(seen.newest).filter(|ahead| *ahead > 0) {
+        if let Some(ahead) = seq.checked_sub(received.newest).filter(|ahead| *ahead > 0) {
             let shift = u32::try_from(ahead).unwrap_or(u32::MAX);
-            seen.come = seen.come.checked_shl(shift).unwrap_or(0) | 1;
-            seen.newest = seq;
+            received.bits = received.bits.checked_shl(shift).unwrap_or(0) | 1;
+            received.newest = seq;
             return Sequence::Next(ahead - 1);
         }
-        let behind = seen.newest - seq;
-        if behind >= WINDOW || seen.come >> behind & 1 == 1 {
+        let behind = received.newest - seq;
+        if behind >= WINDOW || received.bits >> behind & 1 == 1 {
             return Sequence::Duplicate;
         }
-        seen.come |= 1 << behind;
+        received.bits |= 1 << behind;
         Sequence::Reordered
     }
 }
@@ -59,8 +59,8 @@ mod tests {
     use super::*;
 
     fn places(numbers: &[u64]) -> Vec<Sequence> {
-        let mut order = SequenceWindow::default();
-        numbers.iter().map(|seq| order.observe(*seq)).collect()
+        let mut window = SequenceWindow::default();
+        numbers.iter().map(|seq| window.observe(*seq)).collect()
     }
 
     #[test]
@@ -96,11 +96,11 @@ mod tests {
         fn no_frame_is_taken_twice_and_none_of_the_last_ones_is_missed(
             numbers in prop::collection::vec(0u64..200, 1..300),
         ) {
-            let (mut order, mut taken) = (SequenceWindow::default(), HashSet::new());
+            let (mut window, mut taken) = (SequenceWindow::default(), HashSet::new());
             let mut newest = 0;
             for seq in numbers {
                 let known = seq + WINDOW > newest;
-                match order.observe(seq) {
+                match window.observe(seq) {
                     Sequence::Duplicate => prop_assert!(taken.contains(&seq) || !known),
                     _ => prop_assert!(taken.insert(seq)),
                 }

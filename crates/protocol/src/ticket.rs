@@ -1,14 +1,14 @@
-//! A ticket: where a relay is, what to see or send there, the right to it, and whom to trust, in one line to paste.
+//! A ticket: a relay's address, a camera, the right to send or view it, and the certificate to trust, in one line.
 //!
 //! ```text
 //! sightline://relay.example:8081/yard?token=1f..#sha256=9c..
-//!             where               |    |         |
-//!             (port 8081 if none) |    |         the SHA-256 of the relay's certificate: nobody else is talked to
-//!                                 |    the right to send, or to view: 64 hexadecimal digits
-//!                                 the camera; may be absent
+//!             address             |    |         |
+//!             (port 8081 if none) |    |         fingerprint, the SHA-256 of the relay's certificate
+//!                                 |    token, the right to send or to view: 64 hexadecimal digits
+//!                                 camera; may be absent
 //! ```
 //!
-//! The fingerprint stands behind `#`, where a browser or a log of addresses would not pass it on. A space in a camera's
+//! The fingerprint stands behind `#`, which a browser sends to no server. A space in a camera's
 //! name is written `%20`; nothing else that a name may hold needs an escape.
 
 use std::fmt;
@@ -18,67 +18,68 @@ use std::str::FromStr;
 use crate::RELAY_PORT;
 use crate::label::CameraName;
 
-/// How every ticket starts.
+/// Start of every ticket.
 pub const SCHEME: &str = "sightline://";
 /// Bytes of a [`Key`].
 pub const KEY: usize = 32;
 
-/// 32 bytes that are written as 64 lower-case hexadecimal digits: a token, or a certificate's SHA-256.
+/// A token or a certificate's SHA-256: 32 bytes, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key(pub [u8; KEY]);
 
-/// Where a relay is: a name or an address, and a port.
+/// A relay's name or address, and its port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     name: String,
     port: u16,
 }
 
-/// See the module's documentation.
+/// A relay's address, a camera, a token and a fingerprint, as the module's documentation describes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
-    /// Where.
+    /// Name or address, and port, of the relay.
     pub host: Host,
-    /// What; any camera if absent.
+    /// The camera; any if absent.
     pub camera: Option<CameraName>,
-    /// The right to it.
+    /// The right to send or to view.
     pub token: Key,
-    /// The SHA-256 of the relay's certificate in DER.
+    /// SHA-256 of the relay's certificate in DER.
     pub fingerprint: Key,
 }
 
-/// Why a text is no [`Host`].
+/// Why a text is not a [`Host`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no HOST[:PORT]; examples: relay.example, 192.0.2.7:8081, [2001:db8::7]:8081")]
+#[error("'{0}' is not HOST[:PORT]; examples: relay.example, 192.0.2.7:8081, [2001:db8::7]:8081")]
 pub struct BadHost(String);
 
-/// Why a text is no [`Ticket`].
+/// Why a text is not a [`Ticket`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTicket {
     /// Another scheme, or none.
     #[error("a ticket starts with {SCHEME}")]
     Scheme,
-    /// Cut off while it was copied, most likely.
+    /// No `#sha256=`: most likely cut off while it was copied.
     #[error(
-        "the ticket's end '#sha256=..' is missing: it was not copied whole, or a shell took a part of it; put it in single quotes"
+        "the ticket's end '#sha256=..' is missing: it was not copied whole, or a shell took a part of it; put it in \
+         single quotes"
     )]
     NoFingerprint,
-    /// Not 64 digits.
+    /// A fingerprint that is not 64 digits.
     #[error("the ticket's sha256 is not 64 hexadecimal digits: it was not copied whole")]
     Fingerprint,
-    /// Not 64 digits, or none.
+    /// A token that is not 64 digits, or none.
     #[error("the ticket's token is not 64 hexadecimal digits: it was not copied whole")]
     Token,
-    /// No host.
+    /// A host that is not one.
     #[error("{0}")]
     Host(#[from] BadHost),
-    /// No camera's name.
+    /// A camera's name that is not one.
     #[error("the ticket's camera: {0}")]
     Camera(#[from] crate::label::BadName),
 }
 
 impl Key {
-    /// Reads 64 lower-case hexadecimal digits.
+    /// Parses 64 lower-case hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.as_bytes();
         let plain = |d: &u8| matches!(d, b'0'..=b'9' | b'a'..=b'f');
@@ -99,7 +100,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// A key is a secret or as long as one: its first digits tell it from another.
+/// Shows the first digits only, since a key may be a secret.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({:02x}{:02x}..)", self.0[0], self.0[1])
@@ -107,17 +108,17 @@ impl fmt::Debug for Key {
 }
 
 impl Host {
-    /// Name or address; an IPv6 address in brackets.
+    /// Returns the name or address; an IPv6 address in brackets.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// UDP port.
+    /// Returns the UDP port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The host at another port.
+    /// Returns the host with another port.
     #[must_use]
     pub fn at(self, port: u16) -> Self {
         Self { port, ..self }
@@ -129,7 +130,7 @@ impl FromStr for Host {
 
     fn from_str(s: &str) -> Result<Self, BadHost> {
         let bad = || BadHost(s.escape_debug().take(100).collect());
-        // The colons of a bare IPv6 address are no port's.
+        // The colons of a bare IPv6 address do not separate a port.
         let (name, port) = match s.rsplit_once(':') {
             _ if s.parse::<Ipv6Addr>().is_ok() => (format!("[{s}]"), None),
             Some((name, port)) if !s.ends_with(']') => (name.to_owned(), Some(port)),
@@ -159,9 +160,9 @@ impl FromStr for Ticket {
             .strip_prefix("sha256=")
             .and_then(Key::parse)
             .ok_or(BadTicket::Fingerprint)?;
-        let (place, token) = rest.split_once("?token=").ok_or(BadTicket::Token)?;
+        let (address, token) = rest.split_once("?token=").ok_or(BadTicket::Token)?;
         let token = Key::parse(token).ok_or(BadTicket::Token)?;
-        let (host, camera) = place.split_once('/').unwrap_or((place, ""));
+        let (host, camera) = address.split_once('/').unwrap_or((address, ""));
         let camera = match camera {
             "" => None,
             name => Some(name.replace("%20", " ").parse()?),
@@ -202,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for camera in [None, Some("yard"), Some("front door"), Some("Küche.2")] {
+        for camera in [None, Some("yard"), Some("back yard"), Some("Küche.2")] {
             let ticket = ticket(camera);
             assert_eq!(ticket.to_string().parse(), Ok(ticket));
         }

@@ -38,7 +38,7 @@ struct Moved {
 }
 
 fn table() -> Table {
-    serde_json::from_str(include_str!("ageing.json")).unwrap()
+    serde_json::from_str(include_str!("ageing.json")).expect("the cases are valid JSON")
 }
 
 #[test]

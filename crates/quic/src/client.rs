@@ -1,4 +1,4 @@
-//! A peer's way in: connect, say hello, hear the answer; then frames one way, and each other's clocks.
+//! A peer's end of a connection: connects, sends the hello, receives the answer; then exchanges clocks and messages.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,14 +19,14 @@ use tracing::debug;
 use crate::clock::{Clock, Offset};
 use crate::endpoint;
 use crate::frames::CONTROL_PRIORITY;
-use crate::identity::{NAME, Trust};
+use crate::identity::{CertificateVerifier, NAME};
 use crate::lines::Lines;
 
-/// A connection's end that was meant.
+/// Close code of a connection that ends as intended.
 pub const DONE: VarInt = VarInt::from_u32(0);
-/// Tries to connect, again and again: short ones, so that a path that is back is found at once; each few a longer one,
-/// for paths on which a handshake takes that long.
-const TRIES: [Duration; 4] = [
+/// Timeouts of the attempts to connect, in turn: short ones, so that a path that is back is found at once, and a longer
+/// one for paths on which a handshake takes that long.
+const ATTEMPT_TIMEOUTS: [Duration; 4] = [
     Duration::from_millis(1500),
     Duration::from_millis(1500),
     Duration::from_millis(1500),
@@ -37,37 +37,37 @@ const TRIES: [Duration; 4] = [
 #[derive(Debug)]
 pub struct Client {
     endpoint: Endpoint,
-    v4: bool,
+    is_ipv4: bool,
     config: ClientConfig,
-    trust: Arc<Trust>,
-    tries: usize,
+    verifier: Arc<CertificateVerifier>,
+    attempts: usize,
 }
 
-/// Why a relay's native door did not open.
+/// Why a QUIC connection to a relay did not open.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectFailure {
-    /// Nothing answers there, or not in time: it may later.
+    /// No answer, or none in time.
     #[error("nothing answers")]
     Silence,
-    /// What answers has another certificate than the ticket says.
+    /// A certificate that is not the ticket's.
     #[error(
-        "the relay's certificate is not the ticket's: this is another relay, its --state was lost, or somebody stands \
-         between; its log shows the ticket in force"
+        "the relay's certificate is not the ticket's: this is another relay, its --state was lost, or another \
+         machine intercepts the connection; the relay's log shows the ticket in force"
     )]
     Certificate,
-    /// The relay says no.
+    /// A refusal by the relay.
     #[error("{0}")]
     Refused(Refusal),
-    /// It ended while it began.
+    /// A connection that ended during the handshake.
     #[error("{0}")]
     Lost(#[from] ConnectionError),
-    /// This host cannot.
+    /// A failure of this host.
     #[error("{0}")]
     Host(#[from] io::Error),
 }
 
 impl ConnectFailure {
-    /// Whether another try may succeed without anybody's doing something here.
+    /// Returns whether a later attempt may succeed with nothing changed at this end.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Certificate => false,
@@ -77,79 +77,76 @@ impl ConnectFailure {
     }
 }
 
-/// An open door.
+/// An open connection, accepted by the relay.
 #[derive(Debug)]
 pub struct Session {
-    /// For frames.
+    /// The connection, for frames.
     pub connection: Connection,
-    /// What the relay answered: the cameras that are live.
+    /// The relay's answer, with the cameras that are live.
     pub answer: Answer,
-    /// For what else is said.
+    /// The stream of control messages.
     pub control: ControlStream,
 }
 
 impl Client {
-    /// A client for relays in the address family of this one, that trusts the one with this fingerprint alone, or any.
-    /// Call it inside a tokio runtime.
+    /// Returns a client for relays in the address family of this one, which trusts the one with the pinned fingerprint
+    /// alone, or any. Call it inside a tokio runtime.
     ///
     /// # Errors
-    /// Where the system has no socket of that family left.
+    /// If the system has no socket of that family left.
     pub fn new(relay: SocketAddr, pinned: Option<Key>) -> io::Result<Self> {
-        let trust = Arc::new(Trust::new(pinned, endpoint::ring_provider()));
+        let verifier = Arc::new(CertificateVerifier::new(pinned, endpoint::ring_provider()));
         Ok(Self {
             endpoint: endpoint::client(udp::unconnected(relay)?)?,
-            v4: relay.is_ipv4(),
-            config: endpoint::client_config(Arc::clone(&trust))?,
-            trust,
-            tries: 0,
+            is_ipv4: relay.is_ipv4(),
+            config: endpoint::client_config(Arc::clone(&verifier))?,
+            verifier,
+            attempts: 0,
         })
     }
 
-    /// Whether it can reach a relay at this address.
+    /// Returns whether the client's address family is that of this relay.
     pub fn is_for(&self, relay: SocketAddr) -> bool {
-        self.v4 == relay.is_ipv4()
+        self.is_ipv4 == relay.is_ipv4()
     }
 
-    /// Tries once to open the door of the relay at this address.
+    /// Makes one attempt to connect to the relay at this address.
     ///
     /// # Errors
-    /// [`Failure`].
+    /// [`ConnectFailure`].
     pub async fn open(
         &mut self,
         relay: SocketAddr,
         hello: &Hello,
     ) -> Result<Session, ConnectFailure> {
-        let patience = TRIES[self.tries % TRIES.len()];
-        self.tries += 1;
-        let opened = timeout(patience, self.try_to_open(relay, hello)).await;
+        let limit = ATTEMPT_TIMEOUTS[self.attempts % ATTEMPT_TIMEOUTS.len()];
+        self.attempts += 1;
+        let opened = timeout(limit, self.attempt(relay, hello)).await;
         let session = opened.map_err(|_| ConnectFailure::Silence)??;
-        self.tries = 0;
+        self.attempts = 0;
         Ok(session)
     }
 
-    async fn try_to_open(
-        &self,
-        relay: SocketAddr,
-        hello: &Hello,
-    ) -> Result<Session, ConnectFailure> {
-        self.trust
+    async fn attempt(&self, relay: SocketAddr, hello: &Hello) -> Result<Session, ConnectFailure> {
+        self.verifier
             .fingerprint_mismatch
             .store(false, Ordering::Relaxed);
         let connecting = self
             .endpoint
             .connect_with(self.config.clone(), relay, NAME)
-            .map_err(cannot)?;
-        let connection = connecting.await.map_err(|err| self.explain(err))?;
+            .map_err(host_failure)?;
+        let connection = connecting.await.map_err(|err| self.failure(err))?;
         let opened = handshake(&connection, hello).await;
         opened.map_err(|failure| match failure {
-            // The refusal's line may be overtaken by the end of the connection, which says it too.
-            ConnectFailure::Lost(err) => self.explain(err),
+            // The end of the connection, which names the refusal too, may overtake the line with it.
+            ConnectFailure::Lost(err) => self.failure(err),
             other => other,
         })
     }
 
-    fn explain(&self, err: ConnectionError) -> ConnectFailure {
-        if self.trust.fingerprint_mismatch.load(Ordering::Relaxed) {
+    /// Returns the cause of a connection's end.
+    fn failure(&self, err: ConnectionError) -> ConnectFailure {
+        if self.verifier.fingerprint_mismatch.load(Ordering::Relaxed) {
             return ConnectFailure::Certificate;
         }
         match err {
@@ -162,39 +159,40 @@ impl Client {
         }
     }
 
-    /// Waits until the relay knows that we are gone, at most for `patience`.
-    pub async fn close(self, patience: Duration) {
+    /// Closes the connections, and waits until the relay has received that, at most for `limit`.
+    pub async fn close(self, limit: Duration) {
         self.endpoint.close(DONE, b"");
-        let _ = timeout(patience, self.endpoint.wait_idle()).await;
+        let _ = timeout(limit, self.endpoint.wait_idle()).await;
     }
 }
 
-/// A bare connection to whatever relay is there, without a hello: for tests and benchmarks.
+/// Opens a connection to any relay, without a hello: for tests and benchmarks.
 ///
 /// # Errors
-/// [`Failure`].
+/// [`ConnectFailure`].
 pub async fn connect(relay: SocketAddr) -> Result<Connection, ConnectFailure> {
     let client = Client::new(relay, None)?;
     let connecting = client
         .endpoint
         .connect_with(client.config.clone(), relay, NAME);
-    Ok(connecting.map_err(cannot)?.await?)
+    Ok(connecting.map_err(host_failure)?.await?)
 }
 
-fn cannot(err: ConnectError) -> ConnectFailure {
+fn host_failure(err: ConnectError) -> ConnectFailure {
     ConnectFailure::Host(io::Error::other(err))
 }
 
+/// Sends the hello, and receives the answer.
 async fn handshake(connection: &Connection, hello: &Hello) -> Result<Session, ConnectFailure> {
-    let (mut say, told) = connection.open_bi().await?;
-    // A question for the clock that waits behind a frame has a wrong answer.
-    let _ = say.set_priority(CONTROL_PRIORITY);
-    say.write_all(&quic::to_line(hello))
+    let (mut send, receive) = connection.open_bi().await?;
+    // A clock exchange that waits behind a frame measures that wait.
+    let _ = send.set_priority(CONTROL_PRIORITY);
+    send.write_all(&quic::to_line(hello))
         .await
         .map_err(io::Error::other)?;
-    let mut lines = Lines::new(told);
+    let mut lines = Lines::new(receive);
     let Ok(line) = lines.next().await else {
-        // Why is told by the end of the connection, which is near.
+        // The end of the connection, which follows, holds the reason.
         return Err(connection.closed().await.into());
     };
     let answer: Answer = quic::from_line(&line).ok_or(ConnectFailure::Refused(Refusal::Hello))?;
@@ -203,39 +201,39 @@ async fn handshake(connection: &Connection, hello: &Hello) -> Result<Session, Co
             connection: connection.clone(),
             answer,
             control: ControlStream {
-                say,
+                send,
                 lines,
                 clock: Clock::default(),
-                next: Instant::now(),
+                next_ping: Instant::now(),
             },
         }),
         refusal => Err(ConnectFailure::Refused(refusal.unwrap_or(Refusal::Hello))),
     }
 }
 
-/// What is said beside frames: whose clock says what, and what else the relay tells.
+/// The stream of control messages: clock exchanges, and the relay's other messages.
 #[derive(Debug)]
 pub struct ControlStream {
-    say: SendStream,
+    send: SendStream,
     lines: Lines,
     clock: Clock,
-    next: Instant,
+    next_ping: Instant,
 }
 
-/// What came of it.
+/// An event of the control stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ControlEvent {
-    /// The relay's clock less ours.
+    /// A new estimate of the relay's clock less ours.
     Offset(Offset),
-    /// Another word of the relay's.
+    /// A message of the relay.
     Message(ServerMessage),
 }
 
 impl ControlStream {
-    /// Compares clocks for as long as it is awaited, and tells what came of it. May be cancelled.
+    /// Exchanges clocks while it is awaited, and returns the next event. Cancel-safe.
     ///
     /// # Errors
-    /// The connection's end, or a relay that talks nonsense.
+    /// The connection's end, or a line that is too long.
     pub async fn next(&mut self) -> io::Result<ControlEvent> {
         loop {
             tokio::select! {
@@ -247,12 +245,12 @@ impl ControlStream {
                                 return Ok(ControlEvent::Offset(offset));
                             }
                         }
-                        Some(told) => return Ok(ControlEvent::Message(told)),
-                        None => debug!("the relay says what this version does not know"),
+                        Some(message) => return Ok(ControlEvent::Message(message)),
+                        None => debug!("unknown control message ignored"),
                     }
                 }
-                () = sleep_until(self.next) => {
-                    self.next = Instant::now() + self.clock.interval();
+                () = sleep_until(self.next_ping) => {
+                    self.next_ping = Instant::now() + self.clock.interval();
                     let ping = self.clock.ping(unix_micros());
                     self.send(&ClientMessage::Ping(ping)).await?;
                 }
@@ -260,13 +258,13 @@ impl ControlStream {
         }
     }
 
-    /// Says something.
+    /// Sends a message.
     ///
     /// # Errors
     /// The connection's end.
-    pub async fn send(&mut self, said: &ClientMessage) -> io::Result<()> {
-        self.say
-            .write_all(&quic::to_line(said))
+    pub async fn send(&mut self, message: &ClientMessage) -> io::Result<()> {
+        self.send
+            .write_all(&quic::to_line(message))
             .await
             .map_err(io::Error::other)
     }

@@ -1,51 +1,52 @@
-//! Whose clock says what: offsets between two hosts' clocks from NTP's four timestamps. Pure.
+//! Offsets between two hosts' clocks, from NTP's four timestamps. Pure.
 //!
 //! ```text
-//! asker   t1 ---------\            / t4        offset = ((t2 - t1) + (t3 - t4)) / 2
+//! peer    t1 ---------\            / t4        offset = ((t2 - t1) + (t3 - t4)) / 2
 //! relay          t2    \--- t3 ---/            wrong by at most half of (t4 - t1) - (t3 - t2)
 //! ```
 //!
-//! (RFC 5905, section 8.) The exchange with the shortest round trip is the best one: its error is the smallest, whatever
-//! queues the others met. Age is what a viewer shows by it: `now` at the glass and the capture time in a frame's label,
-//! both turned into the relay's time.
+//! (RFC 5905, section 8.) The exchange with the shortest round trip is the best one: its error is the smallest,
+//! whatever queues the others met. A frame's age is the time of its display less the capture time in its label, both
+//! converted to the relay's clock.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use protocol::quic::{Ping, Pong};
 
-/// Exchanges that are compared. They span 15 s, in which clocks that are 50 ppm apart drift by 0.8 ms.
+/// Number of exchanges that are compared. They span 15 s, in which clocks that are 50 ppm apart drift by 0.8 ms.
 const KEPT: usize = 8;
-/// Between two exchanges. Not a multiple of any usual frame interval: each exchange would meet the same piece of the same
-/// frame in the queue, and no one of eight a free path.
+/// Time between two exchanges. Not a multiple of any usual frame interval: each exchange would wait behind the same
+/// part of a frame, and none of the eight would find the path free.
 pub const INTERVAL: Duration = Duration::from_millis(1873);
-/// Between the first few, so that age is known soon.
+/// Time between the first few exchanges, so that the age is known soon.
 pub const FIRST_INTERVAL: Duration = Duration::from_millis(97);
 
 /// The relay's clock less ours, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offset {
-    /// What to add to our time for the relay's.
+    /// Microseconds to add to our time for the relay's.
     pub us: i64,
-    /// The most by which that is wrong.
+    /// Bound of the error of `us`, in microseconds.
     pub error_us: u64,
 }
 
-/// What is known of the offset between us and a relay.
+/// Estimates the offset between our clock and a relay's.
 #[derive(Debug, Default)]
 pub struct Clock {
     exchanges: VecDeque<Offset>,
-    asked: Option<u64>,
+    /// `t1` of the exchange that waits for its answer.
+    pending: Option<u64>,
 }
 
 impl Clock {
-    /// The question to ask at `now_us`, microseconds since the Unix epoch.
+    /// Starts an exchange at `now_us`, microseconds since the Unix epoch, and returns its request.
     pub fn ping(&mut self, now_us: u64) -> Ping {
-        self.asked = Some(now_us);
+        self.pending = Some(now_us);
         Ping { t1: now_us }
     }
 
-    /// When to ask next, after the last question.
+    /// Returns the time from the last exchange to the next.
     pub fn interval(&self) -> Duration {
         if self.exchanges.len() < KEPT / 2 {
             FIRST_INTERVAL
@@ -54,9 +55,9 @@ impl Clock {
         }
     }
 
-    /// The answer came at `t4`. Tells the best offset, or `None` where this was no answer to the last question.
+    /// Takes an answer that came at `t4`, and returns the best offset; `None` if it does not answer the last request.
     pub fn on_pong(&mut self, pong: Pong, t4: u64) -> Option<Offset> {
-        self.asked.take_if(|t1| *t1 == pong.t1)?;
+        self.pending.take_if(|t1| *t1 == pong.t1)?;
         let offset = offset(pong, t4)?;
         if self.exchanges.len() == KEPT {
             self.exchanges.pop_front();
@@ -75,8 +76,10 @@ fn offset(Pong { t1, t2, t3 }: Pong, t4: u64) -> Option<Offset> {
     })
 }
 
-/// The age in microseconds at `now_us` of a viewer that is `viewer` off the relay, of a frame captured at `captured_us` by
-/// a sender that is `sender` off it; below zero where the clocks' error is larger than the age.
+/// Returns a frame's age in microseconds; below zero if the clocks' error is larger than the age.
+///
+/// `captured_us` is by the sender's clock and `now_us` by the viewer's; `sender` and `viewer` are the relay's clock
+/// less theirs.
 pub fn age_us(captured_us: u64, sender: i64, now_us: u64, viewer: i64) -> i64 {
     let age =
         i128::from(now_us) + i128::from(viewer) - i128::from(captured_us) - i128::from(sender);
@@ -90,7 +93,8 @@ mod tests {
     const HOUR: i64 = 3_600_000_000;
     const NOW: u64 = 1_763_820_000_000_000;
 
-    /// An exchange with a relay whose clock is `ahead` of ours, over a path of so many microseconds there and back.
+    /// Runs an exchange with a relay whose clock is `ahead` of ours, over a path of so many microseconds there and
+    /// back.
     fn exchange(clock: &mut Clock, ahead: i64, there: u64, back: u64) -> Option<Offset> {
         let Ping { t1 } = clock.ping(NOW);
         let t2 = (t1 + there).checked_add_signed(ahead).unwrap();

@@ -1,4 +1,4 @@
-//! QUIC as Sightline speaks it: one set of parameters for both ends, and an endpoint for each.
+//! QUIC with Sightline's parameters: one set for both ends, and an endpoint for each.
 
 use std::io;
 use std::net::UdpSocket;
@@ -16,42 +16,43 @@ use quinn_proto::{ConnectionIdGenerator, HashedConnectionIdGenerator};
 use ring::hmac;
 use rustls::crypto::{CryptoProvider, ring as provider};
 
-use crate::identity::{BadIdentity, Identity, Trust};
-use crate::path::Fixed;
+use crate::identity::{BadIdentity, CertificateVerifier, Identity};
+use crate::path::PathMonitorFactory;
 
-/// The one version of QUIC that is spoken (RFC 9000), as it stands in bytes 1 to 4 of a packet with a long header.
+/// The one version of QUIC in use (RFC 9000), as it stands in bytes 1 to 4 of a packet with a long header.
 pub const VERSION: u32 = 1;
-/// Silence that ends a connection. The first word that is said into it starts it anew (RFC 9000, section 10.1), so a peer
-/// that is gone is noticed after this and `KEEP_ALIVE`, and half a second is left to be connected again within 3 s.
+/// Silence that ends a connection. The first packet that is sent into the silence restarts the timer (RFC 9000, section
+/// 10.1), so a lost peer is noticed after this and `KEEP_ALIVE`, and half a second is left to reconnect within 3 s.
 pub const IDLE_TIMEOUT: Duration = Duration::from_millis(2000);
-/// Something is said at least this often, also for the routers on the way.
+/// Longest time without a packet sent, also for the routers on the way.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
-/// Before the first round trip is known. quinn's third of a second is made for any path in the world, and the first
-/// packet that is lost then costs a second.
-const FIRST_RTT: Duration = Duration::from_millis(100);
-/// Longest wait of an acknowledgement for company.
-const ACKNOWLEDGE: Duration = Duration::from_millis(5);
-/// Streams of frames at a time. The gate has fewer in flight; one more holds detections.
-pub(crate) const STREAMS: u32 = 128;
-/// What may be on its way on one stream, and on all of a connection: a frame, and as many as are read at a time.
+/// Assumed round trip before the first is measured. quinn's third of a second suits any path in the world, but then the
+/// first lost packet costs a second.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+/// Longest delay of an acknowledgement.
+const MAX_ACK_DELAY: Duration = Duration::from_millis(5);
+/// Unidirectional streams at a time. The frame window has fewer in flight; one more holds detections.
+const MAX_STREAMS: u32 = 128;
+/// Flow-control window of one stream: two of the largest frames.
 const STREAM_WINDOW: u32 = 2 * MAX_DATAGRAM as u32;
-const WINDOW: u32 = 32 * MAX_DATAGRAM as u32;
-/// And before the hello is answered: a few lines.
+/// Flow-control window of a connection: as many frames as are read at a time.
+const CONNECTION_WINDOW: u32 = 32 * MAX_DATAGRAM as u32;
+/// Flow-control window of a connection whose hello is not accepted yet: a few lines.
 pub const UNAUTHENTICATED_WINDOW: u32 = 16 << 10;
-/// What may wait for acknowledgement; the gate lets no more out than 0.4 s of frames.
+/// Bytes that may wait for acknowledgement; the frame window sends no more than 0.4 s of frames.
 const SEND_WINDOW: u64 = 8 << 20;
 
-/// Tells datagrams of our connections from anything else that comes to the relay's port (RFC 9443 in spirit).
+/// Tells QUIC packets of our connections from other datagrams at the relay's port (in the spirit of RFC 9443).
 ///
-/// Only what quinn would act upon is QUIC: a long header of [`VERSION`], or a short one with a connection id that this
-/// relay made. What is left is the plain door's, which counts it by reason.
+/// Only packets that quinn would process are QUIC: a long header of [`VERSION`], or a short one with a connection id
+/// that this relay made. The rest goes to the `udp` transport, which counts it by reason.
 pub struct PacketFilter {
     key: u64,
     ids: HashedConnectionIdGenerator,
 }
 
 impl PacketFilter {
-    /// For a relay's own connection ids.
+    /// Returns the filter for this relay's own connection ids.
     pub fn new(identity: &Identity) -> Self {
         let mut key = [0; 8];
         key.copy_from_slice(&identity.secret("connection ids")[..8]);
@@ -60,7 +61,7 @@ impl PacketFilter {
         Self { key, ids }
     }
 
-    /// Whether a datagram is QUIC's.
+    /// Returns whether a datagram is a QUIC packet.
     pub fn is_quic(&self, datagram: &[u8]) -> bool {
         const LONG: u8 = 0x80;
         const FIXED: u8 = 0x40;
@@ -77,17 +78,17 @@ impl PacketFilter {
     }
 }
 
-/// Its key is a secret.
+/// Hides the key.
 impl std::fmt::Debug for PacketFilter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recognition").finish_non_exhaustive()
+        f.debug_struct("PacketFilter").finish_non_exhaustive()
     }
 }
 
-/// The relay's end, on a socket that shows it nothing but QUIC.
+/// Returns the relay's endpoint, on a socket that receives nothing but QUIC.
 ///
 /// # Errors
-/// [`BadIdentity`], or the socket's own.
+/// [`BadIdentity`], or an error of the socket.
 pub fn server(socket: Arc<dyn AsyncUdpSocket>, identity: &Identity) -> io::Result<Endpoint> {
     let mut tls = rustls::ServerConfig::builder_with_provider(ring_provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -110,32 +111,32 @@ pub fn server(socket: Arc<dyn AsyncUdpSocket>, identity: &Identity) -> io::Resul
     Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(TokioRuntime))
 }
 
-/// Lets a peer that has said the right hello send frames.
+/// Lets a peer whose hello was accepted send frames.
 pub fn widen_windows(connection: &quinn::Connection) {
-    connection.set_receive_window(WINDOW.into());
-    connection.set_max_concurrent_uni_streams(STREAMS.into());
+    connection.set_receive_window(CONNECTION_WINDOW.into());
+    connection.set_max_concurrent_uni_streams(MAX_STREAMS.into());
 }
 
-/// A peer's end.
+/// Returns a peer's endpoint.
 pub(crate) fn client(socket: UdpSocket) -> io::Result<Endpoint> {
     let config = endpoint_config(EndpointConfig::default());
     Endpoint::new(config, None, socket, Arc::new(TokioRuntime))
 }
 
-/// How a peer connects, and to whom.
-pub(crate) fn client_config(trust: Arc<Trust>) -> io::Result<ClientConfig> {
+/// Returns a peer's configuration, with the verifier of the relay's certificate.
+pub(crate) fn client_config(verifier: Arc<CertificateVerifier>) -> io::Result<ClientConfig> {
     let mut tls = rustls::ClientConfig::builder_with_provider(ring_provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(io::Error::other)?
         .dangerous()
-        .with_custom_certificate_verifier(trust)
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     tls.alpn_protocols = vec![ALPN.to_vec()];
     let tls = QuicClientConfig::try_from(tls).map_err(io::Error::other)?;
     let mut config = ClientConfig::new(Arc::new(tls));
     let mut transport = transport();
-    transport.receive_window(WINDOW.into());
-    transport.max_concurrent_uni_streams(STREAMS.into());
+    transport.receive_window(CONNECTION_WINDOW.into());
+    transport.max_concurrent_uni_streams(MAX_STREAMS.into());
     transport.max_concurrent_bidi_streams(0_u32.into());
     config.transport_config(Arc::new(transport));
     Ok(config)
@@ -146,7 +147,7 @@ pub(crate) fn ring_provider() -> Arc<CryptoProvider> {
 }
 
 fn endpoint_config(mut config: EndpointConfig) -> EndpointConfig {
-    // A cleared fixed bit would make QUIC look like something else to `Recognition`.
+    // `PacketFilter` would not recognise packets with a cleared fixed bit.
     config.grease_quic_bit(false);
     config.supported_versions(vec![VERSION]);
     config
@@ -158,20 +159,21 @@ fn transport() -> TransportConfig {
     transport
         .max_idle_timeout(Some(IdleTimeout::from(idle)))
         .keep_alive_interval(Some(KEEP_ALIVE))
-        .initial_rtt(FIRST_RTT)
+        .initial_rtt(INITIAL_RTT)
         .stream_receive_window(STREAM_WINDOW.into())
         .send_window(SEND_WINDOW)
         .ack_frequency_config(Some(acknowledgements()))
-        // Datagrams only probe the path; nobody reads them.
+        // Datagrams only probe the path; none is read.
         .datagram_receive_buffer_size(Some(64))
-        .congestion_controller_factory(Arc::new(Fixed));
+        .congestion_controller_factory(Arc::new(PathMonitorFactory));
     transport
 }
 
-/// The other end acknowledges sooner than by default (25 ms): the sooner a loss is known, the sooner it is made good.
+/// Makes the other end acknowledge sooner than by default (25 ms), since a loss that is known sooner is repaired
+/// sooner.
 fn acknowledgements() -> AckFrequencyConfig {
     let mut config = AckFrequencyConfig::default();
-    config.max_ack_delay(Some(ACKNOWLEDGE));
+    config.max_ack_delay(Some(MAX_ACK_DELAY));
     config
 }
 
@@ -179,13 +181,13 @@ fn acknowledgements() -> AckFrequencyConfig {
 mod tests {
     use super::*;
 
-    fn recognition() -> PacketFilter {
+    fn filter() -> PacketFilter {
         PacketFilter::new(&Identity::generate().unwrap())
     }
 
     #[test]
     fn what_the_tutorial_or_a_stranger_sends_is_not_quic() {
-        let recognition = recognition();
+        let filter = filter();
         let png = b"\x89PNG\r\n\x1a\n".as_slice();
         let garbage = [0x55; 1200];
         for plain in [
@@ -197,22 +199,22 @@ mod tests {
             b"\x05",
             &[0xC0],
         ] {
-            assert!(!recognition.is_quic(plain), "{plain:02x?}");
+            assert!(!filter.is_quic(plain), "{plain:02x?}");
         }
         for first in 0..=0x3F {
-            assert!(!recognition.is_quic(&[first; 100]), "{first:02x}");
+            assert!(!filter.is_quic(&[first; 100]), "{first:02x}");
         }
     }
 
     #[test]
     fn only_version_one_and_only_our_own_connection_ids_are_quic() {
-        let mut recognition = recognition();
-        assert!(recognition.is_quic(&[0xC3, 0, 0, 0, 1, 8]));
-        assert!(!recognition.is_quic(&[0xC3, 0, 0, 0, 2, 8]));
-        assert!(!recognition.is_quic(&[0x83, 0, 0, 0, 1, 8]), "greased");
+        let mut filter = filter();
+        assert!(filter.is_quic(&[0xC3, 0, 0, 0, 1, 8]));
+        assert!(!filter.is_quic(&[0xC3, 0, 0, 0, 2, 8]));
+        assert!(!filter.is_quic(&[0x83, 0, 0, 0, 1, 8]), "greased");
         let mut short = vec![0x4A];
-        short.extend_from_slice(&recognition.ids.generate_cid());
-        assert!(recognition.is_quic(&short));
-        assert!(!self::recognition().is_quic(&short), "another relay's");
+        short.extend_from_slice(&filter.ids.generate_cid());
+        assert!(filter.is_quic(&short));
+        assert!(!self::filter().is_quic(&short), "another relay's");
     }
 }

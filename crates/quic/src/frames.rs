@@ -1,4 +1,4 @@
-//! Frames over a connection: each on a unidirectional stream of its own, the newest first, and none that is old.
+//! Frames over a connection: each on a unidirectional stream of its own, the newest first, reset when it is too old.
 
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
@@ -18,39 +18,40 @@ use tokio::time::{Sleep, sleep, sleep_until};
 use crate::frame_window::{Delivery, FrameWindow, MAX_FRAME_AGE, Outcome};
 use crate::path;
 
-/// A stream that is given up because its frame is too old.
+/// Error code of a stream that is reset because its frame is too old.
 const EXPIRED: VarInt = VarInt::from_u32(1);
-/// Probes behind a frame, and the time between them.
+/// Probe packets behind a frame.
 const PROBES: usize = 3;
-const PROBE: Duration = Duration::from_millis(8);
-/// How often it is looked whether the path loses packets.
-const LOOK: Duration = Duration::from_millis(500);
-/// A path that has lost no packet for so long needs none.
-const LATELY: Duration = Duration::from_secs(10);
-/// The priority of clocks and the like: above all.
+/// Time between two probe packets.
+const PROBE_INTERVAL: Duration = Duration::from_millis(8);
+/// Time between two readings of the path's lost packets.
+const LOSS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// Time since the last lost packet after which a path needs no probes.
+const LOSS_MEMORY: Duration = Duration::from_secs(10);
+/// Priority of the control stream: above all.
 pub const CONTROL_PRIORITY: i32 = i32::MAX;
-/// The priority of detections: above that of every frame.
+/// Priority of detections: above that of every frame.
 pub const DETECTIONS_PRIORITY: i32 = CONTROL_PRIORITY - 1;
 
 /// A frame to send.
 #[derive(Debug, Clone)]
 pub struct OutgoingFrame {
-    /// Counted without gaps by whoever offers frames, from 1: a gap here is a frame that the gate kept back.
+    /// Number of the frame, counted without gaps from 1 by the source: a gap is a frame that the frame window held
+    /// back.
     pub number: u64,
     /// The JPEG.
     pub jpeg: Bytes,
-    /// Since when it could have been sent.
+    /// Time since which the frame could have been sent.
     pub ready_at: Instant,
 }
 
-/// Where frames come from: a slot of one.
+/// A source of frames: a newest-wins slot.
 pub trait FrameSource: Send {
-    /// Waits for the newest frame that was not taken yet, and takes it; `None` where no more will come. Nothing is lost
-    /// where this is cancelled.
+    /// Waits for the newest frame that was not taken yet, and takes it; returns `None` if no more will come.
+    /// Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Option<OutgoingFrame>> + Send;
 }
 
-/// A slot of one.
 impl FrameSource for watch::Receiver<Option<OutgoingFrame>> {
     async fn next(&mut self) -> Option<OutgoingFrame> {
         loop {
@@ -62,8 +63,8 @@ impl FrameSource for watch::Receiver<Option<OutgoingFrame>> {
     }
 }
 
-/// Sends what is newest whenever the gate is open, until there is no more; returns when the last one has arrived or is
-/// given up.
+/// Sends the newest frame whenever the frame window is open, until the source ends; returns when the last frame has
+/// arrived or expired.
 ///
 /// # Errors
 /// The connection's end.
@@ -72,22 +73,22 @@ pub async fn send(
     stats: &EgressStats,
     newest: &mut impl FrameSource,
 ) -> Result<(), ConnectionError> {
-    let mut gate = FrameWindow::default();
-    let mut loss = Loss::default();
-    let mut flights = InFlight::default();
+    let mut window = FrameWindow::default();
+    let mut loss = LossMonitor::default();
+    let mut in_flight = InFlight::default();
     let mut closed = pin!(connection.closed());
     let mut last = None;
     let mut more = true;
-    while more || !flights.is_empty() {
+    while more || !in_flight.is_empty() {
         tokio::select! {
             reason = &mut closed => return Err(reason),
-            landing = flights.next(), if !flights.is_empty() => {
-                if landing.outcome == Outcome::Expired {
+            delivery = in_flight.next(), if !in_flight.is_empty() => {
+                if delivery.outcome == Outcome::Expired {
                     stats.on_expired();
                 }
-                gate.on_delivery(landing, Instant::now());
+                window.on_delivery(delivery, Instant::now());
             }
-            frame = newest.next(), if more && gate.is_open() => {
+            frame = newest.next(), if more && window.is_open() => {
                 let Some(frame) = frame else {
                     more = false;
                     continue;
@@ -99,54 +100,54 @@ pub async fn send(
                 stats.on_skipped(skipped);
                 stats.record_wait(now.saturating_duration_since(frame.ready_at));
                 if skipped > 0 {
-                    gate.on_skipped(now);
+                    window.on_skipped(now);
                 }
-                gate.on_sent(now);
-                flights.start(connection, frame, loss.is_seen(connection, now));
+                window.on_sent(now);
+                in_flight.start(connection, frame, loss.is_recent(connection, now));
             }
         }
     }
     Ok(())
 }
 
-/// Frames on their way, in the order in which they become too old.
+/// Frames in flight, in the order in which they expire.
 ///
-/// One timer for all, set again only when it has run off: a timer a frame costs as much as a tenth of the frame, since it
-/// wakes the runtime's driver each time.
+/// One timer serves all and is set again only when it has fired: a timer for each frame costs as much as a tenth of the
+/// frame, since it wakes the runtime's driver each time.
 #[derive(Default)]
 struct InFlight<'a> {
-    under_way: FuturesUnordered<BoxFuture<'a, Delivery>>,
+    deliveries: FuturesUnordered<BoxFuture<'a, Delivery>>,
     deadlines: VecDeque<(Instant, AbortHandle)>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<'a> InFlight<'a> {
     fn is_empty(&self) -> bool {
-        self.under_way.is_empty()
+        self.deliveries.is_empty()
     }
 
     fn start(&mut self, connection: &'a Connection, frame: OutgoingFrame, probes: bool) {
         let deadline = frame.ready_at + MAX_FRAME_AGE;
-        let (flight, abort) = abortable(send_one(connection, frame, probes));
+        let (delivery, abort) = abortable(send_one(connection, frame, probes));
         let sent = Instant::now();
-        self.under_way.push(Box::pin(async move {
-            let arrived = flight.await.unwrap_or(false);
-            let end = if arrived {
+        self.deliveries.push(Box::pin(async move {
+            let arrived = delivery.await.unwrap_or(false);
+            let outcome = if arrived {
                 Outcome::Acknowledged
             } else {
                 Outcome::Expired
             };
-            let met = path::sample(connection, sent);
+            let path = path::sample(connection, sent);
             Delivery {
                 sent,
-                outcome: end,
-                path: met,
+                outcome,
+                path,
             }
         }));
         self.deadlines.push_back((deadline, abort));
     }
 
-    /// The next one that lands. May be cancelled.
+    /// Returns the next delivery. Cancel-safe.
     async fn next(&mut self) -> Delivery {
         loop {
             let first = self
@@ -157,24 +158,24 @@ impl<'a> InFlight<'a> {
                 .timer
                 .get_or_insert_with(|| Box::pin(sleep_until(first.into())));
             tokio::select! {
-                Some(landing) = self.under_way.next() => return landing,
+                Some(delivery) = self.deliveries.next() => return delivery,
                 () = timer => {
                     self.timer = None;
-                    self.give_up(Instant::now());
+                    self.expire(Instant::now());
                 }
             }
         }
     }
 
-    /// Gives up what is too old; what has landed is past that.
-    fn give_up(&mut self, now: Instant) {
-        while let Some((_, flight)) = self.deadlines.pop_front_if(|(at, _)| *at <= now) {
-            flight.abort();
+    /// Aborts the frames that are too old; for those that have arrived this has no effect.
+    fn expire(&mut self, now: Instant) {
+        while let Some((_, abort)) = self.deadlines.pop_front_if(|(at, _)| *at <= now) {
+            abort.abort();
         }
     }
 }
 
-/// Sends one frame; tells whether all of it arrived. On a path that loses packets, with probes behind it.
+/// Sends one frame, with probes behind it if the path loses packets; returns whether all of it arrived.
 async fn send_one(connection: &Connection, frame: OutgoingFrame, probes: bool) -> bool {
     let arrived = async {
         let stream = connection.open_uni().await.ok()?;
@@ -192,49 +193,52 @@ async fn send_one(connection: &Connection, frame: OutgoingFrame, probes: bool) -
     arrived.await.is_some()
 }
 
-/// Small packets behind a frame, as TCP's tail loss probe (RFC 8985, section 7): a loss among the last packets of a frame
-/// shows by the acknowledgement of those behind it, of which there are none until the next frame, so that it would take a
-/// timeout to make it good, and two where that one is lost as well. They are datagrams that nobody reads.
+/// Sends small packets behind a frame, as TCP's tail loss probe (RFC 8985, section 7): a loss among the last packets of
+/// a frame shows by the acknowledgement of packets behind them, of which there are none until the next frame, so that
+/// its repair would take a timeout, and two if that packet is lost as well. The probes are QUIC datagrams, which the
+/// other end discards.
 async fn probe(connection: &Connection) {
     for _ in 0..PROBES {
-        sleep(PROBE).await;
+        sleep(PROBE_INTERVAL).await;
         let _ = connection.send_datagram(Bytes::new());
     }
     std::future::pending().await
 }
 
-/// Whether a path has lately lost packets; looked at now and then, since quinn copies all its figures for it.
+/// Watches for lost packets; it reads quinn's counters once in a while, since quinn copies all of them for that.
 #[derive(Debug, Default)]
-struct Loss {
-    packets: u64,
-    seen: Option<Instant>,
-    looked: Option<Instant>,
+struct LossMonitor {
+    lost_packets: u64,
+    last_loss: Option<Instant>,
+    last_check: Option<Instant>,
 }
 
-impl Loss {
-    fn is_seen(&mut self, connection: &Connection, now: Instant) -> bool {
-        if self.looked.is_none_or(|looked| now - looked >= LOOK) {
-            self.looked = Some(now);
-            let packets = connection.stats().path.lost_packets;
-            if packets > self.packets {
-                (self.packets, self.seen) = (packets, Some(now));
+impl LossMonitor {
+    /// Returns whether the path has lost a packet within [`LOSS_MEMORY`].
+    fn is_recent(&mut self, connection: &Connection, now: Instant) -> bool {
+        let check_is_due = |last: Instant| now - last >= LOSS_CHECK_INTERVAL;
+        if self.last_check.is_none_or(check_is_due) {
+            self.last_check = Some(now);
+            let lost = connection.stats().path.lost_packets;
+            if lost > self.lost_packets {
+                (self.lost_packets, self.last_loss) = (lost, Some(now));
             }
         }
-        self.seen.is_some_and(|seen| now - seen < LATELY)
+        self.last_loss.is_some_and(|loss| now - loss < LOSS_MEMORY)
     }
 }
 
-/// A stream that is reset when it is dropped before all of it has arrived; quinn alone would go on to send it.
+/// A stream that is reset if it is dropped before all of it has arrived; quinn alone would continue to send it.
 struct Expiring(quinn::SendStream);
 
 impl Drop for Expiring {
     fn drop(&mut self) {
-        // An error means that it has ended: nothing is left to give up.
+        // An error means that the stream has ended already.
         let _ = self.0.reset(EXPIRED);
     }
 }
 
-/// What comes on unidirectional streams.
+/// An item of a unidirectional stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// A frame, not scanned yet.
@@ -243,8 +247,8 @@ pub enum Incoming {
     Line(Bytes),
 }
 
-/// Hands on all that comes until the connection ends or nobody takes it any more; what has wholly arrived by then was
-/// acknowledged, so it is handed on as well. A peer that sends what may not be is cut off.
+/// Forwards all items until the connection ends or `out` is closed. Frames that have arrived whole by then were
+/// acknowledged, so they are forwarded as well.
 ///
 /// # Errors
 /// The connection's end.
@@ -269,7 +273,7 @@ pub async fn receive(
     end.map_or(Ok(()), Err)
 }
 
-/// One stream: a frame, or lines where it starts like one. A stream that is reset or too long ends without a trace.
+/// Reads one stream: lines if it starts with `{`, else a frame. A stream that is reset or too long is dropped.
 async fn read(mut stream: RecvStream, out: mpsc::Sender<Incoming>) -> Option<()> {
     let first = stream.read_chunk(MAX_DATAGRAM, true).await.ok()??.bytes;
     if first.first() == Some(&b'{') {
@@ -286,7 +290,7 @@ async fn read(mut stream: RecvStream, out: mpsc::Sender<Incoming>) -> Option<()>
     out.send(Incoming::Frame(frame.into())).await.ok()
 }
 
-/// Longest detections message: 1000 boxes of about 130 bytes.
+/// Length of the longest detections message: 1000 boxes of about 130 bytes.
 const MAX_MESSAGE: usize = 256 << 10;
 
 async fn lines(first: Bytes, mut stream: RecvStream, out: &mpsc::Sender<Incoming>) -> Option<()> {

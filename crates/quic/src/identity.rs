@@ -1,9 +1,9 @@
-//! Who a relay is: a self-signed certificate with its key, made once; and whom its peers trust: the certificate's SHA-256,
-//! or anybody.
+//! A relay's identity, a self-signed certificate with its key, made once; and its verification by peers, which pin the
+//! certificate's SHA-256 or accept any.
 //!
-//! The secrets that have to outlive a restart too are derived from the key: with them the relay knows the packets of a
-//! connection from before its restart for such, and tells the peer at once that it is gone (a stateless reset), in place
-//! of leaving it to wait for its timeout.
+//! Other secrets that have to outlive a restart are derived from the key: with them the relay recognises the packets of
+//! a connection from before its restart, and answers at once that the connection is gone (a stateless reset), so that
+//! the peer does not wait for its timeout.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +16,8 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 
-/// The name in the certificate and in the handshake. Nobody checks it: a relay is known by its fingerprint, whatever the
-/// name or address it is found at.
+/// Name in the certificate and in the handshake. It is not checked: a peer knows a relay by its fingerprint, at any
+/// name or address.
 pub(crate) const NAME: &str = "sightline";
 
 /// A relay's certificate and key, both in DER.
@@ -33,10 +33,10 @@ pub struct Identity {
 pub struct BadIdentity(#[from] pub(crate) rustls::Error);
 
 impl Identity {
-    /// A new one.
+    /// Generates a new identity.
     ///
     /// # Errors
-    /// Where the system gives no random numbers.
+    /// If the system gives no random numbers.
     pub fn generate() -> Result<Self, rcgen::Error> {
         let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
         Ok(Self {
@@ -45,7 +45,7 @@ impl Identity {
         })
     }
 
-    /// One that was kept, certificate and key (PKCS #8) in DER. It is looked at when an endpoint is made of it.
+    /// Returns a stored identity: certificate and key (PKCS #8) in DER, which are checked when an endpoint uses them.
     pub fn restore(certificate: Vec<u8>, key: Vec<u8>) -> Self {
         Self {
             certificate: certificate.into(),
@@ -53,17 +53,17 @@ impl Identity {
         }
     }
 
-    /// The certificate in DER.
+    /// Returns the certificate in DER.
     pub fn certificate(&self) -> &[u8] {
         &self.certificate
     }
 
-    /// The key in DER (PKCS #8). Whoever has it is this relay.
+    /// Returns the key in DER (PKCS #8). Its owner can act as this relay.
     pub fn key(&self) -> &[u8] {
         &self.key
     }
 
-    /// The certificate's SHA-256, as tickets tell it.
+    /// Returns the certificate's SHA-256, as it stands in tickets.
     pub fn fingerprint(&self) -> Key {
         fingerprint(&self.certificate)
     }
@@ -76,7 +76,7 @@ impl Identity {
         PrivatePkcs8KeyDer::from(self.key.clone()).into()
     }
 
-    /// A secret for one purpose.
+    /// Derives the secret for one purpose.
     pub(crate) fn secret(&self, purpose: &str) -> [u8; 32] {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.key);
         let mut secret = [0; 32];
@@ -84,13 +84,13 @@ impl Identity {
         secret
     }
 
-    /// The key of the tokens with which peers prove their address.
+    /// Derives the key of the tokens by which peers prove their address.
     pub(crate) fn token_key(&self) -> hkdf::Prk {
         hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&self.secret("address tokens"))
     }
 }
 
-/// The key stays unseen.
+/// Hides the key.
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Identity")
@@ -105,17 +105,17 @@ fn fingerprint(certificate: &[u8]) -> Key {
     key
 }
 
-/// Lets through the one certificate that a ticket names, or any where there is no ticket: then the connection is
-/// encrypted, and with whom is not known.
+/// Accepts the one certificate that a ticket names, or any if there is no ticket: then the connection is encrypted, and
+/// the other end is not authenticated.
 #[derive(Debug)]
-pub(crate) struct Trust {
+pub(crate) struct CertificateVerifier {
     pinned: Option<Key>,
     provider: Arc<CryptoProvider>,
-    /// A relay has shown another certificate.
+    /// Whether a relay has shown another certificate.
     pub(crate) fingerprint_mismatch: AtomicBool,
 }
 
-impl Trust {
+impl CertificateVerifier {
     pub(crate) fn new(pinned: Option<Key>, provider: Arc<CryptoProvider>) -> Self {
         Self {
             pinned,
@@ -125,7 +125,7 @@ impl Trust {
     }
 }
 
-impl ServerCertVerifier for Trust {
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -144,7 +144,7 @@ impl ServerCertVerifier for Trust {
         Err(CertificateError::ApplicationVerificationFailure.into())
     }
 
-    // The certificate is public: only this signature shows that its owner speaks.
+    // The certificate is public: only this signature proves that the other end owns it.
     fn verify_tls13_signature(
         &self,
         message: &[u8],

@@ -1,17 +1,19 @@
-//! The native door's common half: what the relay's side and its peers' side both need to speak QUIC.
+//! The `quic` transport's common half, which the relay and its peers share.
 //!
 //! ```text
-//!   sender                                 relay                                          viewer
-//!   newest frame --> [slot of one] --> gate ==stream per frame==> relay --> [slot of one] --> gate ==> newest frame
-//!        ^                              |                                       (each viewer its own)
-//!        | ladder: quality, size        | frames in flight, acknowledged or given up after 0.4 s
-//!        +---- share of frames skipped -+
+//!   sender                                          relay                             viewer
+//!   newest frame --> [slot] --> frame window =====> fan-out --> [slot] --> frame window =====> newest frame
+//!        ^                       |             ^                (one of each per viewer)
+//!        | ladder: quality, size |             | a stream per frame,
+//!        +---- share of frames --+             | acknowledged or given up after 0.4 s
+//!              skipped
 //!
-//!   hello, answer, clocks: lines of JSON on the first bidirectional stream (`protocol::native`)
+//!   hello, answer, clocks: lines of JSON on the first bidirectional stream (`protocol::quic`)
 //! ```
 //!
-//! `gate` and `clock` are pure and decide; `frames`, `lines` and `client` move bytes; `endpoint`, `identity` and `path`
-//! set up quinn and rustls. Nothing here knows what a camera is.
+//! `frame_window` and `clock` are pure and decide; `frames`, `lines` and `client` move bytes; `endpoint`, `identity`
+//! and `path` set up quinn and rustls; `doctor` checks a relay for the other programs' `doctor`. Apart from `doctor`,
+//! nothing here knows what a camera is.
 
 pub mod client;
 pub mod clock;

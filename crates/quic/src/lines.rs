@@ -1,24 +1,24 @@
-//! Lines of JSON on a stream, never longer than they may be.
+//! Lines of JSON on a stream, of bounded length.
 
 use bytes::BytesMut;
 use protocol::quic::MAX_LINE;
 use quinn::{ReadError, RecvStream};
 
-/// Why there is no next line.
+/// Why no line follows.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
-    /// The stream has ended.
+    /// The end of the stream.
     #[error("the stream has ended")]
     End,
-    /// The line is longer than [`MAX_LINE`].
+    /// A line longer than [`MAX_LINE`].
     #[error("a line is longer than {MAX_LINE} bytes")]
     TooLong,
-    /// The connection or the stream is gone.
+    /// A connection or a stream that is lost.
     #[error("{0}")]
     Lost(#[from] ReadError),
 }
 
-/// The lines of a stream.
+/// Reads a stream line by line.
 #[derive(Debug)]
 pub struct Lines {
     stream: RecvStream,
@@ -26,7 +26,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// All that the stream holds.
+    /// Returns a reader of the whole stream.
     pub fn new(stream: RecvStream) -> Self {
         Self {
             stream,
@@ -34,10 +34,10 @@ impl Lines {
         }
     }
 
-    /// The next line without its end. Nothing is lost where this is cancelled.
+    /// Reads the next line, and returns it without its end. Cancel-safe.
     ///
     /// # Errors
-    /// [`NoLine`]; there will be none after it.
+    /// [`LineError`]; no line follows it.
     pub async fn next(&mut self) -> Result<BytesMut, LineError> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {

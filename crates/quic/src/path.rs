@@ -1,5 +1,5 @@
-//! What the packets of a connection tell of its path: round trips, and from them the queue. quinn's congestion window
-//! itself is fixed and large, since frames are what is controlled ([`crate::frame_window`]).
+//! Measures a connection's path from its packets: round trips, and from them the queue. quinn's own congestion window
+//! is fixed and large, since congestion is controlled on frames ([`crate::frame_window`]).
 //!
 //! Measured at 5 % loss, quinn's CUBIC delivers a fifth of 40 kB frames, and its BBR collapses on a 3 Mbit/s uplink.
 
@@ -14,46 +14,49 @@ use quinn_proto::congestion::{Controller, ControllerFactory};
 
 use crate::frame_window::PathSample;
 
-/// Bytes in flight that are never reached: the gate lets at most 0.4 s of frames out.
-const WINDOW: u64 = 16 << 20;
-/// Round trips kept: two of the largest frames.
-const SAMPLES: usize = 128;
-/// The shortest round trip is that of the last one to two of these: routes change. Longer than a path is kept busy
-/// without a pause ([`crate::frame_window`]).
-const MEMORY: Duration = Duration::from_secs(15);
+/// Congestion window in bytes, which is never reached: the frame window sends at most 0.4 s of frames.
+const UNREACHED_WINDOW: u64 = 16 << 20;
+/// Round trips kept: those of the packets of two of the largest frames.
+const RECENT_ROUND_TRIPS: usize = 128;
+/// Period of the shortest round trip, which is that of this period and the one before, since routes change. Longer than
+/// a path is kept busy without a pause ([`crate::frame_window`]).
+const PERIOD: Duration = Duration::from_secs(15);
 
-/// What packets met that were sent at `since` or later, on the connection's path as it is now; `None` where none of them
-/// has been acknowledged.
+/// Returns what the packets measured that were sent at `since` or later, on the connection's path as it is now; `None`
+/// if none of them has been acknowledged.
 pub fn sample(connection: &Connection, since: Instant) -> Option<PathSample> {
     let state = connection.congestion_state().into_any();
-    let window = state.downcast::<Window>().ok()?;
-    let samples = window
-        .samples
+    let monitor = state.downcast::<PathMonitor>().ok()?;
+    let round_trips = monitor
+        .round_trips
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    samples.met(since)
+    round_trips.since(since)
 }
 
-/// Makes the controllers.
+/// Makes a [`PathMonitor`] for each path.
 #[derive(Debug)]
-pub(crate) struct Fixed;
+pub(crate) struct PathMonitorFactory;
 
-impl ControllerFactory for Fixed {
+impl ControllerFactory for PathMonitorFactory {
     fn build(self: Arc<Self>, _now: Instant, _mtu: u16) -> Box<dyn Controller> {
-        Box::new(Window::default())
+        Box::new(PathMonitor::default())
     }
 }
 
-/// A congestion controller that controls nothing and takes notes; clones share them.
+/// A congestion controller with a fixed window, which records round trips; its clones share them.
 #[derive(Debug, Clone, Default)]
-struct Window {
-    samples: Arc<Mutex<Samples>>,
+struct PathMonitor {
+    round_trips: Arc<Mutex<RoundTrips>>,
 }
 
-impl Controller for Window {
+impl Controller for PathMonitor {
     fn on_ack(&mut self, now: Instant, sent: Instant, _: u64, _: bool, _: &RttEstimator) {
-        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        samples.add(sent, now);
+        let mut round_trips = self
+            .round_trips
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        round_trips.add(sent, now);
     }
 
     fn on_congestion_event(&mut self, _: Instant, _: Instant, _: bool, _: u64) {}
@@ -61,7 +64,7 @@ impl Controller for Window {
     fn on_mtu_update(&mut self, _: u16) {}
 
     fn window(&self) -> u64 {
-        WINDOW
+        UNREACHED_WINDOW
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
@@ -69,7 +72,7 @@ impl Controller for Window {
     }
 
     fn initial_window(&self) -> u64 {
-        WINDOW
+        UNREACHED_WINDOW
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
@@ -77,32 +80,34 @@ impl Controller for Window {
     }
 }
 
-/// The last round trips. Pure.
+/// The last round trips of a path. Pure.
 #[derive(Debug, Default)]
-struct Samples {
+struct RoundTrips {
+    /// Time of sending and round trip of the last packets.
     recent: VecDeque<(Instant, Duration)>,
-    /// The shortest of this stretch of time and of the one before.
+    /// Start of this period, its shortest round trip and that of the period before.
     shortest: Option<(Instant, Duration, Duration)>,
 }
 
-impl Samples {
+impl RoundTrips {
     fn add(&mut self, sent: Instant, now: Instant) {
         let trip = now.saturating_duration_since(sent);
-        if self.recent.len() == SAMPLES {
+        if self.recent.len() == RECENT_ROUND_TRIPS {
             self.recent.pop_front();
         }
         self.recent.push_back((sent, trip));
         self.shortest = Some(match self.shortest {
             None => (now, trip, trip),
-            Some((start, this, _)) if now - start >= MEMORY => (now, trip, this),
+            Some((start, this, _)) if now - start >= PERIOD => (now, trip, this),
             Some((start, this, last)) => (start, this.min(trip), last),
         });
     }
 
-    fn met(&self, since: Instant) -> Option<PathSample> {
+    /// Returns what the packets measured that were sent at `since` or later.
+    fn since(&self, since: Instant) -> Option<PathSample> {
         let (_, this, last) = self.shortest?;
-        let met = self.recent.iter().filter(|(sent, _)| *sent >= since);
-        let shortest = met.map(|(_, trip)| *trip).min()?;
+        let trips = self.recent.iter().filter(|(sent, _)| *sent >= since);
+        let shortest = trips.map(|(_, trip)| *trip).min()?;
         let round_trip = this.min(last);
         Some(PathSample {
             round_trip,
@@ -117,24 +122,24 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    impl Samples {
+    impl RoundTrips {
         fn queue_since(&self, since: Instant) -> Option<Duration> {
-            self.met(since).map(|met| met.queue)
+            self.since(since).map(|sample| sample.queue)
         }
     }
 
     #[test]
     fn the_queue_is_what_the_luckiest_packet_met_above_the_shortest_round_trip() {
-        let (mut samples, start) = (Samples::default(), testkit::time::start());
-        samples.add(start, start + 50 * MS);
+        let (mut trips, start) = (RoundTrips::default(), testkit::time::start());
+        trips.add(start, start + 50 * MS);
         let frame = start + 100 * MS;
         for (sent, took) in [(0, 90), (1, 130), (40, 160)] {
-            samples.add(frame + sent * MS, frame + (sent + took) * MS);
+            trips.add(frame + sent * MS, frame + (sent + took) * MS);
         }
-        assert_eq!(samples.queue_since(frame), Some(40 * MS));
-        assert_eq!(samples.queue_since(start), Some(Duration::ZERO));
+        assert_eq!(trips.queue_since(frame), Some(40 * MS));
+        assert_eq!(trips.queue_since(start), Some(Duration::ZERO));
         assert_eq!(
-            samples.queue_since(frame + 50 * MS),
+            trips.queue_since(frame + 50 * MS),
             None,
             "none is acknowledged"
         );
@@ -142,24 +147,24 @@ mod tests {
 
     #[test]
     fn a_path_that_became_longer_is_not_taken_for_a_queue_for_ever() {
-        let (mut samples, start) = (Samples::default(), testkit::time::start());
-        samples.add(start, start + 20 * MS);
-        let queue_at = |samples: &mut Samples, second: u32| {
+        let (mut trips, start) = (RoundTrips::default(), testkit::time::start());
+        trips.add(start, start + 20 * MS);
+        let queue_at = |trips: &mut RoundTrips, second: u32| {
             let sent = start + 1000 * second * MS;
-            samples.add(sent, sent + 200 * MS);
-            samples.queue_since(sent)
+            trips.add(sent, sent + 200 * MS);
+            trips.queue_since(sent)
         };
-        assert_eq!(queue_at(&mut samples, 1), Some(180 * MS));
-        let later: Vec<_> = (2..40).map(|s| queue_at(&mut samples, s)).collect();
+        assert_eq!(queue_at(&mut trips, 1), Some(180 * MS));
+        let later: Vec<_> = (2..40).map(|s| queue_at(&mut trips, s)).collect();
         assert_eq!(later.last(), Some(&Some(Duration::ZERO)));
     }
 
     #[test]
     fn memory_is_bounded() {
-        let (mut samples, start) = (Samples::default(), testkit::time::start());
-        for n in 0..10 * SAMPLES as u32 {
-            samples.add(start + n * MS, start + (n + 50) * MS);
+        let (mut trips, start) = (RoundTrips::default(), testkit::time::start());
+        for n in 0..10 * RECENT_ROUND_TRIPS as u32 {
+            trips.add(start + n * MS, start + (n + 50) * MS);
         }
-        assert_eq!(samples.recent.len(), SAMPLES);
+        assert_eq!(trips.recent.len(), RECENT_ROUND_TRIPS);
     }
 }

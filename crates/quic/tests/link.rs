@@ -1,4 +1,4 @@
-//! Frames over a bad link, one end to the other in one process: what the gate lets through, and how old it is.
+//! Frames over a bad link, both ends in one process: how many the frame window delivers, and their age.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,14 +14,14 @@ use platform::egress::EgressStats;
 use quic::endpoint::{self, widen_windows};
 use quic::frames::{self, Incoming, OutgoingFrame};
 use quic::identity::Identity;
-use quinn::{Runtime as _, TokioRuntime};
+use quinn::{Endpoint, Runtime as _, TokioRuntime};
 use testkit::link::{Bottleneck, Conditions, Impairments, Link, Loss};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// What went in and what came out.
+/// Counts and ages of one run.
 struct Run {
     offered: u64,
     /// Age of each frame that arrived, by number.
@@ -71,23 +71,10 @@ async fn run(path: Impairments, bytes: usize, fps: u32, seconds: u32) -> Run {
     };
     let link = Link::start(at, Conditions { up: path, down }, 7);
     let start = Instant::now();
-    let arrived = tokio::spawn(async move {
-        let connection = relay.accept().await.unwrap().await.unwrap();
-        widen_windows(&connection);
-        let (out, mut arrivals) = mpsc::channel(8);
-        let receiving = connection.clone();
-        tokio::spawn(async move { frames::receive(&receiving, out).await });
-        let mut ages = HashMap::new();
-        while let Some(Incoming::Frame(frame)) = arrivals.recv().await {
-            let number = u64::from_be_bytes(frame[..8].try_into().unwrap());
-            let sent = u64::from_be_bytes(frame[8..16].try_into().unwrap());
-            ages.insert(number, start.elapsed() - Duration::from_micros(sent));
-        }
-        ages
-    });
+    let ages = tokio::spawn(receive_ages(relay, start));
     let connection = connect(link.address()).await;
     let (slot, mut frames) = watch::channel(None);
-    let flow = EgressStats::default();
+    let stats = EgressStats::default();
     let offered = u64::from(fps * seconds);
     let offer = async move {
         let mut ticks = interval(Duration::from_secs(1) / fps);
@@ -105,17 +92,32 @@ async fn run(path: Impairments, bytes: usize, fps: u32, seconds: u32) -> Run {
             }));
         }
     };
-    let (sent, ()) = tokio::join!(frames::send(&connection, &flow, &mut frames), offer);
+    let (sent, ()) = tokio::join!(frames::send(&connection, &stats, &mut frames), offer);
     sent.unwrap();
     sleep(500 * MS).await;
     connection.close(0_u32.into(), b"");
-    let figures = flow.snapshot();
+    let counts = stats.snapshot();
     Run {
         offered,
-        ages: arrived.await.unwrap(),
-        skipped: figures.skipped,
-        expired: figures.expired,
+        ages: ages.await.unwrap(),
+        skipped: counts.skipped,
+        expired: counts.expired,
     }
+}
+
+/// Accepts one connection, and returns the age of each frame on it, by number.
+async fn receive_ages(relay: Endpoint, start: Instant) -> HashMap<u64, Duration> {
+    let connection = relay.accept().await.unwrap().await.unwrap();
+    widen_windows(&connection);
+    let (out, mut arrivals) = mpsc::channel(8);
+    tokio::spawn(async move { frames::receive(&connection, out).await });
+    let mut ages = HashMap::new();
+    while let Some(Incoming::Frame(frame)) = arrivals.recv().await {
+        let number = u64::from_be_bytes(frame[..8].try_into().unwrap());
+        let sent = u64::from_be_bytes(frame[8..16].try_into().unwrap());
+        ages.insert(number, start.elapsed() - Duration::from_micros(sent));
+    }
+    ages
 }
 
 async fn connect(relay: SocketAddr) -> quinn::Connection {

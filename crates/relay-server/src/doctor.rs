@@ -17,7 +17,7 @@ use memchr::memmem;
 use opencv::core::{CV_8UC3, Mat, Scalar};
 use platform::directories;
 use platform::doctor::files;
-use platform::doctor::machine::{self, Torn};
+use platform::doctor::machine::{self, ReassemblyCheck};
 use platform::doctor::{Check, Report};
 use protocol::schedule::Every;
 
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> ExitCode {
     if args.model != Some(ModelChoice::None) {
         runtime::silence_telemetry();
     }
-    let torn = Torn::look();
+    let reassembly = ReassemblyCheck::start();
     let mut report = Report::default();
     let taken = port::reserve(args.listen).map(drop);
     let runs = taken.is_err() && is_relay(args.listen);
@@ -53,12 +53,12 @@ pub fn run(args: &Args) -> ExitCode {
     report.add(&judge_state(State::of(state), args.private));
     let file = args.detections.as_deref();
     let file = file.filter(|file| file.as_os_str() != "-");
-    report.extend(file.map(|file| files::judge("--detections", file, files::try_file(file))));
+    report.extend(file.map(|file| files::check("--detections", file, files::try_file(file))));
     see(args, &mut report);
     report.add(&machine::processors());
     report.add(&machine::container());
     report.add(&machine::buffers());
-    report.add(&torn.judge(!args.private));
+    report.add(&reassembly.finish(!args.private));
     report.add(&machine::clock());
     report.end()
 }

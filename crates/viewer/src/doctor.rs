@@ -7,37 +7,37 @@ use anyhow::Context as _;
 use imaging::window;
 use platform::config::Transport;
 use platform::doctor::files;
-use platform::doctor::machine::{self, Torn};
+use platform::doctor::machine::{self, ReassemblyCheck};
 use platform::doctor::{Check, Report};
 use protocol::quic::Role;
-use quic::doctor::Question;
+use quic::doctor::RelayCheck;
 
 use crate::args::Args;
 
 /// Checks all that the viewer needs, and prints what to do.
 pub fn run(args: &Args) -> ExitCode {
-    let torn = Torn::look();
+    let reassembly = ReassemblyCheck::start();
     let mut report = Report::default();
     let display = (!args.headless).then(window::check_display);
     report.add(&judge_display(display));
     let files = [("--shown", &args.shown), ("--record", &args.record)];
     for (flag, file) in files {
-        let check = |file: &PathBuf| files::judge(flag, file, files::try_file(file));
+        let check = |file: &PathBuf| files::check(flag, file, files::try_file(file));
         report.extend(file.as_ref().map(check));
     }
-    let save = |dir: &PathBuf| files::judge("--save", dir, files::try_directory(dir));
+    let save = |dir: &PathBuf| files::check("--save", dir, files::try_directory(dir));
     report.extend(args.save.as_ref().map(save));
     if let Err(err) = check_relay(args, &mut report) {
         report.add(&Check::bad("relay", format!("{err:#}")));
     }
     report.add(&machine::buffers());
-    report.add(&torn.judge(args.transport == Transport::Udp));
+    report.add(&reassembly.finish(args.transport == Transport::Udp));
     report.add(&machine::clock());
     report.end()
 }
 
 fn check_relay(args: &Args, report: &mut Report) -> anyhow::Result<()> {
-    let question = Question {
+    let check = RelayCheck {
         server: &args.server,
         transport: args.transport,
         role: Role::View,
@@ -47,7 +47,7 @@ fn check_relay(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(question.ask(report));
+    runtime.block_on(check.run(report));
     // A lookup of a name may block for longer than a user waits.
     runtime.shutdown_background();
     Ok(())

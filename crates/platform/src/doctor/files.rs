@@ -1,4 +1,4 @@
-//! Whether what a program is to write can be written, found by trying, with nothing left behind.
+//! Checks whether a program can write its files, by trying; no file is left behind.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -6,18 +6,18 @@ use std::path::Path;
 
 use super::Check;
 
-/// Whether a file can be made in a directory, or in what is there of the way to it.
+/// Tries to create a file in a directory or, if that does not exist, in its nearest ancestor that does.
 ///
 /// # Errors
-/// Why not.
+/// The error of the attempt.
 pub fn try_directory(directory: &Path) -> io::Result<()> {
-    let there = directory.ancestors().map(or_here).find(|dir| dir.exists());
-    let there = there.unwrap_or(directory);
-    if !there.is_dir() {
+    let mut ancestors = directory.ancestors().map(or_current);
+    let existing = ancestors.find(|dir| dir.exists()).unwrap_or(directory);
+    if !existing.is_dir() {
         return Err(ErrorKind::NotADirectory.into());
     }
     let unique = getrandom::u64().map_err(io::Error::other)?;
-    let trial = there.join(format!(".doctor-{unique:016x}"));
+    let trial = existing.join(format!(".doctor-{unique:016x}"));
     OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -25,37 +25,37 @@ pub fn try_directory(directory: &Path) -> io::Result<()> {
     fs::remove_file(trial)
 }
 
-/// Whether a file can be written: it, or in its directory, which has to be there.
+/// Tries to open an existing file for writing, or to create a file in its directory, which has to exist.
 ///
 /// # Errors
-/// Why not.
+/// The error of the attempt.
 pub fn try_file(file: &Path) -> io::Result<()> {
     if file.exists() {
         return OpenOptions::new().append(true).open(file).map(drop);
     }
-    match or_here(file.parent().unwrap_or(file)) {
+    match or_current(file.parent().unwrap_or(file)) {
         directory if directory.is_dir() => try_directory(directory),
         _ => Err(ErrorKind::NotFound.into()),
     }
 }
 
-/// The directory in which a relative path begins.
-fn or_here(path: &Path) -> &Path {
+/// Returns the current directory for the empty path, at which the ancestors of a relative path end.
+fn or_current(path: &Path) -> &Path {
     match path.as_os_str().is_empty() {
         true => Path::new("."),
         false => path,
     }
 }
 
-/// `tried`: what became of the path that this flag names.
-pub fn judge(flag: &str, path: &Path, tried: io::Result<()>) -> Check {
+/// Turns the outcome of an attempt on the path that a flag names into a line of the report.
+pub fn check(flag: &str, path: &Path, outcome: io::Result<()>) -> Check {
     let path = path.display();
-    match tried {
+    match outcome {
         Ok(()) => Check::good("files", format!("{flag} {path} can be written")),
         Err(err) => Check::bad(
             "files",
             format!(
-                "{flag} {path} cannot be written: {err}; make its directory, or name another place"
+                "{flag} {path} cannot be written: {err}; create its directory, or name another path"
             ),
         ),
     }
@@ -86,8 +86,8 @@ mod tests {
         assert_eq!(fs::read(&file).unwrap(), b"kept");
         assert!(try_file(Path::new("made-here-perhaps")).is_ok());
         for bad in [dir.path().join("none/file"), dir.path().to_owned()] {
-            let check = judge("--record", &bad, try_file(&bad));
-            assert!(check.verdict == Verdict::Bad && check.text.contains("--record"));
+            let line = check("--record", &bad, try_file(&bad));
+            assert!(line.verdict == Verdict::Bad && line.text.contains("--record"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What more than one program asks of its machine: clock, buffers, torn datagrams, processors, a container.
+//! Checks of the machine that more than one program runs: clock, buffers, IP reassembly, processors, container.
 
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -13,12 +13,12 @@ use socket2::SockRef;
 use super::Check;
 use crate::{kernel, udp};
 
-/// Before this, 2025-01-01, no clock that was ever set can stand.
+/// Time since the Unix epoch, 2025-01-01, before which a clock cannot be right.
 const EARLIEST: Duration = Duration::from_secs(1_735_689_600);
-/// Pieces of torn datagrams that wait longer than this, in seconds, choke large frames on a lossy path.
-const LONG_WAIT: u64 = 2;
+/// Longest wait of IP fragments for the rest, in seconds, that leaves room for large frames on a lossy path.
+const MAX_FRAGMENT_WAIT: u64 = 2;
 
-/// Whether the clock is set.
+/// Checks whether the clock is synchronised.
 pub fn clock() -> Check {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -27,33 +27,34 @@ pub fn clock() -> Check {
 }
 
 fn judge_clock(synchronised: Option<bool>, now: Duration) -> Check {
-    const CURE: &str = "sudo timedatectl set-ntp true sets it; by QUIC the age is right all the same, plainly it is not";
+    const CURE: &str =
+        "sudo timedatectl set-ntp true sets it; ages are right by QUIC and wrong by plain UDP";
     match synchronised {
         _ if now < EARLIEST => Check::advice("clock", format!("stands years in the past; {CURE}")),
         Some(true) => Check::good("clock", "synchronised"),
         Some(false) => Check::advice("clock", format!("is not synchronised; {CURE}")),
         None => Check::good(
             "clock",
-            "this system does not tell whether it is synchronised",
+            "this system does not report whether it is synchronised",
         ),
     }
 }
 
-/// What the kernel knows of it, asked of systemd: the system call itself has no safe form in a crate that is kept.
+/// Returns the kernel's state of the clock from systemd: no maintained crate has a safe form of the system call.
 fn synchronised() -> Option<bool> {
-    let asked = Command::new("timedatectl")
+    let output = Command::new("timedatectl")
         .args(["show", "--property=NTPSynchronized", "--value"])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output();
-    match asked.ok()?.stdout.trim_ascii() {
+    match output.ok()?.stdout.trim_ascii() {
         b"yes" => Some(true),
         b"no" => Some(false),
         _ => None,
     }
 }
 
-/// How much may wait for this program to read it.
+/// Checks the size of a socket's receive buffer.
 pub fn buffers() -> Check {
     let granted = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
         .map_or(0, |socket| udp::grow_receive_buffer(&socket));
@@ -75,7 +76,7 @@ fn judge_buffers(granted: usize) -> Check {
     )
 }
 
-/// How much may wait for the network card.
+/// Checks the size of a socket's send buffer.
 pub fn send_buffer() -> Check {
     let granted = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|socket| SockRef::from(&socket).send_buffer_size())
@@ -97,58 +98,62 @@ fn judge_send_buffer(granted: usize) -> Check {
     }
 }
 
-/// Torn datagrams, looked at twice.
+/// The check of IP reassembly, which counts incomplete datagrams while `doctor` runs.
 #[derive(Debug)]
-pub struct Torn {
+pub struct ReassemblyCheck {
+    /// Counter at the start; `None` if the system does not report it.
     failures: Option<u64>,
 }
 
-impl Torn {
-    /// The first look.
-    pub fn look() -> Self {
+impl ReassemblyCheck {
+    /// Starts to count.
+    pub fn start() -> Self {
         Self {
             failures: kernel::reassembly_failures(),
         }
     }
 
-    /// The second: what was torn meanwhile, and how long the pieces wait. `plain`: whether frames come plainly.
-    pub fn judge(&self, plain: bool) -> Check {
-        let meanwhile = kernel::reassembly_failures().zip(self.failures);
-        let torn = meanwhile.map_or(0, |(now, before)| now.saturating_sub(before));
-        judge_pieces(kernel::fragment_timeout(), torn, plain)
+    /// Checks the incomplete datagrams since the start, and how long fragments wait; `udp` is whether frames may come
+    /// by plain UDP.
+    pub fn finish(&self, udp: bool) -> Check {
+        let counts = kernel::reassembly_failures().zip(self.failures);
+        let incomplete = counts.map_or(0, |(now, before)| now.saturating_sub(before));
+        judge_reassembly(kernel::fragment_timeout(), incomplete, udp)
     }
 }
 
-fn judge_pieces(wait: Option<u64>, torn: u64, plain: bool) -> Check {
+fn judge_reassembly(wait: Option<u64>, incomplete: u64, udp: bool) -> Check {
     const CURE: &str =
         "sudo sysctl -w net.ipv4.ipfrag_time=1, frames below 15 kB, or QUIC (--transport auto)";
     let Some(wait) = wait else {
         return Check::good(
-            "pieces",
-            "this system does not tell how it treats torn datagrams",
+            "reassembly",
+            "this system does not report how it treats incomplete datagrams",
         );
     };
-    match torn {
+    match incomplete {
         1.. => Check::advice(
-            "pieces",
+            "reassembly",
             format!(
-                "{torn} datagrams came torn during this very look, and large plain frames among them are lost: {CURE}"
+                "{incomplete} incomplete datagrams came during this check; large plain frames among them are lost: \
+                 {CURE}"
             ),
         ),
-        0 if plain && wait > LONG_WAIT => Check::advice(
-            "pieces",
+        0 if udp && wait > MAX_FRAGMENT_WAIT => Check::advice(
+            "reassembly",
             format!(
-                "those of torn datagrams are kept for {wait} s, so on a lossy path large plain frames starve: {CURE}"
+                "fragments of incomplete datagrams are kept for {wait} s, so large plain frames are lost on a lossy \
+                 path: {CURE}"
             ),
         ),
         0 => Check::good(
-            "pieces",
-            format!("those of torn datagrams are kept for {wait} s; QUIC does without"),
+            "reassembly",
+            format!("fragments of incomplete datagrams are kept for {wait} s; QUIC sends none"),
         ),
     }
 }
 
-/// How many processors there are.
+/// Checks the number of processors.
 pub fn processors() -> Check {
     judge_processors(available_parallelism().map_or(1, usize::from))
 }
@@ -157,20 +162,21 @@ fn judge_processors(count: usize) -> Check {
     match count {
         1 => Check::advice(
             "processors",
-            "one, which the model and the forwarding share: --every 8, or auto, leaves it air",
+            "one, shared by the model and the forwarding: use --every 8 or --every auto",
         ),
         _ => Check::good("processors", format!("{count}, one of them for forwarding")),
     }
 }
 
-/// Whether this is a container whose network hides who is who.
+/// Checks for a container whose network hides the peers' addresses.
 pub fn container() -> Check {
     let inside = ["/.dockerenv", "/run/.containerenv"];
     let inside = inside.iter().any(|file| Path::new(file).exists());
     judge_container(inside, has_hardware_network())
 }
 
-/// A container that shares its host's network sees the host's cards; one with a network of its own sees none.
+/// Returns whether the network has a card: a container that shares its host's network sees the host's cards, one with a
+/// network of its own sees none.
 fn has_hardware_network() -> bool {
     let cards = fs::read_dir("/sys/class/net")
         .into_iter()
@@ -190,8 +196,8 @@ fn judge_container(inside: bool, hardware: bool) -> Check {
         ),
         (true, false) => Check::advice(
             "container",
-            "with a network of its own: Docker's proxy may give all peers one address, and then a camera's place and \
-             the bounds for one address are everybody's; docker run --network host does without it",
+            "with a network of its own: Docker's proxy may give all peers one address, and then they share the names and \
+             the limits of one address; start it with docker run --network host",
         ),
     }
 }
@@ -201,21 +207,21 @@ mod tests {
     use super::super::Verdict::{self, Advice, Good};
     use super::*;
 
-    fn told(check: Check, verdict: Verdict, words: &str) {
+    fn assert_check(check: Check, verdict: Verdict, text: &str) {
         assert!(
-            check.verdict == verdict && check.text.contains(words),
+            check.verdict == verdict && check.text.contains(text),
             "{check:?}"
         );
     }
 
     #[test]
-    fn a_clock_is_good_where_it_is_synchronised_or_nobody_knows() {
+    fn a_clock_is_good_if_it_is_synchronised_or_the_system_does_not_report_it() {
         let today = EARLIEST + Duration::from_secs(1);
-        told(judge_clock(Some(true), today), Good, "synchronised");
-        told(judge_clock(None, today), Good, "does not tell");
-        told(judge_clock(Some(false), today), Advice, "set-ntp");
+        assert_check(judge_clock(Some(true), today), Good, "synchronised");
+        assert_check(judge_clock(None, today), Good, "does not report");
+        assert_check(judge_clock(Some(false), today), Advice, "set-ntp");
         for known in [None, Some(true)] {
-            told(
+            assert_check(
                 judge_clock(known, EARLIEST - Duration::from_secs(1)),
                 Advice,
                 "past",
@@ -225,8 +231,8 @@ mod tests {
 
     #[test]
     fn a_small_buffer_comes_with_its_sysctl() {
-        told(judge_buffers(udp::SMALL_BUFFER), Good, "1048 kB");
-        told(
+        assert_check(judge_buffers(udp::SMALL_BUFFER), Good, "1048 kB");
+        assert_check(
             judge_buffers(212_992),
             Advice,
             "sysctl -w net.core.rmem_max=4194304",
@@ -235,33 +241,33 @@ mod tests {
 
     #[test]
     fn a_send_buffer_holds_the_largest_frame() {
-        told(judge_send_buffer(106_496), Good, "106 kB");
-        told(judge_send_buffer(65_000), Advice, "wmem_default");
+        assert_check(judge_send_buffer(106_496), Good, "106 kB");
+        assert_check(judge_send_buffer(65_000), Advice, "wmem_default");
     }
 
     #[test]
     fn pieces_that_wait_long_matter_to_plain_frames_alone_and_torn_ones_to_all() {
-        told(judge_pieces(Some(30), 0, true), Advice, "ipfrag_time=1");
-        told(judge_pieces(Some(1), 0, true), Good, "1 s");
-        told(judge_pieces(Some(30), 0, false), Good, "30 s");
-        told(
-            judge_pieces(Some(1), 3, false),
+        assert_check(judge_reassembly(Some(30), 0, true), Advice, "ipfrag_time=1");
+        assert_check(judge_reassembly(Some(1), 0, true), Good, "1 s");
+        assert_check(judge_reassembly(Some(30), 0, false), Good, "30 s");
+        assert_check(
+            judge_reassembly(Some(1), 3, false),
             Advice,
-            "3 datagrams came torn",
+            "3 incomplete datagrams came",
         );
-        told(judge_pieces(None, 0, true), Good, "does not tell");
+        assert_check(judge_reassembly(None, 0, true), Good, "does not report");
     }
 
     #[test]
     fn one_processor_is_few() {
-        told(judge_processors(1), Advice, "--every 8");
-        told(judge_processors(2), Good, "2");
+        assert_check(judge_processors(1), Advice, "--every 8");
+        assert_check(judge_processors(2), Good, "2");
     }
 
     #[test]
     fn only_a_container_with_a_network_of_its_own_hides_addresses() {
-        told(judge_container(true, false), Advice, "--network host");
-        told(judge_container(true, true), Good, "host's network");
-        told(judge_container(false, false), Good, "none");
+        assert_check(judge_container(true, false), Advice, "--network host");
+        assert_check(judge_container(true, true), Good, "host's network");
+        assert_check(judge_container(false, false), Good, "none");
     }
 }

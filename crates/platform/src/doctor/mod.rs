@@ -1,7 +1,7 @@
-//! What `PROGRAM doctor` prints: one line a check, which says good, or what to do.
+//! The base of `PROGRAM doctor`, which prints one line for each check: good, or what to do.
 //!
-//! A check is a judgement, facts in and a [`Check`] out, so that each is tested without the machine that it is about. The
-//! programs gather the facts and print.
+//! The programs gather facts, pure functions turn them into a [`Check`], and the [`Report`] prints it; so each check is
+//! tested without the machine that it is about.
 
 pub mod files;
 pub mod machine;
@@ -10,45 +10,45 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-/// How a check came out.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing to do.
     Good,
-    /// The program works; it would be better otherwise.
+    /// The program works, and would work better with a change.
     Advice,
-    /// The program cannot do its work like this.
+    /// The program cannot work.
     Bad,
 }
 
-/// One line.
+/// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What was looked at, in a word or two.
+    /// Subject, in a word or two.
     pub about: &'static str,
-    /// How it came out.
+    /// Result.
     pub verdict: Verdict,
-    /// What was found; where it is not good, with what to do.
+    /// Finding and, if it is not good, what to do.
     pub text: String,
 }
 
 impl Check {
-    /// Nothing to do.
+    /// Returns a line with nothing to do.
     pub fn good(about: &'static str, text: impl Into<String>) -> Self {
         Self::new(about, Verdict::Good, text.into())
     }
 
-    /// It works, and could be better.
+    /// Returns a line with advice.
     pub fn advice(about: &'static str, text: impl Into<String>) -> Self {
         Self::new(about, Verdict::Advice, text.into())
     }
 
-    /// It cannot work.
+    /// Returns a line with a problem that has to be fixed.
     pub fn bad(about: &'static str, text: impl Into<String>) -> Self {
         Self::new(about, Verdict::Bad, text.into())
     }
 
-    /// What became of something that cannot be done without: what is good about it, or the failure's whole chain of
+    /// Returns a line on something that the program cannot work without: the text, or the failure's whole chain of
     /// causes.
     pub fn of(about: &'static str, result: anyhow::Result<String>) -> Self {
         match result {
@@ -75,7 +75,7 @@ impl Check {
             true => (verdict.colour(), "\x1b[0m"),
             false => ("", ""),
         };
-        // Some of it comes from the network or from files: a terminal must not obey it, and it stays one line.
+        // The text may come from the network or from files: it must not control the terminal, and it stays one line.
         let text = text.replace(char::is_control, " ");
         format!("{on}{verdict:<6}{off}  {about:<12}  {text}")
     }
@@ -101,7 +101,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Prints checks on standard output as they come, since some take seconds.
+/// Prints the lines on standard output as they come, since some checks take seconds, and counts them.
 #[derive(Debug)]
 pub struct Report {
     colour: bool,
@@ -110,7 +110,7 @@ pub struct Report {
 }
 
 impl Default for Report {
-    /// In colours on a terminal, unless `NO_COLOR` is set.
+    /// Returns a report in colours on a terminal, unless `NO_COLOR` is set.
     fn default() -> Self {
         Self {
             colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
@@ -121,7 +121,7 @@ impl Default for Report {
 }
 
 impl Report {
-    /// Prints a check.
+    /// Prints a line.
     pub fn add(&mut self, check: &Check) {
         match check.verdict {
             Verdict::Good => {}
@@ -131,30 +131,30 @@ impl Report {
         print(&check.line(self.colour));
     }
 
-    /// Prints checks.
+    /// Prints lines.
     pub fn extend(&mut self, checks: impl IntoIterator<Item = Check>) {
         checks.into_iter().for_each(|check| self.add(&check));
     }
 
-    /// Prints the sum, and gives the exit code that tells a script: a failure where anything is bad.
+    /// Prints the summary, and returns the exit code: a failure if any line is bad.
     pub fn end(self) -> ExitCode {
-        print(&self.sum());
+        print(&self.summary());
         match self.bad {
             0 => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         }
     }
 
-    fn sum(&self) -> String {
+    fn summary(&self) -> String {
         match (self.bad, self.advice) {
             (0, 0) => "all is good".to_owned(),
-            (0, advice) => format!("it works; what could be better: {advice}"),
-            (bad, _) => format!("what has to be mended: {bad}"),
+            (0, advice) => format!("it works; advice to follow: {advice}"),
+            (bad, _) => format!("problems to fix: {bad}"),
         }
     }
 }
 
-/// Nobody listening is no failure.
+/// Prints a line; a closed standard output is not a failure.
 fn print(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
@@ -201,15 +201,15 @@ mod tests {
     fn only_what_is_bad_fails() {
         let mut good = report();
         good.extend([Check::good("a", ""), Check::good("b", "")]);
-        assert_eq!(good.sum(), "all is good");
+        assert_eq!(good.summary(), "all is good");
         assert_eq!(good.end(), ExitCode::SUCCESS);
         let mut advice = report();
         advice.extend([Check::good("a", ""), Check::advice("b", "")]);
-        assert!(advice.sum().contains("better: 1"));
+        assert!(advice.summary().contains("advice to follow: 1"));
         assert_eq!(advice.end(), ExitCode::SUCCESS);
         let mut bad = report();
         bad.extend([Check::bad("a", ""), Check::advice("b", "")]);
-        assert!(bad.sum().contains("mended: 1"));
+        assert!(bad.summary().contains("problems to fix: 1"));
         assert_eq!(bad.end(), ExitCode::FAILURE);
     }
 }

@@ -1,4 +1,4 @@
-//! One datagram from anyone.
+//! One datagram from any source.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| protocol_fuzz::classify(bytes));

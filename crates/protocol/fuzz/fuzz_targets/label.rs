@@ -1,4 +1,4 @@
-//! A label written into, and read out of, whatever a camera yields.
+//! A label written into, and read out of, any bytes that a camera yields.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| protocol_fuzz::label(bytes));

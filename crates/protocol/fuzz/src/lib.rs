@@ -1,11 +1,11 @@
-//! What must hold for any bytes. The fuzz targets call these, and so does `tests/corpus.rs`, for each committed file.
+//! Properties that hold for any bytes. The fuzz targets check them, and `tests/corpus.rs` does for each committed file.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use protocol::control::Control;
-use protocol::datagram::{Datagram, classify as verdict};
+use protocol::datagram::{Datagram, classify as classify_datagram};
 use protocol::detections::Detections;
 use protocol::jpeg::{self, EOI, Limits, SOI};
 use protocol::label::{CameraName, Label, StreamId};
@@ -13,13 +13,13 @@ use protocol::lease::{Grant, LeaseRequest, Leases, QUIET, Renewal};
 use protocol::quic::{self, Answer, ClientMessage, Hello, ServerMessage};
 use protocol::ticket::{Host, Ticket};
 
-/// One datagram: what it is taken for agrees with every other reading of the same bytes.
+/// Checks one datagram: its class agrees with every other reading of the same bytes.
 pub fn classify(bytes: &[u8]) {
     let label = Label::read(bytes);
     if let Ok(Some(end)) = jpeg::stream_end(bytes) {
         assert!(bytes[..end].ends_with(&EOI));
     }
-    match verdict(bytes.to_vec()) {
+    match classify_datagram(bytes.to_vec()) {
         Ok(Datagram::Frame(frame)) => {
             let limits = Limits::default();
             assert!((1..=limits.width).contains(&frame.size.width));
@@ -27,15 +27,18 @@ pub fn classify(bytes: &[u8]) {
             assert_eq!(frame.label, label.ok().flatten());
         }
         Ok(Datagram::Control(control)) => {
-            assert_eq!(verdict(control.write()), Ok(Datagram::Control(control)));
+            assert_eq!(
+                classify_datagram(control.write()),
+                Ok(Datagram::Control(control))
+            );
         }
         Ok(Datagram::Request) => assert_eq!(bytes, b"Request"),
         Err(reason) => assert!(!reason.name().is_empty()),
     }
 }
 
-/// A line of the native door: what it is taken for is written and read again, whoever said it.
-pub fn words(line: &[u8]) {
+/// Checks one line of the QUIC transport's first stream: each message that it parses as is written and parsed again.
+pub fn lines(line: &[u8]) {
     fn same<T: PartialEq + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned>(
         line: &[u8],
     ) {
@@ -52,7 +55,7 @@ pub fn words(line: &[u8]) {
     }
 }
 
-/// A text that somebody pasted: a ticket is written as it can be read again, and a host too.
+/// Checks a text that was pasted: a ticket in it is written and parsed again, and so is a host.
 pub fn ticket(text: &[u8]) {
     let Ok(text) = str::from_utf8(text) else {
         return;
@@ -65,9 +68,9 @@ pub fn ticket(text: &[u8]) {
     }
 }
 
-/// A label written into a picture: it is read again, and the picture is as good as before.
+/// Writes a label into a picture, and checks that it is read again and the picture is as good as before.
 ///
-/// 24 bytes of numbers, a length and a name of that length, and the picture.
+/// The bytes are 24 bytes of numbers, a length and a name of that length, and the picture.
 pub fn label(bytes: &[u8]) {
     let Some((numbers, rest)) = bytes.split_first_chunk::<24>() else {
         return;
@@ -98,7 +101,7 @@ pub fn label(bytes: &[u8]) {
     assert_eq!(Label::read(&labelled), Ok(Some(label)));
 }
 
-/// One line of JSON: what gets through is in range, and says the same when it is sent on.
+/// Checks one line of JSON: a message that is accepted is in range, and stays the same when it is forwarded.
 pub fn detections(bytes: &[u8]) {
     let Ok(message) = Detections::parse(bytes) else {
         return;
@@ -120,22 +123,23 @@ pub fn detections(bytes: &[u8]) {
     assert_eq!((again.camera, again.seq), (message.camera, message.seq));
 }
 
-/// Datagrams in a row, to both sides of the plain door at once: no place too many, no `Request` too early.
+/// Gives datagrams in a row to both ends of the UDP transport: no lease too many is granted, no `Request` is sent too
+/// early.
 ///
-/// One byte for the number of places; then for each datagram one for its sender, one for the time since the last (its
-/// square in milliseconds), two for its length (big-endian), and the datagram. An empty one means that nobody listens
-/// at the sender's address any more.
+/// The bytes are one for the number of leases; then for each datagram one for its sender, one for the time since the
+/// last (its square in milliseconds), two for its length (big-endian), and the datagram. An empty one means that the
+/// sender's host reported a closed port.
 pub fn sequence(bytes: &[u8], start: Instant) {
     let [capacity, rest @ ..] = bytes else {
         return;
     };
     let mut rest = rest;
-    let mut door = Door::new(usize::from(capacity % 6), start);
+    let mut ends = Ends::new(usize::from(capacity % 6), start);
     while let [sender, pause, high, low, tail @ ..] = rest {
         let length = usize::from(u16::from_be_bytes([*high, *low])).min(tail.len());
         let (datagram, tail) = tail.split_at(length);
-        door.now += Duration::from_millis(u64::from(*pause).pow(2));
-        door.hear(
+        ends.now += Duration::from_millis(u64::from(*pause).pow(2));
+        ends.receive(
             SocketAddr::from(([192, 0, 2, 1], 1000 + u16::from(sender % 8))),
             datagram,
         );
@@ -143,8 +147,8 @@ pub fn sequence(bytes: &[u8], start: Instant) {
     }
 }
 
-/// A relay's places and a viewer's renewal that hear the same datagrams.
-struct Door {
+/// A relay's leases and a viewer's renewal that receive the same datagrams.
+struct Ends {
     now: Instant,
     capacity: usize,
     leases: Leases,
@@ -153,7 +157,7 @@ struct Door {
     last_frame: Option<Instant>,
 }
 
-impl Door {
+impl Ends {
     fn new(capacity: usize, start: Instant) -> Self {
         Self {
             now: start,
@@ -165,16 +169,16 @@ impl Door {
         }
     }
 
-    fn hear(&mut self, sender: SocketAddr, datagram: &[u8]) {
+    fn receive(&mut self, sender: SocketAddr, datagram: &[u8]) {
         let now = self.now;
-        match verdict(datagram.to_vec()) {
-            Ok(Datagram::Request) => self.ask(sender, LeaseRequest::Request),
+        match classify_datagram(datagram.to_vec()) {
+            Ok(Datagram::Request) => self.request(sender, LeaseRequest::Request),
             Ok(Datagram::Control(Control::Hello { .. })) => {
-                self.ask(sender, LeaseRequest::Hello);
+                self.request(sender, LeaseRequest::Hello);
                 self.renewal.on_echo(now);
             }
             Ok(Datagram::Control(Control::Probe { .. })) => {
-                self.ask(sender, LeaseRequest::Probe);
+                self.request(sender, LeaseRequest::Probe);
                 self.renewal.on_echo(now);
             }
             Ok(Datagram::Control(Control::Accept { verdict, .. })) => {
@@ -190,13 +194,13 @@ impl Door {
             }
             Ok(Datagram::Control(Control::Upgrade)) | Err(_) => {}
         }
-        self.places_are_in_order();
-        self.renewal_is_patient();
+        self.check_leases();
+        self.check_renewal();
     }
 
-    fn ask(&mut self, viewer: SocketAddr, ask: LeaseRequest) {
-        let grant = self.leases.request(viewer, ask, self.now);
-        let holds = |leases: &Leases, who| leases.viewers().any(|viewer| viewer == who);
+    fn request(&mut self, viewer: SocketAddr, request: LeaseRequest) {
+        let grant = self.leases.request(viewer, request, self.now);
+        let holds = |leases: &Leases, of| leases.viewers().any(|viewer| viewer == of);
         let without = matches!(grant, Grant::Full | Grant::Released | Grant::NotHeld);
         assert_eq!(holds(&self.leases, viewer), !without);
         if let Grant::Replaced(old) = grant {
@@ -204,16 +208,16 @@ impl Door {
         }
     }
 
-    fn places_are_in_order(&mut self) {
+    fn check_leases(&mut self) {
         let expired = self.leases.expire(self.now);
         let viewers: HashSet<_> = self.leases.viewers().collect();
         assert!(self.leases.viewers().len() <= self.capacity);
-        assert_eq!(viewers.len(), self.leases.viewers().len(), "one place each");
-        assert!(expired.iter().all(|gone| !viewers.contains(gone)));
+        assert_eq!(viewers.len(), self.leases.viewers().len(), "one lease each");
+        assert!(expired.iter().all(|viewer| !viewers.contains(viewer)));
         assert!(self.leases.deadline().is_none_or(|end| end > self.now));
     }
 
-    fn renewal_is_patient(&mut self) {
+    fn check_renewal(&mut self) {
         for _ in 0..2 {
             if self.renewal.poll(self.now) == Some(LeaseRequest::Request) {
                 for last in [self.last_request, self.last_frame].into_iter().flatten() {
@@ -222,11 +226,7 @@ impl Door {
                 self.last_request = Some(self.now);
             }
         }
-        assert_eq!(
-            self.renewal.poll(self.now),
-            None,
-            "it says what it has to say"
-        );
+        assert_eq!(self.renewal.poll(self.now), None, "all is sent");
         assert!(
             self.renewal
                 .deadline(self.now)

@@ -1,0 +1,218 @@
+//! Checks of `pi-sender doctor` and `viewer doctor` on their relay: whether its name resolves, which transports it
+//! answers by, what the path carries, and how far the clocks are apart.
+//!
+//! They send what the program itself would send: with a ticket or `--transport quic` nothing by plain UDP, and to a
+//! relay that may be the tutorial's, which crashes on anything but a JPEG, a probe of one pixel and nothing else. This
+//! module sends and measures; `judge` turns the outcomes into lines.
+
+mod judge;
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use platform::config::Transport;
+use platform::doctor::Report;
+use platform::server::{self, Server};
+use platform::udp;
+use protocol::SMALL_FRAME;
+use protocol::control::{Control, Verdict};
+use protocol::datagram::{Datagram, MAX_DATAGRAM, classify};
+use protocol::label::CameraName;
+use protocol::quic::{Hello, Role};
+use quinn::Connection;
+use tokio::net::UdpSocket;
+use tokio::time::{sleep, timeout};
+
+use crate::client::{Client, ConnectFailure, ControlEvent, Session};
+use crate::clock::Offset;
+
+/// Attempts of a probe.
+const PROBE_ATTEMPTS: usize = 3;
+/// Attempts of a probe of [`SMALL_FRAME`] bytes: a lossy path drops one of its eleven IP fragments now and then.
+const LARGE_PROBE_ATTEMPTS: usize = 5;
+/// Time that each attempt waits for its answer.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(400);
+/// Largest packet that quinn tries on a path, in bytes of UDP payload; it passes every usual tunnel.
+const MAX_PACKET: u16 = 1452;
+/// Time for QUIC to find out the largest packet that the path carries.
+const PATH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time for the first clock exchanges.
+const CLOCK_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time for the relay to receive the end of the connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// The check of the relay that a sender or a viewer would use.
+#[derive(Debug, Clone, Copy)]
+pub struct RelayCheck<'a> {
+    /// The relay.
+    pub server: &'a Server,
+    /// The transport that the program would use.
+    pub transport: Transport,
+    /// The program's role.
+    pub role: Role,
+    /// The camera that the program sends, or wants to view.
+    pub camera: Option<&'a CameraName>,
+}
+
+/// Outcome of a probe by the `udp` transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum UdpOutcome {
+    /// No probe was sent.
+    Skipped,
+    /// An answer of our relay, after so long.
+    Relay(Verdict, Duration),
+    /// A report of the host that no program listens.
+    Refused,
+    /// No answer.
+    Silent,
+}
+
+/// Outcome of a QUIC connection attempt.
+#[derive(Debug)]
+enum QuicOutcome {
+    /// No attempt was made.
+    Skipped,
+    /// A connection with this round trip.
+    Open(Duration),
+    Failed(ConnectFailure),
+}
+
+impl RelayCheck<'_> {
+    /// Runs the checks, and adds their results to the report as they come.
+    pub async fn run(&self, report: &mut Report) {
+        let host = self.server.to_string();
+        let resolved = server::resolve(&host).await;
+        report.add(&judge::name(&host, &resolved));
+        let Ok(relay) = resolved else { return };
+        let udp = match self.may_use_udp() {
+            true => probe(relay, 0, PROBE_ATTEMPTS).await,
+            false => UdpOutcome::Skipped,
+        };
+        let (quic, session) = self.try_quic(relay, udp).await;
+        report.extend(judge::udp(udp, self.server.host().port()));
+        report.extend(judge::quic(udp, &quic, self.transport));
+        if self.role == Role::Send && matches!(udp, UdpOutcome::Relay(..)) {
+            let large = probe(relay, SMALL_FRAME, LARGE_PROBE_ATTEMPTS).await;
+            report.add(&judge::fragments(large, &quic));
+        }
+        if let Some((client, mut session)) = session {
+            report.add(&judge::path(packet_size(&session.connection).await));
+            report.extend(offset(&mut session).await.map(judge::clocks));
+            if self.role == Role::View {
+                report.add(&judge::cameras(self.camera, &session.answer.cameras));
+            }
+            drop(session);
+            client.close(CLOSE_TIMEOUT).await;
+        }
+    }
+
+    fn may_use_udp(&self) -> bool {
+        self.server.ticket().is_none() && self.transport != Transport::Quic
+    }
+
+    async fn try_quic(
+        &self,
+        relay: SocketAddr,
+        udp: UdpOutcome,
+    ) -> (QuicOutcome, Option<(Client, Session)>) {
+        // A relay that does not answer may be the tutorial's, which crashes on QUIC.
+        let unanswered = matches!(udp, UdpOutcome::Refused | UdpOutcome::Silent);
+        if self.transport == Transport::Udp || unanswered {
+            return (QuicOutcome::Skipped, None);
+        }
+        match self.open(relay).await {
+            Ok((client, session)) => {
+                let round_trip = session.connection.rtt();
+                (QuicOutcome::Open(round_trip), Some((client, session)))
+            }
+            Err(failure) => (QuicOutcome::Failed(failure), None),
+        }
+    }
+
+    async fn open(&self, relay: SocketAddr) -> Result<(Client, Session), ConnectFailure> {
+        let ticket = self.server.ticket();
+        let mut client = Client::new(relay, ticket.map(|ticket| ticket.fingerprint))?;
+        let hello = Hello {
+            role: self.role,
+            camera: self.camera.map(ToString::to_string),
+            token: ticket.map(|ticket| ticket.token.to_string()),
+            stream: None,
+        };
+        let opened = match client.open(relay, &hello).await {
+            Err(ConnectFailure::Silence) => client.open(relay, &hello).await,
+            opened => opened,
+        };
+        Ok((client, opened?))
+    }
+}
+
+/// Returns whether a relay of ours answers at this address.
+pub async fn is_relay(address: SocketAddr) -> bool {
+    matches!(
+        probe(address, 0, PROBE_ATTEMPTS).await,
+        UdpOutcome::Relay(..)
+    )
+}
+
+/// Sends a probe as a datagram of at least `size` bytes, since zeros may follow a JPEG, until it is answered.
+async fn probe(relay: SocketAddr, size: usize, attempts: usize) -> UdpOutcome {
+    let nonce = getrandom::u64().unwrap_or_default();
+    let mut datagram = Control::Probe { nonce }.write();
+    datagram.resize(size.max(datagram.len()), 0);
+    let Ok(socket) = udp::connected(relay, None).and_then(UdpSocket::from_std) else {
+        return UdpOutcome::Silent;
+    };
+    for _ in 0..attempts {
+        let sent = Instant::now();
+        // A datagram that cannot be sent has no answer.
+        let _ = socket.send(&datagram).await;
+        match timeout(PROBE_TIMEOUT, answer(&socket, nonce)).await {
+            Ok(Ok(verdict)) => return UdpOutcome::Relay(verdict, sent.elapsed()),
+            Ok(Err(err)) if err.kind() == ErrorKind::ConnectionRefused => {
+                return UdpOutcome::Refused;
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+    UdpOutcome::Silent
+}
+
+/// Receives the answer to the probe with this nonce, and ignores all other datagrams.
+async fn answer(socket: &UdpSocket, probe: u64) -> io::Result<Verdict> {
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    loop {
+        let length = socket.recv(&mut buffer).await?;
+        match classify(buffer[..length].to_vec()) {
+            Ok(Datagram::Control(Control::Accept { nonce, verdict })) if nonce == probe => {
+                return Ok(verdict);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Returns the largest packet that the path carries, in bytes of UDP payload, as QUIC finds it out.
+async fn packet_size(connection: &Connection) -> u16 {
+    let search = async {
+        while connection.stats().path.current_mtu < MAX_PACKET {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let _ = timeout(PATH_TIMEOUT, search).await;
+    connection.stats().path.current_mtu
+}
+
+/// Returns the relay's clock less ours, by the best of the first exchanges.
+async fn offset(session: &mut Session) -> Option<Offset> {
+    let mut best = None;
+    let exchanges = async {
+        while let Ok(event) = session.control.next().await {
+            if let ControlEvent::Offset(offset) = event {
+                best = Some(offset);
+            }
+        }
+    };
+    let _ = timeout(CLOCK_TIMEOUT, exchanges).await;
+    best
+}
