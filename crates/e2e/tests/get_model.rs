@@ -323,10 +323,10 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::default());
-        let heard = Arc::clone(&asked);
+        let requests = Arc::clone(&asked);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                serve(stream.unwrap(), answer, &heard);
+                serve(stream.unwrap(), answer, &requests);
             }
         });
         Self { url, asked }

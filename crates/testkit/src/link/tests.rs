@@ -176,7 +176,7 @@ fn a_target_that_is_not_there_yet_is_weather() {
     drop(target);
     let client = client(&link);
     for _ in 0..5 {
-        client.send(b"anybody there?").unwrap();
+        client.send(b"too early").unwrap();
         thread::sleep(2 * MS);
     }
     let target = UdpSocket::bind(address).unwrap();
