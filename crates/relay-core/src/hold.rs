@@ -141,8 +141,8 @@ mod tests {
     use super::*;
     use crate::tests::{camera_frame, person};
 
-    fn jpeg(text: &'static str) -> Option<Bytes> {
-        Some(Bytes::from_static(text.as_bytes()))
+    fn jpeg(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
     }
 
     fn held(awaits_own: bool) -> (Hold, Instant) {
@@ -163,8 +163,8 @@ mod tests {
             hold.on_detections(4, Some(person())),
             Arrived::Draw(camera_frame(4))
         );
-        assert!(hold.on_annotated(4, Boxes::Own, jpeg("boxes")));
-        assert_eq!(hold.release(), jpeg("boxes"));
+        assert!(hold.on_annotated(4, Boxes::Own, Some(jpeg("boxes"))));
+        assert_eq!(hold.release(), Some(jpeg("boxes")));
         assert_eq!((hold.deadline(), hold.release()), (None, None));
     }
 
@@ -189,10 +189,10 @@ mod tests {
             Holding::Draw(person())
         );
         assert!(
-            hold.on_annotated(8, Boxes::Older, jpeg("older")),
+            hold.on_annotated(8, Boxes::Older, Some(jpeg("older"))),
             "nothing else is awaited"
         );
-        assert_eq!(hold.release(), jpeg("older"));
+        assert_eq!(hold.release(), Some(jpeg("older")));
         assert_eq!(
             hold.on_detections(8, Some(person())),
             Arrived::Nothing,
@@ -215,9 +215,9 @@ mod tests {
             hold.hold(camera_frame(4), true, until),
             Holding::Draw(person())
         );
-        assert!(hold.on_annotated(4, Boxes::Own, jpeg("own")));
-        assert!(!hold.on_annotated(4, Boxes::Older, jpeg("older")));
-        assert_eq!(hold.release(), jpeg("own"));
+        assert!(hold.on_annotated(4, Boxes::Own, Some(jpeg("own"))));
+        assert!(!hold.on_annotated(4, Boxes::Older, Some(jpeg("older"))));
+        assert_eq!(hold.release(), Some(jpeg("own")));
     }
 
     #[test]
@@ -225,6 +225,6 @@ mod tests {
         let mut hold = Hold::default();
         let until = testkit::time::start();
         assert_eq!(hold.hold(camera_frame(4), false, until), Holding::Forward);
-        assert!(!hold.holds(4) && !hold.on_annotated(4, Boxes::Own, jpeg("boxes")));
+        assert!(!hold.holds(4) && !hold.on_annotated(4, Boxes::Own, Some(jpeg("boxes"))));
     }
 }

@@ -169,7 +169,9 @@ mod tests {
     #[test]
     fn a_batch_has_one_frame_of_each_of_several_cameras() {
         let (mut schedule, now) = schedule("1", 2, 0.0);
-        (0..3).for_each(|camera| drop(schedule.enqueue(frame(camera, 7))));
+        for camera in 0..3 {
+            schedule.enqueue(frame(camera, 7));
+        }
         assert_eq!(next(&mut schedule, now), [(0, 7), (1, 7)]);
         schedule.enqueue(frame(0, 8));
         schedule.on_answered(now);
