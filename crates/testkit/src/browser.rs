@@ -88,6 +88,17 @@ impl Browser {
     }
 
     fn call(&mut self, session: Option<&str>, method: &str, params: &Value) -> Value {
+        let answer = self.try_call(session, method, params);
+        answer.unwrap_or_else(|error| panic!("{method} {params}: {error}"))
+    }
+
+    /// Calls a method of the debugging protocol. The error is the browser's.
+    fn try_call(
+        &mut self,
+        session: Option<&str>,
+        method: &str,
+        params: &Value,
+    ) -> Result<Value, Value> {
         self.last_id += 1;
         let mut request = json!({"id": self.last_id, "method": method, "params": params});
         if let Some(session) = session {
@@ -100,9 +111,10 @@ impl Browser {
             let Ok(text) = answer.to_text() else { continue };
             let answer: Value = serde_json::from_str(text).unwrap_or_default();
             if answer["id"] == self.last_id {
-                let error = &answer["error"];
-                assert!(error.is_null(), "{method} {params}: {error}");
-                return answer["result"].clone();
+                return match &answer["error"] {
+                    Value::Null => Ok(answer["result"].clone()),
+                    error => Err(error.clone()),
+                };
             }
         }
     }
@@ -133,13 +145,21 @@ impl Page {
     /// # Panics
     /// If it throws.
     pub fn evaluate(&mut self, expression: &str) -> Value {
+        let answer = self.try_evaluate(expression);
+        answer.unwrap_or_else(|error| panic!("{expression}: {error}"))
+    }
+
+    /// Evaluates an expression. The error is what it throws, or the browser's: the page may just be left for another.
+    fn try_evaluate(&mut self, expression: &str) -> Result<Value, Value> {
         let params = json!({
             "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true,
         });
-        let answer = self.call("Runtime.evaluate", &params);
-        let thrown = &answer["exceptionDetails"];
-        assert!(thrown.is_null(), "{expression}: {thrown}");
-        answer["result"]["value"].clone()
+        let Self { browser, session } = self;
+        let answer = browser.try_call(Some(session), "Runtime.evaluate", &params)?;
+        match &answer["exceptionDetails"] {
+            Value::Null => Ok(answer["result"]["value"].clone()),
+            thrown => Err(thrown.clone()),
+        }
     }
 
     /// Waits until an expression is true.
@@ -151,7 +171,7 @@ impl Page {
         // A page that still loads does not have these variables yet.
         let safe =
             format!("(() => {{ try {{ return !!({expression}); }} catch {{ return false; }} }})()");
-        while self.evaluate(&safe) != true {
+        while self.try_evaluate(&safe) != Ok(true.into()) {
             let text = "document.body ? document.body.innerText : 'no page'";
             assert!(
                 Instant::now() < deadline,

@@ -151,7 +151,7 @@ fn each_refusal_ends_the_program_with_its_cause_address_and_cure() {
         (Refusal::Private, "start with the ticket that its log shows"),
         (Refusal::Token, "the relay's log shows the ticket in force"),
         (Refusal::Role, "one for pi-sender and one for viewer"),
-        (Refusal::Hello, "one of the two is of another version"),
+        (Refusal::Hello, "update the older of the two"),
     ] {
         let identity = identity();
         let relay = QuicRelay::start(ANY, &identity, RelayScript::refusing(refusal));
