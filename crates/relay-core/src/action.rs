@@ -9,8 +9,8 @@ use protocol::detections::{Detection, Detections, Found};
 use protocol::label::CameraName;
 use protocol::quic::SenderInfo;
 
-use crate::camera::CameraId;
-use crate::frame::CameraFrame;
+use crate::frame::{CameraFrame, CameraId};
+use crate::note::Note;
 
 /// One thing for the shell to do; actions are done in their order.
 #[derive(Debug, PartialEq)]
@@ -109,23 +109,4 @@ pub struct TrackedFrame {
     pub frame: CameraFrame,
     /// The boxes, with the ids of their tracks.
     pub detections: Vec<Detection>,
-}
-
-/// Something that the operator should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
-    /// The first frame of a camera.
-    CameraAppeared(CameraName, SocketAddr),
-    /// A camera goes on from another address, port or stream.
-    CameraMoved(CameraName, SocketAddr),
-    /// Another source sends under the name of a live camera.
-    NameInUse(CameraName, SocketAddr),
-    /// The first 1472-byte piece of a JPEG.
-    Pieces(SocketAddr),
-    /// The rate limit of UDP viewers was reached for the first time.
-    UdpEgressReached,
-    /// The demo model finds nothing in this camera's pictures.
-    DemoMismatch(CameraName),
-    /// A viewer asked for a lease when all were given.
-    LeasesFull(SocketAddr),
 }

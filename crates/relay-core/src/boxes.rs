@@ -8,11 +8,11 @@ use bytes::Bytes;
 use protocol::detections::{Detection, Detections, Found, Kind};
 
 use crate::Relay;
-use crate::action::{Action, Annotate, Boxes, Inference, Note, TrackedFrame};
-use crate::camera::CameraId;
+use crate::action::{Action, Annotate, Boxes, Inference, TrackedFrame};
 use crate::demand::Demand;
-use crate::frame::CameraFrame;
+use crate::frame::{CameraFrame, CameraId};
 use crate::hold::{Arrived, Holding};
+use crate::note::Note;
 use crate::rules::Overlay;
 
 impl Relay {

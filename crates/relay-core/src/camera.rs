@@ -13,9 +13,9 @@ use protocol::geometry::Size;
 use protocol::label::CameraName;
 use protocol::sequence::{Sequence, SequenceWindow};
 
-use crate::action::Note;
 use crate::demo::DemoMatch;
 use crate::hold::Hold;
+use crate::note::Note;
 use crate::source::{Admission, Rejection, Source, Transport};
 
 /// The same host goes on from a new port or stream after this silence of the old one, or three frame intervals.
@@ -24,10 +24,6 @@ const RESTART: Duration = Duration::from_millis(300);
 const FIRST_INTERVAL: Duration = Duration::from_millis(100);
 /// Time between two `upgrade` messages to a sender.
 const UPGRADE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A camera's number for as long as the relay runs. A camera that is displaced leaves its number to the next one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CameraId(pub usize);
 
 /// The state of one camera.
 #[derive(Debug)]

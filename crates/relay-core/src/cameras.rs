@@ -7,7 +7,8 @@ use std::time::Instant;
 use protocol::label::CameraName;
 use protocol::quic::MAX_CAMERAS;
 
-use crate::camera::{Camera, CameraId};
+use crate::camera::Camera;
+use crate::frame::CameraId;
 use crate::source::{Admission, Rejection, Source};
 
 /// The table of cameras.

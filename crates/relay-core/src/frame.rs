@@ -6,7 +6,9 @@ use bytes::Bytes;
 use protocol::frame::Frame;
 use protocol::label::Label;
 
-use crate::camera::CameraId;
+/// A camera's number for as long as the relay runs. A camera that is displaced leaves its number to the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CameraId(pub usize);
 
 /// An accepted frame.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,9 +11,9 @@ use protocol::label::{CameraName, Label, StreamId};
 use protocol::lease::LeaseRequest;
 use protocol::quic::{Refusal, SenderInfo};
 
-use crate::action::{Action, Note, Publication};
-use crate::camera::CameraId;
-use crate::frame::CameraFrame;
+use crate::action::{Action, Publication};
+use crate::frame::{CameraFrame, CameraId};
+use crate::note::Note;
 use crate::source::{Admission, Rejection, Source, Transport};
 use crate::{Demand, Relay};
 

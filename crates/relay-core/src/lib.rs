@@ -28,6 +28,7 @@ mod demo;
 mod frame;
 mod hold;
 mod ingress;
+mod note;
 mod rules;
 mod schedule;
 mod source;
@@ -40,16 +41,14 @@ use std::time::Instant;
 
 use protocol::lease::Leases;
 
-pub use self::action::{
-    Action, Annotate, Boxes, Forward, Inference, Note, Publication, TrackedFrame,
-};
-pub use self::camera::CameraId;
+pub use self::action::{Action, Annotate, Boxes, Forward, Inference, Publication, TrackedFrame};
 use self::cameras::Cameras;
 pub use self::counts::Counts;
 use self::demand::Demand;
 pub use self::demand::SubscriberId;
 use self::demand::Subscribers;
-pub use self::frame::CameraFrame;
+pub use self::frame::{CameraFrame, CameraId};
+pub use self::note::Note;
 pub use self::rules::{Overlay, Rules};
 use self::schedule::ModelSchedule;
 pub use self::status::CameraStatus;

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use protocol::schedule::Every;
 
-use crate::camera::CameraId;
-use crate::frame::CameraFrame;
+use crate::frame::{CameraFrame, CameraId};
 
 /// The model's work.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use protocol::label::StreamId;
 
-use crate::action::Note;
+use crate::note::Note;
 
 /// The transport by which a frame came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

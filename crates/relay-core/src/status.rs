@@ -7,8 +7,8 @@ use protocol::label::CameraName;
 
 use crate::Relay;
 use crate::action::Action;
-use crate::camera::CameraId;
 use crate::counts::Counts;
+use crate::frame::CameraId;
 
 /// The status of a camera.
 #[derive(Debug, Clone, PartialEq)]

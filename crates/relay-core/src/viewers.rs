@@ -9,9 +9,10 @@ use protocol::label::CameraName;
 use protocol::lease::{Grant, LeaseRequest};
 
 use crate::Relay;
-use crate::action::{Action, Forward, Note};
-use crate::camera::CameraId;
+use crate::action::{Action, Forward};
 use crate::demand::SubscriberId;
+use crate::frame::CameraId;
+use crate::note::Note;
 
 impl Relay {
     /// Gives leases to viewers that had one before the relay was restarted.

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::egress::Egress;
 use crate::event::{Completion, Event, Ingress, PublishRequest, Query, Status};
 use crate::fanout::Fanout;
 use crate::metrics::distribution::{Distribution, FORWARDING, INFERENCE};
@@ -57,38 +57,6 @@ pub struct RelayLoop {
     pub leases: Option<Worker<Vec<SocketAddr>>>,
     /// What only the loop can count.
     pub figures: Figures,
-}
-
-/// Counters of the frames that leave, by transport.
-#[derive(Debug, Clone)]
-pub struct Egress {
-    /// UDP viewers.
-    pub udp: Arc<EgressStats>,
-    /// QUIC viewers.
-    pub quic: Arc<EgressStats>,
-    /// HTTP clients, if there is an HTTP server.
-    pub http: Option<Arc<EgressStats>>,
-}
-
-impl Egress {
-    /// Returns each transport's name and counters.
-    fn transports(&self) -> impl Iterator<Item = (&'static str, &EgressStats)> {
-        let http = self.http.as_deref().map(|http| ("http", http));
-        [("udp", &*self.udp), ("quic", &*self.quic)]
-            .into_iter()
-            .chain(http)
-    }
-
-    /// Returns the frames that left, and those that a viewer did not get, by all transports.
-    pub(crate) fn totals(&self) -> [u64; 2] {
-        let snapshots = self.transports().map(|(_, stats)| stats.snapshot());
-        snapshots.fold([0; 2], |[sent, unsent], snapshot| {
-            let EgressSnapshot {
-                skipped, expired, ..
-            } = snapshot;
-            [sent + snapshot.sent, unsent + skipped + expired]
-        })
-    }
 }
 
 /// What only the loop can count.

@@ -6,8 +6,8 @@ use protocol::datagram::{DropReason, MAX_DATAGRAM};
 use relay_core::{Note, Relay};
 use tracing::{debug, info, warn};
 
+use crate::egress::Egress;
 use crate::fanout::Fanout;
-use crate::relay_loop::Egress;
 
 /// Counters at one summary line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

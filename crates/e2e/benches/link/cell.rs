@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use testkit::figures::{Goal, Unit};
+use testkit::figures::Goal;
 use testkit::link::{Bottleneck, Conditions, Impairments, Loss};
-
-use crate::measure::Measured;
-use crate::options::Side;
 
 /// The transport of the frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +38,28 @@ pub(crate) struct Cell {
     pub(crate) transport: Transport,
 }
 
-/// A goal of a cell: its name, the figure, and the limit.
-pub(crate) type CellGoal = (&'static str, Unit, fn(&Measured) -> f64, Goal);
+/// The place of the link in the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Between sender and relay.
+    Sender,
+    /// Between relay and viewer.
+    Viewer,
+}
+
+/// A goal of a cell: the figure, and its limit.
+pub(crate) type CellGoal = (GoalFigure, Goal);
+
+/// The figure that a goal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GoalFigure {
+    /// Percentage of the frames that reached the viewer.
+    Delivered,
+    /// Percentage of the link's rate that delivered frames used.
+    LinkUsed,
+    /// Age in ms below which 95 of 100 shown frames were.
+    AgeP95,
+}
 
 const QUEUE: Duration = Duration::from_millis(200);
 const MEGA: u64 = 1_000_000;
@@ -170,10 +187,7 @@ impl Cell {
 
     /// Returns the goals of this cell; only cells of QUIC have some.
     pub(crate) fn goals(&self) -> Vec<CellGoal> {
-        let delivered = |least| {
-            let share: fn(&Measured) -> f64 = |measured| 100.0 * measured.delivered();
-            ("delivered", Unit::Percent, share, Goal::Least(least))
-        };
+        let delivered = |least| (GoalFigure::Delivered, Goal::Least(least));
         if (self.transport, self.kb, self.fps) != (Transport::Quic, 40, 10) {
             return Vec::new();
         }
@@ -182,18 +196,8 @@ impl Cell {
             (Fault::Bursts, 50) => vec![delivered(99.0)],
             (Fault::Random(5) | Fault::Bursts, 100) => vec![delivered(97.0)],
             (Fault::Slow(3), _) => vec![
-                (
-                    "link used by delivered frames",
-                    Unit::Percent,
-                    |measured| 100.0 * measured.link_used.unwrap_or(f64::NAN),
-                    Goal::Least(93.0),
-                ),
-                (
-                    "age p95",
-                    Unit::Ms,
-                    |measured| measured.age(0.95),
-                    Goal::Most(400.0),
-                ),
+                (GoalFigure::LinkUsed, Goal::Least(93.0)),
+                (GoalFigure::AgeP95, Goal::Most(400.0)),
             ],
             _ => Vec::new(),
         }

@@ -12,9 +12,9 @@ use serde_json::Value;
 use testkit::link::{Counts, Link};
 use testkit::process::{Program, Running, binary};
 
-use crate::cell::Cell;
+use crate::cell::{Cell, Side};
 use crate::media;
-use crate::options::{Options, Side};
+use crate::options::Options;
 
 /// Duration of a cell beside its frames, for a forecast.
 pub(crate) const AROUND: Duration = Duration::from_secs(3);

@@ -2,7 +2,7 @@
 
 use testkit::figures::{Figure, Goal, Table, Unit};
 
-use crate::cell::{Cell, CellGoal, Transport};
+use crate::cell::{Cell, CellGoal, GoalFigure, Transport};
 use crate::measure::{Measured, Outcome};
 
 /// Returns the goals, each beside UDP on the same link, and the names of those that were not measured.
@@ -21,7 +21,9 @@ pub(crate) fn table(results: &[(Cell, Outcome)]) -> String {
 }
 
 fn add(table: &mut Table, cell: &Cell, goal: CellGoal, results: &[(Cell, Outcome)]) {
-    let (what, unit, value, goal) = goal;
+    let (figure, goal) = goal;
+    let (what, unit) = figure.describe();
+    let value = |measured| figure.of(measured);
     let name = format!("{}: {what}", cell.name());
     let udp = Cell {
         transport: Transport::Udp,
@@ -40,6 +42,26 @@ fn add(table: &mut Table, cell: &Cell, goal: CellGoal, results: &[(Cell, Outcome
         }
         Some(Outcome::Failed(why)) => table.leave_out(&name, why),
         None => table.leave_out(&name, "not among the cells of this run"),
+    }
+}
+
+impl GoalFigure {
+    /// Returns the name in the table, and the unit.
+    fn describe(self) -> (&'static str, Unit) {
+        match self {
+            Self::Delivered => ("delivered", Unit::Percent),
+            Self::LinkUsed => ("link used by delivered frames", Unit::Percent),
+            Self::AgeP95 => ("age p95", Unit::Ms),
+        }
+    }
+
+    /// Returns the value that was measured.
+    fn of(self, measured: &Measured) -> f64 {
+        match self {
+            Self::Delivered => 100.0 * measured.delivered(),
+            Self::LinkUsed => 100.0 * measured.link_used.unwrap_or(f64::NAN),
+            Self::AgeP95 => measured.age(0.95),
+        }
     }
 }
 

@@ -4,20 +4,11 @@ use std::time::Duration;
 
 use testkit::cells::number;
 
-use crate::cell::{Cell, Transport};
+use crate::cell::{Cell, Side, Transport};
 
 /// Factor by which a cell with a goal of its own takes longer.
 const STRETCH: u32 = 6;
 const LONG: Duration = Duration::from_secs(600);
-
-/// The place of the link in the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// Between sender and relay.
-    Sender,
-    /// Between relay and viewer.
-    Viewer,
-}
 
 /// The options of a run.
 #[derive(Debug, Clone)]

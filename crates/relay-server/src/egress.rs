@@ -1,0 +1,37 @@
+//! What became of the frames that left, by transport.
+
+use std::sync::Arc;
+
+use platform::egress::{EgressSnapshot, EgressStats};
+
+/// Counters of the frames that leave, by transport.
+#[derive(Debug, Clone)]
+pub struct Egress {
+    /// UDP viewers.
+    pub udp: Arc<EgressStats>,
+    /// QUIC viewers.
+    pub quic: Arc<EgressStats>,
+    /// HTTP clients, if there is an HTTP server.
+    pub http: Option<Arc<EgressStats>>,
+}
+
+impl Egress {
+    /// Returns each transport's name and counters.
+    pub(crate) fn transports(&self) -> impl Iterator<Item = (&'static str, &EgressStats)> {
+        let http = self.http.as_deref().map(|http| ("http", http));
+        [("udp", &*self.udp), ("quic", &*self.quic)]
+            .into_iter()
+            .chain(http)
+    }
+
+    /// Returns the frames that left, and those that a viewer did not get, by all transports.
+    pub(crate) fn totals(&self) -> [u64; 2] {
+        let snapshots = self.transports().map(|(_, stats)| stats.snapshot());
+        snapshots.fold([0; 2], |[sent, unsent], snapshot| {
+            let EgressSnapshot {
+                skipped, expired, ..
+            } = snapshot;
+            [sent + snapshot.sent, unsent + skipped + expired]
+        })
+    }
+}
