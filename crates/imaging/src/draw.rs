@@ -52,6 +52,49 @@ pub fn text(picture: &mut Mat, text: &str, at: Point) -> opencv::Result<()> {
     )
 }
 
+/// Draws white text on a bar that begins at row `y`, smaller than `scale` when it would be wider than the picture.
+/// Returns the row below the bar.
+///
+/// # Errors
+/// As [`boxes`].
+pub fn banner(
+    picture: &mut Mat,
+    text: &str,
+    y: i32,
+    scale: f64,
+    back: Scalar,
+) -> opencv::Result<i32> {
+    let text = ascii(text);
+    let size = |scale| imgproc::get_text_size(&text, FONT_HERSHEY_SIMPLEX, scale, 1, &mut 0);
+    let room = f64::from(picture.cols()) * 0.94;
+    let scale = scale.min(scale * room / f64::from(size(scale)?.width.max(1)));
+    let letters = size(scale)?;
+    let margin = letters.height / 2;
+    let x = (picture.cols() - letters.width) / 2;
+    let bar = Rect::new(
+        x - margin,
+        y,
+        letters.width + 2 * margin,
+        letters.height + 2 * margin,
+    );
+    imgproc::rectangle(picture, bar, back, imgproc::FILLED, LINE_8, 0)?;
+    let base = Point::new(x, y + margin + letters.height);
+    let thickness = if scale > 1.0 { 2 } else { 1 };
+    let ink = Scalar::all(255.0);
+    imgproc::put_text(
+        picture,
+        &text,
+        base,
+        FONT_HERSHEY_SIMPLEX,
+        scale,
+        ink,
+        thickness,
+        LINE_AA,
+        false,
+    )?;
+    Ok(bar.y + bar.height + margin)
+}
+
 /// Draws a label above the box's corner, or inside if there is no room above.
 fn label(picture: &mut Mat, text: &str, corner: Point, colour: Scalar) -> opencv::Result<()> {
     let scale = (f64::from(picture.cols()) / 800.0).clamp(0.36, 1.0);

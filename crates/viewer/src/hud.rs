@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use imaging::draw;
 use opencv::core::{Mat, Point, Rect, Scalar};
-use opencv::imgproc::{self, FONT_HERSHEY_SIMPLEX, LINE_8, LINE_AA};
 use opencv::prelude::*;
 use protocol::geometry::Size;
 
@@ -108,56 +107,12 @@ fn draw(picture: &mut Mat, text: &OverprintText<'_>) -> opencv::Result<()> {
     }
     let mut y = picture.rows() * 2 / 5;
     if let Some(stale) = &text.stale {
-        y = banner(picture, stale, y, 1.5, Scalar::new(0.0, 0.0, 200.0, 0.0))?;
+        y = draw::banner(picture, stale, y, 1.5, Scalar::new(0.0, 0.0, 200.0, 0.0))?;
     }
     for line in text.notice {
-        y = banner(picture, line, y, 0.7, Scalar::all(30.0))?;
+        y = draw::banner(picture, line, y, 0.7, Scalar::all(30.0))?;
     }
     Ok(())
-}
-
-/// Draws white text on a bar that begins at row `y`, smaller than `scale` when it would be wider than the picture.
-/// Returns the next row.
-fn banner(picture: &mut Mat, text: &str, y: i32, scale: f64, back: Scalar) -> opencv::Result<i32> {
-    // The Hershey fonts know ASCII alone.
-    let text: String = text
-        .chars()
-        .map(|c| {
-            if c.is_ascii_graphic() || c == ' ' {
-                c
-            } else {
-                '?'
-            }
-        })
-        .collect();
-    let size = |scale| imgproc::get_text_size(&text, FONT_HERSHEY_SIMPLEX, scale, 1, &mut 0);
-    let room = f64::from(picture.cols()) * 0.94;
-    let scale = scale.min(scale * room / f64::from(size(scale)?.width.max(1)));
-    let letters = size(scale)?;
-    let margin = letters.height / 2;
-    let x = (picture.cols() - letters.width) / 2;
-    let bar = Rect::new(
-        x - margin,
-        y,
-        letters.width + 2 * margin,
-        letters.height + 2 * margin,
-    );
-    imgproc::rectangle(picture, bar, back, imgproc::FILLED, LINE_8, 0)?;
-    let base = Point::new(x, y + margin + letters.height);
-    let thickness = if scale > 1.0 { 2 } else { 1 };
-    let ink = Scalar::all(255.0);
-    imgproc::put_text(
-        picture,
-        &text,
-        base,
-        FONT_HERSHEY_SIMPLEX,
-        scale,
-        ink,
-        thickness,
-        LINE_AA,
-        false,
-    )?;
-    Ok(bar.y + bar.height + margin)
 }
 
 #[cfg(test)]
