@@ -74,7 +74,6 @@ fn everything() -> Metrics {
                 .map(|(name, camera)| (name.to_owned(), camera))
                 .into(),
             detections: [("person".to_owned(), 4)].into(),
-            ..Tally::default()
         },
         live: vec!["yard".to_owned()],
         dropped: [("not_jpeg", 2), ("overrun", 0)].into(),
