@@ -1,4 +1,5 @@
-//! Who may come in: tokens for the two roles, and the certificate by which the relay is known. Made once, and kept.
+//! Access to the relay: a token for each role, and the certificate by which peers recognise the relay. Both are created
+//! once and stored in the state directory.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
@@ -12,15 +13,15 @@ use quic::identity::Identity;
 use subtle::ConstantTimeEq as _;
 use tracing::warn;
 
-/// What is kept below the state directory and nobody else may read: the certificate with its key, the two tokens.
+/// Files in the state directory that only the owner may read: the certificate with its key, and the two tokens.
 pub(crate) const SECRETS: [&str; 3] = ["identity", "sender.token", "viewer.token"];
 
-/// The right to come in.
+/// The relay's certificate, and the tokens that peers of a private relay need.
 #[derive(Debug)]
 pub struct Access {
-    /// Who the relay is.
+    /// Certificate and key.
     pub identity: Identity,
-    /// Without tokens the door is open to all.
+    /// `None` if the relay is open to all peers.
     tokens: Option<Tokens>,
 }
 
@@ -31,31 +32,33 @@ struct Tokens {
 }
 
 impl Access {
-    /// Reads what is kept below `state`, and makes what is missing, or all of it anew where it is to `rotate`. A relay that
-    /// is open to all can do without a place to keep it; a private one cannot.
+    /// Reads the files below `state` and creates those that are missing, or all of them anew with `rotate`. An open relay
+    /// works without a state directory, a private one does not.
     ///
     /// # Errors
-    /// Where tokens cannot be kept.
+    /// If the tokens of a private relay cannot be stored.
     pub fn open(state: Option<&Path>, private: bool, rotate: bool) -> anyhow::Result<Self> {
-        let kept = state
-            .context("neither --state nor a home directory says where to keep it")
-            .and_then(|state| Self::keep(state, private, rotate));
-        match kept {
+        let stored = state
+            .context("there is neither --state nor a home directory")
+            .and_then(|state| Self::load(state, private, rotate));
+        match stored {
             Err(err) if private => Err(err
                 .context("--private needs a directory for its tokens: name one with --state DIR")),
             Err(err) => {
-                warn!("the certificate is made anew at each start: {err:#}");
+                warn!(
+                    "the certificate is not stored, so each start makes a new one; name a directory with --state DIR: {err:#}"
+                );
                 let identity = Identity::generate().context("making a certificate")?;
                 Ok(Self {
                     identity,
                     tokens: None,
                 })
             }
-            kept => kept,
+            stored => stored,
         }
     }
 
-    fn keep(state: &Path, private: bool, rotate: bool) -> anyhow::Result<Self> {
+    fn load(state: &Path, private: bool, rotate: bool) -> anyhow::Result<Self> {
         let file = |name: &str| Secret {
             path: state.join(name),
             rotate,
@@ -65,13 +68,13 @@ impl Access {
             .mode(0o700)
             .create(state)
             .with_context(|| format!("making {}", state.display()))?;
-        let made = || {
-            let made = Identity::generate().context("making a certificate")?;
-            Ok(pack(&made))
+        let generate = || {
+            let identity = Identity::generate().context("making a certificate")?;
+            Ok(pack(&identity))
         };
         let [identity, sender, viewer] = SECRETS;
-        let path = file(identity);
-        let identity = identity_of(&path.path, &path.keep(made)?)?;
+        let file_of_identity = file(identity);
+        let identity = parse_identity(&file_of_identity.path, &file_of_identity.load(generate)?)?;
         let tokens = private.then(|| -> anyhow::Result<_> {
             let send = file(sender).token()?;
             let view = file(viewer).token()?;
@@ -83,15 +86,15 @@ impl Access {
         })
     }
 
-    /// Whether the relay lets in nobody without a ticket.
+    /// Returns whether the relay admits only peers with a ticket.
     pub fn is_private(&self) -> bool {
         self.tokens.is_some()
     }
 
-    /// Whether this peer may come in. Takes the same time for any wrong token.
+    /// Checks a peer's token; takes the same time for any wrong one.
     ///
     /// # Errors
-    /// Why not.
+    /// If the peer is to be refused.
     pub fn check(&self, hello: &Hello) -> Result<(), Refusal> {
         let Some(Tokens { send, view }) = &self.tokens else {
             return Ok(());
@@ -102,15 +105,15 @@ impl Access {
             Role::Send => [send, view],
             Role::View => [view, send],
         };
-        let is = |key: &Key| bool::from(key.0.ct_eq(&token.0));
-        match (is(own), is(other)) {
+        let matches = |key: &Key| bool::from(key.0.ct_eq(&token.0));
+        match (matches(own), matches(other)) {
             (true, _) => Ok(()),
             (false, true) => Err(Refusal::Role),
             (false, false) => Err(Refusal::Token),
         }
     }
 
-    /// The sender's and the viewer's ticket for a relay that is found at `host`.
+    /// Returns the sender's and the viewer's ticket for a relay at `host`; `None` for an open relay.
     pub fn tickets(&self, host: &Host) -> Option<(Ticket, Ticket)> {
         let ticket = |token: &Key| Ticket {
             host: host.clone(),
@@ -123,36 +126,37 @@ impl Access {
     }
 }
 
-/// Looks at what is kept below `state`, without making anything.
+/// Checks the files below `state`, without creating any.
 ///
 /// # Errors
-/// Where something is there that cannot be used.
+/// If a file cannot be used.
 pub(crate) fn examine(state: &Path) -> anyhow::Result<()> {
     let [identity, tokens @ ..] = SECRETS.map(|name| state.join(name));
     let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
     if identity.exists() {
-        identity_of(&identity, &read(&identity)?)?;
+        parse_identity(&identity, &read(&identity)?)?;
     }
     for token in tokens.iter().filter(|path| path.exists()) {
-        token_of(token, &read(token)?)?;
+        parse_token(token, &read(token)?)?;
     }
     Ok(())
 }
 
-fn identity_of(path: &Path, kept: &[u8]) -> anyhow::Result<Identity> {
+fn parse_identity(path: &Path, bytes: &[u8]) -> anyhow::Result<Identity> {
     let path = path.display();
-    unpack(kept).with_context(|| format!("{path} is damaged; remove it, and all tickets are void"))
+    unpack(bytes)
+        .with_context(|| format!("{path} is damaged; remove it, which makes all tickets void"))
 }
 
-fn token_of(path: &Path, kept: &[u8]) -> anyhow::Result<Key> {
-    let text = std::str::from_utf8(kept).ok();
+fn parse_token(path: &Path, bytes: &[u8]) -> anyhow::Result<Key> {
+    let text = std::str::from_utf8(bytes).ok();
     let key = text.and_then(|text| Key::parse(text.trim_end()));
     let path = path.display();
-    key.with_context(|| format!("{path} holds no token; --rotate makes a new one"))
+    key.with_context(|| format!("{path} does not hold a token; --rotate makes a new one"))
 }
 
-/// Certificate and key in one file, so that no crash and no second relay ever leaves one without the other: the
-/// certificate's length in two bytes, the certificate, the key.
+/// Returns certificate and key as the content of one file, so that neither a crash nor a second relay leaves one without
+/// the other: the certificate's length in two bytes, the certificate, the key.
 fn pack(identity: &Identity) -> Vec<u8> {
     let certificate = identity.certificate();
     let length =
@@ -160,32 +164,32 @@ fn pack(identity: &Identity) -> Vec<u8> {
     [&length.to_be_bytes()[..], certificate, identity.key()].concat()
 }
 
-fn unpack(kept: &[u8]) -> Option<Identity> {
-    let (length, rest) = kept.split_first_chunk::<2>()?;
+fn unpack(bytes: &[u8]) -> Option<Identity> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
     let (certificate, key) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
     (!key.is_empty()).then(|| Identity::restore(certificate.to_vec(), key.to_vec()))
 }
 
-/// A file that nobody else may read.
+/// A file that only its owner may read.
 struct Secret {
     path: PathBuf,
-    /// It is to be made anew.
+    /// Whether the file is replaced.
     rotate: bool,
 }
 
 impl Secret {
     fn token(&self) -> anyhow::Result<Key> {
-        let kept = self.keep(|| {
+        let stored = self.load(|| {
             let mut key = Key([0; 32]);
             getrandom::fill(&mut key.0).context("no random numbers from the system")?;
             Ok(format!("{key}\n").into_bytes())
         })?;
-        token_of(&self.path, &kept)
+        parse_token(&self.path, &stored)
     }
 
-    /// What the file holds, made if it is not there yet. Of two relays that make it at the same time one is second, and
-    /// takes what the first made.
-    fn keep(&self, make: impl FnOnce() -> anyhow::Result<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
+    /// Returns the file's content, made if the file does not exist. Of two relays that create it at the same time, the
+    /// second one takes the content of the first.
+    fn load(&self, make: impl FnOnce() -> anyhow::Result<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
         let path = self.path.display();
         let read = || fs::read(&self.path).with_context(|| format!("reading {path}"));
         if !self.rotate && self.path.exists() {
@@ -197,20 +201,20 @@ impl Secret {
         read()
     }
 
-    /// Written beside and put there whole, so that a power cut leaves the old file or the new one.
+    /// Writes a temporary file and moves it into place, so that a power cut leaves the old content or the new one.
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let unique = getrandom::u64().map_err(io::Error::other)?;
-        let beside = self.path.with_extension(format!("{unique:016x}.new"));
+        let temporary = self.path.with_extension(format!("{unique:016x}.new"));
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&beside)?;
+        let mut file = options.open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         if self.rotate {
-            return fs::rename(&beside, &self.path);
+            return fs::rename(&temporary, &self.path);
         }
-        let linked = fs::hard_link(&beside, &self.path);
-        fs::remove_file(&beside)?;
+        let linked = fs::hard_link(&temporary, &self.path);
+        fs::remove_file(&temporary)?;
         match linked {
             Err(err) if err.kind() == ErrorKind::AlreadyExists => Ok(()),
             linked => linked,

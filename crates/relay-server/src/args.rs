@@ -26,17 +26,17 @@ pub struct Args {
     /// Which frames go to the model: of each N the last, or as many as the model keeps up with
     #[arg(long, value_name = "N|auto", default_value = "4")]
     pub every: Every,
-    /// What finds objects: a YOLOv5 export, the demo scene's own small model, or nothing; without this flag
-    /// models/yolov5n.onnx where present, else demo
+    /// Model that finds objects: a YOLOv5 export, the demo scene's own small model, or none; without this flag
+    /// models/yolov5n.onnx if present, else demo
     #[arg(long, value_name = "demo|none|FILE.onnx")]
     pub model: Option<ModelChoice>,
-    /// What the model may take of this machine's processors with --every auto
+    /// Share of this machine's processors that the model may use with --every auto
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
     pub model_cpu: f64,
     /// Lowest score of a box
     #[arg(long, value_name = "SCORE", default_value_t = 0.25, value_parser = fraction)]
     pub conf: f32,
-    /// Score from which an object is followed from frame to frame; from then on --conf is enough
+    /// Lowest score at which the tracker starts to follow an object; it goes on at scores from --conf
     #[arg(long, value_name = "SCORE", default_value_t = 0.40, value_parser = fraction)]
     pub track_start: f32,
     /// Highest overlap of two boxes of a class
@@ -49,14 +49,14 @@ pub struct Args {
     /// 300x200, which finds most; 320x224 takes half its time
     #[arg(long, value_name = "auto|WxH", default_value = "auto")]
     pub net_size: NetSize,
-    /// What runs the model: auto takes the best that the library has, that works with the model, and that is faster
-    /// than the processor; any other runs there, or the program ends and says what is missing
+    /// Execution provider of the model: auto takes the best one of the library that works with the model and is faster
+    /// than the processor; with any other the program ends if it is missing, and names what is missing
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub provider: Provider,
     /// Threads of one inference; without this flag all processors but one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
-    /// ONNX Runtime's shared library; without this flag it is looked for where scripts/setup and packages put it
+    /// ONNX Runtime's shared library; without this flag the program searches where scripts/setup and packages install it
     #[arg(long, value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
     /// Which frames UDP viewers see with boxes drawn in: each inferred one, all of them, or none
@@ -65,32 +65,32 @@ pub struct Args {
     /// Append the model's detections to this file, one JSON message a line; - is standard output
     #[arg(long, value_name = "FILE|-")]
     pub detections: Option<PathBuf>,
-    /// Let in only peers with a ticket
+    /// Admit only peers with a ticket
     #[arg(long)]
     pub private: bool,
-    /// Where the relay keeps what outlives a restart; without this flag ~/.local/state/sightline
+    /// Directory of what outlives a restart: certificate, tokens, viewers; without this flag ~/.local/state/sightline
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// Make new tokens and a new certificate: all tickets given away before are void; with --private
+    /// Make new tokens and a new certificate, so that all earlier tickets are void; needs --private
     #[arg(long)]
     pub rotate: bool,
-    /// Host that tickets name, where this machine does not know its own address; with --private
+    /// Host in the tickets, if peers reach this machine by another address than its own; needs --private
     #[arg(long, value_name = "HOST[:PORT]", value_parser = advertise)]
     pub advertise: Option<Advertise>,
     /// Most UDP viewers; 0 closes the UDP transport to viewers
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=10_000))]
     pub udp_viewers: u16,
-    /// What all UDP viewers together are sent at most, in Mbit/s
+    /// Most that the relay sends to all UDP viewers together, in Mbit/s
     #[arg(long, value_name = "MBITS", default_value_t = 20.0, value_parser = megabits)]
     pub udp_egress: f64,
-    /// TCP address of the HTTP server, or off; without this flag 127.0.0.1:8080, where that is free
+    /// TCP address of the HTTP server, or off; without this flag 127.0.0.1:8080, if that is free
     #[arg(long, value_name = "ADDR|off")]
     pub http: Option<Listen>,
-    /// Origins (SCHEME://NAME) whose pages may read the HTTP server, and names by which it is known behind a proxy; *
-    /// is any
+    /// Origins (SCHEME://NAME) whose pages may read the HTTP server's answers, and whose names are the relay's own behind
+    /// a proxy; * is any
     #[arg(long, value_name = "ORIGINS", value_delimiter = ',')]
     pub http_origin: Vec<Origin>,
-    /// What all programs have.
+    /// Flags of all programs.
     #[command(flatten)]
     pub common: Common,
 }
@@ -98,9 +98,9 @@ pub struct Args {
 /// `--model`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelChoice {
-    /// The embedded one.
+    /// The embedded model.
     Demo,
-    /// Forward only.
+    /// No model: the relay only forwards.
     None,
     /// A YOLOv5 export.
     File(PathBuf),
@@ -134,19 +134,19 @@ impl std::str::FromStr for NetSize {
     }
 }
 
-/// `--advertise`: a host, and its port where that is another than the one listened on.
+/// `--advertise`: a host, and its port if peers reach another than that of `--listen`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advertise {
-    /// The host, at [`RELAY_PORT`] where no port was given.
+    /// The host, at [`RELAY_PORT`] if the flag has no port.
     pub host: Host,
-    /// Whether one was.
+    /// Whether the flag has a port.
     pub port_given: bool,
 }
 
 /// `--provider`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Provider {
-    /// The best that works; without TensorRT, which takes minutes to start.
+    /// The best one that works, but for TensorRT, which takes minutes to start.
     Auto,
     /// The processor.
     Cpu,
@@ -159,8 +159,8 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// The one that was asked for; `None` is auto.
-    pub fn asked(self) -> Option<provider::Provider> {
+    /// Returns the provider that the flag names; `None` for auto.
+    pub fn explicit(self) -> Option<provider::Provider> {
         match self {
             Self::Auto => None,
             Self::Cpu => Some(provider::Provider::Cpu),
@@ -194,10 +194,10 @@ impl Args {
         self
     }
 
-    /// Refuses what does not go together.
+    /// Checks that the flags go together.
     ///
     /// # Errors
-    /// A sentence that says so.
+    /// If they do not, with a sentence for the user.
     pub fn check(&self) -> Result<(), String> {
         match self.rotate && !self.private {
             true => Err("--rotate makes new tickets, so it needs --private".to_owned()),

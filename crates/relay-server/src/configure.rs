@@ -46,7 +46,7 @@ pub(crate) fn settings(args: &Args) -> Settings {
         classes: args.classes.clone(),
         net_size: args.net_size.0,
         threads: threads(args),
-        provider: args.provider.asked(),
+        provider: args.provider.explicit(),
     }
 }
 

@@ -1,7 +1,9 @@
-//! `relay-server doctor`: would the relay start here, with these flags, and could it be reached and see?
+//! `relay-server doctor`: checks whether the relay would start here with these flags, whether peers reach it, and whether
+//! its model runs.
 //!
-//! Everything is tried as the relay does it, the port taken, the model loaded and run; only what cannot be tried from here
-//! is told by signs. A relay that runs already is no fault: then the doctor is asked why no picture comes.
+//! The doctor does what the relay does: it binds the port, loads the model and runs it. Only what cannot be tried on this
+//! machine alone is inferred from signs. A relay that runs already is not a fault: then the user wants to know why no
+//! picture comes.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -29,12 +31,12 @@ use crate::transport::port;
 use vision::detect::provider::Provider;
 use vision::detect::{Detector, Model, runtime};
 
-/// What the sender sends unless told otherwise (frames a second).
-const RATE: f64 = 10.0;
-/// For a web door to answer.
-const WEB: Duration = Duration::from_secs(2);
+/// The sender's default rate, frames a second.
+const SENDER_FPS: f64 = 10.0;
+/// Longest wait for an HTTP server's answer.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Looks at all that the relay needs, and says what to do.
+/// Checks all that the relay needs, and prints the results with what to do.
 pub fn run(args: &Args) -> ExitCode {
     if args.model != Some(ModelChoice::None) {
         runtime::silence_telemetry();
@@ -44,17 +46,17 @@ pub fn run(args: &Args) -> ExitCode {
     let taken = port::reserve(args.listen).map(drop);
     let runs = taken.is_err() && is_relay(args.listen);
     report.add(&judge_port(args.listen, taken, runs));
-    report.extend(Listen::address(args.http).map(|web| {
-        let taken = TcpListener::bind(web).map(drop);
-        let answers = taken.is_err() && runs && is_web_door(web);
-        judge_web(web, taken, answers, args.http.is_some())
+    report.extend(Listen::address(args.http).map(|http| {
+        let taken = TcpListener::bind(http).map(drop);
+        let answers = taken.is_err() && runs && is_relay_http(http);
+        judge_http(http, taken, answers, args.http.is_some())
     }));
     let state = directories::state(args.state.as_deref());
     report.add(&judge_state(State::of(state), args.private));
     let file = args.detections.as_deref();
     let file = file.filter(|file| file.as_os_str() != "-");
     report.extend(file.map(|file| files::check("--detections", file, files::try_file(file))));
-    see(args, &mut report);
+    check_model(args, &mut report);
     report.add(&machine::processors());
     report.add(&machine::container());
     report.add(&machine::buffers());
@@ -63,16 +65,16 @@ pub fn run(args: &Args) -> ExitCode {
     report.end()
 }
 
-/// Whether what holds the port is a relay of ours.
+/// Returns whether a Sightline relay holds the port.
 fn is_relay(listen: SocketAddr) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    runtime.is_ok_and(|runtime| runtime.block_on(quic::doctor::is_relay(reached(listen))))
+    runtime.is_ok_and(|runtime| runtime.block_on(quic::doctor::is_relay(local_address(listen))))
 }
 
-/// Where this machine itself reaches an address that it listens at.
-fn reached(listen: SocketAddr) -> SocketAddr {
+/// Returns the address at which this machine itself reaches a listening socket.
+fn local_address(listen: SocketAddr) -> SocketAddr {
     let ip: IpAddr = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -99,51 +101,51 @@ fn judge_port(listen: SocketAddr, taken: anyhow::Result<()>, runs: bool) -> Chec
     }
 }
 
-/// Whether a relay's web door is there.
-fn is_web_door(web: SocketAddr) -> bool {
-    let ask = || -> io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&reached(web), WEB)?;
-        stream.set_read_timeout(Some(WEB))?;
+/// Returns whether the HTTP server of a Sightline relay answers.
+fn is_relay_http(http: SocketAddr) -> bool {
+    let request = || -> io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&local_address(http), HTTP_TIMEOUT)?;
+        stream.set_read_timeout(Some(HTTP_TIMEOUT))?;
         stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
         let mut answer = String::new();
         stream.take(4096).read_to_string(&mut answer)?;
         Ok(answer)
     };
-    ask().is_ok_and(|answer| answer.ends_with("alive\n"))
+    request().is_ok_and(|answer| answer.ends_with("alive\n"))
 }
 
-/// `answers`: it is the running relay's own; `asked`: the relay ends where it cannot have the port that it was given.
-fn judge_web(web: SocketAddr, taken: io::Result<()>, answers: bool, asked: bool) -> Check {
+/// `answers`: the running relay's own server holds the port. `flag`: `--http` names the address, so the relay ends if it
+/// cannot be bound.
+fn judge_http(http: SocketAddr, taken: io::Result<()>, answers: bool, flag: bool) -> Check {
     let Err(err) = taken else {
-        return Check::good("web door", format!("TCP {web} is free"));
+        return Check::good("http", format!("TCP {http} is free"));
     };
     if answers {
-        let words = format!("a Sightline relay answers at TCP {web}");
-        return Check::good("web door", words);
+        return Check::good("http", format!("a Sightline relay answers at TCP {http}"));
     }
     let cure = match err.kind() {
         ErrorKind::AddrInUse => "stop what holds it, or use another with --http ADDRESS:PORT",
         _ => "use another with --http ADDRESS:PORT, or none with --http off",
     };
-    match asked {
-        true => Check::bad("web door", format!("TCP {web}: {err}; {cure}")),
+    match flag {
+        true => Check::bad("http", format!("TCP {http}: {err}; {cure}")),
         false => Check::advice(
-            "web door",
-            format!("TCP {web}: {err}, so the relay goes without; {cure}"),
+            "http",
+            format!("TCP {http}: {err}, so the relay goes without; {cure}"),
         ),
     }
 }
 
-/// The directory of what outlives a restart.
+/// The state directory.
 #[derive(Debug)]
 struct State {
     path: Option<PathBuf>,
-    /// Whether a file can be made there, or in what is there of the way to it.
+    /// Whether a file can be created in it, or in the part of its path that exists.
     writable: io::Result<()>,
-    /// What others may read, and may not.
+    /// Secrets that other users may read.
     loose: Vec<PathBuf>,
-    /// Whether what is kept there can be used.
-    kept: anyhow::Result<()>,
+    /// Whether the files in it can be used.
+    content: anyhow::Result<()>,
 }
 
 impl State {
@@ -152,17 +154,17 @@ impl State {
         let files = path.iter().flat_map(|dir| secrets(dir));
         let loose = files.filter(|file| is_loose(file)).collect();
         let writable = path.as_deref().map_or(Ok(()), files::try_directory);
-        let kept = path.as_deref().map_or(Ok(()), access::examine);
+        let content = path.as_deref().map_or(Ok(()), access::examine);
         Self {
             path,
             writable,
             loose,
-            kept,
+            content,
         }
     }
 }
 
-/// Whether anybody but its owner may do something with it.
+/// Returns whether other users than the owner have any right to a file.
 fn is_loose(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
 }
@@ -171,19 +173,21 @@ fn judge_state(state: State, private: bool) -> Check {
     let missing = |what: String| match private {
         true => Check::bad(
             "state",
-            format!("{what}, and --private keeps its tokens there: name another with --state DIR"),
+            format!(
+                "{what}, and --private needs a directory for its tokens: name another with --state DIR"
+            ),
         ),
         false => Check::advice(
             "state",
             format!(
-                "{what}, so certificate and viewers are forgotten at a restart: name another with --state DIR"
+                "{what}, so a restart loses certificate and viewers: name another with --state DIR"
             ),
         ),
     };
     let Some(path) = state.path else {
-        return missing("no home directory says where".to_owned());
+        return missing("there is no home directory for the state".to_owned());
     };
-    if let Err(err) = state.kept {
+    if let Err(err) = state.content {
         return missing(format!("{err:#}"));
     }
     let path = path.display();
@@ -192,19 +196,19 @@ fn judge_state(state: State, private: bool) -> Check {
         (Ok(()), Some(loose)) => Check::advice(
             "state",
             format!(
-                "others may read {}, which holds a secret: chmod 600 {path}/*",
+                "other users may read {}, which holds a secret: chmod 600 {path}/*",
                 loose.display()
             ),
         ),
         (Ok(()), None) => Check::good(
             "state",
-            format!("{path} can be written, and nobody else reads its secrets"),
+            format!("{path} can be written, and other users cannot read its secrets"),
         ),
     }
 }
 
-/// ONNX Runtime and the model, loaded and run.
-fn see(args: &Args, report: &mut Report) {
+/// Loads ONNX Runtime and the model, and runs them.
+fn check_model(args: &Args, report: &mut Report) {
     let model = match configure::model(args) {
         Ok(Some(model)) => model,
         Ok(None) => return report.add(&Check::good("model", "none: frames go on as they come")),
@@ -224,7 +228,7 @@ fn see(args: &Args, report: &mut Report) {
     report.add(&judge_model(&model, args, tried));
 }
 
-/// How long a frame of the default size takes, when all is warm, and on what.
+/// Returns the time of a frame of the default size, of a warm model, and the provider that ran it.
 fn infer(mut detector: Detector) -> anyhow::Result<(Duration, Provider)> {
     let picture = Mat::new_rows_cols_with_default(200, 300, CV_8UC3, Scalar::all(114.0))?;
     let frame = jpeg::encode(&picture, 80)?;
@@ -232,8 +236,8 @@ fn infer(mut detector: Detector) -> anyhow::Result<(Duration, Provider)> {
     Ok((detector.detect(&frame)?.took, detector.provider()))
 }
 
-/// The library's version. Official builds name it in the table of their symbols' versions (`VERS_1.32.0`); the library
-/// itself tells it only by a function that Rust cannot call safely.
+/// Returns the library's version. Official builds have it in the table of their symbols' versions (`VERS_1.32.0`); the
+/// library's own function for it cannot be called safely from Rust.
 fn version(library: &Path) -> Option<String> {
     const MARK: &[u8] = b"\0VERS_";
     let bytes = fs::read(library).ok()?;
@@ -247,7 +251,7 @@ fn version(library: &Path) -> Option<String> {
 }
 
 fn judge_runtime(path: &Path, version: Option<String>) -> Check {
-    let version = version.unwrap_or_else(|| "of a version that it does not tell".to_owned());
+    let version = version.unwrap_or_else(|| "of an unknown version".to_owned());
     Check::good("ONNX Runtime", format!("{version}, {}", path.display()))
 }
 
@@ -262,7 +266,7 @@ fn judge_model(model: &Model, args: &Args, tried: anyhow::Result<(Duration, Prov
         Every::Auto => f64::INFINITY,
         Every::Nth(n) => f64::from(n.get()) / took.as_secs_f64(),
     };
-    if rate < RATE {
+    if rate < SENDER_FPS {
         return Check::advice(
             "model",
             format!(
@@ -295,69 +299,69 @@ mod tests {
 
     use super::*;
 
-    fn told(check: &Check, verdict: Verdict, words: &str) {
+    fn assert_check(check: &Check, verdict: Verdict, text: &str) {
         assert!(
-            check.verdict == verdict && check.text.contains(words),
+            check.verdict == verdict && check.text.contains(text),
             "{check:?}"
         );
     }
 
-    fn args(words: &[&str]) -> Args {
-        Args::parse_from(["relay-server", "doctor"].iter().chain(words))
+    fn args(flags: &[&str]) -> Args {
+        Args::parse_from(["relay-server", "doctor"].iter().chain(flags))
     }
 
     #[test]
     fn a_port_is_free_or_ours_or_somebody_elses() {
         let all = "0.0.0.0:8081".parse().unwrap();
-        told(&judge_port(all, Ok(()), false), Good, "ufw allow 8081/udp");
+        assert_check(&judge_port(all, Ok(()), false), Good, "ufw allow 8081/udp");
         let here = "127.0.0.1:8081".parse().unwrap();
-        told(&judge_port(here, Ok(()), false), Good, "this machine alone");
+        assert_check(&judge_port(here, Ok(()), false), Good, "this machine alone");
         let taken = || Err(anyhow::anyhow!("in use; --listen"));
-        told(
+        assert_check(
             &judge_port(all, taken(), true),
             Good,
             "a Sightline relay answers",
         );
-        told(&judge_port(all, taken(), false), Bad, "--listen");
+        assert_check(&judge_port(all, taken(), false), Bad, "--listen");
     }
 
     #[test]
     fn a_web_port_that_is_taken_is_the_running_relays_or_is_to_be_changed() {
-        let web = "127.0.0.1:8080".parse().unwrap();
+        let http = "127.0.0.1:8080".parse().unwrap();
         let taken = || Err(io::Error::from(ErrorKind::AddrInUse));
-        let judge = |taken, answers, asked| judge_web(web, taken, answers, asked);
-        told(&judge(Ok(()), false, true), Good, "is free");
-        told(&judge(taken(), true, true), Good, "a Sightline relay");
-        told(&judge(taken(), false, false), Advice, "stop what holds it");
-        told(&judge(taken(), false, true), Bad, "stop what holds it");
+        let judge = |taken, answers, flag| judge_http(http, taken, answers, flag);
+        assert_check(&judge(Ok(()), false, true), Good, "is free");
+        assert_check(&judge(taken(), true, true), Good, "a Sightline relay");
+        assert_check(&judge(taken(), false, false), Advice, "stop what holds it");
+        assert_check(&judge(taken(), false, true), Bad, "stop what holds it");
         let denied = Err(io::Error::from(ErrorKind::PermissionDenied));
-        told(&judge(denied, false, true), Bad, "use another with --http");
+        assert_check(&judge(denied, false, true), Bad, "use another with --http");
     }
 
     #[test]
     fn a_web_door_is_known_by_its_answer() {
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = other.local_addr().unwrap();
-        let answers = |words: &'static str| {
+        let answers = |answer: &'static str| {
             let other = other.try_clone().unwrap();
-            let one = std::thread::spawn(move || {
+            let server = std::thread::spawn(move || {
                 let (mut stream, _) = other.accept().unwrap();
                 let _ = stream.read(&mut [0; 100]);
-                stream.write_all(words.as_bytes()).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
             });
-            let is = is_web_door(at);
-            one.join().unwrap();
-            is
+            let known = is_relay_http(at);
+            server.join().unwrap();
+            known
         };
         assert!(answers("HTTP/1.0 200 OK\r\n\r\nalive\n"));
         assert!(!answers("HTTP/1.0 404 Not Found\r\n\r\n"));
         drop(other);
-        assert!(!is_web_door(at));
+        assert!(!is_relay_http(at));
     }
 
     #[test]
     fn all_addresses_are_reached_at_the_machines_own() {
-        let at = |listen: &str| reached(listen.parse().unwrap()).to_string();
+        let at = |listen: &str| local_address(listen.parse().unwrap()).to_string();
         assert_eq!(at("0.0.0.0:8081"), "127.0.0.1:8081");
         assert_eq!(at("[::]:8081"), "[::1]:8081");
         assert_eq!(at("192.0.2.1:1"), "192.0.2.1:1");
@@ -369,26 +373,26 @@ mod tests {
             path: path.map(PathBuf::from),
             writable,
             loose: Vec::new(),
-            kept: Ok(()),
+            content: Ok(()),
         };
         let denied = || Err(ErrorKind::PermissionDenied.into());
-        told(&judge_state(state(Some("/s"), Ok(())), true), Good, "/s");
-        told(
+        assert_check(&judge_state(state(Some("/s"), Ok(())), true), Good, "/s");
+        assert_check(
             &judge_state(state(Some("/s"), denied()), true),
             Bad,
             "--state DIR",
         );
-        told(
+        assert_check(
             &judge_state(state(Some("/s"), denied()), false),
             Advice,
             "/s cannot be written",
         );
-        told(&judge_state(state(None, Ok(())), true), Bad, "--state DIR");
+        assert_check(&judge_state(state(None, Ok(())), true), Bad, "--state DIR");
         let damaged = State {
-            kept: Err(anyhow::anyhow!("identity is damaged")),
+            content: Err(anyhow::anyhow!("identity is damaged")),
             ..state(Some("/s"), Ok(()))
         };
-        told(&judge_state(damaged, true), Bad, "identity is damaged");
+        assert_check(&judge_state(damaged, true), Bad, "identity is damaged");
     }
 
     #[test]
@@ -399,12 +403,12 @@ mod tests {
         for (mode, verdict) in [(0o640, Advice), (0o600, Good)] {
             fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
             let state = State::of(Some(dir.path().to_owned()));
-            told(&judge_state(state, true), verdict, "");
+            assert_check(&judge_state(state, true), verdict, "");
         }
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
             1,
-            "the trial is gone"
+            "the trial file was removed"
         );
     }
 
@@ -412,16 +416,16 @@ mod tests {
     fn a_model_is_judged_by_the_rate_it_keeps_up_with() {
         let ms = |ms| Ok((Duration::from_millis(ms), Provider::Cpu));
         let model = Model::File("yolov5n.onnx".into());
-        let judge = |words: &[&str], took| judge_model(&model, &args(words), took);
-        told(
+        let judge = |flags: &[&str], took| judge_model(&model, &args(flags), took);
+        assert_check(
             &judge(&[], ms(40)),
             Good,
             "yolov5n loads, and takes 40.0 ms a frame by cpu",
         );
-        told(&judge(&[], ms(500)), Advice, "keeps up with 8.0");
-        told(&judge(&["--every", "8"], ms(500)), Good, "500.0 ms");
-        told(&judge(&["--every", "auto"], ms(5000)), Good, "5000.0 ms");
-        told(
+        assert_check(&judge(&[], ms(500)), Advice, "keeps up with 8.0");
+        assert_check(&judge(&["--every", "8"], ms(500)), Good, "500.0 ms");
+        assert_check(&judge(&["--every", "auto"], ms(5000)), Good, "5000.0 ms");
+        assert_check(
             &judge(&[], Err(anyhow::anyhow!("no YOLOv5"))),
             Bad,
             "no YOLOv5",
@@ -430,34 +434,34 @@ mod tests {
 
     #[test]
     fn a_demo_model_that_nobody_asked_for_is_said() {
-        let judge = |words: &[&str]| {
+        let judge = |flags: &[&str]| {
             judge_model(
                 &Model::Demo,
-                &args(words),
+                &args(flags),
                 Ok((Duration::ZERO, Provider::Cpu)),
             )
         };
-        told(&judge(&[]), Advice, "scripts/get-model yolov5n");
-        told(&judge(&["--model", "demo"]), Good, "demo loads");
+        assert_check(&judge(&[]), Advice, "scripts/get-model yolov5n");
+        assert_check(&judge(&["--model", "demo"]), Good, "demo loads");
     }
 
     #[test]
     fn the_librarys_version_stands_in_it_or_is_unknown() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let told = |bytes: &[u8]| {
+        let version_of = |bytes: &[u8]| {
             fs::write(file.path(), bytes).unwrap();
             version(file.path())
         };
         assert_eq!(
-            told(b"\x7fELF..\0VERS_1.32.0\0..").as_deref(),
+            version_of(b"\x7fELF..\0VERS_1.32.0\0..").as_deref(),
             Some("1.32.0")
         );
-        assert_eq!(told(b"\0VERS_"), None);
-        assert_eq!(told(b""), None);
+        assert_eq!(version_of(b"\0VERS_"), None);
+        assert_eq!(version_of(b""), None);
         assert!(
             judge_runtime(file.path(), None)
                 .text
-                .contains("does not tell")
+                .contains("unknown version")
         );
     }
 }

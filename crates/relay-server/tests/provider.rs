@@ -1,15 +1,15 @@
-//! `--provider` with the ONNX Runtime that is here: what runs the model is said, and what was asked for and is not there
-//! ends the program. ONNX Runtime by itself would run on the processor and say nothing.
+//! `--provider` with this machine's ONNX Runtime: the log names the provider that runs the model, and the program ends if
+//! the library does not have the named one. ONNX Runtime by itself would run on the processor in silence.
 
 use testkit::process::Program;
 use vision::detect::provider::Provider;
 use vision::detect::{onnx, runtime};
 
-/// What the library offers besides the processor; `None`, said as a skip, where it is not installed.
+/// Returns the library's providers besides the processor; skips the test and returns `None` if it is not installed.
 fn offered() -> Option<Vec<Provider>> {
     let loaded = runtime::load(None);
     if loaded.is_err() {
-        testkit::skip("ONNX Runtime is not here (scripts/setup)");
+        testkit::skip("ONNX Runtime is not installed (scripts/setup)");
     }
     loaded.ok().map(|_| onnx::offered())
 }
@@ -40,17 +40,17 @@ fn a_provider_that_the_library_has_not_ends_the_program_with_cause_and_cure() {
             continue;
         }
         let finished = relay(&provider.to_string()).start().finish();
-        let said = &finished.stderr;
-        assert_eq!(finished.status.code(), Some(1), "{said}");
+        let log = &finished.stderr;
+        assert_eq!(finished.status.code(), Some(1), "{log}");
         for text in [
             &format!("--provider {provider}: "),
             "this build of ONNX Runtime is without it",
             package,
             "--onnxruntime FILE",
         ] {
-            assert!(said.contains(text), "does not say {text:?}: {said}");
+            assert!(log.contains(text), "{text:?} is missing: {log}");
         }
-        assert!(!said.contains("listening"), "{said}");
+        assert!(!log.contains("listening"), "{log}");
     }
 }
 
@@ -65,9 +65,9 @@ fn what_runs_the_model_is_said_before_listening() {
         let running = relay(provider).start();
         running.listening();
         let lines = running.stderr();
-        let place = |text: &str| lines.iter().position(|line| line.contains(text));
-        let (says, listens) = (place("provider=cpu"), place("listening"));
-        assert!(says.is_some() && says < listens, "{lines:#?}");
+        let index = |text: &str| lines.iter().position(|line| line.contains(text));
+        let (provider, listening) = (index("provider=cpu"), index("listening"));
+        assert!(provider.is_some() && provider < listening, "{lines:#?}");
         running.terminate();
         running.finish();
     }

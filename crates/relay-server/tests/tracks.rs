@@ -1,9 +1,13 @@
-//! Boxes between inferences, and settings that change meanwhile: the real relay with the demo's scene.
+//! Boxes between inferences, and settings that change at run time: the real relay and a camera of the demo scene.
 
 #![expect(
     clippy::unwrap_used,
     reason = "a test's helpers, too, fail by panicking"
 )]
+
+mod common {
+    pub(crate) mod process;
+}
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -13,6 +17,7 @@ use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use common::process::{RELAY, SOON, stop};
 use imaging::jpeg;
 use opencv::core::{self, Mat, Rect, Vec3b};
 use opencv::prelude::*;
@@ -20,47 +25,39 @@ use protocol::detections::{Detection, Detections, Kind};
 use protocol::geometry::{BBox, Size};
 use protocol::label::{Label, StreamId};
 use scene::Scene;
-use testkit::process::{Finished, Program, Running};
+use testkit::process::{Program, Running};
 
-const RELAY: &str = env!("CARGO_BIN_EXE_relay-server");
 const SIZE: Size = Size {
     width: 300,
     height: 200,
 };
 const FPS: u32 = 20;
 const INTERVAL: Duration = Duration::from_millis(50);
-const SOON: Duration = Duration::from_secs(10);
 
-/// The relay with the demo model; `None`, said as a skip, where ONNX Runtime is not here.
-fn relay(words: &[&str]) -> Option<(Running, SocketAddr)> {
-    // A process loads it once; the tests share one.
-    static HERE: LazyLock<bool> = LazyLock::new(|| vision::detect::runtime::load(None).is_ok());
-    if !*HERE {
-        testkit::skip("ONNX Runtime is not here (scripts/setup)");
+/// Starts a relay with the demo model; skips the test and returns `None` if ONNX Runtime is not installed.
+fn relay(flags: &[&str]) -> Option<(Running, SocketAddr)> {
+    // A process loads the library once; the tests share one.
+    static INSTALLED: LazyLock<bool> =
+        LazyLock::new(|| vision::detect::runtime::load(None).is_ok());
+    if !*INSTALLED {
+        testkit::skip("ONNX Runtime is not installed (scripts/setup)");
         return None;
     }
     let always = ["--listen", "127.0.0.1:0", "--model", "demo", "--report"];
-    let running = Program::new(RELAY).args(always).args(words).start();
+    let running = Program::new(RELAY).args(always).args(flags).start();
     let address = running.listening();
     Some((running, address))
 }
 
-fn stop(running: Running) -> Finished {
-    running.terminate();
-    let finished = running.finish();
-    assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
-    finished
-}
-
-/// A camera before the demo's scene.
-struct Camera {
+/// A camera that films the demo scene.
+struct DemoCamera {
     scene: Scene,
     socket: UdpSocket,
     sent: u64,
 }
 
-impl Camera {
-    fn before(relay: SocketAddr) -> Self {
+impl DemoCamera {
+    fn connect(relay: SocketAddr) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(relay).unwrap();
         Self {
@@ -70,7 +67,7 @@ impl Camera {
         }
     }
 
-    /// Sends the next frame, gives it, and lets an interval pass.
+    /// Sends the next frame, waits for an interval, and returns the frame.
     fn send(&mut self) -> Vec<u8> {
         self.sent += 1;
         let picture = self.scene.draw(self.sent).unwrap();
@@ -91,24 +88,29 @@ impl Camera {
     }
 }
 
-/// The pixels that drawing changed.
-fn changed(before: &[u8], after: &[u8]) -> Mat {
+/// Returns the difference of two frames, pixel by pixel.
+fn difference(before: &[u8], after: &[u8]) -> Mat {
     let (before, after) = (jpeg::decode(before).unwrap(), jpeg::decode(after).unwrap());
     let mut difference = Mat::default();
     core::absdiff(&before, &after, &mut difference).unwrap();
     difference
 }
 
-/// Whether something was drawn along most of a box's outline, give or take some pixels.
+/// Returns whether most of a box's outline is drawn, within some pixels.
 fn is_outlined(difference: &Mat, bbox: BBox) -> bool {
-    const NEAR: i32 = 6;
+    const TOLERANCE: i32 = 6;
     let [x0, y0, x1, y1] = bbox.edges();
     let x = [x0, x1].map(|x| (x * f32::from(SIZE.width)) as i32);
     let y = [y0, y1].map(|y| (y * f32::from(SIZE.height)) as i32);
     let drawn = |from: [i32; 2], to: [i32; 2]| {
         let picture = Rect::new(0, 0, SIZE.width.into(), SIZE.height.into());
         let (w, h) = (to[0] - from[0], to[1] - from[1]);
-        let around = Rect::new(from[0] - NEAR, from[1] - NEAR, w + 2 * NEAR, h + 2 * NEAR);
+        let around = Rect::new(
+            from[0] - TOLERANCE,
+            from[1] - TOLERANCE,
+            w + 2 * TOLERANCE,
+            h + 2 * TOLERANCE,
+        );
         let part = difference.roi(picture & around).unwrap();
         let pixels = part.iter::<Vec3b>().unwrap();
         pixels.filter(|(_, p)| p.iter().any(|&d| d > 60)).count() as i32 >= w.max(h) / 2
@@ -131,7 +133,7 @@ fn with_hold_plain_viewers_see_boxes_on_every_frame_and_every_frame_once() {
     viewer.connect(address).unwrap();
     viewer.send(b"Request").unwrap();
     viewer.set_read_timeout(Some(SOON)).unwrap();
-    let mut camera = Camera::before(address);
+    let mut camera = DemoCamera::connect(address);
     let (mut truths, mut outlined, mut drawn) = (0, 0, 0);
     for seq in 1..=80 {
         let sent = camera.send();
@@ -143,7 +145,7 @@ fn with_hold_plain_viewers_see_boxes_on_every_frame_and_every_frame_once() {
             continue;
         }
         drawn += u64::from(seen != sent);
-        let difference = changed(&sent, seen);
+        let difference = difference(&sent, seen);
         let truth = camera.truth(seq);
         truths += truth.len();
         let boxes = truth.iter().filter(|d| is_outlined(&difference, d.bbox));
@@ -151,12 +153,15 @@ fn with_hold_plain_viewers_see_boxes_on_every_frame_and_every_frame_once() {
     }
     let report = stop(relay).report.unwrap();
     assert!(drawn >= 66, "{drawn} of 68 frames have boxes");
-    assert!(10 * outlined >= 8 * truths, "{outlined} of {truths} things");
+    assert!(
+        10 * outlined >= 8 * truths,
+        "{outlined} of {truths} objects"
+    );
     assert_eq!(report["received"], 80);
     assert_eq!(report["forwarded"], 80);
 }
 
-/// What the detections on standard output say of the frames since some number.
+/// Returns the detections of these frames on the relay's standard output.
 fn inferred(relay: &Running, frames: RangeInclusive<u64>) -> Vec<Detection> {
     let messages = relay.stdout().into_iter().filter_map(|line| {
         let message = Detections::parse(line.as_bytes()).ok()?;
@@ -166,13 +171,13 @@ fn inferred(relay: &Running, frames: RangeInclusive<u64>) -> Vec<Detection> {
     messages.flatten().collect()
 }
 
-/// Sends frames until the log says `words`, and some more that show it.
-fn until(relay: &Running, camera: &mut Camera, words: &str) -> RangeInclusive<u64> {
+/// Sends frames until the log contains `text`, and then some more; returns the numbers of these.
+fn send_until(relay: &Running, camera: &mut DemoCamera, text: &str) -> RangeInclusive<u64> {
     let start = Instant::now();
-    while !relay.stderr().iter().any(|line| line.contains(words)) {
+    while !relay.stderr().iter().any(|line| line.contains(text)) {
         assert!(
             start.elapsed() < SOON,
-            "nobody says {words:?}: {:?}",
+            "{text:?} is missing: {:?}",
             relay.stderr()
         );
         camera.send();
@@ -192,7 +197,7 @@ fn what_finds_boxes_changes_with_the_configuration_file_while_cameras_run() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("relay.toml");
     write(&file, "classes = \"ball\"\nevery = \"1\"\n");
-    let words = [
+    let flags = [
         "--config",
         file.to_str().unwrap(),
         "--detections",
@@ -200,10 +205,10 @@ fn what_finds_boxes_changes_with_the_configuration_file_while_cameras_run() {
         "--conf",
         "0.3",
     ];
-    let Some((relay, address)) = relay(&words) else {
+    let Some((relay, address)) = relay(&flags) else {
         return;
     };
-    let mut camera = Camera::before(address);
+    let mut camera = DemoCamera::connect(address);
     let only = |frames, label: &str| {
         let found = inferred(&relay, frames);
         assert!(!found.is_empty(), "no {label} was found");
@@ -212,7 +217,7 @@ fn what_finds_boxes_changes_with_the_configuration_file_while_cameras_run() {
     (0..16).for_each(|_| drop(camera.send()));
     only(1..=16, "ball");
     write(&file, "classes = \"crate\"\nevery = \"1\"\nconf = 0.99\n");
-    let now = until(&relay, &mut camera, "the model's settings changed");
+    let now = send_until(&relay, &mut camera, "the model's settings changed");
     only(now, "crate");
     for (text, complaint) in [
         ("classes = \"dragon\"\nevery = \"1\"\n", "dragon"),
@@ -221,7 +226,7 @@ fn what_finds_boxes_changes_with_the_configuration_file_while_cameras_run() {
         ("classes = \"crate\"\nevery = \"2\"\n", "needs a restart"),
     ] {
         write(&file, text);
-        let now = until(&relay, &mut camera, complaint);
+        let now = send_until(&relay, &mut camera, complaint);
         only(now, "crate");
     }
     stop(relay);
@@ -246,7 +251,7 @@ fn auto_says_which_n_it_reached() {
     let Some((relay, address)) = relay(&["--every", "auto", "--detections", "-"]) else {
         return;
     };
-    let mut camera = Camera::before(address);
+    let mut camera = DemoCamera::connect(address);
     let start = Instant::now();
     while start.elapsed() < SOON + Duration::from_secs(1) {
         camera.send();

@@ -1,4 +1,4 @@
-//! Who is inside the web door, and who guesses tokens there.
+//! The HTTP server's open connections, and the hosts that send wrong tokens.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,21 +7,21 @@ use std::time::Instant;
 use super::Context;
 use relay_core::connection_limits::ConnectionLimits;
 
-/// Connections in all: below the 1024 descriptors that a process often may have, which the other doors need too.
+/// Most connections in all: below the 1024 descriptors that a process often may have, since the other transports need some.
 const MAX_CONNECTIONS: usize = 512;
-/// Connections from one host: browsers open up to six each.
+/// Most connections from one host: browsers open up to six each.
 const MAX_PER_HOST: usize = 64;
 
-/// A connection's place, given back when it is dropped: by the connection, and by the WebSocket that it may become.
+/// An admitted connection; it is released when it is dropped, by the connection or by the WebSocket that it became.
 #[derive(Debug)]
 pub(super) struct Connection {
     context: Arc<Context>,
-    /// Where the connection comes from.
+    /// Address of the client.
     pub(super) from: IpAddr,
 }
 
 impl Connection {
-    /// One that has been entered.
+    /// Returns a connection that [`Connections::admit`] has admitted.
     pub(super) fn new(context: Arc<Context>, from: IpAddr) -> Self {
         Self { context, from }
     }
@@ -33,8 +33,8 @@ impl Drop for Connection {
     }
 }
 
-/// Who is inside, and who guesses tokens. Whoever comes from this machine may be a tunnel or a proxy with everybody
-/// behind it, and so is not counted as one host.
+/// Counts of connections and of wrong tokens. A client on this machine may be a tunnel or a proxy of all other clients,
+/// and so is not counted as one host.
 #[derive(Debug)]
 pub(super) struct Connections(Mutex<ConnectionLimits>);
 
@@ -48,7 +48,8 @@ impl Default for Connections {
 }
 
 impl Connections {
-    /// Who is barred comes in too, and is told why.
+    /// Admits a connection if there is room, from a blocked host too: its requests get the reason as answer. Returns whether
+    /// it did.
     pub(super) fn admit(&self, from: IpAddr) -> bool {
         match from.to_canonical().is_loopback() {
             true => self.limits().admit_uncounted(),
@@ -60,15 +61,15 @@ impl Connections {
         self.limits().release(from);
     }
 
-    /// Somebody there had a wrong token.
+    /// Counts a wrong token from this address.
     pub(super) fn note_wrong_token(&self, from: IpAddr) {
         if !from.to_canonical().is_loopback() {
             self.limits().note_wrong_token(from, Instant::now());
         }
     }
 
-    /// Whether nobody there is listened to for now.
-    pub(super) fn is_barred(&self, from: IpAddr) -> bool {
+    /// Returns whether requests from this address are refused for now, after too many wrong tokens.
+    pub(super) fn is_blocked(&self, from: IpAddr) -> bool {
         self.limits().is_barred(from, Instant::now())
     }
 
@@ -84,17 +85,17 @@ mod tests {
     #[test]
     fn one_host_has_so_many_places_and_a_tunnel_on_this_machine_all_of_them() {
         let connections = Connections::default();
-        let enter = |from: &str| {
+        let admit = |from: &str| {
             let from = from.parse().unwrap();
             (0..1000).take_while(|_| connections.admit(from)).count()
         };
-        assert_eq!(enter("192.0.2.1"), MAX_PER_HOST);
-        assert_eq!(enter("::ffff:192.0.2.1"), 0, "the same host");
+        assert_eq!(admit("192.0.2.1"), MAX_PER_HOST);
+        assert_eq!(admit("::ffff:192.0.2.1"), 0, "the same host");
         connections.release("192.0.2.1".parse().unwrap());
-        assert_eq!(enter("192.0.2.1"), 1);
-        assert_eq!(enter("::ffff:127.0.0.1"), MAX_CONNECTIONS - MAX_PER_HOST);
+        assert_eq!(admit("192.0.2.1"), 1);
+        assert_eq!(admit("::ffff:127.0.0.1"), MAX_CONNECTIONS - MAX_PER_HOST);
         connections.release("127.0.0.1".parse().unwrap());
-        assert_eq!(enter("127.0.0.1"), 1);
+        assert_eq!(admit("127.0.0.1"), 1);
     }
 
     #[test]
@@ -103,12 +104,12 @@ mod tests {
         let guess = |from: &str| {
             let from = from.parse().unwrap();
             (0..10).for_each(|_| connections.note_wrong_token(from));
-            connections.is_barred(from)
+            connections.is_blocked(from)
         };
         assert!(guess("192.0.2.1"));
         assert!(
             connections.admit("192.0.2.1".parse().unwrap()),
-            "to be told so"
+            "to receive the reason"
         );
         assert!(!guess("127.0.0.1") && !guess("::1"));
     }

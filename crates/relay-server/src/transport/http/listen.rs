@@ -1,4 +1,4 @@
-//! The HTTP server's port: where it is, how long a connection may be idle, and what may wait on it.
+//! The HTTP server's port, and the timeouts and buffers of its connections.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -21,24 +21,24 @@ use tracing::{debug, warn};
 use super::connections::Connection;
 use super::{Context, routes};
 
-/// For a request's head, also for the next one on a connection that is kept.
-const HEAD: Duration = Duration::from_secs(10);
-/// What a request's head may take, and what may wait in the server for a slow reader before the frames behind it are skipped.
-const BUFFER: usize = 16 << 10;
-/// What may wait in the kernel to be sent for the first time: less than a frame, so that a slow reader's next frame is
-/// the newest of its moment. What is under way on the path is not limited by it.
-const UNSENT: u32 = 16 << 10;
-/// What may be under way on the path: 2 s of 1 Mbit/s.
-const UNDER_WAY: usize = 256 << 10;
-/// A peer that has acknowledged nothing for so long is gone; so is one that has read nothing of what waits for it.
-const GONE: Duration = Duration::from_secs(30);
-/// How soon it is looked after a peer to whom nothing is sent.
-const IDLE: Duration = Duration::from_secs(30);
-/// Between two trials to let somebody in while the process has no descriptor left.
-const EXHAUSTED: Duration = Duration::from_millis(100);
+/// Longest wait for a request's head, also for the next one on a connection that stays open.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most bytes of a request's head, and of what waits in the server for a slow reader before it skips frames.
+const MAX_BUFFER: usize = 16 << 10;
+/// Most bytes in the kernel that were not sent yet: less than a frame, so that a slow reader's next frame is the newest
+/// when it leaves. Bytes in flight do not count.
+const MAX_UNSENT: u32 = 16 << 10;
+/// Most bytes in flight: 2 s of 1 Mbit/s.
+const SEND_BUFFER: usize = 256 << 10;
+/// Time after which a peer is gone that acknowledges nothing, or reads nothing of what waits for it.
+const PEER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time after which the kernel probes a peer to which nothing is sent.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Wait between two attempts to accept a connection, for example while the process has no descriptor left.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// The address without `--http`: of this machine alone, since plain HTTP shows pictures and tokens to the whole path.
-const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// The address without `--http`: of this machine alone, since plain HTTP shows pictures and tokens to every host on the path.
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// `--http`: an address, or `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,14 +61,14 @@ impl FromStr for Listen {
 impl Listen {
     /// Returns the address to listen on, the default one without the flag; `None` for no server.
     pub fn address(flag: Option<Self>) -> Option<SocketAddr> {
-        flag.map_or(Some(DEFAULT), |Self(address)| address)
+        flag.map_or(Some(DEFAULT_ADDRESS), |Self(address)| address)
     }
 }
 
 /// Binds the port; `None` for no server. A taken port is an error only if the flag names it.
 ///
 /// # Errors
-/// If the port that the flag names cannot be had.
+/// If the port that the flag names cannot be bound.
 pub fn bind(flag: Option<Listen>) -> anyhow::Result<Option<std::net::TcpListener>> {
     let Some(address) = Listen::address(flag) else {
         return Ok(None);
@@ -79,12 +79,12 @@ pub fn bind(flag: Option<Listen>) -> anyhow::Result<Option<std::net::TcpListener
             Ok(Some(listener))
         }
         (Err(err), None) => {
-            warn!(%address, %err, "no HTTP server: its port is taken; --http ADDR names another, --http off wants none");
+            warn!(%address, %err, "no HTTP server: its address cannot be bound; choose another with --http ADDR, or none with --http off");
             Ok(None)
         }
         (Err(err), Some(_)) => Err(err).with_context(|| {
             format!(
-                "opening the HTTP server at {address}; --http ADDR names another address, --http off does without"
+                "binding the HTTP server to {address}; choose another address with --http ADDR, or none with --http off"
             )
         }),
     }
@@ -94,7 +94,7 @@ pub fn bind(flag: Option<Listen>) -> anyhow::Result<Option<std::net::TcpListener
 pub(super) async fn serve(context: Arc<Context>, listener: std::net::TcpListener) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
-        Err(err) => return warn!(%err, "the HTTP server does not start"),
+        Err(err) => return warn!(%err, "the HTTP server cannot start"),
     };
     let router = routes::router(context.clone());
     loop {
@@ -103,11 +103,11 @@ pub(super) async fn serve(context: Arc<Context>, listener: std::net::TcpListener
                 let connection = Connection::new(context.clone(), from.ip());
                 tokio::spawn(serve_connection(connection, router.clone(), stream));
             }
-            // Closing the connection tells the client that there is no room.
+            // The dropped stream closes the connection: an overloaded server does not send an answer.
             Ok((_, from)) => debug!(%from, "connection refused: too many"),
             Err(err) => {
                 debug!(%err, "no connection can be accepted");
-                sleep(EXHAUSTED).await;
+                sleep(ACCEPT_RETRY).await;
             }
         }
     }
@@ -115,8 +115,8 @@ pub(super) async fn serve(context: Arc<Context>, listener: std::net::TcpListener
 
 async fn serve_connection(connection: Connection, router: Router, stream: TcpStream) {
     let from = connection.from;
-    if let Err(err) = prepare(&stream) {
-        debug!(%from, %err, "a connection's settings");
+    if let Err(err) = set_socket_options(&stream) {
+        debug!(%from, %err, "a connection's socket options were not set");
     }
     let connection = Arc::new(connection);
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -125,26 +125,30 @@ async fn serve_connection(connection: Connection, router: Router, stream: TcpStr
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_buf_size(BUFFER)
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;
     if let Err(err) = served {
-        debug!(%from, %err, "a connection's end");
+        debug!(%from, %err, "a connection ended");
     }
 }
 
-/// Frames are late where they wait, and a peer that is gone must not keep its place.
-fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+/// Bounds what waits on a connection, and how long a dead peer occupies it.
+fn set_socket_options(stream: &TcpStream) -> std::io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
-    socket.set_send_buffer_size(UNDER_WAY)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(IDLE).with_interval(IDLE / 3))?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE)
+            .with_interval(KEEPALIVE / 3),
+    )?;
     #[cfg(target_os = "linux")]
     {
-        socket.set_tcp_notsent_lowat(UNSENT)?;
-        socket.set_tcp_user_timeout(Some(GONE))?;
+        socket.set_tcp_notsent_lowat(MAX_UNSENT)?;
+        socket.set_tcp_user_timeout(Some(PEER_TIMEOUT))?;
     }
     Ok(())
 }

@@ -1,26 +1,27 @@
-//! MJPEG over HTTP, `multipart/x-mixed-replace`: what a browser's `<img>`, ffmpeg, OpenCV and most other software read.
+//! MJPEG over HTTP, `multipart/x-mixed-replace`: a browser's `<img>`, ffmpeg, OpenCV and most other software read it.
 //!
 //! ```text
 //!  HTTP/1.0 200 OK | --frame CRLF | head CRLF CRLF jpeg CRLF --frame CRLF | head ..
 //! ```
 //!
-//! The boundary follows its frame at once, since many readers show a frame when they see the next boundary, and would
-//! else be one frame late. The answer is of HTTP/1.0 and ends with the connection, as mjpg-streamer's does: the simplest
-//! readers know no chunks.
+//! The boundary follows its frame at once: many readers display a frame when the next boundary comes, and would otherwise
+//! be one frame late. The response is of HTTP/1.0 and ends with the connection, as mjpg-streamer's does: the simplest
+//! readers do not know chunks.
+
+use std::convert::Infallible;
 
 use axum::body::Body;
 use axum::http::{StatusCode, Version, header};
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, Stream, StreamExt as _};
 
-use super::shared_feed::{HttpSubscription, Slot, next_frame};
 use crate::fanout::PublishedFrame;
 
-/// Between two frames.
+/// The boundary between two frames.
 const BOUNDARY: &str = "\r\n--frame\r\n";
 
-/// A frame with its head, and the boundary behind it.
+/// Returns a frame with its head, and the boundary behind it.
 pub(super) fn part(frame: &PublishedFrame) -> Bytes {
     let head = format!(
         "Content-Type: image/jpeg\r\nContent-Length: {}\r\nX-Timestamp: {}\r\n\r\n",
@@ -31,28 +32,16 @@ pub(super) fn part(frame: &PublishedFrame) -> Bytes {
     part.concat().into()
 }
 
-/// Capture time in seconds since the Unix epoch.
+/// Returns the capture time in seconds since the Unix epoch.
 pub(super) fn timestamp(frame: &PublishedFrame) -> String {
     let us = frame.label.captured_us;
     format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
 }
 
-/// The camera's frames for as long as they are read. Where none come, the last one stands.
-pub(super) fn stream(subscription: HttpSubscription, slot: Slot) -> Response {
+/// Returns the response that sends these parts for as long as the client reads them.
+pub(super) fn response(parts: impl Stream<Item = Bytes> + Send + 'static) -> Response {
     let first = Bytes::from_static(BOUNDARY.trim_ascii_start().as_bytes());
-    let parts = stream::unfold(
-        (subscription, slot, None),
-        async |(subscription, mut slot, last)| {
-            let shared = next_frame(&mut slot).await?;
-            subscription.on_sent(&shared.frame, last);
-            Some((
-                shared.part(),
-                (subscription, slot, Some(shared.frame.number)),
-            ))
-        },
-    );
-    let body = stream::StreamExt::chain(stream::iter([first]), parts);
-    let body = stream::StreamExt::map(body, Ok::<_, std::convert::Infallible>);
+    let body = stream::iter([first]).chain(parts);
     Response::builder()
         .status(StatusCode::OK)
         .version(Version::HTTP_10)
@@ -60,6 +49,6 @@ pub(super) fn stream(subscription: HttpSubscription, slot: Slot) -> Response {
             header::CONTENT_TYPE,
             "multipart/x-mixed-replace; boundary=frame",
         )
-        .body(Body::from_stream(body))
+        .body(Body::from_stream(body.map(Ok::<_, Infallible>)))
         .expect("these are valid headers")
 }

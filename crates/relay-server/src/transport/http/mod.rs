@@ -1,20 +1,20 @@
-//! The HTTP server: a page, streams and metrics, for browsers and for whatever else takes a URL.
+//! The HTTP server: a page, streams and metrics, for browsers and for other software that takes a URL.
 //!
 //! ```text
-//!  TCP 8080 --> listen, connections --> request, origin_policy (PURE): who may --> routes --> page, cameras, health
-//!                                                                                     |
-//!  the loop's fan-out --> shared_feed: one feed a camera -----------------------------+--> stream.mjpg, snapshot.jpg,
-//!                                                                                          detections, ws
+//!  TCP 8080 --> listen, connections --> request, origin_policy (PURE): access --> routes --> page, cameras, health
+//!                                                                                    |
+//!  the loop's fan-out --> shared_feed: one feed a camera ----------------------------+--> stream.mjpg, snapshot.jpg,
+//!                                                                                         detections, ws
 //! ```
 //!
-//! It has a thread and a runtime of its own: a crowd of HTTP clients, wanted or not, must not hold up a frame of another
-//! transport. For the same reason the loop wakes one task a camera here, however many clients watch it; that task wakes
-//! theirs.
+//! It has a thread and a runtime of its own, so that many HTTP clients, honest or hostile, delay no frame of another
+//! transport. For the same reason the loop wakes one task a camera here, for any number of clients; that task wakes theirs.
 
 mod connections;
 mod listen;
 mod mjpeg;
 mod origin_policy;
+mod page;
 mod request;
 mod routes;
 mod shared_feed;
@@ -58,7 +58,7 @@ pub struct HttpServer {
     thread: JoinHandle<()>,
 }
 
-/// Starts the server, before the loop answers: clients that request pictures meanwhile are told so.
+/// Starts the server. The loop need not run yet: until it does, requests for pictures are answered with that reason.
 ///
 /// # Errors
 /// If the system has no thread left.
@@ -95,7 +95,7 @@ pub fn start(
 }
 
 impl HttpServer {
-    /// Ends all connections.
+    /// Ends all connections and waits for the thread until `deadline`.
     pub fn close(self, deadline: Instant) {
         self.stop.cancel();
         while !self.thread.is_finished() && Instant::now() < deadline {

@@ -1,9 +1,10 @@
-//! Who may ask at the web door. Pure.
+//! Decides which requests are answered. Pure.
 //!
-//! A private relay asks for the viewer's token, and then it does not matter whose page the question comes from: no page
-//! has it but one that was given it. An open one has to look at that: a browser behind a firewall lets any page of the
-//! world open a WebSocket to any address, and lets a page that gives its own name that address (DNS rebinding) read all.
-//! So pages of other origins get no WebSocket, and questions for a name that a stranger could have made up get nothing.
+//! A private relay requires the viewer's token, and then the origin of the page that sends the request does not matter:
+//! only a page that was given the token has it. An open relay has to check the origin: a browser behind a firewall lets any
+//! page of the internet open a WebSocket to any address, and lets a page whose own name resolves to that address (DNS
+//! rebinding) read every answer. So pages of other origins get no WebSocket, and requests for a name that can belong to
+//! another owner are refused.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -13,8 +14,8 @@ use protocol::quic::{Hello, Refusal, Role};
 
 use crate::access::Access;
 
-/// Endings of names that no public DNS has (RFC 2606, 6761, 6762, 8375; ICANN's `internal`; `lan` by routers' custom).
-const OF_THIS_NETWORK: [&str; 5] = [".localhost", ".local", ".internal", ".home.arpa", ".lan"];
+/// Endings of names that public DNS does not have (RFC 2606, 6761, 6762, 8375; ICANN's `internal`; `lan` by routers' custom).
+const LOCAL_SUFFIXES: [&str; 5] = [".localhost", ".local", ".internal", ".home.arpa", ".lan"];
 
 /// An origin whose pages are trusted, `https://cam.example`; `*` is any.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,37 +38,37 @@ impl FromStr for Origin {
     }
 }
 
-/// Host and port of an origin.
+/// Returns host and port of an origin.
 fn host_of(origin: &str) -> Option<&str> {
     let scheme = ["http://", "https://"];
     scheme.iter().find_map(|scheme| origin.strip_prefix(scheme))
 }
 
-/// What a request says of who asks.
+/// What a request carries that decides whether it is answered.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Requester<'a> {
-    /// The name under which the browser knows this door.
+    /// The `Host` header: the name by which the client reached the server.
     pub(super) host: Option<&'a str>,
-    /// The origin of the page that asks.
+    /// The origin of the page that sends the request.
     pub(super) origin: Option<&'a str>,
-    /// Whether it asks for a WebSocket, which browsers let pages of all origins do.
-    pub(super) socket: bool,
-    /// Its right.
+    /// Whether it requests a WebSocket, which browsers permit to pages of all origins.
+    pub(super) upgrade: bool,
+    /// The token.
     pub(super) token: Option<&'a str>,
 }
 
-/// Why somebody is not let in.
+/// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Denial {
-    /// By its token, or for want of one.
+    /// A token that is wrong or missing.
     Token(Refusal),
-    /// A name that is not this door's.
+    /// A host name that is not this relay's.
     Host,
     /// A page of another origin.
     Origin,
 }
 
-/// Decides who may.
+/// Decides which requests are answered.
 #[derive(Debug)]
 pub(super) struct OriginPolicy {
     access: Arc<Access>,
@@ -79,7 +80,10 @@ impl OriginPolicy {
         Self { access, trusted }
     }
 
-    /// Lets somebody in, or says why not.
+    /// Checks a request.
+    ///
+    /// # Errors
+    /// If it is to be refused.
     pub(super) fn check(&self, requester: Requester<'_>) -> Result<(), Denial> {
         if self.access.is_private() {
             let hello = Hello {
@@ -94,36 +98,36 @@ impl OriginPolicy {
             return Err(Denial::Host);
         }
         let same = |origin: &str| host_of(origin).is_some() && host_of(origin) == requester.host;
-        let good = |origin: &str| same(origin) || self.trusts(origin);
-        if requester.socket && !requester.origin.is_none_or(good) {
+        let permitted = |origin: &str| same(origin) || self.trusts(origin);
+        if requester.upgrade && !requester.origin.is_none_or(permitted) {
             return Err(Denial::Origin);
         }
         Ok(())
     }
 
-    /// Whether pages of this origin may read what the door says.
+    /// Returns whether pages of this origin may read the answers.
     pub(super) fn trusts(&self, origin: &str) -> bool {
         let trusted = |known: &Origin| known.0 == "*" || known.0 == origin;
         self.trusted.iter().any(trusted)
     }
 
-    /// Whether a `Host` header names this door: by an address or a name that no stranger can make lead here, or as the
-    /// operator said.
+    /// Returns whether a `Host` header names this relay: by an address, by a name that resolves in its own network only, or
+    /// by a name of `--http-origin`.
     fn is_own_name(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         let name = without_port(&host);
-        let said = |known: &Origin| {
+        let configured = |known: &Origin| {
             known.0 == "*" || host_of(&known.0).is_some_and(|host| without_port(host) == name)
         };
         let address = name.trim_matches(['[', ']']).parse::<IpAddr>();
         address.is_ok()
             || !name.contains('.')
-            || OF_THIS_NETWORK.iter().any(|end| name.ends_with(end))
-            || self.trusted.iter().any(said)
+            || LOCAL_SUFFIXES.iter().any(|end| name.ends_with(end))
+            || self.trusted.iter().any(configured)
     }
 }
 
-/// The name in `name:port`, without the dot that may end it.
+/// Returns the name in `name:port`, without the dot that may end it.
 fn without_port(host: &str) -> &str {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
@@ -172,7 +176,7 @@ mod tests {
         ] {
             assert_eq!(policy.check(named(other)), Err(Denial::Host), "{other}");
         }
-        assert_eq!(policy.check(Requester::default()), Ok(()), "no browser");
+        assert_eq!(policy.check(Requester::default()), Ok(()), "not a browser");
     }
 
     #[test]
@@ -187,11 +191,11 @@ mod tests {
     #[test]
     fn a_page_of_another_origin_gets_no_socket() {
         let policy = open(&["https://cam.example"]);
-        let from = |origin, socket| {
+        let from = |origin, upgrade| {
             policy.check(Requester {
                 host: Some("127.0.0.1:8080"),
                 origin: Some(origin),
-                socket,
+                upgrade,
                 token: None,
             })
         };
@@ -199,7 +203,7 @@ mod tests {
         assert_eq!(from("https://cam.example", true), Ok(()));
         for other in ["http://evil.example", "http://127.0.0.1:9999", "null", ""] {
             assert_eq!(from(other, true), Err(Denial::Origin), "{other}");
-            assert_eq!(from(other, false), Ok(()), "as any picture may be shown");
+            assert_eq!(from(other, false), Ok(()), "as an <img> of any page may");
         }
     }
 
@@ -213,7 +217,7 @@ mod tests {
             policy.check(Requester {
                 host: Some("cam.example"),
                 origin: Some("http://other.example"),
-                socket: true,
+                upgrade: true,
                 token,
             })
         };

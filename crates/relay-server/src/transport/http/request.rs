@@ -1,4 +1,4 @@
-//! What a request meets before its path is looked at: who may come in, and the headers that every answer has.
+//! What each request passes before its path is routed: the check of its token and origin, and the headers of every answer.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::Context;
 use super::connections::Connection;
 use super::origin_policy::{Denial, Requester};
 
-/// What may follow a path's `?`.
+/// Parameters of a URL's query.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Parameters {
     token: Option<String>,
@@ -21,7 +21,7 @@ pub(super) struct Parameters {
     boxes: Option<String>,
 }
 
-/// Lets in who may come in, and sends every answer with the headers that all have.
+/// Answers a request that the policy permits, refuses another, and adds the headers that all answers have.
 pub(super) async fn guard(
     State(context): State<Arc<Context>>,
     request: Request,
@@ -34,19 +34,19 @@ pub(super) async fn guard(
         None => next.run(request).await,
     };
     let headers = answer.headers_mut();
-    headers.insert(header::CACHE_CONTROL, of("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, of("nosniff"));
-    headers.insert(header::REFERRER_POLICY, of("no-referrer"));
+    headers.insert(header::CACHE_CONTROL, header_value("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header_value("nosniff"));
+    headers.insert(header::REFERRER_POLICY, header_value("no-referrer"));
     if let Some(origin) = origin.filter(|origin| context.policy.trusts(origin))
         && let Ok(origin) = HeaderValue::from_str(&origin)
     {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::VARY, of("origin"));
+        headers.insert(header::VARY, header_value("origin"));
     }
     answer
 }
 
-/// A browser that asks whether a page of another origin may ask; to that it may is said beside.
+/// Returns the answer to a browser's CORS preflight; [`guard`] adds whether the origin is trusted.
 fn preflight() -> Response {
     let allowed = [
         (header::ALLOW, "GET, HEAD"),
@@ -56,7 +56,8 @@ fn preflight() -> Response {
     (StatusCode::NO_CONTENT, allowed).into_response()
 }
 
-pub(super) fn of(value: &'static str) -> HeaderValue {
+/// Returns a header's value.
+pub(super) fn header_value(value: &'static str) -> HeaderValue {
     HeaderValue::from_static(value)
 }
 
@@ -64,7 +65,7 @@ fn origin(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::ORIGIN)?.to_str().ok()
 }
 
-/// The answer to who may not come in.
+/// Returns the answer to a request that is refused; `None` if it is permitted.
 fn refusal(context: &Context, request: &Request) -> Option<Response> {
     let preflight = *request.method() == Method::OPTIONS;
     if preflight || request.uri().path() == "/healthz" {
@@ -72,47 +73,48 @@ fn refusal(context: &Context, request: &Request) -> Option<Response> {
     }
     let connection = request.extensions().get::<Arc<Connection>>();
     let from = connection.map(|connection| connection.from);
-    if from.is_some_and(|from| context.connections.is_barred(from)) {
-        let why = "too many wrong tokens came from there; wait ten seconds";
+    if from.is_some_and(|from| context.connections.is_blocked(from)) {
+        let why = "too many wrong tokens came from this address; wait ten seconds";
         return Some(text(StatusCode::TOO_MANY_REQUESTS, why));
     }
     let parameters = parameters(request.uri());
-    let refused = context
+    let denial = context
         .policy
         .check(requester(request.headers(), &parameters))
         .err()?;
-    if let (Denial::Token(Refusal::Token | Refusal::Role), Some(from)) = (refused, from) {
+    if let (Denial::Token(Refusal::Token | Refusal::Role), Some(from)) = (denial, from) {
         context.connections.note_wrong_token(from);
     }
-    Some(turn_away(refused))
+    Some(denied(denial))
 }
 
-/// A name or an origin that is no text is nobody's.
+/// Returns what decides about a request. A name or an origin that is not text matches none.
 fn requester<'a>(headers: &'a HeaderMap, parameters: &'a Parameters) -> Requester<'a> {
     let host = headers.get(header::HOST);
     let origin = headers.get(header::ORIGIN);
     Requester {
         host: host.map(|host| host.to_str().unwrap_or("?.?")),
         origin: origin.map(|origin| origin.to_str().unwrap_or_default()),
-        socket: headers.contains_key(header::UPGRADE),
+        upgrade: headers.contains_key(header::UPGRADE),
         token: bearer(headers).or(parameters.token.as_deref()),
     }
 }
 
-/// What is behind the `?`; nothing where that is no such text.
+/// Returns the parameters of a URL's query; none if it cannot be parsed.
 fn parameters(uri: &Uri) -> Parameters {
     Query::try_from_uri(uri).map_or_else(|_| Parameters::default(), |Query(parameters)| parameters)
 }
 
-/// The token of `Authorization: Bearer`.
+/// Returns the token of `Authorization: Bearer`.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn turn_away(refused: Denial) -> Response {
-    let (status, why) = match refused {
+/// Returns the answer for a denial: what is wrong, and what to do.
+fn denied(denial: Denial) -> Response {
+    let (status, why) = match denial {
         Denial::Token(Refusal::Private) => (
             StatusCode::UNAUTHORIZED,
             "this relay is private: add ?token=TOKEN, the token of the viewer's ticket in the relay's log",
@@ -127,28 +129,29 @@ fn turn_away(refused: Denial) -> Response {
         ),
         Denial::Host => (
             StatusCode::MISDIRECTED_REQUEST,
-            "this relay does not know itself by that name; if it is its own, start it with --http-origin http://NAME",
+            "this host name is not one of the relay's; if it is the right one, start the relay with --http-origin http://NAME",
         ),
         Denial::Origin => (
             StatusCode::FORBIDDEN,
-            "pages of another origin get no WebSocket here; --http-origin ORIGIN of relay-server allows it",
+            "pages of another origin get no WebSocket from this relay; relay-server --http-origin ORIGIN permits them",
         ),
     };
     let mut answer = text(status, why);
     if status == StatusCode::UNAUTHORIZED {
         answer
             .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, of("Bearer"));
+            .insert(header::WWW_AUTHENTICATE, header_value("Bearer"));
     }
     answer
 }
 
+/// Returns an answer of one line of text.
 pub(super) fn text(status: StatusCode, text: impl std::fmt::Display) -> Response {
     (status, format!("{text}\n")).into_response()
 }
 
 impl Parameters {
-    /// Whether boxes are to be in the picture.
+    /// Returns whether the client wants boxes drawn into the picture.
     pub(super) fn annotated(&self) -> bool {
         matches!(self.boxes.as_deref(), Some("" | "1" | "on" | "true"))
     }

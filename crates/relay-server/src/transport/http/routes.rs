@@ -17,20 +17,15 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::connections::Connection;
-use super::request::{Parameters, guard, of, text};
+use super::request::{Parameters, guard, header_value, text};
 use super::shared_feed::{HttpSubscription, next_frame, next_line};
-use super::{Context, mjpeg, socket};
+use super::{Context, mjpeg, page, socket};
 use crate::event::Status;
 use crate::handle::Unavailable;
 use crate::metrics;
 use relay_core::CameraStatus;
 
-/// The page, whole.
-const PAGE: &str = include_str!("page.html");
-/// What in it stands for the word that its own script and style are known by.
-const NONCE: &str = "{nonce}";
-
-/// All paths.
+/// Returns the router of all paths.
 pub(super) fn router(context: Arc<Context>) -> Router {
     Router::new()
         .route("/", get(root))
@@ -39,8 +34,8 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/cam/{name}/detections", get(detections))
         .route("/cam/{name}/ws", get(ws))
         .route("/api/cameras", get(cameras))
-        .route("/stream.mjpg", get(stream))
-        .route("/stream", get(stream))
+        .route("/stream.mjpg", get(first_stream))
+        .route("/stream", get(first_stream))
         .route("/snapshot.jpg", get(snapshot))
         .route("/snapshot", get(snapshot))
         .route("/healthz", get(health))
@@ -62,33 +57,16 @@ async fn root(
     Query(parameters): Query<Parameters>,
 ) -> Response {
     match parameters.action.as_deref() {
-        None => page(),
-        Some("stream") => stream(State(context), Query(parameters)).await,
+        None => page::response(),
+        Some("stream") => first_stream(State(context), Query(parameters)).await,
         Some("snapshot") => snapshot(State(context), Query(parameters)).await,
         Some(_) => text(StatusCode::BAD_REQUEST, "action is stream or snapshot"),
     }
 }
 
-/// The page runs its own script and style, asks this context alone, and loads nothing from anywhere.
-fn page() -> Response {
-    let Ok(nonce) = getrandom::u64() else {
-        return text(StatusCode::INTERNAL_SERVER_ERROR, "no random numbers");
-    };
-    let nonce = format!("{nonce:016x}");
-    let policy = format!(
-        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' blob: data:; \
-         connect-src 'self'; base-uri 'none'; form-action 'none'"
-    );
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
-        (header::CONTENT_SECURITY_POLICY, policy),
-    ];
-    (headers, PAGE.replace(NONCE, &nonce)).into_response()
-}
-
 type Answer = Result<Response, Response>;
 
-async fn stream(
+async fn first_stream(
     State(context): State<Arc<Context>>,
     Query(parameters): Query<Parameters>,
 ) -> Response {
@@ -130,37 +108,46 @@ async fn frames(context: &Context, name: Option<&str>, parameters: &Parameters) 
         true => subscription.annotated().await,
         false => subscription.frames(),
     };
-    Ok(mjpeg::stream(subscription, slot))
+    let parts = stream::unfold(
+        (subscription, slot, None),
+        async |(subscription, mut slot, last)| {
+            let shared = next_frame(&mut slot).await?;
+            subscription.on_sent(&shared.frame, last);
+            let next = (subscription, slot, Some(shared.frame.number));
+            Some((shared.part(), next))
+        },
+    );
+    Ok(mjpeg::response(parts))
 }
 
-/// The picture of now: a camera that has stopped has none.
+/// Returns the newest frame: the current one, or the next; a camera that has stopped has none.
 async fn frame(context: &Context, name: Option<&str>, parameters: &Parameters) -> Answer {
     let subscription = subscribe(context, name).await?;
     let mut slot = match parameters.annotated() {
         true => subscription.annotated().await,
         false => subscription.frames(),
     };
-    let young = async {
+    let fresh = async {
         loop {
-            let shown = next_frame(&mut slot).await?;
-            if shown.frame.received.elapsed() < CAMERA_TIMEOUT {
-                return Some(shown);
+            let shared = next_frame(&mut slot).await?;
+            if shared.frame.received.elapsed() < CAMERA_TIMEOUT {
+                return Some(shared);
             }
         }
     };
-    let Ok(Some(shown)) = timeout(CAMERA_TIMEOUT, young).await else {
+    let Ok(Some(shared)) = timeout(CAMERA_TIMEOUT, fresh).await else {
         let why = "no frame comes from this camera";
         return Err(text(StatusCode::SERVICE_UNAVAILABLE, why));
     };
-    subscription.on_sent(&shown.frame, None);
+    subscription.on_sent(&shared.frame, None);
     let headers = [
         ("content-type", "image/jpeg".to_owned()),
-        ("x-timestamp", mjpeg::timestamp(&shown.frame)),
+        ("x-timestamp", mjpeg::timestamp(&shared.frame)),
     ];
-    Ok((headers, shown.frame.jpeg.clone()).into_response())
+    Ok((headers, shared.frame.jpeg.clone()).into_response())
 }
 
-/// Detections messages as server-sent events.
+/// Sends detections messages as server-sent events.
 async fn detections(State(context): State<Arc<Context>>, Path(name): Path<String>) -> Response {
     let subscription = match subscribe(&context, Some(&name)).await {
         Ok(subscription) => subscription,
@@ -195,7 +182,10 @@ async fn ws(
     }
 }
 
-/// A place before the camera of this name, or before the first that is live; or why there is none.
+/// Subscribes to the camera of this name, or to the first one that is live.
+///
+/// # Errors
+/// With the answer that states why there is no such subscription.
 async fn subscribe(context: &Context, name: Option<&str>) -> Result<HttpSubscription, Response> {
     let status = context
         .relay
@@ -208,25 +198,25 @@ async fn subscribe(context: &Context, name: Option<&str>) -> Result<HttpSubscrip
             return Err(text(StatusCode::SERVICE_UNAVAILABLE, why));
         }
         None => None,
-        Some(name) => Some(known(name, &status.cameras).ok_or_else(|| unknown(&status))?),
+        Some(name) => Some(find_camera(name, &status.cameras).ok_or_else(|| not_found(&status))?),
     };
-    let ending = || text(StatusCode::SERVICE_UNAVAILABLE, "the relay ends");
-    context.feeds.subscribe(camera).await.ok_or_else(ending)
+    let stopping = || text(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping");
+    context.feeds.subscribe(camera).await.ok_or_else(stopping)
 }
 
-fn known(name: &str, cameras: &[CameraStatus]) -> Option<CameraName> {
-    let known = cameras.iter().any(|seen| seen.name == name);
+fn find_camera(name: &str, cameras: &[CameraStatus]) -> Option<CameraName> {
+    let known = cameras.iter().any(|camera| camera.name == name);
     name.parse().ok().filter(|_| known)
 }
 
-fn unknown(status: &Status) -> Response {
+fn not_found(status: &Status) -> Response {
     let names: Vec<_> = status
         .cameras
         .iter()
-        .map(|seen| seen.name.as_str())
+        .map(|camera| camera.name.as_str())
         .collect();
     let names = match names.is_empty() {
-        true => "none is".to_owned(),
+        true => "no camera has appeared yet".to_owned(),
         false => format!("these are: {}", names.join(", ")),
     };
     text(
@@ -240,21 +230,25 @@ async fn cameras(State(context): State<Arc<Context>>) -> Response {
         Ok(status) => status,
         Err(why) => return why.into_response(),
     };
-    let cameras = status.cameras.iter().map(|seen| {
+    let cameras = status.cameras.iter().map(|camera| {
         json!({
-            "name": seen.name.as_str(),
-            "live": seen.live,
-            "fps": seen.fps.map(|fps| (fps * 10.0).round() / 10.0),
-            "width": seen.size.width,
-            "height": seen.size.height,
-            "age_ms": u64::try_from(seen.silence.as_millis()).unwrap_or(u64::MAX),
+            "name": camera.name.as_str(),
+            "live": camera.live,
+            "fps": camera.fps.map(|fps| (fps * 10.0).round() / 10.0),
+            "width": camera.size.width,
+            "height": camera.size.height,
+            "age_ms": u64::try_from(camera.silence.as_millis()).unwrap_or(u64::MAX),
         })
     });
     let json = serde_json::Value::from_iter(cameras).to_string();
-    ([(header::CONTENT_TYPE, of("application/json"))], json).into_response()
+    (
+        [(header::CONTENT_TYPE, header_value("application/json"))],
+        json,
+    )
+        .into_response()
 }
 
-/// Whether the relay is alive: not yet loaded is alive, a loop that does not answer is not.
+/// Returns whether the relay is alive: it is while the model is being loaded, and is not if the loop does not answer.
 async fn health(State(context): State<Arc<Context>>) -> Response {
     match context.relay.status().await {
         Err(Unavailable::Stuck) => Unavailable::Stuck.into_response(),
@@ -262,7 +256,7 @@ async fn health(State(context): State<Arc<Context>>) -> Response {
     }
 }
 
-/// Whether there is something to see.
+/// Returns whether there is something to watch.
 async fn readiness(State(context): State<Arc<Context>>) -> Response {
     let unready = |why: &str| text(StatusCode::SERVICE_UNAVAILABLE, why);
     match context.relay.status().await {
@@ -270,17 +264,23 @@ async fn readiness(State(context): State<Arc<Context>>) -> Response {
         Ok(status) if status.model_died => {
             unready("the model's thread has died; frames go on without boxes")
         }
-        Ok(status) if !status.cameras.iter().any(|seen| seen.live) => unready("no camera is live"),
+        Ok(status) if !status.cameras.iter().any(|camera| camera.live) => {
+            unready("no camera is live")
+        }
         Ok(_) => text(StatusCode::OK, "ready"),
     }
 }
 
-/// What there is to graph.
+/// Returns the metrics, as Prometheus reads them.
 async fn metrics(State(context): State<Arc<Context>>) -> Response {
     match context.relay.metrics().await {
         Ok(metrics) => {
             let text = metrics.render();
-            ([(header::CONTENT_TYPE, of(metrics::CONTENT_TYPE))], text).into_response()
+            (
+                [(header::CONTENT_TYPE, header_value(metrics::CONTENT_TYPE))],
+                text,
+            )
+                .into_response()
         }
         Err(why) => why.into_response(),
     }

@@ -1,5 +1,5 @@
-//! One feed a camera for all HTTP clients that watch it: it takes frames and messages from the loop's fan-out and hands
-//! them to all of them.
+//! One feed a camera for all HTTP clients that watch it: it receives frames and messages from the loop's fan-out and
+//! distributes them to all clients.
 //!
 //! ```text
 //!   the loop's thread:   fan-out --> forward --+   after all that the frame wakes there
@@ -7,7 +7,7 @@
 //!   the server's thread:                       +--> distribute --> all clients of the camera
 //! ```
 //!
-//! Each kind of frame has a newest-wins slot, so a slow client finds the newest frame there and never a queue.
+//! Each kind of frame has a newest-wins slot, so a slow client receives the newest frame and never a queue.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -93,7 +93,7 @@ pub(super) struct HttpSubscription {
 }
 
 impl SharedFeeds {
-    /// Returns no feed yet; to be called on the loop's runtime.
+    /// Returns shared feeds without a camera yet; to be called on the loop's runtime.
     pub(super) fn new(relay: RelayHandle, stats: Arc<EgressStats>) -> Self {
         Self {
             relay,
@@ -171,8 +171,8 @@ impl Channels {
 async fn forward(mut feed: Feed, channels: Channels) {
     let mut last = 0;
     while let Some(item) = next_item(&mut feed, &mut last).await {
-        // To wake another thread is a system call, and that thread may run in place of this one. So what the same frame
-        // wakes here goes first: the QUIC viewers' tasks.
+        // To wake another thread is a system call, and that thread may run in place of this one. So the tasks that the
+        // same frame wakes here run first: those of the QUIC viewers.
         yield_now().await;
         channels.send(item);
     }
@@ -338,7 +338,7 @@ mod tests {
         let mut slot = subscription.frames();
         for (jpeg, late) in [(b"1", false), (b"3", false), (b"2", true), (b"4", false)] {
             publish.send(frame(jpeg, late)).await.unwrap();
-            // Each gets its turn, so that it is no other's place that it loses.
+            // Each frame passes on before the next one comes, so that only its order can make it lose.
             for _ in 0..10 {
                 yield_now().await;
             }
@@ -361,7 +361,7 @@ mod tests {
         publish.send(frame(b"1", false)).await.unwrap();
         let shared = next_frame(&mut first.frames()).await.unwrap();
         let same = next_frame(&mut second.frames()).await.unwrap();
-        assert!(Arc::ptr_eq(&shared, &same), "and so its part of MJPEG");
+        assert!(Arc::ptr_eq(&shared, &same), "one part of MJPEG for both");
         let task = first.feed.tasks[1].clone();
         drop(first);
         assert!(!task.is_finished());

@@ -1,16 +1,16 @@
-//! Frames and boxes over one WebSocket, for the page: the newest frame whenever the last one has been shown, so a slow
-//! phone misses frames and never lags.
+//! Frames and boxes over one WebSocket, for the page. The page requests the next frame after it has displayed the last one,
+//! so a slow phone misses frames and its picture is never delayed.
 //!
 //! ```text
 //!  browser                                   relay
 //!                                        <-- binary: a labelled JPEG
-//!      an empty binary message           -->         it is shown, the next one please
-//!                                        <-- text: a detections message; {"camera":{..}}, {"cameras":[..]} as at the
-//!      {"ping":{"t1":..}}                -->       native door
+//!      an empty binary message           -->         the frame is displayed, send the next one
+//!                                        <-- text: a detections message; {"camera":{..}}, {"cameras":[..]} as on the
+//!      {"ping":{"t1":..}}                -->       QUIC transport
 //!                                        <-- {"pong":{"t1":..,"t2":..,"t3":..}}
 //! ```
 //!
-//! A frame needs no header of its own: number, time and camera are in its label, at a fixed place behind SOI.
+//! A frame needs no header of its own: number, time and camera are in its label, at a fixed offset behind SOI.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use platform::clock::unix_micros;
 use protocol::label::CameraName;
-use protocol::quic::{self as words, CameraInfo, ClientMessage, Ping, Pong, ServerMessage};
+use protocol::quic::{self as wire, CameraInfo, ClientMessage, Ping, Pong, ServerMessage};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -29,14 +29,14 @@ use super::super::quic_session::names;
 use super::connections::Connection;
 use super::shared_feed::{HttpSubscription, SharedFrame, Slot, next_frame, next_line};
 
-/// What a browser has to say fits in this many bytes.
-const SAID: usize = 512;
-/// Bytes read at once, of each socket.
-const READ: usize = 1024;
-/// How soon a browser that says nothing is asked whether it is there ..
-const ASK: Duration = Duration::from_secs(15);
-/// .. and how often before it is gone.
-const ASKED: u32 = 2;
+/// Most bytes of a message from a browser.
+const MAX_CLIENT_MESSAGE: usize = 512;
+/// Bytes of each socket's read buffer.
+const READ_BUFFER: usize = 1024;
+/// Time without a message from the browser after which the relay pings it.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// Unanswered pings after which the connection ends.
+const MAX_UNANSWERED_PINGS: u32 = 2;
 
 /// Answers the upgrade, and serves the socket until it ends.
 pub(super) fn upgrade(
@@ -45,39 +45,42 @@ pub(super) fn upgrade(
     connection: Arc<Connection>,
 ) -> Response {
     upgrade
-        .max_message_size(SAID)
-        .max_frame_size(SAID)
-        .read_buffer_size(READ)
+        .max_message_size(MAX_CLIENT_MESSAGE)
+        .max_frame_size(MAX_CLIENT_MESSAGE)
+        .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
         .on_upgrade(async |socket| {
             let _connection = connection;
-            Viewer::new(socket, subscription).run().await;
+            SocketSession::new(socket, subscription).run().await;
         })
 }
 
-struct Viewer {
+/// One WebSocket that shows a camera.
+struct SocketSession {
     socket: WebSocket,
     frames: Slot,
-    messages: broadcast::Receiver<Bytes>,
+    detections: broadcast::Receiver<Bytes>,
     camera: watch::Receiver<CameraInfo>,
     live: watch::Receiver<Vec<CameraName>>,
-    /// Whether the last frame has not been shown yet.
+    /// Whether the browser has not displayed the last frame yet.
     busy: bool,
+    /// Number of the last frame.
     last: Option<u64>,
-    asked: u32,
+    unanswered_pings: u32,
     subscription: HttpSubscription,
 }
 
-/// What comes next.
-enum Next {
+/// What a session waits for.
+enum SocketEvent {
     Frame(Arc<SharedFrame>),
-    Message(Bytes),
-    Told(ServerMessage),
-    Said(Message),
-    Silence,
+    /// A detections message, a line of JSON.
+    Detections(Bytes),
+    ServerMessage(ServerMessage),
+    ClientMessage(Message),
+    PingDue,
 }
 
-impl Viewer {
+impl SocketSession {
     fn new(socket: WebSocket, subscription: HttpSubscription) -> Self {
         let mut live = subscription.live();
         live.mark_changed();
@@ -86,32 +89,34 @@ impl Viewer {
         Self {
             socket,
             frames: subscription.frames(),
-            messages: subscription.messages(),
+            detections: subscription.messages(),
             camera,
             live,
             busy: false,
             last: None,
-            asked: 0,
+            unanswered_pings: 0,
             subscription,
         }
     }
 
-    /// Until either side has enough; `None` is how it ends.
+    /// Serves the socket; returns `None` once the browser, the camera's feed or the relay has ended.
     async fn run(mut self) -> Option<()> {
-        let mut patience = Box::pin(sleep_until(Instant::now() + ASK));
+        let mut ping = Box::pin(sleep_until(Instant::now() + PING_INTERVAL));
         loop {
-            match self.next(&mut patience).await? {
-                Next::Frame(shown) => self.show(&shown).await?,
-                Next::Message(line) => self.say(line).await?,
-                Next::Told(told) => self.say(words::to_line(&told).into()).await?,
-                Next::Said(message) => {
-                    self.asked = 0;
-                    self.hear(message).await?;
+            match self.next(&mut ping).await? {
+                SocketEvent::Frame(frame) => self.send_frame(&frame).await?,
+                SocketEvent::Detections(line) => self.send_line(line).await?,
+                SocketEvent::ServerMessage(message) => {
+                    self.send_line(wire::to_line(&message).into()).await?;
                 }
-                Next::Silence => {
-                    self.asked += 1;
-                    patience.as_mut().reset(Instant::now() + ASK);
-                    if self.asked > ASKED {
+                SocketEvent::ClientMessage(message) => {
+                    self.unanswered_pings = 0;
+                    self.handle(message).await?;
+                }
+                SocketEvent::PingDue => {
+                    self.unanswered_pings += 1;
+                    ping.as_mut().reset(Instant::now() + PING_INTERVAL);
+                    if self.unanswered_pings > MAX_UNANSWERED_PINGS {
                         return None;
                     }
                     self.socket.send(Message::Ping(Bytes::new())).await.ok()?;
@@ -120,49 +125,52 @@ impl Viewer {
         }
     }
 
-    async fn next(&mut self, patience: &mut Pin<Box<Sleep>>) -> Option<Next> {
+    async fn next(&mut self, ping: &mut Pin<Box<Sleep>>) -> Option<SocketEvent> {
         Some(tokio::select! {
-            said = self.socket.recv() => Next::Said(said?.ok()?),
-            frame = next_frame(&mut self.frames), if !self.busy => Next::Frame(frame?),
-            line = next_line(&mut self.messages) => Next::Message(line?),
+            message = self.socket.recv() => SocketEvent::ClientMessage(message?.ok()?),
+            frame = next_frame(&mut self.frames), if !self.busy => SocketEvent::Frame(frame?),
+            line = next_line(&mut self.detections) => SocketEvent::Detections(line?),
             changed = self.camera.changed() => {
                 changed.ok()?;
-                Next::Told(ServerMessage::Camera(self.camera.borrow_and_update().clone()))
+                let camera = self.camera.borrow_and_update().clone();
+                SocketEvent::ServerMessage(ServerMessage::Camera(camera))
             }
             changed = self.live.changed() => {
                 changed.ok()?;
-                Next::Told(ServerMessage::Cameras(names(&self.live.borrow_and_update())))
+                let cameras = names(&self.live.borrow_and_update());
+                SocketEvent::ServerMessage(ServerMessage::Cameras(cameras))
             }
-            () = patience.as_mut() => Next::Silence,
+            () = ping.as_mut() => SocketEvent::PingDue,
         })
     }
 
-    async fn show(&mut self, shown: &SharedFrame) -> Option<()> {
-        self.subscription.on_sent(&shown.frame, self.last);
-        self.last = Some(shown.frame.number);
+    async fn send_frame(&mut self, shared: &SharedFrame) -> Option<()> {
+        self.subscription.on_sent(&shared.frame, self.last);
+        self.last = Some(shared.frame.number);
         self.busy = true;
-        let message = Message::Binary(shown.frame.jpeg.clone());
+        let message = Message::Binary(shared.frame.jpeg.clone());
         self.socket.send(message).await.ok()
     }
 
-    /// A line of JSON, its end left out.
-    async fn say(&mut self, line: Bytes) -> Option<()> {
+    /// Sends a line of JSON without its end of line.
+    async fn send_line(&mut self, line: Bytes) -> Option<()> {
         let text = Utf8Bytes::try_from(line.slice(..line.len().saturating_sub(1))).ok()?;
         self.socket.send(Message::Text(text)).await.ok()
     }
 
-    async fn hear(&mut self, message: Message) -> Option<()> {
+    /// Handles a message of the browser; `None` if it closes the socket.
+    async fn handle(&mut self, message: Message) -> Option<()> {
         match message {
             Message::Binary(_) => self.busy = false,
             Message::Text(text) => {
-                if let Some(ClientMessage::Ping(Ping { t1 })) = words::from_line(text.as_bytes()) {
+                if let Some(ClientMessage::Ping(Ping { t1 })) = wire::from_line(text.as_bytes()) {
                     let now = unix_micros();
                     let pong = ServerMessage::Pong(Pong {
                         t1,
                         t2: now,
                         t3: now,
                     });
-                    self.say(words::to_line(&pong).into()).await?;
+                    self.send_line(wire::to_line(&pong).into()).await?;
                 }
             }
             Message::Ping(_) | Message::Pong(_) => {}

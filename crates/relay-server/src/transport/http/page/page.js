@@ -1,0 +1,454 @@
+// The page: cameras, connection, picture and controls. boxes.js has the boxes.
+"use strict";
+const $ = id => document.getElementById(id);
+
+// All times are milliseconds, but for those of the ageing rule and of detections messages, which are seconds.
+// A picture is stale after a second without a frame, or after three frame intervals if frames are slower.
+const STALE_AFTER = 1000, STALE_INTERVALS = 3;
+// A gap between two frames above this does not count for the frame interval.
+const MAX_INTERVAL = 30000;
+// Detections messages kept of each kind: two seconds of tracked ones at 30 a second, and enough inferred ones to see how
+// often the model runs.
+const MAX_TRACKED = 64, MAX_INFERRED = 8;
+// Seconds between a message and a frame of one number, above which they are of two runs of the sender; and the greatest
+// age of boxes of the model alone, without a tracker.
+const SAME_RUN = 1;
+// What a time in seconds may lose as a decimal number.
+const TIME_ERROR = 1e-5;
+// Interval of clock exchanges; a relay that sends nothing for twice as long is gone.
+const PING_INTERVAL = 5000;
+// Longest wait for an answer, or for a socket to open.
+const TIMEOUT = 4000;
+// Interval of attempts to open a socket during the MJPEG fallback.
+const PROBE_INTERVAL = 60000;
+// Time after which a hidden page disconnects.
+const HIDDEN_TIMEOUT = 10000;
+const MAX_CLASSES = 100, MAX_TEXT = 64;
+
+const query = new URLSearchParams(location.search);
+let chosenCamera = query.get("camera");
+let cameras = [], camera = null;
+let tracked = [], inferred = [], frame = null, arrivals = [], frameInterval = 100;
+let cameraInfo = {}, clock = null;
+let socket = null, failedSockets = 0, retries = 0, retryTimer = 0, eventSource = null, lastReceived = 0;
+// The number of the newest attempt to connect: answers to earlier ones are ignored. The reason why there is no connection;
+// and whether the relay has refused the token: a further attempt would count as a guess.
+let attempt = 0, failure = "", tokenRefused = false;
+// Age of the relay's newest frame at the time of the connection; 0 after that frame has come.
+let initialAge = 0;
+let mjpegStale = false, lastPoll = 0;
+let showBoxes = stored("boxes") !== "off";
+const hiddenClasses = new Set((stored("hidden") || "").split("\n").filter(Boolean));
+const classButtons = new Map();
+
+function stored(key) {
+  try { return localStorage.getItem("sightline." + key); } catch { return null; }
+}
+function store(key, value) {
+  try { localStorage.setItem("sightline." + key, value); } catch { /* the browser permits no storage */ }
+}
+
+// Returns a URL of the relay, with the token of the page's own URL.
+function relayUrl(path) {
+  const url = new URL(path, location.href);
+  if (query.get("token")) url.searchParams.set("token", query.get("token"));
+  return url;
+}
+const cameraUrl = path => relayUrl("cam/" + encodeURIComponent(camera) + "/" + path);
+
+function setStatus(state, message) {
+  // A screen reader announces changes only, not each second that passes.
+  if (document.body.dataset.state !== state || state === "waiting" && $("words").textContent !== message) {
+    $("status").textContent = state === "live" ? "" : message;
+  }
+  document.body.dataset.state = state;
+  if ($("words").textContent !== message) $("words").textContent = message;
+  document.title = (camera ? camera + (state === "stale" ? " (stale)" : "") + " - " : "") + "Sightline";
+}
+
+function setStale(ms) {
+  setStatus("stale", "STALE " + (ms / 1000).toFixed(1) + " s" + (failure && ": " + failure));
+}
+
+// Shows why there is no connection; if there is a picture, the reason appears with its age once it is stale.
+function setFailure(reason) {
+  failure = reason;
+  if (!frame || !$("motion").hidden) setStatus("waiting", reason);
+}
+
+// ---- the list of cameras
+
+async function fetchCameras() {
+  const answer = await fetch(relayUrl("api/cameras"), { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+  if (answer.status === 401 || answer.status === 403) tokenRefused = true;
+  if (!answer.ok) throw new Error((await answer.text()).trim().slice(0, 200));
+  cameras = await answer.json();
+  showCameraChoices();
+}
+
+// Returns the reason of a failed request: the relay's answer, if there was one.
+const failureReason = error => error.name === "Error" ? error.message : "the relay does not answer";
+const findCamera = name => cameras.find(item => item.name === name);
+
+function showCameraChoices() {
+  const names = cameras.map(item => item.name);
+  if (camera && !names.includes(camera)) names.push(camera);
+  const options = names.map(name => {
+    const found = findCamera(name);
+    const note = !found ? " (not here)" : found.live ? "" : " (silent)";
+    return new Option(name + note, name, false, name === camera);
+  });
+  const choices = JSON.stringify(options.map(o => [o.text, o.selected]));
+  if (choices !== $("camera").dataset.now) {
+    $("camera").replaceChildren(...options);
+    $("camera").dataset.now = choices;
+  }
+  $("camera").hidden = !names.length;
+}
+
+function selectCamera(name) {
+  if (name === camera) return;
+  camera = name;
+  tracked = []; inferred = []; frame = null; arrivals = []; frameInterval = 100; cameraInfo = {}; failedSockets = 0;
+  $("picture").setAttribute("aria-label", "Picture of " + camera);
+  for (const canvas of [$("picture"), $("boxes")]) canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+  setStatus("waiting", "Waiting for a frame");
+  showCameraChoices();
+}
+
+// ---- the connection
+
+function scheduleReconnect(atOnce) {
+  clearTimeout(retryTimer);
+  if (document.hidden || tokenRefused) return;
+  retryTimer = setTimeout(connect, atOnce ? 0 : Math.min(250 * 2 ** retries++, 4000));
+}
+
+function disconnect() {
+  clearTimeout(retryTimer);
+  attempt++;
+  const old = socket;
+  socket = null;
+  if (old) old.close();
+  if (eventSource) eventSource.close();
+  eventSource = null;
+  $("motion").removeAttribute("src");
+}
+
+function reconnect() {
+  disconnect();
+  scheduleReconnect();
+}
+
+async function connect() {
+  disconnect();
+  const current = attempt;
+  try {
+    await fetchCameras();
+  } catch (error) {
+    if (current !== attempt) return;
+    setFailure(failureReason(error));
+    return scheduleReconnect();
+  }
+  if (current !== attempt) return;
+  const first = cameras.find(item => item.live) || cameras[0];
+  const name = chosenCamera || (first && first.name);
+  const found = findCamera(name);
+  if (name) selectCamera(name);
+  if (!found) {
+    const others = cameras.map(item => item.name).join(", ");
+    const missing = "camera " + name + " is not here" + (others && "; these are: " + others);
+    setFailure(name ? missing : "no camera has appeared yet");
+    retries = Math.min(retries, 2);
+    return scheduleReconnect();
+  }
+  if (!frame) {
+    setStatus("waiting", "Waiting for a frame");
+    if (found.fps) frameInterval = 1000 / found.fps;
+  }
+  initialAge = found.age_ms;
+  if (failedSockets < 2) startSocket(); else startMjpeg();
+}
+
+// Opens a WebSocket for the camera, without handlers yet.
+function openSocket() {
+  const url = cameraUrl("ws");
+  url.protocol = url.protocol.replace("http", "ws");
+  const opened = new WebSocket(url);
+  opened.binaryType = "arraybuffer";
+  return opened;
+}
+
+function startSocket() {
+  let current;
+  try {
+    current = openSocket();
+  } catch {
+    failedSockets++;
+    return scheduleReconnect();
+  }
+  let opened = false;
+  socket = current;
+  current.since = lastReceived = performance.now();
+  current.onopen = () => {
+    opened = true;
+    failedSockets = retries = 0;
+    failure = "";
+    $("motion").hidden = true;
+    $("picture").hidden = false;
+    sendPing();
+  };
+  current.onmessage = ({ data }) => {
+    if (socket !== current) return;
+    lastReceived = performance.now();
+    if (typeof data === "string") return handleMessage(data);
+    showFrame(data).catch(() => {}).then(() => { if (current.readyState === 1) current.send(new Uint8Array(0)); });
+  };
+  current.onclose = () => {
+    if (socket !== current) return;
+    socket = null;
+    if (!opened) failedSockets++;
+    scheduleReconnect();
+  };
+}
+
+// MJPEG has no frame numbers, so the newest boxes are drawn on the picture. An <img> has no event for the end of its
+// stream; the stream of boxes, which takes the same path, has one.
+function startMjpeg() {
+  const motion = $("motion");
+  $("picture").hidden = true;
+  motion.hidden = false;
+  motion.onerror = () => { if (eventSource) reconnect(); };
+  motion.src = cameraUrl("stream.mjpg");
+  frame = null;
+  clock = null;
+  eventSource = new EventSource(cameraUrl("detections"));
+  eventSource.onmessage = ({ data }) => handleMessage(data);
+  eventSource.onerror = reconnect;
+  retryTimer = setTimeout(probeSocket, PROBE_INTERVAL);
+}
+
+// Tries whether a socket opens by now; the MJPEG stream goes on meanwhile.
+function probeSocket() {
+  let probe;
+  const probeLater = () => { retryTimer = setTimeout(probeSocket, PROBE_INTERVAL); };
+  try {
+    probe = openSocket();
+  } catch {
+    return probeLater();
+  }
+  const current = attempt;
+  const timeout = setTimeout(() => probe.close(), TIMEOUT);
+  probe.onopen = () => {
+    probe.onclose = null;
+    clearTimeout(timeout);
+    probe.close();
+    if (current === attempt) { failedSockets = 0; connect(); }
+  };
+  probe.onclose = () => { clearTimeout(timeout); if (current === attempt) probeLater(); };
+}
+
+function sendPing() {
+  if (socket && socket.readyState === 1) socket.send(JSON.stringify({ ping: { t1: Date.now() * 1000 } }));
+}
+
+function handleMessage(json) {
+  let message;
+  try { message = JSON.parse(json); } catch { return; }
+  if (message.pong) updateClock(message.pong);
+  else if (message.camera && message.camera.name) cameraInfo = message.camera;
+  else if (Array.isArray(message.cameras)) fetchCameras().then(followLiveCamera).catch(() => {});
+  else if (message.v === 1 && Array.isArray(message.detections)) addDetections(message);
+}
+
+function addDetections(message) {
+  message.received = performance.now();
+  message.detections = message.detections.filter(item => item && Array.isArray(item.box)).map(item => ({
+    ...item, label: String(item.label).slice(0, MAX_TEXT), box: [0, 1, 2, 3].map(i => Number(item.box[i]) || 0),
+  }));
+  if (message.kind === "tracked") tracked = [message, ...tracked].slice(0, MAX_TRACKED);
+  else inferred = [message, ...inferred].slice(0, MAX_INFERRED);
+  addClassButtons(message);
+  draw();
+}
+
+// If the user has chosen no camera and the shown one has stopped, connects to the first that is live.
+function followLiveCamera() {
+  const isLive = item => item && item.live;
+  if (!chosenCamera && cameras.some(isLive) && !isLive(findCamera(camera))) connect();
+}
+
+// NTP's exchange: of several, the one with the shortest round trip has the smallest error.
+function updateClock({ t1, t2, t3 }) {
+  const t4 = Date.now() * 1000;
+  const roundTrip = t4 - t1 - (t3 - t2);
+  const now = performance.now();
+  if (!clock || roundTrip <= clock.roundTrip || now - clock.at > 60000) {
+    clock = { roundTrip, at: now, offset: (t2 - t1 + t3 - t4) / 2 };
+  }
+}
+
+// ---- the picture
+
+// Parses the label behind SOI: FF EB, length, "sightline", 0, version 1, "F", then stream, number and microseconds in
+// hexadecimal, and the camera's name.
+function parseLabel(bytes) {
+  const slice = (from, to) => new TextDecoder().decode(bytes.subarray(from, to));
+  if (slice(6, 15) !== "sightline" || bytes[16] !== 1 || bytes[17] !== 70) return null;
+  const number = from => parseInt(slice(from, from + 16), 16);
+  return { seq: number(34), captured: number(50) / 1000 };
+}
+
+async function showFrame(buffer) {
+  const label = parseLabel(new Uint8Array(buffer)) || { seq: 0, captured: 0 };
+  const blob = new Blob([buffer], { type: "image/jpeg" });
+  const source = camera;
+  const picture = await createImageBitmap(blob);
+  if (source !== camera) return;
+  const canvas = $("picture");
+  if (canvas.width !== picture.width || canvas.height !== picture.height) {
+    canvas.width = picture.width;
+    canvas.height = picture.height;
+    setAspectRatio(picture.width, picture.height);
+  }
+  canvas.getContext("2d").drawImage(picture, 0, 0);
+  picture.close();
+  // The first frame may be the last one of a camera that has stopped.
+  const staleFor = initialAge > STALE_AFTER ? initialAge : 0;
+  initialAge = 0;
+  const now = performance.now() - staleFor;
+  const gap = frame && now - frame.at;
+  if (gap > 0 && gap < MAX_INTERVAL && !staleFor) {
+    frameInterval += (gap - frameInterval) / (gap > STALE_INTERVALS * frameInterval ? 2 : 4);
+  }
+  frame = { ...label, blob, at: now };
+  canvas.dataset.seq = label.seq;
+  arrivals.push(now);
+  draw();
+  update();
+}
+
+function setAspectRatio(width, height) {
+  $("stage").style.setProperty("--ratio", width / height);
+}
+
+// Returns the frame's age by three clocks: the camera's, the relay's and the browser's.
+function frameAge() {
+  if (!frame || !frame.captured || !clock) return null;
+  return Date.now() + (clock.offset - (cameraInfo.offset_us || 0)) / 1000 - frame.captured;
+}
+
+function isStale() {
+  return frame && performance.now() - frame.at > Math.max(STALE_AFTER, STALE_INTERVALS * frameInterval);
+}
+
+// Updates state and figures, and reconnects if the socket does not open or the relay is silent.
+function update() {
+  const now = performance.now();
+  arrivals = arrivals.filter(at => now - at < 2000);
+  // A middlebox may swallow WebSockets, so that they neither open nor fail.
+  if (socket && socket.readyState === 0 && now - socket.since > TIMEOUT) {
+    failedSockets++;
+    connect();
+  } else if (socket && now - lastReceived > 2 * PING_INTERVAL) {
+    connect();
+  }
+  if (!$("motion").hidden) return pollMjpegState();
+  if (!frame) return;
+  if (isStale()) {
+    setStale(now - frame.at);
+    draw();
+  } else {
+    setStatus("live", "");
+  }
+  const age = frameAge();
+  // A slow camera has too few frames in two seconds to count.
+  const counted = arrivals.length > 2 ? (arrivals.length - 1) / (now - arrivals[0]) * 1000 : 1000 / frameInterval;
+  const figures = [(isStale() ? 0 : counted).toFixed(1) + " fps"];
+  const seconds = (age / 1000).toFixed(0) + " s";
+  if (age !== null) figures.push("age " + (age < 9999 ? Math.max(0, age).toFixed(0) + " ms" : seconds));
+  $("figures").textContent = figures.join("  ");
+}
+
+// An <img> has no event for each frame of MJPEG, so the page polls the relay for the camera's state.
+function pollMjpegState() {
+  if (document.hidden || tokenRefused || performance.now() - lastPoll < 1000) return;
+  lastPoll = performance.now();
+  fetchCameras().then(updateMjpegState).catch(error => {
+    mjpegStale = true;
+    setFailure(failureReason(error));
+    draw();
+  });
+}
+
+function updateMjpegState() {
+  if ($("motion").hidden) return;
+  const found = findCamera(camera);
+  followLiveCamera();
+  mjpegStale = !found || !eventSource || !$("motion").naturalWidth;
+  if (!found) return setFailure("camera " + camera + " is not here");
+  if (mjpegStale) return setStatus("waiting", "Waiting for a frame");
+  retries = 0;
+  failure = "";
+  setAspectRatio(found.width, found.height);
+  mjpegStale = found.age_ms > Math.max(STALE_AFTER, found.fps ? STALE_INTERVALS * 1000 / found.fps : 0);
+  if (mjpegStale) setStale(found.age_ms);
+  else setStatus("live", "");
+  $("figures").textContent = (found.fps || 0).toFixed(1) + " fps  MJPEG";
+  draw();
+}
+
+// ---- the controls
+
+$("camera").onchange = () => {
+  chosenCamera = $("camera").value;
+  query.set("camera", chosenCamera);
+  history.replaceState(null, "", "?" + query);
+  retries = 0;
+  selectCamera(chosenCamera);
+  connect();
+};
+
+$("toggle").onclick = () => {
+  showBoxes = !showBoxes;
+  $("toggle").setAttribute("aria-pressed", String(showBoxes));
+  store("boxes", showBoxes ? "on" : "off");
+  draw();
+};
+$("toggle").setAttribute("aria-pressed", String(showBoxes));
+
+$("snapshot").onclick = async () => {
+  const fetched = () => fetch(cameraUrl("snapshot.jpg")).then(answer => answer.ok && answer.blob()).catch(() => null);
+  const blob = frame ? frame.blob : camera && await fetched();
+  if (!blob) return setStatus(document.body.dataset.state, "There is no picture to take");
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = (camera + "-" + (frame ? frame.seq : Date.now()) + ".jpg").replace(/\s/g, "_");
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+};
+
+// On phones that give no element the whole screen, the picture fills the window.
+$("full").onclick = () => {
+  const main = document.querySelector("main");
+  const fillWindow = () => { document.body.classList.add("full"); draw(); };
+  if (main.requestFullscreen) main.requestFullscreen().catch(fillWindow);
+  else fillWindow();
+};
+$("stage").onclick = () => {
+  if (document.fullscreenElement) document.exitFullscreen();
+  document.body.classList.remove("full");
+  draw();
+};
+
+let hiddenTimer = 0;
+document.onvisibilitychange = () => {
+  clearTimeout(hiddenTimer);
+  if (document.hidden) hiddenTimer = setTimeout(disconnect, HIDDEN_TIMEOUT);
+  else if (!socket && !eventSource) { retries = 0; scheduleReconnect(true); }
+};
+addEventListener("online", () => { retries = 0; scheduleReconnect(true); });
+new ResizeObserver(draw).observe($("stage"));
+setInterval(update, 200);
+setInterval(sendPing, PING_INTERVAL);
+connect();

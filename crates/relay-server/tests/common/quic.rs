@@ -1,0 +1,143 @@
+//! QUIC peers of the relay: sessions, a sender of frames, and a viewer that counts them.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use platform::egress::EgressStats;
+use protocol::label::{Label, StreamId};
+use protocol::quic::{Hello, Role};
+use protocol::ticket::Key;
+use quic::client::{Client, ConnectFailure, Session};
+use quic::frames::{self, FrameSource, Incoming, OutgoingFrame};
+use testkit::jpeg::Sketch;
+use testkit::process::{Program, Running};
+use tokio::sync::mpsc;
+use tokio::time::{interval, timeout};
+
+use super::process::RELAY;
+
+/// Starts a relay with neither model nor HTTP server.
+pub(crate) fn start(flags: &[&str]) -> (Running, SocketAddr) {
+    start_at("127.0.0.1:0", flags)
+}
+
+pub(crate) fn start_at(listen: &str, flags: &[&str]) -> (Running, SocketAddr) {
+    let always = [
+        "--listen", listen, "--model", "none", "--http", "off", "--report",
+    ];
+    let running = Program::new(RELAY).args(always).args(flags).start();
+    let address = running.listening();
+    (running, address)
+}
+
+pub(crate) fn hello(role: Role, camera: Option<&str>, token: Option<String>) -> Hello {
+    Hello {
+        role,
+        camera: camera.map(str::to_owned),
+        token,
+        stream: (role == Role::Send).then(|| format!("{:016x}", 7)),
+    }
+}
+
+pub(crate) async fn open(
+    relay: SocketAddr,
+    hello: &Hello,
+    pinned: Option<Key>,
+) -> Result<Session, ConnectFailure> {
+    Client::new(relay, pinned).unwrap().open(relay, hello).await
+}
+
+pub(crate) async fn viewer(relay: SocketAddr, camera: Option<&str>) -> Session {
+    open(relay, &hello(Role::View, camera, None), None)
+        .await
+        .unwrap()
+}
+
+pub(crate) async fn sender(relay: SocketAddr, camera: &str) -> Session {
+    open(relay, &hello(Role::Send, Some(camera), None), None)
+        .await
+        .unwrap()
+}
+
+pub(crate) fn frame(camera: &str, seq: u64, bytes: usize) -> Vec<u8> {
+    let label = Label {
+        stream: StreamId(7),
+        seq,
+        captured_us: platform::clock::unix_micros(),
+        camera: camera.parse().unwrap(),
+    };
+    let mut sketch = Sketch::new(300, 200);
+    let padding = vec![0x20; bytes.saturating_sub(300).min(60_000)];
+    if !padding.is_empty() {
+        sketch = sketch.segment(0xFE, &padding);
+    }
+    label.write(&sketch.bytes())
+}
+
+/// A source of frames at a steady rate.
+pub(crate) struct SteadyFrames {
+    camera: &'static str,
+    bytes: usize,
+    seq: u64,
+    end: u64,
+    ticks: tokio::time::Interval,
+}
+
+impl SteadyFrames {
+    pub(crate) fn new(camera: &'static str, bytes: usize, fps: u32, end: u64) -> Self {
+        let ticks = interval(Duration::from_secs(1) / fps);
+        Self {
+            camera,
+            bytes,
+            seq: 0,
+            end,
+            ticks,
+        }
+    }
+}
+
+impl FrameSource for SteadyFrames {
+    async fn next(&mut self) -> Option<OutgoingFrame> {
+        self.ticks.tick().await;
+        self.seq += 1;
+        (self.seq <= self.end).then(|| OutgoingFrame {
+            number: self.seq,
+            jpeg: frame(self.camera, self.seq, self.bytes).into(),
+            ready_at: Instant::now(),
+        })
+    }
+}
+
+/// Sends until the last frame has arrived, and returns how many were sent.
+pub(crate) async fn send(session: &Session, mut frames: SteadyFrames) -> u64 {
+    let stats = EgressStats::default();
+    frames::send(&session.connection, &stats, &mut frames)
+        .await
+        .unwrap();
+    stats.snapshot().sent
+}
+
+/// Receives frames until none has come for `silence`, and returns their numbers.
+pub(crate) async fn watch(session: &Session, silence: Duration) -> HashSet<u64> {
+    let (out, mut arrivals) = mpsc::channel(8);
+    let collect = async {
+        let mut numbers = HashSet::new();
+        while let Ok(Some(arrival)) = timeout(silence, arrivals.recv()).await {
+            if let Incoming::Frame(jpeg) = arrival {
+                numbers.insert(Label::read(&jpeg).unwrap().unwrap().seq);
+            }
+        }
+        numbers
+    };
+    tokio::select! {
+        _ = frames::receive(&session.connection, out) => panic!("the connection ended"),
+        numbers = collect => numbers,
+    }
+}

@@ -1,0 +1,155 @@
+//! A private relay: its tickets, and what peers without one get on QUIC and UDP.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
+mod common {
+    pub(crate) mod process;
+    pub(crate) mod quic;
+}
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+
+use common::process::{MS, SOON, report, stop};
+use common::quic::{frame, hello, open, start};
+use protocol::control::{Control, Verdict};
+use protocol::datagram::{Datagram, classify};
+use protocol::quic::{Refusal, Role};
+use protocol::ticket::{Key, Ticket};
+use quic::client::ConnectFailure;
+use testkit::jpeg::Sketch;
+use testkit::process::Running;
+
+/// Returns the sender's and the viewer's ticket as the log prints them.
+fn tickets(relay: &Running) -> [Ticket; 2] {
+    ["pi-sender --server '", "viewer --server '"].map(|start| {
+        let line = relay.wait_for_line(start, SOON);
+        let ticket = line
+            .split_once(start)
+            .unwrap()
+            .1
+            .split_once('\'')
+            .unwrap()
+            .0;
+        ticket.parse().unwrap()
+    })
+}
+
+fn private(state: &Path, flags: &[&str]) -> (Running, SocketAddr) {
+    let state = state.to_str().unwrap();
+    start(&[&["--private", "--state", state], flags].concat())
+}
+
+#[tokio::test]
+async fn a_private_relay_lets_in_its_tickets_and_says_to_everybody_else_why_not() {
+    let state = tempfile::tempdir().unwrap();
+    let (relay, at) = private(state.path(), &[]);
+    let [send, view] = tickets(&relay);
+    assert_eq!(send.host.to_string(), at.to_string());
+    let pinned = Some(view.fingerprint);
+    let connect = async |role, token: Option<&Key>| {
+        let hello = hello(role, Some("yard"), token.map(Key::to_string));
+        open(at, &hello, pinned).await
+    };
+    assert!(connect(Role::Send, Some(&send.token)).await.is_ok());
+    assert!(connect(Role::View, Some(&view.token)).await.is_ok());
+    for (role, token, why) in [
+        (Role::View, None, Refusal::Private),
+        (Role::Send, None, Refusal::Private),
+        (Role::View, Some(&send.token), Refusal::Role),
+        (Role::Send, Some(&view.token), Refusal::Role),
+        (Role::View, Some(&Key([1; 32])), Refusal::Token),
+    ] {
+        let failure = connect(role, token).await.unwrap_err();
+        assert!(
+            matches!(&failure, ConnectFailure::Refused(refusal) if *refusal == why),
+            "{failure}"
+        );
+        assert!(!failure.is_temporary());
+    }
+    let other = open(
+        at,
+        &hello(Role::View, None, Some(view.token.to_string())),
+        Some(Key([2; 32])),
+    )
+    .await;
+    assert!(
+        matches!(other, Err(ConnectFailure::Certificate)),
+        "{other:?}"
+    );
+    stop(relay);
+}
+
+#[tokio::test]
+async fn who_guesses_tokens_is_shut_out_for_a_while() {
+    let state = tempfile::tempdir().unwrap();
+    let (relay, at) = private(state.path(), &[]);
+    let [_, view] = tickets(&relay);
+    for guess in 0..5 {
+        let wrong = hello(Role::View, None, Some(Key([guess; 32]).to_string()));
+        let failure = open(at, &wrong, None).await.unwrap_err();
+        assert!(
+            matches!(failure, ConnectFailure::Refused(Refusal::Token)),
+            "{failure}"
+        );
+    }
+    let right = hello(Role::View, None, Some(view.token.to_string()));
+    let failure = open(at, &right, None).await.unwrap_err();
+    assert!(failure.is_temporary(), "{failure}");
+    stop(relay);
+}
+
+#[tokio::test]
+async fn tickets_outlive_a_restart_and_not_a_rotation_and_name_the_advertised_host() {
+    let state = tempfile::tempdir().unwrap();
+    let run = |flags: &[&str]| {
+        let (relay, _) = private(state.path(), flags);
+        let tickets = tickets(&relay);
+        stop(relay);
+        tickets
+    };
+    let first = run(&["--advertise", "relay.example"]);
+    assert!(first[0].host.to_string().starts_with("relay.example:"));
+    let again = run(&["--advertise", "relay.example:9000"]);
+    assert_eq!(again[0].host.to_string(), "relay.example:9000");
+    assert_eq!(
+        (first[0].token, first[1].fingerprint),
+        (again[0].token, again[1].fingerprint)
+    );
+    let rotated = run(&["--rotate"]);
+    assert!(rotated[0].token != first[0].token && rotated[0].fingerprint != first[0].fingerprint);
+}
+
+#[test]
+fn a_private_relays_plain_door_answers_no_stranger() {
+    let state = tempfile::tempdir().unwrap();
+    let (relay, at) = private(state.path(), &[]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(at).unwrap();
+    socket.set_read_timeout(Some(300 * MS)).unwrap();
+    let jpeg = Sketch::new(300, 200).bytes();
+    let mut buffer = [0; 1000];
+    for probe in [b"Request", &jpeg[..], b"junk", &[0x05; 100]] {
+        socket.send(probe).unwrap();
+    }
+    assert!(socket.recv(&mut buffer).is_err(), "silence");
+    let hello = Control::Hello { nonce: 1 }.write();
+    socket.send(&hello).unwrap();
+    let length = socket.recv(&mut buffer).unwrap();
+    let verdict = Verdict::Private;
+    let answer = Ok(Datagram::Control(Control::Accept { nonce: 1, verdict }));
+    assert_eq!(classify(buffer[..length].to_vec()), answer);
+    assert!(length <= hello.len());
+    socket.send(&frame("yard", 1, 0)).unwrap();
+    let length = socket.recv(&mut buffer).unwrap();
+    assert_eq!(
+        classify(buffer[..length].to_vec()),
+        Ok(Datagram::Control(Control::Upgrade))
+    );
+    let report = report(relay);
+    assert_eq!(report["dropped"]["private"], 3);
+    assert_eq!(report["received"], 0);
+}
