@@ -7,7 +7,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::thread;
 
 use common::{LONG, alone, directory, relay, stop};
-use protocol::control::{Control, Verdict};
+use protocol::control::{Control, LeaseVerdict};
 use protocol::datagram::{Datagram, classify};
 use testkit::port;
 use testkit::process::{Finished, Program, binary};
@@ -275,7 +275,7 @@ fn a_path_that_drops_pieces_is_found_before_a_frame_is_lost() {
             if let Ok(Datagram::Control(Control::Probe { nonce })) =
                 classify(buffer[..length].to_vec())
             {
-                let verdict = Verdict::Welcome;
+                let verdict = LeaseVerdict::Welcome;
                 let answer = Control::Accept { nonce, verdict }.write();
                 path.send_to(&answer, from).unwrap();
             }

@@ -109,7 +109,7 @@ pub fn resize(picture: &Mat, size: Size) -> anyhow::Result<Cow<'_, Mat>> {
 
 #[cfg(test)]
 mod tests {
-    use protocol::control::{Control, Verdict};
+    use protocol::control::{Control, LeaseVerdict};
     use protocol::label::{Label, StreamId};
 
     use super::*;
@@ -163,7 +163,7 @@ mod tests {
     fn control_messages_decode_to_one_pixel() {
         let accept = Control::Accept {
             nonce: 1,
-            verdict: Verdict::Welcome,
+            verdict: LeaseVerdict::Welcome,
         };
         for control in [Control::Hello { nonce: 1 }, accept, Control::Upgrade] {
             let pixel = decode(&control.write()).unwrap();

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::Parser;
-use platform::config::{Common, Transport};
+use platform::config::{Common, TransportChoice};
 use platform::server::Server;
 use protocol::geometry::Size;
 use protocol::label::CameraName;
@@ -38,7 +38,7 @@ pub struct Args {
     pub camera: Option<CameraName>,
     /// How frames travel: auto takes the best that the relay offers
     #[arg(long, default_value = "auto")]
-    pub transport: Transport,
+    pub transport: TransportChoice,
     /// Keep size, quality and rate whatever the network does; a frame too large for a datagram still lowers them
     #[arg(long)]
     pub fixed: bool,
@@ -82,7 +82,7 @@ impl Args {
                      or set server = \"..\" in the configuration file"
                     .to_owned());
             }
-            Some(Server::Ticket(_)) if self.transport == Transport::Udp => {
+            Some(Server::Ticket(_)) if self.transport == TransportChoice::Udp => {
                 return Err("a ticket works by QUIC only: leave out --transport udp".to_owned());
             }
             Some(_) => {}
@@ -164,7 +164,7 @@ mod tests {
         );
         assert_eq!(
             (args.source, args.transport),
-            (SourceSpec::Auto, Transport::Auto)
+            (SourceSpec::Auto, TransportChoice::Auto)
         );
         assert_eq!(args.demo_speed, 60.0);
     }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use platform::config::Transport;
+use platform::config::TransportChoice;
 use platform::doctor::{Check, Report, files, machine};
 use protocol::SMALL_FRAME;
 use protocol::datagram::MAX_DATAGRAM;
@@ -25,7 +25,7 @@ use crate::ladder::Rung;
 use crate::pacer::Pacer;
 use crate::preview;
 use crate::source::spec::SourceSpec;
-use crate::source::{self, CapturedPicture, Poll, Source};
+use crate::source::{self, CapturedPicture, PictureSource, Poll};
 
 /// Time that a source may take to give its first picture; `rpicam-vid` may take 5 s of it.
 const FIRST_PICTURE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -69,7 +69,7 @@ fn first_picture(args: &Args) -> anyhow::Result<(CapturedPicture, Duration)> {
         exit_on_source_error: true,
         ..args.clone()
     };
-    let mut source = Source::open(&strict)?;
+    let mut source = PictureSource::open(&strict)?;
     let tick = Pacer::new(args.fps, start).next(start);
     while start.elapsed() < FIRST_PICTURE_TIMEOUT {
         match source.poll(&tick, FIRST_PICTURE_TIMEOUT)? {
@@ -98,7 +98,7 @@ fn check_frame(args: &Args, captured: &CapturedPicture) -> Check {
     };
     let mut encoder = FrameEncoder::new(top, args.fixed);
     let made = encoder.encode(&captured.picture, &label, Instant::now());
-    let by_udp = args.transport == Transport::Udp;
+    let by_udp = args.transport == TransportChoice::Udp;
     match made {
         Ok(frame) => check_frame_size(
             frame.map(|frame| frame.len()),

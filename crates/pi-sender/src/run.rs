@@ -19,7 +19,7 @@ use crate::ladder::Rung;
 use crate::pacer::Pacer;
 use crate::preview::Preview;
 use crate::send::Uplink;
-use crate::source::{CapturedPicture, Poll, Source};
+use crate::source::{CapturedPicture, PictureSource, Poll};
 
 /// Longest wait between two polls of the preview's window.
 const WINDOW_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 fn send(args: &Args) -> anyhow::Result<()> {
     let stop = signals::stop_on_signals()?;
     imaging::jpeg::single_threaded()?;
-    let mut source = Source::open(args)?;
+    let mut source = PictureSource::open(args)?;
     let mut sender = SendLoop::new(args, stop, source.fps(args.fps))?;
     let sent = sender.run(&mut source);
     sender.finish(args.common.report);
@@ -108,7 +108,7 @@ impl SendLoop {
         })
     }
 
-    fn run(&mut self, source: &mut Source) -> anyhow::Result<()> {
+    fn run(&mut self, source: &mut PictureSource) -> anyhow::Result<()> {
         let mut pacer = Pacer::new(self.fps, Instant::now());
         while self.seq < self.limit {
             let tick = pacer.next(Instant::now());
@@ -160,7 +160,11 @@ impl SendLoop {
     }
 
     /// Counts a picture and those missed before it as frames, and sends it.
-    fn send_picture(&mut self, source: &Source, captured: &CapturedPicture) -> anyhow::Result<()> {
+    fn send_picture(
+        &mut self,
+        source: &PictureSource,
+        captured: &CapturedPicture,
+    ) -> anyhow::Result<()> {
         let before = self.seq;
         self.seq = self.limit.min(before + captured.missed + 1);
         self.write_truth(source, before)?;
@@ -205,7 +209,7 @@ impl SendLoop {
     }
 
     /// Writes one line for each frame since `before`; a demo's tick n is its frame n + 1, since it misses none.
-    fn write_truth(&mut self, source: &Source, before: u64) -> anyhow::Result<()> {
+    fn write_truth(&mut self, source: &PictureSource, before: u64) -> anyhow::Result<()> {
         let Some(file) = &mut self.truth else {
             return Ok(());
         };

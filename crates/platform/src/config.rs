@@ -58,7 +58,7 @@ pub enum Switch {
 
 /// Transport of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Transport {
+pub enum TransportChoice {
     /// The best transport that the other end offers.
     Auto,
     /// QUIC: one stream per frame.

@@ -28,7 +28,7 @@ pub enum Control {
         /// Nonce of the hello or the probe.
         nonce: u64,
         /// Whether frames will come.
-        verdict: Verdict,
+        verdict: LeaseVerdict,
     },
     /// Relay to a sender of ours: offers the `quic` transport.
     Upgrade,
@@ -36,7 +36,7 @@ pub enum Control {
 
 /// The relay's answer to a viewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum LeaseVerdict {
     /// A lease, or for a probe the prospect of one.
     Welcome,
     /// No lease: all are taken.
@@ -79,7 +79,7 @@ impl Control {
             }),
             (b'A', [nonce @ .., letter]) => Ok(Self::Accept {
                 nonce: hex(nonce).ok_or(BadControl)?,
-                verdict: Verdict::from_letter(*letter).ok_or(BadControl)?,
+                verdict: LeaseVerdict::from_letter(*letter).ok_or(BadControl)?,
             }),
             (b'U', []) => Ok(Self::Upgrade),
             _ => Err(BadControl),
@@ -97,7 +97,7 @@ fn unpadded(body: &[u8]) -> Result<u64, BadControl> {
     hex(nonce).filter(|_| whole).ok_or(BadControl)
 }
 
-impl Verdict {
+impl LeaseVerdict {
     fn letter(self) -> char {
         match self {
             Self::Welcome => 'w',
@@ -148,15 +148,15 @@ mod tests {
         Control::Probe { nonce: 8 },
         Control::Accept {
             nonce: 1,
-            verdict: Verdict::Private,
+            verdict: LeaseVerdict::Private,
         },
         Control::Accept {
             nonce: u64::MAX,
-            verdict: Verdict::Welcome,
+            verdict: LeaseVerdict::Welcome,
         },
         Control::Accept {
             nonce: 0,
-            verdict: Verdict::Full,
+            verdict: LeaseVerdict::Full,
         },
         Control::Upgrade,
     ];

@@ -34,15 +34,16 @@ pub mod ageing;
 pub mod control;
 pub mod datagram;
 pub mod detections;
+pub mod every;
 pub mod frame;
 pub mod geometry;
 pub mod jpeg;
 pub mod label;
 pub mod lease;
 pub mod quic;
-pub mod schedule;
 pub mod sequence;
 pub mod ticket;
+pub mod transport;
 
 use std::time::Duration;
 

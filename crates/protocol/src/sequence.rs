@@ -5,10 +5,10 @@ pub const WINDOW: u64 = 64;
 
 /// The numbers of a stream that have been received: the newest, and which of the [`WINDOW`] up to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SequenceWindow(Option<Received>);
+pub struct SequenceWindow(Option<ReceivedNumbers>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Received {
+struct ReceivedNumbers {
     newest: u64,
     /// Bit n: whether the frame n before the newest has been received.
     bits: u64,
@@ -29,7 +29,7 @@ impl SequenceWindow {
     /// Notes a frame, and returns its place in the sequence.
     pub fn observe(&mut self, seq: u64) -> Sequence {
         let Some(received) = &mut self.0 else {
-            self.0 = Some(Received {
+            self.0 = Some(ReceivedNumbers {
                 newest: seq,
                 bits: 1,
             });

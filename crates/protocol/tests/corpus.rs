@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use protocol::control::{Control, Verdict};
+use protocol::control::{Control, LeaseVerdict};
 use protocol::datagram::REQUEST;
 use protocol::detections::{Detection, Detections, Kind};
 use protocol::label::{Label, StreamId};
@@ -176,9 +176,9 @@ fn controls() -> [(&'static str, Control); 6] {
     [
         ("hello", Control::Hello { nonce: 7 }),
         ("probe", Control::Probe { nonce: 7 }),
-        ("private", accept(Verdict::Private)),
-        ("welcome", accept(Verdict::Welcome)),
-        ("full", accept(Verdict::Full)),
+        ("private", accept(LeaseVerdict::Private)),
+        ("welcome", accept(LeaseVerdict::Welcome)),
+        ("full", accept(LeaseVerdict::Full)),
         ("upgrade", Control::Upgrade),
     ]
 }

@@ -16,7 +16,7 @@ use quinn::{
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
-use crate::clock::{Clock, Offset};
+use crate::clock::{Offset, OffsetEstimator};
 use crate::endpoint;
 use crate::frames::CONTROL_PRIORITY;
 use crate::identity::{CertificateVerifier, NAME};
@@ -203,7 +203,7 @@ async fn handshake(connection: &Connection, hello: &Hello) -> Result<Session, Co
             control: ControlStream {
                 send,
                 lines,
-                clock: Clock::default(),
+                clock: OffsetEstimator::default(),
                 next_ping: Instant::now(),
             },
         }),
@@ -216,7 +216,7 @@ async fn handshake(connection: &Connection, hello: &Hello) -> Result<Session, Co
 pub struct ControlStream {
     send: SendStream,
     lines: Lines,
-    clock: Clock,
+    clock: OffsetEstimator,
     next_ping: Instant,
 }
 

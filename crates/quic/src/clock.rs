@@ -33,13 +33,13 @@ pub struct Offset {
 
 /// Estimates the offset between our clock and a relay's.
 #[derive(Debug, Default)]
-pub struct Clock {
+pub struct OffsetEstimator {
     exchanges: VecDeque<Offset>,
     /// `t1` of the exchange that waits for its answer.
     pending: Option<u64>,
 }
 
-impl Clock {
+impl OffsetEstimator {
     /// Starts an exchange at `now_us`, microseconds since the Unix epoch, and returns its request.
     pub fn ping(&mut self, now_us: u64) -> Ping {
         self.pending = Some(now_us);
@@ -95,7 +95,7 @@ mod tests {
 
     /// Runs an exchange with a relay whose clock is `ahead` of ours, over a path of so many microseconds there and
     /// back.
-    fn exchange(clock: &mut Clock, ahead: i64, there: u64, back: u64) -> Option<Offset> {
+    fn exchange(clock: &mut OffsetEstimator, ahead: i64, there: u64, back: u64) -> Option<Offset> {
         let Ping { t1 } = clock.ping(NOW);
         let t2 = (t1 + there).checked_add_signed(ahead).unwrap();
         let t3 = t2 + 30;
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn an_hour_is_found_and_the_error_is_half_the_round_trip() {
-        let mut clock = Clock::default();
+        let mut clock = OffsetEstimator::default();
         for ahead in [-HOUR, 0, HOUR] {
             let found = exchange(&mut clock, ahead, 10_000, 10_000).unwrap();
             assert_eq!(
@@ -114,19 +114,19 @@ mod tests {
                     error_us: 10_000
                 }
             );
-            clock = Clock::default();
+            clock = OffsetEstimator::default();
         }
     }
 
     #[test]
     fn a_lopsided_path_is_wrong_by_no_more_than_the_error_says() {
-        let found = exchange(&mut Clock::default(), HOUR, 5_000, 95_000).unwrap();
+        let found = exchange(&mut OffsetEstimator::default(), HOUR, 5_000, 95_000).unwrap();
         assert!(found.us.abs_diff(HOUR) <= found.error_us, "{found:?}");
     }
 
     #[test]
     fn the_shortest_round_trip_of_the_last_eight_counts() {
-        let mut clock = Clock::default();
+        let mut clock = OffsetEstimator::default();
         exchange(&mut clock, HOUR, 1_000, 1_000);
         for _ in 0..7 {
             let best = exchange(&mut clock, HOUR, 90_000, 1_000).unwrap();
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_was_not_asked_is_not_answered_and_nonsense_is_no_offset() {
-        let mut clock = Clock::default();
+        let mut clock = OffsetEstimator::default();
         assert_eq!(
             clock.on_pong(
                 Pong {
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_first_questions_come_fast() {
-        let mut clock = Clock::default();
+        let mut clock = OffsetEstimator::default();
         assert_eq!(clock.interval(), FIRST_INTERVAL);
         for _ in 0..4 {
             exchange(&mut clock, 0, 1, 1);

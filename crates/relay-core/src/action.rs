@@ -32,7 +32,7 @@ pub enum Action {
     /// Reset the tracker of a camera: its next pictures are of another place or time.
     ResetTracker(CameraId),
     /// Draw boxes into a frame.
-    Annotate(Annotate),
+    Annotate(AnnotationJob),
     /// Publish a frame to the subscribers of its camera.
     Publish(Publication),
     /// Publish a frame to those subscribers that want boxes in the JPEG: with boxes, if there are any.
@@ -55,7 +55,7 @@ pub struct Forward {
     /// The viewers.
     pub viewers: Vec<SocketAddr>,
     /// Time of arrival of a frame that passes through unchanged and was not held; its forwarding delay is measured.
-    pub passed_through: Option<Instant>,
+    pub unheld_received_at: Option<Instant>,
 }
 
 /// A frame for the subscribers of its camera.
@@ -71,7 +71,7 @@ pub struct Publication {
 
 /// A frame to draw boxes into; it comes back to [`crate::Relay::on_annotated`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct Annotate {
+pub struct AnnotationJob {
     /// The frame.
     pub frame: CameraFrame,
     /// The boxes.
@@ -79,14 +79,14 @@ pub struct Annotate {
     /// Whether to write into the picture that the demo model knows nothing of such a scene.
     pub demo_mismatch: bool,
     /// Set if the frame is held for UDP viewers: whose boxes these are.
-    pub held: Option<Boxes>,
+    pub held: Option<BoxesOf>,
     /// Whether subscribers want the result.
     pub publish: bool,
 }
 
 /// Whose boxes are drawn into a held frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Boxes {
+pub enum BoxesOf {
     /// The frame's own.
     Own,
     /// Those of an older frame, which came too late for it.

@@ -12,11 +12,12 @@ use protocol::CAMERA_TIMEOUT;
 use protocol::geometry::Size;
 use protocol::label::CameraName;
 use protocol::sequence::{Sequence, SequenceWindow};
+use protocol::transport::Transport;
 
 use crate::demo::DemoMatch;
-use crate::hold::Hold;
+use crate::hold::HoldSlot;
 use crate::note::Note;
-use crate::source::{Admission, Rejection, Source, Transport};
+use crate::source::{Admission, Rejection, Source};
 
 /// The same host goes on from a new port or stream after this silence of the old one, or three frame intervals.
 const RESTART: Duration = Duration::from_millis(300);
@@ -31,9 +32,9 @@ pub(crate) struct Camera {
     pub(crate) name: CameraName,
     owner: Source,
     /// Whether the owner closed its connection.
-    left: bool,
+    owner_left: bool,
     /// When the owner was last sent an `upgrade`.
-    upgraded: Option<Instant>,
+    upgrade_sent_at: Option<Instant>,
     /// Whether the name is its labels', and not one that the relay gave to an address.
     labelled: bool,
     last_frame: Instant,
@@ -47,10 +48,10 @@ pub(crate) struct Camera {
     /// Frames accepted.
     pub(crate) accepted: u64,
     /// What waits for UDP viewers.
-    pub(crate) hold: Hold,
+    pub(crate) hold: HoldSlot,
     /// The size in the header of the last frame that the model answered, and the size at which that is displayed: an EXIF
     /// rotation makes the two differ.
-    rotation: Option<[Size; 2]>,
+    known_display_size: Option<[Size; 2]>,
 }
 
 impl Camera {
@@ -59,8 +60,8 @@ impl Camera {
         Self {
             name,
             owner,
-            left: false,
-            upgraded: None,
+            owner_left: false,
+            upgrade_sent_at: None,
             labelled,
             last_frame: now,
             interval: None,
@@ -72,8 +73,8 @@ impl Camera {
             rejection_noted: false,
             demo: DemoMatch::default(),
             accepted: 0,
-            hold: Hold::default(),
-            rotation: None,
+            hold: HoldSlot::default(),
+            known_display_size: None,
         }
     }
 
@@ -104,13 +105,13 @@ impl Camera {
     }
 
     /// Notes that a frame with this size in its header is displayed at another size.
-    pub(crate) fn on_displayed(&mut self, header: Size, displayed: Size) {
-        self.rotation = Some([header, displayed]);
+    pub(crate) fn set_display_size(&mut self, header: Size, displayed: Size) {
+        self.known_display_size = Some([header, displayed]);
     }
 
     /// Returns the size at which a frame with this size in its header is displayed, as far as is known.
-    pub(crate) fn displayed(&self, header: Size) -> Size {
-        match self.rotation {
+    pub(crate) fn display_size(&self, header: Size) -> Size {
+        match self.known_display_size {
             Some([known, displayed]) if known == header => displayed,
             _ => header,
         }
@@ -118,17 +119,17 @@ impl Camera {
 
     /// Notes that the owner closed its connection.
     pub(crate) fn on_owner_left(&mut self) {
-        self.left = true;
+        self.owner_left = true;
     }
 
     /// Returns whether its sender is to be sent an `upgrade` now: if it is one of ours and uses the UDP transport.
-    pub(crate) fn take_upgrade(&mut self, now: Instant) -> bool {
+    pub(crate) fn upgrade_is_due(&mut self, now: Instant) -> bool {
         let passed = |at: Instant| now.saturating_duration_since(at) >= UPGRADE_INTERVAL;
         let due = self.labelled
             && self.owner.transport == Transport::Udp
-            && self.upgraded.is_none_or(passed);
+            && self.upgrade_sent_at.is_none_or(passed);
         if due {
-            self.upgraded = Some(now);
+            self.upgrade_sent_at = Some(now);
         }
         due
     }
@@ -165,7 +166,7 @@ impl Camera {
             owner if owner == source => Duration::ZERO,
             // Only the sender itself knows its stream's id on that host: it has changed its transport.
             owner if owner.is_stream_of(source) && other_transport => Duration::ZERO,
-            _ if same_host && self.left => Duration::ZERO,
+            _ if same_host && self.owner_left => Duration::ZERO,
             _ if same_host => RESTART.max(3 * self.interval()).min(CAMERA_TIMEOUT),
             _ => CAMERA_TIMEOUT,
         }
@@ -193,7 +194,7 @@ impl Camera {
         match sequence {
             Sequence::Next(_) => {}
             Sequence::Reordered if source.transport == Transport::Quic && !moved => {}
-            Sequence::Reordered | Sequence::Duplicate => return Err(Rejection::Stale),
+            Sequence::Reordered | Sequence::Duplicate => return Err(Rejection::LateOrDuplicate),
         }
         let newest = matches!(sequence, Sequence::Next(_));
         if moved {
@@ -201,7 +202,7 @@ impl Camera {
         } else if self.accepted > 0 && newest {
             self.smooth_interval(self.silence(now));
         }
-        (self.last_frame, self.left, self.sequence) = (now, false, numbers);
+        (self.last_frame, self.owner_left, self.sequence) = (now, false, numbers);
         self.accepted += u64::from(newest);
         Ok(match newest {
             _ if moved => Admission::Moved,

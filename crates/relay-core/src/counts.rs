@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// What the relay counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct RelayCounts {
     /// Frames accepted.
     pub received: u64,
     /// Those of them whose boxes a viewer or an output wanted.
@@ -23,7 +23,7 @@ pub struct Counts {
     pub viewers_peak: usize,
 }
 
-impl Counts {
+impl RelayCounts {
     /// Counts a datagram or frame that was dropped.
     pub(crate) fn drop(&mut self, reason: &'static str) {
         *self.dropped.entry(reason).or_default() += 1;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use protocol::label::CameraName;
 
-use crate::rules::{Overlay, Rules};
+use crate::rules::{Overlay, RelaySettings};
 
 /// A QUIC or HTTP viewer, for as long as it is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,13 +28,17 @@ pub(crate) struct Demand {
 
 impl Demand {
     /// Computes the demand for a camera; `udp_viewers` says whether UDP viewers are sent it.
-    pub(crate) fn of(rules: &Rules, udp_viewers: bool, subscribed: Subscribed) -> Self {
+    pub(crate) fn of(
+        rules: &RelaySettings,
+        udp_viewers: bool,
+        subscribed: SubscriberDemand,
+    ) -> Self {
         Self {
             model: rules.every.is_some(),
             udp: udp_viewers.then_some(rules.overlay),
             subscribed: subscribed.any,
             annotated: subscribed.annotated,
-            outputs: rules.detections_read,
+            outputs: rules.output_reads_detections,
         }
     }
 
@@ -66,7 +70,7 @@ impl Demand {
 
 /// What the subscribers of one camera want.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Subscribed {
+pub(crate) struct SubscriberDemand {
     /// There is one.
     pub(crate) any: bool,
     /// One wants boxes drawn into the JPEG.
@@ -119,14 +123,14 @@ impl Subscribers {
     }
 
     /// Returns what the subscribers of a camera want; those without a choice count if it `is_default`.
-    pub(crate) fn of(&self, camera: &CameraName, is_default: bool) -> Subscribed {
+    pub(crate) fn of(&self, camera: &CameraName, is_default: bool) -> SubscriberDemand {
         let named = self.counts.get(&Some(camera.clone()));
         let unnamed = self.counts.get(&None).filter(|_| is_default);
         let [any, annotated] = [0, 1].map(|kind| {
             let counts = [named, unnamed].into_iter().flatten();
             counts.map(|counts| counts[kind]).sum::<usize>() > 0
         });
-        Subscribed { any, annotated }
+        SubscriberDemand { any, annotated }
     }
 }
 
@@ -212,7 +216,7 @@ mod tests {
         assert!(!subscribers.of(&yard, false).annotated);
         subscribers.remove(SubscriberId(2));
         subscribers.remove(SubscriberId(2));
-        assert_eq!(subscribers.of(&drive, true), Subscribed::default());
+        assert_eq!(subscribers.of(&drive, true), SubscriberDemand::default());
         subscribers.remove(SubscriberId(1));
         assert!(subscribers.counts.is_empty() && subscribers.len() == 0);
     }

@@ -22,7 +22,7 @@ pub struct CameraFrame {
     /// The frame's own label; for a frame without one the label that the relay gives it.
     pub label: Label,
     /// Time of arrival.
-    pub received: Instant,
+    pub received_at: Instant,
 }
 
 impl CameraFrame {

@@ -14,19 +14,19 @@ use std::time::Instant;
 use bytes::Bytes;
 use protocol::detections::Detection;
 
-use crate::action::Boxes;
+use crate::action::BoxesOf;
 use crate::frame::CameraFrame;
 
 /// The state of one camera.
 #[derive(Debug, Default)]
-pub(crate) struct Hold {
-    held: Option<Held>,
+pub(crate) struct HoldSlot {
+    held: Option<HeldFrame>,
     /// Boxes that came too late for their frame.
-    late: Option<Vec<Detection>>,
+    late_boxes: Option<Vec<Detection>>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldFrame {
     frame: CameraFrame,
     until: Instant,
     /// Whether the frame waits for its own boxes, and not only until older ones are drawn into it.
@@ -39,7 +39,7 @@ struct Held {
 
 /// What becomes of a frame that could be held.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Holding {
+pub(crate) enum HoldDecision {
     /// It is not held: send it on.
     Forward,
     /// It is held until its own boxes are there.
@@ -50,7 +50,7 @@ pub(crate) enum Holding {
 
 /// What the arrival of a frame's own boxes means.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Arrived {
+pub(crate) enum BoxesArrival {
     /// They came too late, or there is nothing to draw.
     Nothing,
     /// The frame can go as it is: it has no boxes.
@@ -59,22 +59,27 @@ pub(crate) enum Arrived {
     Draw(CameraFrame),
 }
 
-impl Hold {
+impl HoldSlot {
     /// Holds a frame until `until` at most, if it `awaits_own` boxes or if there are late ones to draw into it. With both,
     /// the older boxes are drawn meanwhile, so that there are some to show if its own come too late as well.
-    pub(crate) fn hold(&mut self, frame: CameraFrame, awaits_own: bool, until: Instant) -> Holding {
-        let late = self.late.take();
+    pub(crate) fn hold(
+        &mut self,
+        frame: CameraFrame,
+        awaits_own: bool,
+        until: Instant,
+    ) -> HoldDecision {
+        let late = self.late_boxes.take();
         if !awaits_own && late.is_none() {
-            return Holding::Forward;
+            return HoldDecision::Forward;
         }
-        self.held = Some(Held {
+        self.held = Some(HeldFrame {
             frame,
             until,
             awaits_own,
             drawing: None,
             annotated: None,
         });
-        late.map_or(Holding::Waits, Holding::Draw)
+        late.map_or(HoldDecision::Waits, HoldDecision::Draw)
     }
 
     /// Returns when the held frame has to go.
@@ -90,45 +95,49 @@ impl Hold {
     }
 
     /// Takes the model's boxes for the frame with this count; `None` if there is nothing to draw.
-    pub(crate) fn on_detections(&mut self, count: u64, boxes: Option<Vec<Detection>>) -> Arrived {
+    pub(crate) fn on_detections(
+        &mut self,
+        count: u64,
+        boxes: Option<Vec<Detection>>,
+    ) -> BoxesArrival {
         match (
             self.held.as_mut().filter(|held| held.frame.count == count),
             boxes,
         ) {
             (None, boxes) => {
-                self.late = boxes;
-                Arrived::Nothing
+                self.late_boxes = boxes;
+                BoxesArrival::Nothing
             }
             (Some(held), None) => {
                 held.annotated = None;
-                Arrived::Release
+                BoxesArrival::Release
             }
             (Some(held), Some(boxes)) => {
                 held.drawing = Some(boxes);
-                Arrived::Draw(held.frame.clone())
+                BoxesArrival::Draw(held.frame.clone())
             }
         }
     }
 
     /// Takes the annotated JPEG of the frame with this count, `None` if drawing failed. Returns whether the frame goes now.
-    pub(crate) fn on_annotated(&mut self, count: u64, boxes: Boxes, jpeg: Option<Bytes>) -> bool {
+    pub(crate) fn on_annotated(&mut self, count: u64, boxes: BoxesOf, jpeg: Option<Bytes>) -> bool {
         let Some(held) = self.held.as_mut().filter(|held| held.frame.count == count) else {
             return false;
         };
         match boxes {
-            Boxes::Own => held.drawing = None,
-            Boxes::Older if held.annotated.is_some() => return false,
-            Boxes::Older => {}
+            BoxesOf::Own => held.drawing = None,
+            BoxesOf::Older if held.annotated.is_some() => return false,
+            BoxesOf::Older => {}
         }
         held.annotated = jpeg;
-        boxes == Boxes::Own || !held.awaits_own
+        boxes == BoxesOf::Own || !held.awaits_own
     }
 
     /// Releases the held frame: with boxes if they are drawn, else as it came.
     pub(crate) fn release(&mut self) -> Option<Bytes> {
         let held = self.held.take()?;
         if held.drawing.is_some() {
-            self.late = held.drawing;
+            self.late_boxes = held.drawing;
         }
         Some(held.annotated.unwrap_or(held.frame.frame.jpeg))
     }
@@ -145,12 +154,12 @@ mod tests {
         Bytes::from_static(text.as_bytes())
     }
 
-    fn held(awaits_own: bool) -> (Hold, Instant) {
-        let mut hold = Hold::default();
+    fn held(awaits_own: bool) -> (HoldSlot, Instant) {
+        let mut hold = HoldSlot::default();
         let until = testkit::time::start() + Duration::from_millis(75);
         assert_eq!(
             hold.hold(camera_frame(4), awaits_own, until),
-            Holding::Waits
+            HoldDecision::Waits
         );
         (hold, until)
     }
@@ -161,9 +170,9 @@ mod tests {
         assert_eq!(hold.deadline(), Some(until));
         assert_eq!(
             hold.on_detections(4, Some(person())),
-            Arrived::Draw(camera_frame(4))
+            BoxesArrival::Draw(camera_frame(4))
         );
-        assert!(hold.on_annotated(4, Boxes::Own, Some(jpeg("boxes"))));
+        assert!(hold.on_annotated(4, BoxesOf::Own, Some(jpeg("boxes"))));
         assert_eq!(hold.release(), Some(jpeg("boxes")));
         assert_eq!((hold.deadline(), hold.release()), (None, None));
     }
@@ -171,7 +180,7 @@ mod tests {
     #[test]
     fn a_frame_without_boxes_goes_as_it_came() {
         let (mut hold, _) = held(true);
-        assert_eq!(hold.on_detections(4, None), Arrived::Release);
+        assert_eq!(hold.on_detections(4, None), BoxesArrival::Release);
         assert_eq!(hold.release(), Some(camera_frame(4).frame.jpeg));
     }
 
@@ -186,45 +195,48 @@ mod tests {
         );
         assert_eq!(
             hold.hold(camera_frame(8), false, until),
-            Holding::Draw(person())
+            HoldDecision::Draw(person())
         );
         assert!(
-            hold.on_annotated(8, Boxes::Older, Some(jpeg("older"))),
+            hold.on_annotated(8, BoxesOf::Older, Some(jpeg("older"))),
             "nothing else is awaited"
         );
         assert_eq!(hold.release(), Some(jpeg("older")));
         assert_eq!(
             hold.on_detections(8, Some(person())),
-            Arrived::Nothing,
+            BoxesArrival::Nothing,
             "it has gone"
         );
         assert_eq!(
             hold.hold(camera_frame(12), false, until),
-            Holding::Draw(person())
+            HoldDecision::Draw(person())
         );
     }
 
     #[test]
     fn older_boxes_never_replace_a_frames_own() {
-        let mut hold = Hold {
-            late: Some(person()),
-            ..Hold::default()
+        let mut hold = HoldSlot {
+            late_boxes: Some(person()),
+            ..HoldSlot::default()
         };
         let until = testkit::time::start();
         assert_eq!(
             hold.hold(camera_frame(4), true, until),
-            Holding::Draw(person())
+            HoldDecision::Draw(person())
         );
-        assert!(hold.on_annotated(4, Boxes::Own, Some(jpeg("own"))));
-        assert!(!hold.on_annotated(4, Boxes::Older, Some(jpeg("older"))));
+        assert!(hold.on_annotated(4, BoxesOf::Own, Some(jpeg("own"))));
+        assert!(!hold.on_annotated(4, BoxesOf::Older, Some(jpeg("older"))));
         assert_eq!(hold.release(), Some(jpeg("own")));
     }
 
     #[test]
     fn a_frame_that_nothing_holds_for_is_sent_on() {
-        let mut hold = Hold::default();
+        let mut hold = HoldSlot::default();
         let until = testkit::time::start();
-        assert_eq!(hold.hold(camera_frame(4), false, until), Holding::Forward);
-        assert!(!hold.holds(4) && !hold.on_annotated(4, Boxes::Own, Some(jpeg("boxes"))));
+        assert_eq!(
+            hold.hold(camera_frame(4), false, until),
+            HoldDecision::Forward
+        );
+        assert!(!hold.holds(4) && !hold.on_annotated(4, BoxesOf::Own, Some(jpeg("boxes"))));
     }
 }

@@ -10,11 +10,12 @@ use protocol::frame::Frame;
 use protocol::label::{CameraName, Label, StreamId};
 use protocol::lease::LeaseRequest;
 use protocol::quic::{Refusal, SenderInfo};
+use protocol::transport::Transport;
 
 use crate::action::{Action, Publication};
 use crate::frame::{CameraFrame, CameraId};
 use crate::note::Note;
-use crate::source::{Admission, Rejection, Source, Transport};
+use crate::source::{Admission, Rejection, Source};
 use crate::{Demand, Relay};
 
 /// Time between two `upgrade` messages of a private relay, to whichever senders.
@@ -117,8 +118,8 @@ impl Relay {
     fn refuse_udp_frame(&mut self, from: SocketAddr, frame: &Frame, now: Instant) {
         self.counts.drop("private");
         let passed = |at: Instant| now.saturating_duration_since(at) >= PRIVATE_UPGRADE_INTERVAL;
-        if frame.label.is_some() && self.upgraded.is_none_or(passed) {
-            self.upgraded = Some(now);
+        if frame.label.is_some() && self.upgrade_sent_at.is_none_or(passed) {
+            self.upgrade_sent_at = Some(now);
             let upgrade = Action::Reply(from, Control::Upgrade);
             self.actions.push_back(upgrade);
         }
@@ -155,7 +156,7 @@ impl Relay {
             count: camera.accepted,
             frame,
             label,
-            received: now,
+            received_at: now,
         };
         let reordered = admission == Admission::Reordered;
         let publication = self.publication(frame.clone(), reordered, now);
@@ -166,7 +167,7 @@ impl Relay {
         }
         if !reordered {
             self.publish_live(now);
-            self.route(frame, now);
+            self.dispatch_frame(frame, now);
         }
     }
 
@@ -188,7 +189,7 @@ impl Relay {
         };
         self.counts.received += 1;
         let camera = self.cameras.get_mut(id);
-        let upgrade = camera.take_upgrade(now);
+        let upgrade = camera.upgrade_is_due(now);
         let name = camera.name.clone();
         match admission {
             Admission::Known | Admission::Reordered => {}
@@ -217,7 +218,7 @@ impl Relay {
     }
 
     /// Hands a camera's newest frame to UDP viewers, to the tracker, and to the model if it is due.
-    fn route(&mut self, frame: CameraFrame, now: Instant) {
+    fn dispatch_frame(&mut self, frame: CameraFrame, now: Instant) {
         let id = frame.camera;
         self.release(id, now);
         let demand = self.demand(id, now);

@@ -18,9 +18,9 @@
 //! backwards.
 
 mod action;
-mod boxes;
 mod camera;
 mod cameras;
+mod completions;
 pub mod connection_limits;
 mod counts;
 mod demand;
@@ -41,15 +41,17 @@ use std::time::Instant;
 
 use protocol::lease::Leases;
 
-pub use self::action::{Action, Annotate, Boxes, Forward, Inference, Publication, TrackedFrame};
+pub use self::action::{
+    Action, AnnotationJob, BoxesOf, Forward, Inference, Publication, TrackedFrame,
+};
 use self::cameras::Cameras;
-pub use self::counts::Counts;
+pub use self::counts::RelayCounts;
 use self::demand::Demand;
 pub use self::demand::SubscriberId;
 use self::demand::Subscribers;
 pub use self::frame::{CameraFrame, CameraId};
 pub use self::note::Note;
-pub use self::rules::{Overlay, Rules};
+pub use self::rules::{Overlay, RelaySettings};
 use self::schedule::ModelSchedule;
 pub use self::status::CameraStatus;
 use self::udp_egress::UdpEgress;
@@ -57,7 +59,7 @@ use self::udp_egress::UdpEgress;
 /// The relay's state.
 #[derive(Debug)]
 pub struct Relay {
-    rules: Rules,
+    rules: RelaySettings,
     cameras: Cameras,
     leases: Leases,
     udp_egress: UdpEgress,
@@ -66,28 +68,28 @@ pub struct Relay {
     /// The cameras that were live when that was last published.
     live: Vec<CameraId>,
     /// When a sender was last told that only the QUIC transport is open.
-    upgraded: Option<Instant>,
+    upgrade_sent_at: Option<Instant>,
     udp_egress_noted: bool,
     pieces_noted: bool,
     actions: VecDeque<Action>,
-    counts: Counts,
+    counts: RelayCounts,
 }
 
 impl Relay {
     /// Returns a relay with no camera and no viewer.
-    pub fn new(rules: Rules, now: Instant) -> Self {
+    pub fn new(rules: RelaySettings, now: Instant) -> Self {
         Self {
             cameras: Cameras::default(),
             leases: Leases::new(rules.udp_viewers),
             udp_egress: UdpEgress::new(rules.udp_egress, now),
             subscribers: Subscribers::default(),
-            schedule: ModelSchedule::new(rules.every, rules.batch, rules.rest, now),
+            schedule: ModelSchedule::new(rules.every, rules.batch, rules.model_rest_factor, now),
             live: Vec::new(),
-            upgraded: None,
+            upgrade_sent_at: None,
             udp_egress_noted: false,
             pieces_noted: false,
             actions: VecDeque::new(),
-            counts: Counts::default(),
+            counts: RelayCounts::default(),
             rules,
         }
     }

@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
+use protocol::every::Every;
 use protocol::label::StreamId;
-use protocol::schedule::Every;
 
 /// Which frames UDP viewers see with boxes drawn in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,18 +41,18 @@ impl FromStr for Overlay {
 
 /// The relay's settings for as long as it runs.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct RelaySettings {
     /// Which frames go to the model; `None` without a model.
     pub every: Option<Every>,
     /// Most frames, of as many cameras, that the model is given at a time.
     pub batch: usize,
     /// Pause of the model after an answer, as a multiple of the time that the answer took, with [`Every::Auto`]: keeps the
     /// model within its share of the machine.
-    pub rest: f64,
+    pub model_rest_factor: f64,
     /// Which frames UDP viewers see with boxes drawn in.
     pub overlay: Overlay,
     /// Whether an output reads the detections of all cameras, so that they are made without a viewer too.
-    pub detections_read: bool,
+    pub output_reads_detections: bool,
     /// Name of the model in detections messages.
     pub model: String,
     /// Whether the model is the demo model, which knows the demo scene and nothing else.

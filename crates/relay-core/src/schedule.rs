@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use protocol::schedule::Every;
+use protocol::every::Every;
 
 use crate::frame::{CameraFrame, CameraId};
 

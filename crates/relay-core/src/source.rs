@@ -3,15 +3,9 @@
 use std::net::SocketAddr;
 
 use protocol::label::StreamId;
+use protocol::transport::Transport;
 
 use crate::note::Note;
-
-/// The transport by which a frame came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Transport {
-    Udp,
-    Quic,
-}
 
 /// The source of a camera's frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +44,7 @@ pub(crate) enum Rejection {
     /// Another source owns the camera's name; the note comes once for each owner.
     NotOwner(Option<Note>),
     /// The frame is a duplicate, or older than the last one by a transport that has no use for it.
-    Stale,
+    LateOrDuplicate,
     /// The frame's label names another camera than its sender's hello.
     Misnamed,
     /// There are as many live cameras as the relay takes.
@@ -62,7 +56,7 @@ impl Rejection {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::NotOwner(_) => "stranger",
-            Self::Stale => "late",
+            Self::LateOrDuplicate => "late",
             Self::Misnamed => "misnamed",
             Self::TooMany => "too_many_cameras",
         }
@@ -72,7 +66,7 @@ impl Rejection {
     pub(crate) fn into_note(self) -> Option<Note> {
         match self {
             Self::NotOwner(note) => note,
-            Self::Stale | Self::Misnamed | Self::TooMany => None,
+            Self::LateOrDuplicate | Self::Misnamed | Self::TooMany => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use protocol::label::CameraName;
 
 use crate::Relay;
 use crate::action::Action;
-use crate::counts::Counts;
+use crate::counts::RelayCounts;
 use crate::frame::CameraId;
 
 /// The status of a camera.
@@ -32,7 +32,7 @@ impl Relay {
             name: camera.name.clone(),
             live: camera.is_live(now),
             fps: camera.fps().filter(|_| camera.is_live(now)),
-            size: camera.displayed(camera.size),
+            size: camera.display_size(camera.size),
             silence: camera.silence(now),
         });
         cameras.collect()
@@ -45,7 +45,7 @@ impl Relay {
     }
 
     /// Returns the counters since the start.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &RelayCounts {
         &self.counts
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use protocol::control::{Control, Verdict};
+use protocol::control::{Control, LeaseVerdict};
 use protocol::label::CameraName;
 use protocol::lease::{Grant, LeaseRequest};
 
@@ -55,7 +55,7 @@ impl Relay {
         viewer: SocketAddr,
         request: LeaseRequest,
         now: Instant,
-    ) -> Verdict {
+    ) -> LeaseVerdict {
         match self.leases.request(viewer, request, now) {
             Grant::Renewed | Grant::NotHeld => {}
             Grant::Released => self.actions.push_back(Action::CloseViewer(viewer)),
@@ -66,11 +66,11 @@ impl Relay {
             }
             Grant::Full => {
                 self.log(Note::LeasesFull(viewer));
-                return Verdict::Full;
+                return LeaseVerdict::Full;
             }
         }
         self.count_viewers();
-        Verdict::Welcome
+        LeaseVerdict::Welcome
     }
 
     /// Answers a viewer of ours.
@@ -82,7 +82,7 @@ impl Relay {
         now: Instant,
     ) {
         let verdict = match self.rules.private {
-            true => Verdict::Private,
+            true => LeaseVerdict::Private,
             false => self.request_lease(viewer, request, now),
         };
         let answer = Control::Accept { nonce, verdict };
@@ -114,7 +114,7 @@ impl Relay {
             let forward = Forward {
                 jpeg,
                 viewers,
-                passed_through,
+                unheld_received_at: passed_through,
             };
             self.actions.push_back(Action::Forward(forward));
         }

@@ -14,7 +14,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use opencv::core::{self, CV_8UC3, Mat, Scalar};
 use opencv::imgproc;
 use protocol::datagram::REQUEST;
-use relay_core::{Overlay, Relay, Rules};
+use relay_core::{Overlay, Relay, RelaySettings};
 use testkit::jpeg::Sketch;
 
 const SIZE: usize = 15_000;
@@ -63,12 +63,12 @@ fn frame(criterion: &mut Criterion) {
 }
 
 fn relay(viewers: u16) -> Relay {
-    let rules = Rules {
+    let rules = RelaySettings {
         every: None,
         batch: 1,
-        rest: 0.0,
+        model_rest_factor: 0.0,
         overlay: Overlay::None,
-        detections_read: false,
+        output_reads_detections: false,
         model: "none".to_owned(),
         demo: false,
         udp_viewers: viewers.into(),

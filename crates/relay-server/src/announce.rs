@@ -8,16 +8,21 @@ use tracing::{info, warn};
 
 use crate::access::Access;
 use crate::args::{Advertise, Args, ModelChoice};
-use crate::transport::port::Port;
+use crate::transport::port::SharedUdpSocket;
 
 /// Logs that the relay is ready, and where.
-pub(crate) fn listening(args: &Args, port: &Port, http: Option<SocketAddr>, model: &str) {
+pub(crate) fn listening(
+    args: &Args,
+    port: &SharedUdpSocket,
+    http: Option<SocketAddr>,
+    model: &str,
+) {
     let http = http.map_or_else(|| "off".to_owned(), |http| http.to_string());
     info!(addr = %port.local(), %http, %model, every = %args.every, "listening");
 }
 
 /// Logs what an operator should know at the start.
-pub(crate) fn advice(args: &Args, port: &Port) {
+pub(crate) fn advice(args: &Args, port: &SharedUdpSocket) {
     if !args.private && !args.listen.ip().is_loopback() {
         warn!(
             "open to all: any peer that reaches UDP port {} can watch, and send; --private lets in only peers with a ticket",

@@ -7,8 +7,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, ValueEnum};
 use platform::config::Common;
 use protocol::RELAY_PORT;
+use protocol::every::Every;
 use protocol::geometry::Size;
-use protocol::schedule::Every;
 use protocol::ticket::{BadHost, Host};
 
 use crate::live_settings::LiveSettings;
@@ -52,7 +52,7 @@ pub struct Args {
     /// Execution provider of the model: auto takes the best one of the library that works with the model and is faster
     /// than the processor; with any other the program ends if it is missing, and names what is missing
     #[arg(long, value_name = "NAME", default_value = "auto")]
-    pub provider: Provider,
+    pub provider: ProviderChoice,
     /// Threads of one inference; without this flag all processors but one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
@@ -145,7 +145,7 @@ pub struct Advertise {
 
 /// `--provider`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Provider {
+pub enum ProviderChoice {
     /// The best one that works, but for TensorRT, which takes minutes to start.
     Auto,
     /// The processor.
@@ -158,7 +158,7 @@ pub enum Provider {
     Openvino,
 }
 
-impl Provider {
+impl ProviderChoice {
     /// Returns the provider that the flag names; `None` for auto.
     pub fn explicit(self) -> Option<provider::Provider> {
         match self {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use protocol::label::StreamId;
-use relay_core::Rules;
+use relay_core::RelaySettings;
 use vision::detect::{Detector, Model, Settings, runtime};
 
 use crate::args::{Args, ModelChoice};
@@ -51,13 +51,13 @@ pub(crate) fn settings(args: &Args) -> Settings {
 }
 
 /// Returns the relay's rules for a model that takes `batch` frames at a time.
-pub(crate) fn rules(args: &Args, model: Option<&Model>, batch: usize) -> Rules {
-    Rules {
+pub(crate) fn rules(args: &Args, model: Option<&Model>, batch: usize) -> RelaySettings {
+    RelaySettings {
         every: model.map(|_| args.every),
         batch,
-        rest: rest(args),
+        model_rest_factor: rest(args),
         overlay: args.overlay,
-        detections_read: args.detections.is_some(),
+        output_reads_detections: args.detections.is_some(),
         model: name(model),
         demo: model == Some(&Model::Demo),
         udp_viewers: args.udp_viewers.into(),

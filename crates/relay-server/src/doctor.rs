@@ -21,7 +21,7 @@ use platform::directories;
 use platform::doctor::files;
 use platform::doctor::machine::{self, ReassemblyCheck};
 use platform::doctor::{Check, Report};
-use protocol::schedule::Every;
+use protocol::every::Every;
 
 use crate::access::{self, SECRETS};
 use crate::args::{Args, ModelChoice};

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use platform::egress::{EgressSnapshot, EgressStats};
+use protocol::transport::Transport;
 
 /// Counters of the frames that leave, by transport.
 #[derive(Debug, Clone)]
-pub struct Egress {
+pub struct EgressByTransport {
     /// UDP viewers.
     pub udp: Arc<EgressStats>,
     /// QUIC viewers.
@@ -15,11 +16,11 @@ pub struct Egress {
     pub http: Option<Arc<EgressStats>>,
 }
 
-impl Egress {
-    /// Returns each transport's name and counters.
-    pub(crate) fn transports(&self) -> impl Iterator<Item = (&'static str, &EgressStats)> {
-        let http = self.http.as_deref().map(|http| ("http", http));
-        [("udp", &*self.udp), ("quic", &*self.quic)]
+impl EgressByTransport {
+    /// Returns each transport and its counters.
+    pub(crate) fn transports(&self) -> impl Iterator<Item = (Transport, &EgressStats)> {
+        let http = self.http.as_deref().map(|http| (Transport::Http, http));
+        [(Transport::Udp, &*self.udp), (Transport::Quic, &*self.quic)]
             .into_iter()
             .chain(http)
     }

@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use protocol::label::{CameraName, StreamId};
 use protocol::quic::{Refusal, SenderInfo};
-use relay_core::{Annotate, CameraStatus, Inference, SubscriberId, TrackedFrame};
+use relay_core::{AnnotationJob, CameraStatus, Inference, SubscriberId, TrackedFrame};
 use tokio::sync::oneshot;
 
 use crate::fanout::Feed;
 use crate::metrics::Metrics;
 
 /// Events that may wait for the loop.
-pub const EVENTS: usize = 256;
+pub const EVENT_QUEUE: usize = 256;
 
 /// One event.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub enum Completion {
     /// The tracker's boxes of one frame.
     Tracked(TrackedFrame),
     /// A frame with boxes drawn in; `None` if that failed.
-    Annotated(Annotate, Option<Bytes>),
+    Annotated(AnnotationJob, Option<Bytes>),
     /// The model's thread has died.
     ModelDied,
 }
@@ -66,14 +66,14 @@ pub enum Query {
     /// To be sent nothing more.
     Unsubscribe(SubscriberId),
     /// The status of the cameras and the model.
-    Status(oneshot::Sender<Status>),
+    Status(oneshot::Sender<RelayStatus>),
     /// All metrics of this moment.
     Metrics(oneshot::Sender<Box<Metrics>>),
 }
 
 /// The relay's status.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Status {
+pub struct RelayStatus {
     /// All cameras, in order of appearance.
     pub cameras: Vec<CameraStatus>,
     /// Whether there was a model and its thread has died.

@@ -14,7 +14,7 @@ use relay_core::Publication;
 use tokio::sync::{broadcast, watch};
 
 /// Messages that may wait for a subscriber: two seconds of tracked ones at 30 frames a second. Behind that the oldest go.
-pub const MESSAGES: usize = 64;
+pub const MESSAGE_QUEUE: usize = 64;
 
 /// A frame as subscribers get it.
 #[derive(Debug, Clone)]
@@ -117,7 +117,7 @@ impl Fanout {
             return;
         }
         let jpeg = frame.labelled();
-        feed.publish(jpeg.clone(), &frame.label, *reordered, frame.received);
+        feed.publish(jpeg.clone(), &frame.label, *reordered, frame.received_at);
         if !is_default {
             return;
         }
@@ -126,7 +126,7 @@ impl Fanout {
             self.first.camera.send_replace(info);
         }
         self.first
-            .publish(jpeg, &frame.label, *reordered, frame.received);
+            .publish(jpeg, &frame.label, *reordered, frame.received_at);
     }
 
     /// Publishes an annotated frame to the subscribers that requested it.
@@ -138,7 +138,7 @@ impl Fanout {
                 number: feed.published,
                 jpeg: jpeg.clone(),
                 label: frame.label.clone(),
-                received: frame.received,
+                received: frame.received_at,
             }));
         }
     }
@@ -228,7 +228,7 @@ impl CameraFeed {
             newest: watch::Sender::default(),
             reordered: watch::Sender::default(),
             annotated: watch::Sender::default(),
-            messages: broadcast::Sender::new(MESSAGES),
+            messages: broadcast::Sender::new(MESSAGE_QUEUE),
             camera: watch::Sender::new(CameraInfo { name, sender }),
         }
     }
@@ -328,7 +328,7 @@ pub(crate) mod tests {
                 count: 1,
                 frame,
                 label,
-                received: Instant::now(),
+                received_at: Instant::now(),
             },
             is_default,
             reordered,

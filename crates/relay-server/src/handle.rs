@@ -12,7 +12,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::event::{Event, Query, Status};
+use crate::event::{Event, Query, RelayStatus};
 use crate::fanout::Feed;
 use crate::metrics::Metrics;
 
@@ -92,7 +92,7 @@ impl RelayHandle {
     ///
     /// # Errors
     /// If the loop does not run yet or does not answer.
-    pub async fn status(&self) -> Result<Status, Unavailable> {
+    pub async fn status(&self) -> Result<RelayStatus, Unavailable> {
         self.query(Query::Status).await
     }
 

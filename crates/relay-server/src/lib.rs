@@ -47,15 +47,15 @@ use vision::detect::runtime;
 
 use crate::access::Access;
 use crate::args::{Args, ModelChoice};
-use crate::egress::Egress;
-use crate::event::EVENTS;
+use crate::egress::EgressByTransport;
+use crate::event::EVENT_QUEUE;
 use crate::fanout::Fanout;
 use crate::handle::RelayHandle;
 use crate::outputs::{Outputs, jsonl};
-use crate::relay_loop::{Figures, RelayLoop};
+use crate::relay_loop::{LoopStats, RelayLoop};
 use crate::threads::{annotation, model, tracking};
 use crate::transport::http;
-use crate::transport::port::Port;
+use crate::transport::port::SharedUdpSocket;
 use crate::transport::quic::QuicTransport;
 use crate::transport::udp::UdpTransport;
 
@@ -83,12 +83,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 async fn serve(args: &Args) -> anyhow::Result<()> {
     let stop = signals::stop_on_signals()?;
     jpeg::single_threaded()?;
-    let (events_tx, events) = mpsc::channel(EVENTS);
+    let (events_tx, events) = mpsc::channel(EVENT_QUEUE);
     let handle = RelayHandle::new(events_tx.clone());
     let state = directories::state(args.state.as_deref());
     let access = Arc::new(Access::open(state.as_deref(), args.private, args.rotate)?);
     let filter = PacketFilter::new(&access.identity);
-    let port = Arc::new(Port::open(args.listen, filter, events_tx.clone())?);
+    let port = Arc::new(SharedUdpSocket::open(
+        args.listen,
+        filter,
+        events_tx.clone(),
+    )?);
     let http = http::bind(args.http)?;
     let start = |port| http::start(port, access.clone(), &args.http_origin, handle.clone());
     let http = http.map(start).transpose()?;
@@ -122,7 +126,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         annotation: annotation::start(events_tx.clone())?,
         udp: UdpTransport::new(port.clone(), events_tx),
         fanout: Fanout::default(),
-        egress: Egress {
+        egress: EgressByTransport {
             udp: Arc::<EgressStats>::default(),
             quic: quic.stats.clone(),
             http: http.as_ref().map(|http| http.stats.clone()),
@@ -131,7 +135,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         model_died: false,
         outputs: Outputs { jsonl, lost: 0 },
         leases: leases.map(lease_store::writer).transpose()?,
-        figures: Figures::new(configure::name(chosen.as_ref())),
+        stats: LoopStats::new(configure::name(chosen.as_ref())),
     };
     // Before the log says that it listens: a query from then on is answered when the loop runs.
     handle.set_ready();

@@ -10,17 +10,18 @@ use platform::egress::{EgressSnapshot, EgressStats};
 use platform::kernel;
 use platform::report::Percentiles;
 use protocol::detections::Detections;
-use relay_core::{Action, Annotate, CameraFrame, Forward, Relay};
+use protocol::transport::Transport;
+use relay_core::{Action, AnnotationJob, CameraFrame, Forward, Relay};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::egress::Egress;
-use crate::event::{Completion, Event, Ingress, PublishRequest, Query, Status};
+use crate::egress::EgressByTransport;
+use crate::event::{Completion, Event, Ingress, PublishRequest, Query, RelayStatus};
 use crate::fanout::Fanout;
-use crate::metrics::distribution::{Distribution, FORWARDING, INFERENCE};
+use crate::metrics::distribution::{BucketHistogram, FORWARDING, INFERENCE};
 use crate::metrics::tally::Tally;
 use crate::metrics::{self, Metrics};
 use crate::outputs::Outputs;
@@ -42,7 +43,7 @@ pub struct RelayLoop {
     /// Frames and messages for subscribers.
     pub fanout: Fanout,
     /// What became of the frames, by transport.
-    pub egress: Egress,
+    pub egress: EgressByTransport,
     /// The model's thread, where there is a model.
     pub model: Option<Worker<Vec<CameraFrame>>>,
     /// Whether the model's thread has died.
@@ -50,24 +51,24 @@ pub struct RelayLoop {
     /// The tracking thread.
     pub tracking: Worker<TrackCommand>,
     /// The annotation thread.
-    pub annotation: Worker<Annotate>,
+    pub annotation: Worker<AnnotationJob>,
     /// Where detections go besides viewers.
     pub outputs: Outputs,
     /// The thread that keeps the leases of tutorial viewers on disk.
     pub leases: Option<Worker<Vec<SocketAddr>>>,
     /// What only the loop can count.
-    pub figures: Figures,
+    pub stats: LoopStats,
 }
 
 /// What only the loop can count.
 #[derive(Debug, Default)]
-pub struct Figures {
+pub struct LoopStats {
     inference: Percentiles,
     tally: Tally,
     model: String,
 }
 
-impl Figures {
+impl LoopStats {
     /// Returns figures of a relay with this model that has done nothing yet.
     pub fn new(model: String) -> Self {
         Self {
@@ -146,8 +147,8 @@ impl RelayLoop {
             "dropped": counts.dropped,
             "overrun": self.udp.port().overrun(),
             "inferred": counts.inferred,
-            "inference_ms_p50": self.figures.inference.ms(50.0),
-            "inference_ms_p99": self.figures.inference.ms(99.0),
+            "inference_ms_p50": self.stats.inference.ms(50.0),
+            "inference_ms_p99": self.stats.inference.ms(99.0),
             "forward_us_p50": forward.us(50.0),
             "forward_us_p99": forward.us(99.0),
             "viewers_peak": counts.viewers_peak,
@@ -166,22 +167,22 @@ impl RelayLoop {
         dropped.insert("overrun", self.udp.port().overrun());
         let live = self.relay.live_cameras(now);
         Metrics {
-            tally: self.figures.tally.clone(),
+            tally: self.stats.tally.clone(),
             live: live.iter().map(ToString::to_string).collect(),
             dropped,
             transports: self.transport_metrics(),
-            inference: Distribution::of(INFERENCE, &self.figures.inference),
+            inference: BucketHistogram::of(INFERENCE, &self.stats.inference),
             not_inferred: vec![
                 ("busy", counts.not_inferred),
                 ("undecodable", counts.undecodable),
             ],
-            model: self.figures.model.clone(),
+            model: self.stats.model.clone(),
             reassembly_failures: kernel::reassembly_failures(),
         }
     }
 
-    fn transport_metrics(&self) -> Vec<metrics::Transport> {
-        let transport = |(name, stats): (&'static str, &EgressStats)| {
+    fn transport_metrics(&self) -> Vec<metrics::TransportMetrics> {
+        let metrics = |(transport, stats): (Transport, &EgressStats)| {
             let EgressSnapshot {
                 sent,
                 annotated,
@@ -190,18 +191,19 @@ impl RelayLoop {
                 bytes,
                 viewers,
             } = stats.snapshot();
-            let over_egress = (name == "udp").then(|| ("egress", self.relay.counts().over_egress));
+            let over_egress =
+                (transport == Transport::Udp).then(|| ("egress", self.relay.counts().over_egress));
             let unsent = [("skipped", skipped), ("expired", expired)];
-            metrics::Transport {
-                name,
+            metrics::TransportMetrics {
+                name: transport.name(),
                 viewers,
                 forwarded: vec![("passthrough", sent - annotated), ("annotated", annotated)],
                 bytes,
                 unsent: over_egress.into_iter().chain(unsent).collect(),
-                forwarding: Distribution::of(FORWARDING, &stats.waits()),
+                forwarding: BucketHistogram::of(FORWARDING, &stats.waits()),
             }
         };
-        self.egress.transports().map(transport).collect()
+        self.egress.transports().map(metrics).collect()
     }
 
     fn on_event(&mut self, event: Event) {
@@ -236,8 +238,8 @@ impl RelayLoop {
                     .iter()
                     .filter_map(|inference| inference.found.as_ref());
                 for found in found {
-                    self.figures.inference.record(found.took);
-                    self.figures.tally.on_found(found);
+                    self.stats.inference.record(found.took);
+                    self.stats.tally.on_found(found);
                 }
                 self.relay.on_inferred(inferences, now);
             }
@@ -263,7 +265,7 @@ impl RelayLoop {
             Query::RequestAnnotated(subscriber) => self.relay.request_annotated(subscriber),
             Query::Unsubscribe(subscriber) => self.relay.unsubscribe(subscriber),
             Query::Status(reply) => {
-                let _ = reply.send(Status {
+                let _ = reply.send(RelayStatus {
                     cameras: self.relay.cameras(now),
                     model_died: self.model_died,
                 });
@@ -311,14 +313,14 @@ impl RelayLoop {
             // Without room the frame leaves as it came.
             Action::Annotate(annotate) => drop(self.annotation.send(annotate)),
             Action::Publish(publication) => {
-                let tally = &mut self.figures.tally;
+                let tally = &mut self.stats.tally;
                 tally.on_received(&publication.frame, unix_micros());
                 self.fanout.publish(&publication);
             }
             Action::PublishAnnotated(publication) => self.fanout.publish_annotated(&publication),
             Action::PublishDetections(message) => self.publish_detections(&message),
             Action::PublishSenderInfo(camera, info) => {
-                self.figures.tally.on_sender_info(camera.as_str(), info);
+                self.stats.tally.on_sender_info(camera.as_str(), info);
                 self.fanout.publish_sender_info(&camera, info);
             }
             Action::PublishLive(cameras) => self.fanout.publish_live(cameras),
@@ -330,7 +332,7 @@ impl RelayLoop {
         let (stats, bytes) = (&self.egress.udp, forward.jpeg.len());
         for &viewer in &forward.viewers {
             match self.udp.send(viewer, &forward.jpeg) {
-                SendOutcome::Sent if forward.passed_through.is_some() => stats.on_sent(bytes),
+                SendOutcome::Sent if forward.unheld_received_at.is_some() => stats.on_sent(bytes),
                 SendOutcome::Sent => stats.on_annotated_sent(bytes),
                 SendOutcome::Full | SendOutcome::Failed => stats.on_skipped(1),
                 SendOutcome::Unreachable => {
@@ -339,7 +341,7 @@ impl RelayLoop {
                 }
             }
         }
-        if let Some(received) = forward.passed_through {
+        if let Some(received) = forward.unheld_received_at {
             stats.record_wait(received.elapsed());
         }
     }

@@ -6,7 +6,7 @@ use protocol::datagram::{DropReason, MAX_DATAGRAM};
 use relay_core::{Note, Relay};
 use tracing::{debug, info, warn};
 
-use crate::egress::Egress;
+use crate::egress::EgressByTransport;
 use crate::fanout::Fanout;
 
 /// Counters at one summary line.
@@ -22,7 +22,7 @@ pub(crate) struct Summary {
 
 impl Summary {
     /// Returns the counters of this moment.
-    pub(crate) fn of(relay: &Relay, egress: &Egress) -> Self {
+    pub(crate) fn of(relay: &Relay, egress: &EgressByTransport) -> Self {
         let counts = relay.counts();
         let [forwarded, unsent] = egress.totals();
         Self {

@@ -23,20 +23,20 @@ use protocol::geometry::Size;
 use protocol::label::{Label, StreamId};
 use protocol::quic::SenderInfo;
 use quic::endpoint::PacketFilter;
-use relay_core::{CameraFrame, Inference, Overlay, Relay, Rules, SubscriberId};
+use relay_core::{CameraFrame, Inference, Overlay, Relay, RelaySettings, SubscriberId};
 use relay_server::access::Access;
 use relay_server::args::Args;
-use relay_server::egress::Egress;
-use relay_server::event::{Completion, EVENTS, Event, Ingress, Query};
+use relay_server::egress::EgressByTransport;
+use relay_server::event::{Completion, EVENT_QUEUE, Event, Ingress, Query};
 use relay_server::fanout::Fanout;
-use relay_server::metrics::distribution::{Distribution, FORWARDING, INFERENCE};
-use relay_server::metrics::tally::{Camera, Tally};
-use relay_server::metrics::{Metrics, Transport};
+use relay_server::metrics::distribution::{BucketHistogram, FORWARDING, INFERENCE};
+use relay_server::metrics::tally::{CameraMetrics, Tally};
+use relay_server::metrics::{Metrics, TransportMetrics};
 use relay_server::outputs::Outputs;
-use relay_server::relay_loop::{Figures, RelayLoop};
+use relay_server::relay_loop::{LoopStats, RelayLoop};
 use relay_server::reload;
 use relay_server::threads::{Worker, annotation, tracking};
-use relay_server::transport::port::Port;
+use relay_server::transport::port::SharedUdpSocket;
 use relay_server::transport::udp::UdpTransport;
 use serde_json::Value;
 use testkit::jpeg::Sketch;
@@ -47,20 +47,23 @@ const MS: Duration = Duration::from_millis(1);
 
 /// Figures of every kind, so that no family is left out.
 fn everything() -> Metrics {
-    let mut inference = Distribution::new(INFERENCE);
+    let mut inference = BucketHistogram::new(INFERENCE);
     inference.add(12 * MS);
-    let mut yard = Camera {
+    let mut yard = CameraMetrics {
         frames: 7,
         bytes: 70_000,
         last_us: 1_763_820_000_500_000,
-        ..Camera::default()
+        ..CameraMetrics::default()
     };
     yard.age.add(80 * MS);
-    let cameras = [("yard", yard), ("the \"old\" yard", Camera::default())];
+    let cameras = [
+        ("yard", yard),
+        ("the \"old\" yard", CameraMetrics::default()),
+    ];
     let transport = |name| {
-        let mut forwarding = Distribution::new(FORWARDING);
+        let mut forwarding = BucketHistogram::new(FORWARDING);
         forwarding.add(MS);
-        Transport {
+        TransportMetrics {
             name,
             viewers: 2,
             forwarded: vec![("passthrough", 5), ("annotated", 1)],
@@ -311,14 +314,15 @@ fn promtool_understands_each_query_of_the_dashboard() {
 }
 
 /// A relay whose model finds one person on each frame, and the way to its loop. Call it inside a tokio runtime.
-fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, Egress, SocketAddr) {
-    let (events_tx, events) = mpsc::channel(EVENTS);
+fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, EgressByTransport, SocketAddr) {
+    let (events_tx, events) = mpsc::channel(EVENT_QUEUE);
     let access = Access::open(None, false, false).unwrap();
     let here = "127.0.0.1:0".parse().unwrap();
-    let port = Port::open(here, PacketFilter::new(&access.identity), events_tx.clone()).unwrap();
+    let port = SharedUdpSocket::open(here, PacketFilter::new(&access.identity), events_tx.clone())
+        .unwrap();
     let local = port.local();
     let settings = reload::watch(&Args::parse_from(["relay-server"])).unwrap();
-    let egress = Egress {
+    let egress = EgressByTransport {
         udp: Arc::default(),
         quic: Arc::default(),
         http: None,
@@ -334,19 +338,19 @@ fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, Egress, SocketAddr) {
         annotation: annotation::start(events_tx.clone()).unwrap(),
         outputs: Outputs::default(),
         leases: None,
-        figures: Figures::new("test".to_owned()),
+        stats: LoopStats::new("test".to_owned()),
     };
     tokio::spawn(async move { relay_loop.run(events, stop).await });
     (events_tx, egress, local)
 }
 
-fn rules() -> Rules {
-    Rules {
+fn rules() -> RelaySettings {
+    RelaySettings {
         every: Some("2".parse().unwrap()),
         batch: 1,
-        rest: 0.0,
+        model_rest_factor: 0.0,
         overlay: Overlay::EveryNth,
-        detections_read: true,
+        output_reads_detections: true,
         model: "test".to_owned(),
         demo: false,
         udp_viewers: 4,

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use common::process::{MS, SOON, report, stop};
 use common::quic::{frame, hello, open, start};
-use protocol::control::{Control, Verdict};
+use protocol::control::{Control, LeaseVerdict};
 use protocol::datagram::{Datagram, classify};
 use protocol::quic::{Refusal, Role};
 use protocol::ticket::{Key, Ticket};
@@ -139,7 +139,7 @@ fn a_private_relays_plain_door_answers_no_stranger() {
     let hello = Control::Hello { nonce: 1 }.write();
     socket.send(&hello).unwrap();
     let length = socket.recv(&mut buffer).unwrap();
-    let verdict = Verdict::Private;
+    let verdict = LeaseVerdict::Private;
     let answer = Ok(Datagram::Control(Control::Accept { nonce: 1, verdict }));
     assert_eq!(classify(buffer[..length].to_vec()), answer);
     assert!(length <= hello.len());

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use common::process::{SOON, report, stop, without_model};
 use common::udp::{picture, receive, socket, viewer};
-use protocol::control::{Control, Verdict};
+use protocol::control::{Control, LeaseVerdict};
 use protocol::label::{Label, StreamId};
 
 #[test]
@@ -72,7 +72,7 @@ fn a_tutorial_viewer_keeps_its_place_and_a_dead_one_loses_it() {
     second.send(&Control::Hello { nonce: 9 }.write()).unwrap();
     let full = Control::Accept {
         nonce: 9,
-        verdict: Verdict::Full,
+        verdict: LeaseVerdict::Full,
     };
     assert_eq!(receive(&second), full.write());
     drop(first);

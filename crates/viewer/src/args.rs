@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use platform::config::{Common, Switch, Transport};
+use platform::config::{Common, Switch, TransportChoice};
 use platform::server::Server;
 use protocol::geometry::Size;
 use protocol::label::CameraName;
@@ -52,7 +52,7 @@ pub struct Args {
     pub hud: Switch,
     /// How frames travel from the relay: auto takes the best that it offers
     #[arg(long, value_name = "HOW", default_value = "auto")]
-    pub transport: Transport,
+    pub transport: TransportChoice,
     /// The flags of all programs.
     #[command(flatten)]
     pub common: Common,
@@ -64,12 +64,12 @@ impl Args {
     /// # Errors
     /// A sentence for the user.
     pub fn check(&self) -> Result<(), String> {
-        if self.transport == Transport::Udp && self.server.ticket().is_some() {
+        if self.transport == TransportChoice::Udp && self.server.ticket().is_some() {
             return Err(
                 "a ticket is for the QUIC transport alone: leave out --transport udp".to_owned(),
             );
         }
-        if self.transport == Transport::Udp && self.camera.is_some() {
+        if self.transport == TransportChoice::Udp && self.camera.is_some() {
             return Err(
                 "--camera needs the QUIC transport: leave out --transport udp, with which the \
                  first camera that is live is shown"
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(args.server.to_string(), "127.0.0.1:8081");
         assert_eq!((args.size.width, args.size.height), (640, 480));
         assert_eq!((args.boxes, args.hud), (Switch::On, Switch::On));
-        assert!(!args.headless && args.frames.is_none() && args.transport == Transport::Auto);
+        assert!(!args.headless && args.frames.is_none() && args.transport == TransportChoice::Auto);
     }
 
     #[test]

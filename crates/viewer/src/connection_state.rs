@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use platform::config::Transport;
+use platform::config::TransportChoice;
 use protocol::label::CameraName;
-use protocol::lease::{ANSWER_TIMEOUT, RENEW, RelayKind};
+use protocol::lease::{ANSWER_TIMEOUT, RENEW_INTERVAL, RelayKind};
 use tracing::{info, warn};
 
-use crate::receive::{ConnectOptions, QuicState, Status};
+use crate::receive::{ConnectOptions, QuicState, ReceiveStatus};
 
 /// No warning before a second hello has gone without an answer too.
-const PATIENCE: Duration = RENEW.saturating_add(ANSWER_TIMEOUT);
+const PATIENCE: Duration = RENEW_INTERVAL.saturating_add(ANSWER_TIMEOUT);
 
 /// What the viewer waits for, if anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl ConnectionState {
     /// Returns the state by what is known of the relay; `live` is `None` before the first frame.
     pub(crate) fn new(
         options: &ConnectOptions,
-        status: &Status,
+        status: &ReceiveStatus,
         live: Option<bool>,
         now: Instant,
     ) -> Self {
@@ -56,7 +56,7 @@ impl ConnectionState {
             _ if !status.resolved && !patient => Self::Unresolved,
             _ if !status.resolved => Self::Searching,
             (QuicState::Open, _) => Self::by_quic(options, status, live, patient),
-            (QuicState::Full, _) if has_choice || options.transport == Transport::Quic => {
+            (QuicState::Full, _) if has_choice || options.transport == TransportChoice::Quic => {
                 Self::RelayFull
             }
             (_, RelayKind::Silent) if patient => Self::Searching,
@@ -70,7 +70,7 @@ impl ConnectionState {
 
     fn by_quic(
         options: &ConnectOptions,
-        status: &Status,
+        status: &ReceiveStatus,
         live: Option<bool>,
         patient: bool,
     ) -> Self {
@@ -156,8 +156,8 @@ impl ConnectionState {
 fn remedy(options: &ConnectOptions) -> String {
     match options.transport {
         _ if options.has_ticket() => "the relay's log shows the ticket in force",
-        Transport::Quic => "--transport auto tries the UDP transport too",
-        Transport::Auto | Transport::Udp => "another one: viewer --server HOST[:PORT]",
+        TransportChoice::Quic => "--transport auto tries the UDP transport too",
+        TransportChoice::Auto | TransportChoice::Udp => "another one: viewer --server HOST[:PORT]",
     }
     .to_owned()
 }
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
     use crate::args::Args;
-    use crate::receive::FrameTransport;
+    use protocol::transport::Transport;
 
     const SOON: Duration = Duration::from_millis(500);
     const LATE: Duration = Duration::from_secs(3);
@@ -193,7 +193,7 @@ mod tests {
 
     fn text(
         options: &ConnectOptions,
-        status: &Status,
+        status: &ReceiveStatus,
         live: Option<bool>,
         elapsed: Duration,
     ) -> String {
@@ -202,8 +202,8 @@ mod tests {
         state.lines(options).join(" ")
     }
 
-    fn status(relay: RelayKind, quic: QuicState) -> Status {
-        let mut status = Status::new(FrameTransport::Udp, testkit::time::start());
+    fn status(relay: RelayKind, quic: QuicState) -> ReceiveStatus {
+        let mut status = ReceiveStatus::new(Transport::Udp, testkit::time::start());
         (status.resolved, status.relay, status.quic) = (true, relay, quic);
         status
     }
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_name_that_does_not_resolve_is_told_from_a_silent_relay() {
-        let unresolved = Status::new(FrameTransport::Udp, testkit::time::start());
+        let unresolved = ReceiveStatus::new(Transport::Udp, testkit::time::start());
         let late = text(&options(&[]), &unresolved, None, LATE);
         assert!(
             late.starts_with("'relay.example' does not resolve"),
@@ -267,7 +267,7 @@ mod tests {
     fn a_camera_that_is_not_there_is_named_with_those_that_are() {
         let options = options(&["--camera", "yard"]);
         let mut open = status(RelayKind::Sightline, QuicState::Open);
-        let missing = |open: &Status| text(&options, open, None, SOON);
+        let missing = |open: &ReceiveStatus| text(&options, open, None, SOON);
         let line = missing(&open);
         assert!(
             line.contains("'yard' is not live") && line.contains("none is"),
@@ -311,7 +311,7 @@ mod tests {
         assert!(lines(RelayKind::Sightline, Some(false), LATE).starts_with("No frames"));
         assert!(lines(RelayKind::Silent, Some(false), LATE).starts_with("No relay"));
         let mut open = status(RelayKind::Sightline, QuicState::Open);
-        let stopped = |open: &Status| text(&options(&[]), open, Some(false), LATE);
+        let stopped = |open: &ReceiveStatus| text(&options(&[]), open, Some(false), LATE);
         assert!(stopped(&open).ends_with("none from its camera"));
         open.cameras.push("yard".parse().unwrap());
         assert!(stopped(&open).starts_with("No frames") && !stopped(&open).contains("camera"));

@@ -100,7 +100,7 @@ mod tests {
     use protocol::frame::Frame;
 
     use super::*;
-    use crate::receive::FrameTransport;
+    use protocol::transport::Transport;
 
     fn dark() -> DecodedFrame {
         let mat = Mat::new_rows_cols_with_default(200, 300, CV_8UC3, Scalar::all(0.0)).unwrap();
@@ -112,7 +112,7 @@ mod tests {
                 label: None,
             },
             seq: 1,
-            transport: FrameTransport::Quic,
+            transport: Transport::Quic,
         };
         DecodedFrame::new(received, size).unwrap()
     }

@@ -16,6 +16,7 @@ use platform::latest::{Received, Receiver};
 use platform::report::Percentiles;
 use protocol::geometry::Size;
 use protocol::label::Label;
+use protocol::transport::Transport;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -28,9 +29,9 @@ use crate::decoded_frame::DecodedFrame;
 use crate::display_stats::DisplayStats;
 use crate::hud::Hud;
 use crate::output_files::OutputFiles;
-use crate::receive::{ConnectOptions, FrameTransport, ReceivedFrame, Status};
+use crate::receive::{ConnectOptions, ReceiveStatus, ReceivedFrame};
 use crate::record::Recorder;
-use crate::shared_overlay::SharedOverlay;
+use crate::shared_overlay::SharedBoxTimeline;
 use crate::window::{Command, ViewerWindow, WindowContent};
 
 /// How long the loop waits for a frame before it handles the window's events, and without a window before it checks for a
@@ -43,8 +44,8 @@ const SNAPSHOT_QUALITY: u8 = 95;
 /// What the receiving task hands to the loop.
 pub(crate) struct DisplayInputs {
     pub(crate) frames: Receiver<ReceivedFrame>,
-    pub(crate) overlay: Arc<SharedOverlay>,
-    pub(crate) status: watch::Receiver<Status>,
+    pub(crate) overlay: Arc<SharedBoxTimeline>,
+    pub(crate) status: watch::Receiver<ReceiveStatus>,
 }
 
 /// The loop's state.
@@ -61,7 +62,7 @@ pub(crate) struct DisplayLoop {
 
     inputs: DisplayInputs,
     /// The status as it was at the start of this round.
-    status: Status,
+    status: ReceiveStatus,
     files: OutputFiles,
     window: Option<ViewerWindow>,
     recorder: Option<Recorder>,
@@ -160,7 +161,7 @@ impl DisplayLoop {
     fn label_for_boxes(&self) -> Option<&Label> {
         let received = &self.current.as_ref()?.received;
         // In a frame of the UDP transport boxes are pixels already.
-        let wanted = self.boxes && received.transport == FrameTransport::Quic;
+        let wanted = self.boxes && received.transport == Transport::Quic;
         received.frame.label.as_ref().filter(|_| wanted)
     }
 
@@ -247,8 +248,8 @@ impl DisplayLoop {
     fn age(&self, received: &ReceivedFrame) -> Option<Duration> {
         let label = received.frame.label.as_ref()?;
         let clocks = match received.transport {
-            FrameTransport::Udp => Clocks::Assumed,
-            FrameTransport::Quic => Clocks::new(
+            Transport::Udp => Clocks::Assumed,
+            Transport::Quic | Transport::Http => Clocks::new(
                 label,
                 self.status.camera_info.as_ref(),
                 self.status.clock_offset,
@@ -268,7 +269,7 @@ impl DisplayLoop {
     }
 
     fn toggle_boxes(&mut self) {
-        let by_udp = |frame: &DecodedFrame| frame.received.transport == FrameTransport::Udp;
+        let by_udp = |frame: &DecodedFrame| frame.received.transport == Transport::Udp;
         if self.current.as_ref().is_some_and(by_udp) {
             self.show_note("boxes are in the picture (relay-server --overlay)".to_owned());
             return;

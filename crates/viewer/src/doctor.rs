@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use imaging::window;
-use platform::config::Transport;
+use platform::config::TransportChoice;
 use platform::doctor::files;
 use platform::doctor::machine::{self, ReassemblyCheck};
 use platform::doctor::{Check, Report};
@@ -31,7 +31,7 @@ pub fn run(args: &Args) -> ExitCode {
         report.add(&Check::bad("relay", format!("{err:#}")));
     }
     report.add(&machine::buffers());
-    report.add(&reassembly.finish(args.transport == Transport::Udp));
+    report.add(&reassembly.finish(args.transport == TransportChoice::Udp));
     report.add(&machine::clock());
     report.end()
 }

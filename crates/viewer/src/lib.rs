@@ -42,7 +42,7 @@ use crate::args::Args;
 use crate::display::{DisplayInputs, DisplayLoop};
 use crate::output_files::OutputFiles;
 use crate::receive::ConnectOptions;
-use crate::shared_overlay::SharedOverlay;
+use crate::shared_overlay::SharedBoxTimeline;
 use crate::window::ViewerWindow;
 
 /// How long a lookup of the relay's name, or a relay that does not acknowledge the end of the connection, may delay the
@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let window = (!args.headless).then(|| ViewerWindow::open(args));
     let window = window.transpose()?;
     let (sender, frames) = latest();
-    let overlay = Arc::new(SharedOverlay::default());
+    let overlay = Arc::new(SharedBoxTimeline::default());
     let disconnect = CancellationToken::new();
     let options = ConnectOptions::new(args);
     let address = watch_address(options.host.clone());

@@ -39,7 +39,7 @@ struct LabelledStream {
 impl LossCounter {
     /// Counts a frame and returns its number, or `None` when it comes too late to be shown; one that was overtaken and
     /// comes after all is not lost.
-    pub(crate) fn admit(&mut self, label: Option<&Label>) -> Option<u64> {
+    pub(crate) fn accept(&mut self, label: Option<&Label>) -> Option<u64> {
         self.counts.received += 1;
         match label {
             Some(label) => self.admit_labelled(label),
@@ -120,7 +120,7 @@ mod tests {
     /// What each frame is shown as, and the loss at the end; `None` is a frame without a label.
     fn shown(frames: &[Option<Label>]) -> (Vec<Option<u64>>, u64) {
         let mut counter = LossCounter::default();
-        let shown = frames.iter().map(|l| counter.admit(l.as_ref())).collect();
+        let shown = frames.iter().map(|l| counter.accept(l.as_ref())).collect();
         assert_eq!(counter.counts().received, frames.len() as u64);
         (shown, counter.counts().lost)
     }

@@ -37,11 +37,11 @@ const NEAR: f64 = 1.0;
 /// Precision of a time in a message, in seconds.
 const PRECISION: f64 = 1e-5;
 /// The longest name of a class that is drawn, in bytes.
-const LABEL: usize = 64;
+const MAX_CLASS_NAME: usize = 64;
 
 /// The boxes of the camera that is shown.
 #[derive(Debug, Default)]
-pub(crate) struct Overlay {
+pub(crate) struct BoxTimeline {
     camera: String,
     /// Tracked messages, the last one to arrive first.
     tracked: VecDeque<Detections>,
@@ -62,7 +62,7 @@ pub(crate) struct OverlayBoxes {
     pub(crate) opacity: f32,
 }
 
-impl Overlay {
+impl BoxTimeline {
     /// Forgets everything: ids and numbers are of one connection.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
@@ -81,7 +81,7 @@ impl Overlay {
             self.inferred.clear();
         }
         for detection in &mut message.detections {
-            let end = detection.label.floor_char_boundary(LABEL);
+            let end = detection.label.floor_char_boundary(MAX_CLASS_NAME);
             detection.label.truncate(end);
         }
         let (kept, most) = match message.kind {

@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 use protocol::detections::Detections;
 use protocol::label::Label;
 
-use crate::overlay::{Overlay, OverlayBoxes};
+use crate::overlay::{BoxTimeline, OverlayBoxes};
 
 /// An overlay that two threads share.
 #[derive(Debug, Default)]
-pub(crate) struct SharedOverlay {
-    overlay: Mutex<Overlay>,
+pub(crate) struct SharedBoxTimeline {
+    overlay: Mutex<BoxTimeline>,
     changed: Condvar,
 }
 
-impl SharedOverlay {
+impl SharedBoxTimeline {
     /// See [`Overlay::reset`].
     pub(crate) fn reset(&self) {
-        self.change(Overlay::reset);
+        self.change(BoxTimeline::reset);
     }
 
     /// Notes the arrival of a frame; to be called before [`SharedOverlay::wait`] for the same frame.
@@ -50,12 +50,12 @@ impl SharedOverlay {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Overlay)) {
+    fn change(&self, change: impl FnOnce(&mut BoxTimeline)) {
         change(&mut self.lock());
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Overlay> {
+    fn lock(&self) -> MutexGuard<'_, BoxTimeline> {
         self.overlay.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,7 +14,7 @@ use common::shown::{identity, newest, numbers, start_headless, stop_and_report};
 use common::{
     Behaviour, INTERVAL, LONG, UdpRelay, eventually, labelled, viewer, viewer_without_args,
 };
-use protocol::control::{Control, Verdict};
+use protocol::control::{Control, LeaseVerdict};
 use protocol::quic::{CameraInfo, Refusal, Role, SenderInfo, ServerMessage};
 use protocol::ticket::{Key, Ticket};
 use quic::identity::Identity;
@@ -173,7 +173,7 @@ fn each_refusal_ends_the_program_with_its_cause_address_and_cure() {
 fn a_private_relay_says_so_at_the_plain_door_too() {
     let dir = tempfile::tempdir().unwrap();
     let private = RelayScript {
-        verdict: Verdict::Private,
+        verdict: LeaseVerdict::Private,
         ..RelayScript::yard(1, 0)
     };
     let relay = QuicRelay::start(ANY, &identity(), private);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use bytes::Bytes;
-use platform::config::Transport;
+use platform::config::TransportChoice;
 use platform::server::Server;
 use protocol::SMALL_FRAME;
 use protocol::label::{CameraName, StreamId};
@@ -24,7 +24,7 @@ use protocol::quic::{Hello, Role};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use self::quic::{ConnectionConfig, ConnectionState, QuicSender};
+use self::quic::{ConnectionConfig, QuicConnectionState, QuicSender};
 use self::udp::UdpSender;
 
 /// Time without an answer before the first small frames, which find out whether the relay is ours; doubled each time.
@@ -80,7 +80,7 @@ impl Uplink {
     pub(crate) fn new(
         server: &Server,
         address: watch::Receiver<Option<SocketAddr>>,
-        transport: Transport,
+        transport: TransportChoice,
         camera: &CameraName,
         stream: StreamId,
     ) -> Self {
@@ -100,9 +100,11 @@ impl Uplink {
             })
         };
         let (udp, quic) = match (transport, ticket) {
-            (Transport::Udp, _) => (true, None),
-            (Transport::Auto, None) => (true, Some(start_quic(true))),
-            (Transport::Quic, _) | (Transport::Auto, Some(_)) => (false, Some(start_quic(false))),
+            (TransportChoice::Udp, _) => (true, None),
+            (TransportChoice::Auto, None) => (true, Some(start_quic(true))),
+            (TransportChoice::Quic, _) | (TransportChoice::Auto, Some(_)) => {
+                (false, Some(start_quic(false)))
+            }
         };
         Self {
             quic,
@@ -131,9 +133,9 @@ impl Uplink {
             return false;
         }
         match *quic.state() {
-            ConnectionState::Connecting => return true,
-            ConnectionState::Down => {}
-            ConnectionState::Up(_) | ConnectionState::Refused(_) => return false,
+            QuicConnectionState::Connecting => return true,
+            QuicConnectionState::Down => {}
+            QuicConnectionState::Up(_) | QuicConnectionState::Refused(_) => return false,
         }
         let first = (now + FIRST_SMALL_FRAMES, 2 * FIRST_SMALL_FRAMES);
         let (due, interval) = *self.small_frames.get_or_insert(first);
@@ -151,15 +153,15 @@ impl Uplink {
     pub(crate) fn send(&mut self, frame: Bytes, now: Instant) -> anyhow::Result<()> {
         if let Some(quic) = &self.quic {
             match &*quic.state() {
-                ConnectionState::Refused(why) => bail!("{why}"),
-                ConnectionState::Up(_) => {
+                QuicConnectionState::Refused(why) => bail!("{why}"),
+                QuicConnectionState::Up(_) => {
                     self.offered += 1;
                     self.totals.transport = "quic";
                     self.small_frames = None;
                     quic.offer(self.offered, frame, now);
                     return Ok(());
                 }
-                ConnectionState::Down | ConnectionState::Connecting => {}
+                QuicConnectionState::Down | QuicConnectionState::Connecting => {}
             }
         }
         let Some(udp) = &mut self.udp else {
@@ -171,7 +173,7 @@ impl Uplink {
             self.totals.bytes += frame.len() as u64;
         }
         if let Some(quic) = &self.quic
-            && udp.take_upgrade()
+            && udp.take_received_upgrade()
         {
             quic.upgrade();
         }
@@ -185,7 +187,7 @@ impl Uplink {
             .as_ref()
             .map(|quic| (quic.state().clone(), quic.stats()));
         match quic {
-            Some((ConnectionState::Up(start), now)) => {
+            Some((QuicConnectionState::Up(start), now)) => {
                 let skipped = now.skipped - start.skipped;
                 NetworkFeedback::Connected {
                     offered: now.sent - start.sent + skipped,
@@ -221,7 +223,7 @@ impl Uplink {
 mod tests {
     use super::*;
 
-    fn uplink(transport: Transport) -> Uplink {
+    fn uplink(transport: TransportChoice) -> Uplink {
         let server: Server = "127.0.0.1:9".parse().unwrap();
         let (_, address) = watch::channel(None);
         let camera: CameraName = "yard".parse().unwrap();
@@ -239,22 +241,22 @@ mod tests {
 
     #[tokio::test]
     async fn one_of_many_large_frames_is_small_until_the_relay_answers() {
-        let seconds = small_frame_seconds(&mut uplink(Transport::Auto), 40_000);
+        let seconds = small_frame_seconds(&mut uplink(TransportChoice::Auto), 40_000);
         assert_eq!(seconds, [5, 15, 35, 75, 155]);
     }
 
     #[tokio::test]
     async fn frames_that_arrive_anyway_and_ways_that_were_named_stay_as_they_are() {
         assert_eq!(
-            small_frame_seconds(&mut uplink(Transport::Auto), 15_000),
+            small_frame_seconds(&mut uplink(TransportChoice::Auto), 15_000),
             [0; 0]
         );
         assert_eq!(
-            small_frame_seconds(&mut uplink(Transport::Udp), 40_000),
+            small_frame_seconds(&mut uplink(TransportChoice::Udp), 40_000),
             [0; 0]
         );
         assert_eq!(
-            small_frame_seconds(&mut uplink(Transport::Quic), 40_000),
+            small_frame_seconds(&mut uplink(TransportChoice::Quic), 40_000),
             [0; 0]
         );
     }

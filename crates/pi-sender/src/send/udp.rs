@@ -52,7 +52,7 @@ impl UdpSender {
     }
 
     /// Whether the relay has sent `upgrade` since the last call.
-    pub(crate) fn take_upgrade(&mut self) -> bool {
+    pub(crate) fn take_received_upgrade(&mut self) -> bool {
         std::mem::take(&mut self.upgrade)
     }
 
@@ -245,7 +245,7 @@ mod tests {
             relay.send_to(b"upgrade", from).unwrap();
         }
         assert!(sender.send(b"frame", Instant::now()));
-        assert!(!sender.take_upgrade(), "whatever that was");
+        assert!(!sender.take_received_upgrade(), "whatever that was");
         let (_, socket) = sender.socket.as_ref().unwrap();
         assert_eq!(
             socket.recv(&mut [0; 16]).unwrap_err().kind(),
@@ -263,8 +263,8 @@ mod tests {
         relay.send_to(&Control::Upgrade.write(), from).unwrap();
         let upgraded = (0..100).any(|_| {
             sender.send(b"frame", Instant::now());
-            sender.take_upgrade()
+            sender.take_received_upgrade()
         });
-        assert!(upgraded && !sender.take_upgrade());
+        assert!(upgraded && !sender.take_received_upgrade());
     }
 }

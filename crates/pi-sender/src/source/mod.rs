@@ -87,7 +87,7 @@ pub(crate) enum Poll {
 
 /// An open source.
 #[derive(Debug)]
-pub(crate) enum Source {
+pub(crate) enum PictureSource {
     /// The generated scene.
     Demo(Scene),
     /// A file.
@@ -96,7 +96,7 @@ pub(crate) enum Source {
     Live(live::LiveSource),
 }
 
-impl Source {
+impl PictureSource {
     /// Opens the source that the command line names.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use protocol::datagram::{Datagram, classify as classify_datagram};
 use protocol::detections::Detections;
 use protocol::jpeg::{self, EOI, Limits, SOI};
 use protocol::label::{CameraName, Label, StreamId};
-use protocol::lease::{Grant, LeaseRequest, Leases, QUIET, Renewal};
+use protocol::lease::{Grant, LeaseRequest, Leases, REPEAT_REQUEST_AFTER, Renewal};
 use protocol::quic::{self, Answer, ClientMessage, Hello, ServerMessage};
 use protocol::ticket::{Host, Ticket};
 
@@ -221,7 +221,10 @@ impl Ends {
         for _ in 0..2 {
             if self.renewal.poll(self.now) == Some(LeaseRequest::Request) {
                 for last in [self.last_request, self.last_frame].into_iter().flatten() {
-                    assert!(self.now - last >= QUIET, "a tutorial relay may stream");
+                    assert!(
+                        self.now - last >= REPEAT_REQUEST_AFTER,
+                        "a tutorial relay may stream"
+                    );
                 }
                 self.last_request = Some(self.now);
             }

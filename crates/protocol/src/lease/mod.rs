@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 pub use renewal::{RelayKind, Renewal};
 
 /// Time between two hellos of a viewer that the relay answers.
-pub const RENEW: Duration = Duration::from_secs(2);
+pub const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two hellos while nothing answers: a relay that is back is found within it.
-pub const SEARCH: Duration = Duration::from_secs(1);
+pub const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Time that our viewer waits for an answer before it takes the address for a tutorial relay that waits.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 /// Time without any frame after which a second `Request` is due.
-pub const QUIET: Duration = Duration::from_secs(10);
+pub const REPEAT_REQUEST_AFTER: Duration = Duration::from_secs(10);
 /// Time between two hellos to a tutorial relay that streams: it shows each of them to its viewer for one frame, and all
 /// that is needed is that routers on the way (30 s at the least) keep the mapping.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);

@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
-use super::{ANSWER_TIMEOUT, KEEP_ALIVE, LeaseRequest, QUIET, RENEW, SEARCH};
-use crate::control::Verdict;
+use super::{
+    ANSWER_TIMEOUT, KEEP_ALIVE, LeaseRequest, RENEW_INTERVAL, REPEAT_REQUEST_AFTER, SEARCH_INTERVAL,
+};
+use crate::control::LeaseVerdict;
 
 /// What a viewer knows of the address that it sends its requests to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub struct Renewal {
     hello: Option<Instant>,
     request: Option<Instant>,
     answer: Option<Instant>,
-    verdict: Option<Verdict>,
+    verdict: Option<LeaseVerdict>,
     echo: Option<Instant>,
     frame: Option<Instant>,
 }
@@ -44,7 +46,7 @@ impl Renewal {
     }
 
     /// Notes whether frames come `elsewhere` now; a change makes the next hello or probe due at once.
-    pub fn set_elsewhere(&mut self, elsewhere: bool) {
+    pub fn set_frames_by_quic(&mut self, elsewhere: bool) {
         if std::mem::replace(&mut self.elsewhere, elsewhere) != elsewhere {
             self.hello = None;
         }
@@ -77,7 +79,7 @@ impl Renewal {
     }
 
     /// Notes an answer of our relay.
-    pub fn on_answer(&mut self, verdict: Verdict, now: Instant) {
+    pub fn on_answer(&mut self, verdict: LeaseVerdict, now: Instant) {
         self.answer = Some(now);
         self.verdict = Some(verdict);
     }
@@ -94,13 +96,14 @@ impl Renewal {
 
     /// Returns what is known of the other end.
     pub fn relay(&self, now: Instant) -> RelayKind {
-        let recent =
-            |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) < QUIET);
+        let recent = |at: Option<Instant>| {
+            at.is_some_and(|at| now.saturating_duration_since(at) < REPEAT_REQUEST_AFTER)
+        };
         match () {
             () if recent(self.answer) => match self.verdict {
-                Some(Verdict::Full) => RelayKind::SightlineFull,
-                Some(Verdict::Private) => RelayKind::SightlinePrivate,
-                Some(Verdict::Welcome) | None => RelayKind::Sightline,
+                Some(LeaseVerdict::Full) => RelayKind::SightlineFull,
+                Some(LeaseVerdict::Private) => RelayKind::SightlinePrivate,
+                Some(LeaseVerdict::Welcome) | None => RelayKind::Sightline,
             },
             () if recent(self.echo) || recent(self.frame) => RelayKind::Tutorial,
             () => RelayKind::Silent,
@@ -110,8 +113,8 @@ impl Renewal {
     fn hello_due(&self, now: Instant) -> Option<Instant> {
         let interval = match self.relay(now) {
             RelayKind::Tutorial if self.frame >= self.hello => KEEP_ALIVE,
-            _ if self.answer < self.hello => SEARCH,
-            _ => RENEW,
+            _ if self.answer < self.hello => SEARCH_INTERVAL,
+            _ => RENEW_INTERVAL,
         };
         Some(self.hello? + interval)
     }
@@ -129,7 +132,7 @@ impl Renewal {
             return None;
         }
         let due = hello + ANSWER_TIMEOUT;
-        Some(last.map_or(due, |last| due.max(last + QUIET)))
+        Some(last.map_or(due, |last| due.max(last + REPEAT_REQUEST_AFTER)))
     }
 }
 
@@ -186,7 +189,7 @@ mod tests {
         let sent = run(&mut renewal, start, secs(120), |request, renewal, now| {
             if let Some(request) = request {
                 assert_ne!(leases.request(viewer(1), request, now), Grant::Full);
-                renewal.on_answer(Verdict::Welcome, now);
+                renewal.on_answer(LeaseVerdict::Welcome, now);
             }
             assert!(leases.expire(now).is_empty());
         });
@@ -203,15 +206,15 @@ mod tests {
             leases.request(viewer(1), LeaseRequest::Probe, start),
             Grant::NotHeld
         );
-        renewal.on_answer(Verdict::Welcome, start);
-        renewal.set_elsewhere(false);
+        renewal.on_answer(LeaseVerdict::Welcome, start);
+        renewal.set_frames_by_quic(false);
         assert_eq!(renewal.poll(start), Some(LeaseRequest::Hello), "at once");
         assert_eq!(
             leases.request(viewer(1), LeaseRequest::Hello, start),
             Grant::Joined
         );
-        renewal.set_elsewhere(true);
-        renewal.set_elsewhere(true);
+        renewal.set_frames_by_quic(true);
+        renewal.set_frames_by_quic(true);
         assert_eq!(renewal.poll(start), Some(LeaseRequest::Probe));
         assert_eq!(renewal.poll(start), None);
         assert_eq!(
@@ -342,13 +345,13 @@ mod tests {
             }
             if let Some(request) = request {
                 leases.request(viewer(1), request, now);
-                renewal.on_answer(Verdict::Welcome, now);
+                renewal.on_answer(LeaseVerdict::Welcome, now);
             }
             if now >= restart && back.is_none() && leases.viewers().len() == 1 {
                 back = Some(now - restart);
             }
         });
-        assert!(back.unwrap() <= RENEW, "{back:?}");
+        assert!(back.unwrap() <= RENEW_INTERVAL, "{back:?}");
     }
 
     #[test]
@@ -357,10 +360,13 @@ mod tests {
         assert_eq!(renewal.relay(start), RelayKind::Silent);
         renewal.on_frame(start);
         assert_eq!(renewal.relay(start), RelayKind::Tutorial);
-        renewal.on_answer(Verdict::Full, start);
+        renewal.on_answer(LeaseVerdict::Full, start);
         assert_eq!(renewal.relay(start), RelayKind::SightlineFull);
-        renewal.on_answer(Verdict::Welcome, start);
+        renewal.on_answer(LeaseVerdict::Welcome, start);
         assert_eq!(renewal.relay(start), RelayKind::Sightline);
-        assert_eq!(renewal.relay(start + QUIET), RelayKind::Silent);
+        assert_eq!(
+            renewal.relay(start + REPEAT_REQUEST_AFTER),
+            RelayKind::Silent
+        );
     }
 }

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use platform::config::Transport;
+use platform::config::TransportChoice;
 use platform::doctor::Check;
 use protocol::SMALL_FRAME;
-use protocol::control::Verdict;
+use protocol::control::LeaseVerdict;
 use protocol::label::CameraName;
 use protocol::quic::Refusal;
 
@@ -35,7 +35,9 @@ pub(super) fn name(host: &str, resolved: &Result<SocketAddr, String>) -> Check {
 pub(super) fn udp(outcome: UdpOutcome, port: u16) -> Option<Check> {
     Some(match outcome {
         UdpOutcome::Skipped => return None,
-        UdpOutcome::Relay(Verdict::Private, _) => Check::bad("udp", Refusal::Private.to_string()),
+        UdpOutcome::Relay(LeaseVerdict::Private, _) => {
+            Check::bad("udp", Refusal::Private.to_string())
+        }
         UdpOutcome::Relay(_, took) => Check::good(
             "udp",
             format!("a Sightline relay answers in {} ms", millis(took)),
@@ -59,8 +61,12 @@ pub(super) fn udp(outcome: UdpOutcome, port: u16) -> Option<Check> {
 }
 
 /// Judges the QUIC connection, after the outcome of the probe.
-pub(super) fn quic(udp: UdpOutcome, quic: &QuicOutcome, transport: Transport) -> Option<Check> {
-    let answers = matches!(udp, UdpOutcome::Relay(verdict, _) if verdict != Verdict::Private);
+pub(super) fn quic(
+    udp: UdpOutcome,
+    quic: &QuicOutcome,
+    transport: TransportChoice,
+) -> Option<Check> {
+    let answers = matches!(udp, UdpOutcome::Relay(verdict, _) if verdict != LeaseVerdict::Private);
     Some(match quic {
         QuicOutcome::Skipped => return None,
         // The line on the probe names the missing ticket already.
@@ -80,7 +86,7 @@ pub(super) fn quic(udp: UdpOutcome, quic: &QuicOutcome, transport: Transport) ->
                 Refusal::Taken
             ),
         ),
-        QuicOutcome::Failed(why) if answers && transport == Transport::Auto => Check::advice(
+        QuicOutcome::Failed(why) if answers && transport == TransportChoice::Auto => Check::advice(
             "quic",
             format!(
                 "QUIC does not open: {why}; frames would go by plain UDP, which a lossy path damages"
@@ -181,7 +187,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
     const OPEN: QuicOutcome = QuicOutcome::Open(MS);
-    const WELCOME: UdpOutcome = UdpOutcome::Relay(Verdict::Welcome, MS);
+    const WELCOME: UdpOutcome = UdpOutcome::Relay(LeaseVerdict::Welcome, MS);
 
     fn assert_check(check: Option<Check>, verdict: Judged, text: &str) {
         let check = check.expect("a line");
@@ -221,7 +227,7 @@ mod tests {
             "no program listens at its UDP port 8081",
         );
         assert_check(check(UdpOutcome::Silent), Judged::Bad, "ufw allow 8081/udp");
-        let private = UdpOutcome::Relay(Verdict::Private, MS);
+        let private = UdpOutcome::Relay(LeaseVerdict::Private, MS);
         assert_check(check(private), Judged::Bad, "sightline://");
         assert_eq!(check(UdpOutcome::Skipped), None);
     }
@@ -229,7 +235,7 @@ mod tests {
     #[test]
     fn a_quic_transport_that_does_not_open_is_bad_if_nothing_else_carries_frames() {
         let check = quic;
-        use Transport::{Auto, Quic};
+        use TransportChoice::{Auto, Quic};
         assert_check(check(WELCOME, &OPEN, Auto), Judged::Good, "QUIC opens");
         assert_check(
             check(WELCOME, &silent(), Auto),
@@ -261,10 +267,10 @@ mod tests {
 
     #[test]
     fn what_the_line_on_udp_reports_the_line_on_quic_does_not_repeat() {
-        let check = |udp, quic: &QuicOutcome| super::quic(udp, quic, Transport::Auto);
+        let check = |udp, quic: &QuicOutcome| super::quic(udp, quic, TransportChoice::Auto);
         assert_eq!(check(UdpOutcome::Silent, &QuicOutcome::Skipped), None);
         assert_eq!(check(UdpOutcome::Refused, &QuicOutcome::Skipped), None);
-        let private = UdpOutcome::Relay(Verdict::Private, MS);
+        let private = UdpOutcome::Relay(LeaseVerdict::Private, MS);
         assert_eq!(check(private, &refused(Refusal::Private)), None);
         assert_check(
             check(UdpOutcome::Skipped, &refused(Refusal::Private)),

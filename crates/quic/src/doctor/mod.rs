@@ -11,12 +11,12 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use platform::config::Transport;
+use platform::config::TransportChoice;
 use platform::doctor::Report;
 use platform::server::{self, Server};
 use platform::udp;
 use protocol::SMALL_FRAME;
-use protocol::control::{Control, Verdict};
+use protocol::control::{Control, LeaseVerdict};
 use protocol::datagram::{Datagram, MAX_DATAGRAM, classify};
 use protocol::label::CameraName;
 use protocol::quic::{Hello, Role};
@@ -48,7 +48,7 @@ pub struct RelayCheck<'a> {
     /// The relay.
     pub server: &'a Server,
     /// The transport that the program would use.
-    pub transport: Transport,
+    pub transport: TransportChoice,
     /// The program's role.
     pub role: Role,
     /// The camera that the program sends, or wants to view.
@@ -61,7 +61,7 @@ enum UdpOutcome {
     /// No probe was sent.
     Skipped,
     /// An answer of our relay, after so long.
-    Relay(Verdict, Duration),
+    Relay(LeaseVerdict, Duration),
     /// A report of the host that no program listens.
     Refused,
     /// No answer.
@@ -108,7 +108,7 @@ impl RelayCheck<'_> {
     }
 
     fn may_use_udp(&self) -> bool {
-        self.server.ticket().is_none() && self.transport != Transport::Quic
+        self.server.ticket().is_none() && self.transport != TransportChoice::Quic
     }
 
     async fn try_quic(
@@ -118,7 +118,7 @@ impl RelayCheck<'_> {
     ) -> (QuicOutcome, Option<(Client, Session)>) {
         // A relay that does not answer may be the tutorial's, which crashes on QUIC.
         let unanswered = matches!(udp, UdpOutcome::Refused | UdpOutcome::Silent);
-        if self.transport == Transport::Udp || unanswered {
+        if self.transport == TransportChoice::Udp || unanswered {
             return (QuicOutcome::Skipped, None);
         }
         match self.open(relay).await {
@@ -179,7 +179,7 @@ async fn probe(relay: SocketAddr, size: usize, attempts: usize) -> UdpOutcome {
 }
 
 /// Receives the answer to the probe with this nonce, and ignores all other datagrams.
-async fn answer(socket: &UdpSocket, probe: u64) -> io::Result<Verdict> {
+async fn answer(socket: &UdpSocket, probe: u64) -> io::Result<LeaseVerdict> {
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
         let length = socket.recv(&mut buffer).await?;

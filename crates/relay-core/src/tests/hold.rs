@@ -133,7 +133,7 @@ fn a_model_that_is_late_once_is_waited_for_again_and_own_boxes_go_before_older_o
 #[test]
 fn a_model_slower_than_the_camera_delays_no_frame_and_boxes_are_still_seen() {
     for every in ["1", "4", "auto"] {
-        let mut scene = Scene::watched(Rules {
+        let mut scene = Scene::watched(RelaySettings {
             every: Some(every.parse().unwrap()),
             ..rules()
         });
@@ -200,8 +200,8 @@ fn nobody_watching_and_nobody_reading_means_no_inference() {
 
 #[test]
 fn where_detections_are_read_the_model_runs_without_a_viewer_and_holds_no_frame() {
-    let mut scene = Scene::watched(Rules {
-        detections_read: true,
+    let mut scene = Scene::watched(RelaySettings {
+        output_reads_detections: true,
         overlay: Overlay::None,
         ..rules()
     });
@@ -221,8 +221,8 @@ fn where_detections_are_read_the_model_runs_without_a_viewer_and_holds_no_frame(
         (4, "cam1", 5.0)
     );
     assert_eq!(message.detections, person());
-    let mut unwatched = Scene::new(Rules {
-        detections_read: true,
+    let mut unwatched = Scene::new(RelaySettings {
+        output_reads_detections: true,
         ..rules()
     });
     unwatched.frames(1..=4);
@@ -231,8 +231,8 @@ fn where_detections_are_read_the_model_runs_without_a_viewer_and_holds_no_frame(
 
 #[test]
 fn a_message_carries_the_labels_number_and_time() {
-    let mut scene = Scene::new(Rules {
-        detections_read: true,
+    let mut scene = Scene::new(RelaySettings {
+        output_reads_detections: true,
         every: Some("1".parse().unwrap()),
         ..rules()
     });
@@ -249,7 +249,7 @@ fn a_message_carries_the_labels_number_and_time() {
 
 #[test]
 fn without_a_model_every_frame_passes() {
-    let mut scene = Scene::watched(Rules {
+    let mut scene = Scene::watched(RelaySettings {
         every: None,
         ..rules()
     });
@@ -292,8 +292,8 @@ fn an_undecodable_frame_is_let_go_and_the_model_goes_on() {
 
 #[test]
 fn each_camera_has_its_own_count_and_the_model_takes_turns() {
-    let mut scene = Scene::new(Rules {
-        detections_read: true,
+    let mut scene = Scene::new(RelaySettings {
+        output_reads_detections: true,
         every: Some("2".parse().unwrap()),
         ..rules()
     });
@@ -324,7 +324,7 @@ fn each_camera_has_its_own_count_and_the_model_takes_turns() {
 
 #[test]
 fn a_frame_that_waits_for_the_model_gives_way_to_a_newer_one() {
-    let mut scene = Scene::watched(Rules {
+    let mut scene = Scene::watched(RelaySettings {
         every: Some("1".parse().unwrap()),
         ..rules()
     });
@@ -361,7 +361,7 @@ fn udp_viewers_see_the_first_camera_that_is_live() {
 
 /// A scene in which the model finds something on each frame of which `sees` says so.
 fn looking(demo: bool, sees: impl Fn(u64) -> bool) -> Scene {
-    let mut scene = Scene::watched(Rules {
+    let mut scene = Scene::watched(RelaySettings {
         demo,
         every: Some("1".parse().unwrap()),
         ..rules()
@@ -405,7 +405,7 @@ proptest! {
     fn order_never_goes_backwards_and_no_frame_is_lost(
         events in prop::collection::vec((0u8..4, 1u64..250), 1..200), every in 1u32..6,
     ) {
-        let mut scene = Scene::watched(Rules { every: Some(every.to_string().parse().unwrap()), ..rules() });
+        let mut scene = Scene::watched(RelaySettings { every: Some(every.to_string().parse().unwrap()), ..rules() });
         let mut frames = 0;
         let mut unanswered = 0;
         for (event, ms) in events {

@@ -11,7 +11,7 @@ fn a_fifth_viewer_finds_the_door_full_and_is_told() {
     scene.hello(viewer(5));
     let full = Control::Accept {
         nonce: 7,
-        verdict: Verdict::Full,
+        verdict: LeaseVerdict::Full,
     };
     assert_eq!(*scene.other.last().unwrap(), Action::Reply(viewer(5), full));
     assert_eq!(scene.relay.viewers()[0], 4);
@@ -19,7 +19,7 @@ fn a_fifth_viewer_finds_the_door_full_and_is_told() {
     scene.hello(viewer(5));
     let welcome = Control::Accept {
         nonce: 7,
-        verdict: Verdict::Welcome,
+        verdict: LeaseVerdict::Welcome,
     };
     assert_eq!(
         *scene.other.last().unwrap(),
@@ -30,7 +30,7 @@ fn a_fifth_viewer_finds_the_door_full_and_is_told() {
 
 #[test]
 fn a_full_door_gives_up_only_a_place_that_was_not_renewed_for_60_s() {
-    let mut scene = Scene::new(Rules {
+    let mut scene = Scene::new(RelaySettings {
         udp_viewers: 1,
         ..rules()
     });
@@ -54,7 +54,7 @@ fn a_full_door_gives_up_only_a_place_that_was_not_renewed_for_60_s() {
 
 #[test]
 fn a_closed_door_sends_nobody_anything() {
-    let mut scene = Scene::new(Rules {
+    let mut scene = Scene::new(RelaySettings {
         udp_viewers: 0,
         ..rules()
     });
@@ -65,7 +65,7 @@ fn a_closed_door_sends_nobody_anything() {
 
 #[test]
 fn what_spoofed_requests_draw_is_bounded() {
-    let mut scene = Scene::new(Rules {
+    let mut scene = Scene::new(RelaySettings {
         udp_viewers: 4,
         udp_egress: 1_000_000,
         every: None,

@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use protocol::control::{Control, Verdict};
+use protocol::control::{Control, LeaseVerdict};
 use protocol::detections::{Detection, Found};
 use protocol::frame::Frame;
 use protocol::geometry::Size;
 use protocol::label::{CameraName, Label, StreamId};
 use testkit::jpeg::Sketch;
 
-use protocol::schedule::Every;
+use protocol::every::Every;
 
 use super::*;
 
@@ -37,13 +37,13 @@ fn viewer(n: u16) -> SocketAddr {
     address(VIEWER, n)
 }
 
-fn rules() -> Rules {
-    Rules {
+fn rules() -> RelaySettings {
+    RelaySettings {
         every: Some("4".parse().unwrap()),
         batch: 1,
-        rest: 0.0,
+        model_rest_factor: 0.0,
         overlay: Overlay::EveryNth,
-        detections_read: false,
+        output_reads_detections: false,
         model: "test".to_owned(),
         demo: false,
         udp_viewers: 4,
@@ -89,7 +89,7 @@ pub(crate) fn camera_frame(count: u64) -> CameraFrame {
         count,
         frame,
         label: label.unwrap(),
-        received: *START.get_or_init(testkit::time::start),
+        received_at: *START.get_or_init(testkit::time::start),
     }
 }
 
@@ -109,7 +109,7 @@ struct Scene {
     now: Instant,
     sent: Vec<Bytes>,
     jobs: Vec<CameraFrame>,
-    annotations: Vec<Annotate>,
+    annotations: Vec<AnnotationJob>,
     published: Vec<Publication>,
     /// For screens that want boxes in the picture.
     annotated: Vec<Publication>,
@@ -120,7 +120,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(rules: Rules) -> Self {
+    fn new(rules: RelaySettings) -> Self {
         let now = testkit::time::start();
         Self {
             relay: Relay::new(rules, now),
@@ -136,7 +136,7 @@ impl Scene {
         }
     }
 
-    fn watched(rules: Rules) -> Self {
+    fn watched(rules: RelaySettings) -> Self {
         let mut scene = Self::new(rules);
         scene.request(viewer(1));
         scene.other.clear();
@@ -198,7 +198,7 @@ impl Scene {
         self.answer(&job, person());
     }
 
-    fn annotate(&mut self, annotate: &Annotate) {
+    fn annotate(&mut self, annotate: &AnnotationJob) {
         self.relay.on_annotated(
             annotate,
             Some(with_boxes(annotate.frame.count, annotate.is_own())),
@@ -230,9 +230,9 @@ impl Scene {
     }
 }
 
-impl Annotate {
+impl AnnotationJob {
     fn is_own(&self) -> bool {
-        self.held != Some(Boxes::Older)
+        self.held != Some(BoxesOf::Older)
     }
 }
 

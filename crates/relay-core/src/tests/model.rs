@@ -3,9 +3,9 @@
 use super::*;
 
 fn auto(rest: f64) -> Scene {
-    let mut scene = Scene::new(Rules {
+    let mut scene = Scene::new(RelaySettings {
         every: Some(Every::Auto),
-        rest,
+        model_rest_factor: rest,
         ..rules()
     });
     scene.relay.subscribe(SubscriberId(1), None);
@@ -71,9 +71,9 @@ fn auto_counts_no_frame_as_missed() {
 
 #[test]
 fn with_auto_a_busy_camera_starves_no_other() {
-    let mut scene = Scene::new(Rules {
+    let mut scene = Scene::new(RelaySettings {
         every: Some(Every::Auto),
-        detections_read: true,
+        output_reads_detections: true,
         ..rules()
     });
     let mut looks = [0, 0];
@@ -93,10 +93,10 @@ fn with_auto_a_busy_camera_starves_no_other() {
 
 #[test]
 fn a_fixed_number_asks_for_no_rest() {
-    let mut scene = Scene::new(Rules {
+    let mut scene = Scene::new(RelaySettings {
         every: Some("1".parse().unwrap()),
-        rest: 5.0,
-        detections_read: true,
+        model_rest_factor: 5.0,
+        output_reads_detections: true,
         ..rules()
     });
     scene.datagram(address(1, 1000), plain(1));
@@ -108,10 +108,10 @@ fn a_fixed_number_asks_for_no_rest() {
 
 #[test]
 fn a_model_that_takes_several_pictures_is_given_the_newest_of_each_camera_at_once() {
-    let mut scene = Scene::new(Rules {
+    let mut scene = Scene::new(RelaySettings {
         every: Some("1".parse().unwrap()),
         batch: 2,
-        detections_read: true,
+        output_reads_detections: true,
         ..rules()
     });
     for host in 1..=4 {

@@ -31,7 +31,7 @@ impl Scene {
         self.other.iter().filter(upgrade).count()
     }
 
-    fn verdicts(&self) -> Vec<Verdict> {
+    fn verdicts(&self) -> Vec<LeaseVerdict> {
         let verdict = |action: &Action| match action {
             Action::Reply(_, Control::Accept { verdict, .. }) => Some(*verdict),
             _ => None,
@@ -145,7 +145,7 @@ fn a_sender_that_said_good_bye_is_followed_by_its_host_at_once() {
 
 #[test]
 fn a_frame_that_its_successor_overtook_is_still_good_for_screens_and_for_nobody_else() {
-    let mut scene = Scene::watched(Rules {
+    let mut scene = Scene::watched(RelaySettings {
         every: Some("1".parse().unwrap()),
         overlay: Overlay::None,
         ..rules()
@@ -195,7 +195,7 @@ fn a_sender_of_ours_is_told_of_the_native_door_every_5_s_and_a_tutorial_sender_n
 
 #[test]
 fn a_private_relays_plain_door_is_shut_and_says_so_to_our_own_programs_alone() {
-    let mut scene = Scene::new(Rules {
+    let mut scene = Scene::new(RelaySettings {
         private: true,
         ..rules()
     });
@@ -204,7 +204,7 @@ fn a_private_relays_plain_door_is_shut_and_says_so_to_our_own_programs_alone() {
     assert_eq!(scene.other, []);
     scene.hello(viewer(2));
     scene.datagram(viewer(3), Control::Probe { nonce: 1 }.write());
-    assert_eq!(scene.verdicts(), [Verdict::Private; 2]);
+    assert_eq!(scene.verdicts(), [LeaseVerdict::Private; 2]);
     for n in 0..100 {
         scene.datagram(address(1, 1), labelled("yard", 7, n));
         scene.pass(10 * MS);
@@ -223,7 +223,7 @@ fn a_probe_gives_the_place_up_and_takes_none() {
     scene.datagram(viewer(1), Control::Probe { nonce: 1 }.write());
     assert_eq!(
         (scene.verdicts(), scene.relay.viewers()[0]),
-        (vec![Verdict::Welcome], 0)
+        (vec![LeaseVerdict::Welcome], 0)
     );
     scene.hello(viewer(1));
     assert_eq!(scene.relay.viewers()[0], 1);
@@ -234,7 +234,7 @@ fn a_probe_gives_the_place_up_and_takes_none() {
 
 #[test]
 fn the_model_looks_at_the_cameras_that_screens_watch_and_at_no_other() {
-    let every = Rules {
+    let every = RelaySettings {
         every: Some("1".parse().unwrap()),
         ..rules()
     };

@@ -13,7 +13,7 @@ fn with_subscriber() -> Scene {
 
 /// A relay that draws boxes on every frame for a plain viewer.
 fn holding() -> Scene {
-    Scene::watched(Rules {
+    Scene::watched(RelaySettings {
         overlay: Overlay::Hold,
         ..rules()
     })
@@ -213,7 +213,7 @@ fn with_hold_the_models_answer_corrects_and_is_not_drawn_itself() {
 
 #[test]
 fn with_hold_and_no_model_no_frame_waits() {
-    let mut scene = Scene::watched(Rules {
+    let mut scene = Scene::watched(RelaySettings {
         every: None,
         overlay: Overlay::Hold,
         ..rules()
@@ -224,7 +224,7 @@ fn with_hold_and_no_model_no_frame_waits() {
 
 /// A relay with a browser that wants boxes in the picture.
 fn annotating(overlay: Overlay) -> Scene {
-    let mut scene = Scene::watched(Rules { overlay, ..rules() });
+    let mut scene = Scene::watched(RelaySettings { overlay, ..rules() });
     scene.relay.subscribe(SubscriberId(1), None);
     scene.relay.request_annotated(SubscriberId(1));
     scene

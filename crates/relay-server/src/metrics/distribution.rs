@@ -19,14 +19,14 @@ pub const INFERENCE: &[f64] = &[
 
 /// A count for each bound, and one above them all.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Distribution {
+pub struct BucketHistogram {
     bounds: &'static [f64],
     counts: Vec<u64>,
     above: u64,
     sum: f64,
 }
 
-impl Distribution {
+impl BucketHistogram {
     /// An empty one; `bounds` are seconds, in rising order.
     pub fn new(bounds: &'static [f64]) -> Self {
         Self {
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_duration_counts_for_its_bound_and_all_above() {
-        let mut all = Distribution::new(&[0.01, 0.1]);
+        let mut all = BucketHistogram::new(&[0.01, 0.1]);
         for ms in [10, 11, 100, 5000] {
             all.add(ms * MS);
         }
@@ -101,7 +101,7 @@ mod tests {
         for ms in [5, 5, 50, 500] {
             percentiles.record(ms * MS);
         }
-        let all = Distribution::of(&[0.01, 0.1], &percentiles);
+        let all = BucketHistogram::of(&[0.01, 0.1], &percentiles);
         assert_eq!(all.cumulated().collect::<Vec<_>>(), [(0.01, 2), (0.1, 3)]);
         assert_eq!(all.count(), 4);
         assert!((all.sum() - 0.56).abs() < 0.001, "{all:?}");

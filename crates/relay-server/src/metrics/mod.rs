@@ -24,7 +24,7 @@ use prometheus::core::Collector as _;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
-use self::distribution::Distribution;
+use self::distribution::BucketHistogram;
 use self::tally::Tally;
 use self::text::{Labels, counters, gauges, histograms};
 
@@ -41,9 +41,9 @@ pub struct Metrics {
     /// Datagrams and frames that came and went no further, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
     /// The transports by which frames leave.
-    pub transports: Vec<Transport>,
+    pub transports: Vec<TransportMetrics>,
     /// From taking a JPEG to its final boxes.
-    pub inference: Distribution,
+    pub inference: BucketHistogram,
     /// Frames that were due for the model and went without, by reason.
     pub not_inferred: Vec<(&'static str, u64)>,
     /// The model's name; `none` without one.
@@ -54,7 +54,7 @@ pub struct Metrics {
 
 /// A transport by which frames leave.
 #[derive(Debug, Clone, Default)]
-pub struct Transport {
+pub struct TransportMetrics {
     /// Its name in labels.
     pub name: &'static str,
     /// Viewers now.
@@ -66,16 +66,16 @@ pub struct Transport {
     /// Frames that a viewer did not get, by reason.
     pub unsent: Vec<(&'static str, u64)>,
     /// From a frame's arrival to its turn.
-    pub forwarding: Distribution,
+    pub forwarding: BucketHistogram,
 }
 
 impl Metrics {
     /// The text, with the figures of this process added.
     pub fn render(&self) -> String {
-        let mut families = self.cameras();
-        families.extend(self.leaving());
-        families.extend(self.model());
-        families.extend(self.machine());
+        let mut families = self.camera_families();
+        families.extend(self.transport_families());
+        families.extend(self.model_families());
+        families.extend(self.machine_families());
         families.extend(ProcessCollector::for_self().collect());
         // It refuses nothing but a family without a name or a figure.
         families.retain(|family| !family.get_metric().is_empty());
@@ -84,7 +84,7 @@ impl Metrics {
             .unwrap_or_default()
     }
 
-    fn cameras(&self) -> Vec<text::Family> {
+    fn camera_families(&self) -> Vec<text::Family> {
         let cameras = || {
             let all = self.tally.cameras.iter();
             all.map(|(name, camera)| (labels("camera", name), camera))
@@ -129,9 +129,9 @@ impl Metrics {
         ]
     }
 
-    fn leaving(&self) -> Vec<text::Family> {
-        let of = |transport: &Transport| labels("transport", transport.name);
-        let by = |key: &'static str, counts: fn(&Transport) -> &[(&'static str, u64)]| {
+    fn transport_families(&self) -> Vec<text::Family> {
+        let of = |transport: &TransportMetrics| labels("transport", transport.name);
+        let by = |key: &'static str, counts: fn(&TransportMetrics) -> &[(&'static str, u64)]| {
             let all = self.transports.iter().flat_map(move |from| {
                 let each = move |(value, count): &(&'static str, u64)| {
                     let mut labels = labels("transport", from.name);
@@ -172,7 +172,7 @@ impl Metrics {
         ]
     }
 
-    fn model(&self) -> Vec<text::Family> {
+    fn model_families(&self) -> Vec<text::Family> {
         let skipped = self.not_inferred.iter();
         vec![
             histograms(
@@ -201,7 +201,7 @@ impl Metrics {
         ]
     }
 
-    fn machine(&self) -> Vec<text::Family> {
+    fn machine_families(&self) -> Vec<text::Family> {
         vec![
             counters(
                 "sightline_kernel_reassembly_failures_total",

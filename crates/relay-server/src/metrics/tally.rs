@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::quic::{MAX_CAMERAS, SenderInfo};
 use quic::clock;
 
-use super::distribution::{AGE, Distribution};
+use super::distribution::{AGE, BucketHistogram};
 use protocol::detections::Found;
 use relay_core::CameraFrame;
 
@@ -18,14 +18,14 @@ const OLDEST: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tally {
     /// By name.
-    pub cameras: BTreeMap<String, Camera>,
+    pub cameras: BTreeMap<String, CameraMetrics>,
     /// What the model found, by class.
     pub detections: BTreeMap<String, u64>,
 }
 
 /// The frames of a camera.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Camera {
+pub struct CameraMetrics {
     /// How many were accepted.
     pub frames: u64,
     /// Their bytes.
@@ -33,18 +33,18 @@ pub struct Camera {
     /// When the last one came, in microseconds since the Unix epoch.
     pub last_us: u64,
     /// How old they were when they came.
-    pub age: Distribution,
+    pub age: BucketHistogram,
     /// The relay's clock less the sender's, in microseconds.
     pub offset_us: i64,
 }
 
-impl Default for Camera {
+impl Default for CameraMetrics {
     fn default() -> Self {
         Self {
             frames: 0,
             bytes: 0,
             last_us: 0,
-            age: Distribution::new(AGE),
+            age: BucketHistogram::new(AGE),
             offset_us: 0,
         }
     }
@@ -82,14 +82,15 @@ impl Tally {
     }
 
     /// One too many takes the place of the one that has been silent for longest, as in the relay.
-    fn camera(&mut self, name: &str) -> &mut Camera {
+    fn camera(&mut self, name: &str) -> &mut CameraMetrics {
         if !self.cameras.contains_key(name) {
             if self.cameras.len() == MAX_CAMERAS {
                 let silent = self.cameras.iter().min_by_key(|(_, camera)| camera.last_us);
                 let silent = silent.map(|(name, _)| name.clone());
                 silent.and_then(|name| self.cameras.remove(&name));
             }
-            self.cameras.insert(name.to_owned(), Camera::default());
+            self.cameras
+                .insert(name.to_owned(), CameraMetrics::default());
         }
         self.cameras
             .get_mut(name)
@@ -134,7 +135,7 @@ mod tests {
             count: 1,
             frame,
             label,
-            received: Instant::now(),
+            received_at: Instant::now(),
         }
     }
 

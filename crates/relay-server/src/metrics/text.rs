@@ -4,7 +4,7 @@ use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
-use super::distribution::Distribution;
+use super::distribution::BucketHistogram;
 
 /// A figure of one name, for each set of its labels.
 pub(super) type Family = MetricFamily;
@@ -47,7 +47,7 @@ pub(super) fn gauges(
 pub(super) fn histograms<'a>(
     name: &str,
     help: &str,
-    values: impl IntoIterator<Item = (Labels, &'a Distribution)>,
+    values: impl IntoIterator<Item = (Labels, &'a BucketHistogram)>,
 ) -> Family {
     let metrics = values.into_iter().map(|(labels, distribution)| {
         let buckets = distribution.cumulated().map(|(bound, count)| {

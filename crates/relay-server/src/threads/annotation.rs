@@ -7,7 +7,7 @@ use imaging::{draw, jpeg};
 use opencv::core::{Mat, Point};
 use opencv::prelude::*;
 use protocol::datagram::MAX_DATAGRAM;
-use relay_core::Annotate;
+use relay_core::AnnotationJob;
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -23,8 +23,8 @@ const WAITING: usize = 4;
 ///
 /// # Errors
 /// If the system has no thread left.
-pub fn start(events: mpsc::Sender<Event>) -> anyhow::Result<Worker<Annotate>> {
-    let work = move |queue: Receiver<Annotate>| {
+pub fn start(events: mpsc::Sender<Event>) -> anyhow::Result<Worker<AnnotationJob>> {
+    let work = move |queue: Receiver<AnnotationJob>| {
         for annotate in queue {
             let drawn =
                 draw_on(&annotate).inspect_err(|err| debug!("boxes could not be drawn: {err:#}"));
@@ -39,7 +39,7 @@ pub fn start(events: mpsc::Sender<Event>) -> anyhow::Result<Worker<Annotate>> {
 
 /// Returns the frame with its boxes, and with its label if it came with one; `None` if it does not fit a datagram at any
 /// quality.
-fn draw_on(annotate: &Annotate) -> anyhow::Result<Option<Bytes>> {
+fn draw_on(annotate: &AnnotationJob) -> anyhow::Result<Option<Bytes>> {
     let frame = &annotate.frame.frame;
     let mut picture = jpeg::decode(&frame.jpeg)?;
     draw::boxes(&mut picture, &annotate.detections)?;

@@ -35,7 +35,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(1);
 
 /// The port.
 #[derive(Debug)]
-pub struct Port {
+pub struct SharedUdpSocket {
     socket: AsyncFd<UdpSocket>,
     state: UdpSocketState,
     quic: PacketFilter,
@@ -48,7 +48,7 @@ pub struct Port {
     pub receive_buffer: usize,
 }
 
-impl Port {
+impl SharedUdpSocket {
     /// Binds the port for this relay alone. What is not `quic` becomes an event.
     ///
     /// # Errors
@@ -115,9 +115,9 @@ impl Port {
     }
 }
 
-impl AsyncUdpSocket for Port {
+impl AsyncUdpSocket for SharedUdpSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(Pause {
+        Box::pin(FullBufferPause {
             port: self,
             sleep: None,
         })
@@ -189,12 +189,12 @@ pub(super) fn readable(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
 /// Waits for a full send buffer by the clock: to be woken by the socket would cost each datagram that leaves a turn of the
 /// runtime (see [`super::udp`]), and a full one is rare. quinn asks before each send.
 #[derive(Debug)]
-struct Pause {
-    port: Arc<Port>,
+struct FullBufferPause {
+    port: Arc<SharedUdpSocket>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl UdpPoller for Pause {
+impl UdpPoller for FullBufferPause {
     fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.port.full.load(Ordering::Relaxed) {
             let pause = self
@@ -250,11 +250,11 @@ mod tests {
 
     use super::*;
 
-    fn port() -> (Port, mpsc::Receiver<Event>) {
+    fn port() -> (SharedUdpSocket, mpsc::Receiver<Event>) {
         let (sender, events) = mpsc::channel(8);
         let identity = Identity::generate().unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let port = Port::open(any, PacketFilter::new(&identity), sender).unwrap();
+        let port = SharedUdpSocket::open(any, PacketFilter::new(&identity), sender).unwrap();
         (port, events)
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::quic_session::{Peer, Sender, Viewer};
+use super::quic_session::{Peer, SenderSession, ViewerSession};
 use crate::access::Access;
 use crate::event::{Event, Ingress, PublishRequest};
 use crate::handle::RelayHandle;
@@ -133,7 +133,7 @@ impl QuicTransport {
             widen_windows(&peer.connection);
             info!(%camera, source = %peer.from, "sender joined by QUIC");
             let from = peer.from;
-            Sender { peer, camera }.run(&self.events).await;
+            SenderSession { peer, camera }.run(&self.events).await;
             let _ = self.events.send(Ingress::SenderLeft(from).into()).await;
         }
         Ok(())
@@ -150,7 +150,7 @@ impl QuicTransport {
         let (viewer, asked) = (peer.from, camera.map(|name| name.to_string()));
         info!(%viewer, camera = asked.as_deref().unwrap_or("any"), "viewer joined by QUIC");
         self.stats.on_joined();
-        Viewer { peer, subscription }.run(&self.stats).await;
+        ViewerSession { peer, subscription }.run(&self.stats).await;
         self.stats.on_left();
         info!(%viewer, "viewer left");
     }

@@ -53,12 +53,12 @@ impl Peer {
 }
 
 /// A sender that was let in.
-pub(super) struct Sender {
+pub(super) struct SenderSession {
     pub(super) peer: Peer,
     pub(super) camera: CameraName,
 }
 
-impl Sender {
+impl SenderSession {
     /// Receives its frames and reports until it leaves. When one of its parts ends, so does the connection, and with
     /// it the others; but frames that were acknowledged before are still passed on.
     pub(super) async fn run(self, events: &mpsc::Sender<Event>) {
@@ -99,12 +99,12 @@ impl Sender {
 }
 
 /// A viewer that was let in.
-pub(super) struct Viewer {
+pub(super) struct ViewerSession {
     pub(super) peer: Peer,
     pub(super) subscription: Subscription,
 }
 
-impl Viewer {
+impl ViewerSession {
     /// Sends it its camera until it leaves.
     pub(super) async fn run(self, stats: &EgressStats) {
         let Peer {

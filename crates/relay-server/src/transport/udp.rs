@@ -21,13 +21,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::port::{Port, readable};
+use super::port::{SharedUdpSocket, readable};
 use crate::event::{Event, Ingress};
 
 /// The sockets of all UDP viewers.
 #[derive(Debug)]
 pub struct UdpTransport {
-    port: Arc<Port>,
+    port: Arc<SharedUdpSocket>,
     viewers: HashMap<SocketAddr, ViewerSocket>,
     events: mpsc::Sender<Event>,
 }
@@ -60,7 +60,7 @@ pub enum SendOutcome {
 
 impl UdpTransport {
     /// Returns the transport without viewers.
-    pub fn new(port: Arc<Port>, events: mpsc::Sender<Event>) -> Self {
+    pub fn new(port: Arc<SharedUdpSocket>, events: mpsc::Sender<Event>) -> Self {
         Self {
             port,
             viewers: HashMap::new(),
@@ -69,7 +69,7 @@ impl UdpTransport {
     }
 
     /// Returns the port.
-    pub fn port(&self) -> &Port {
+    pub fn port(&self) -> &SharedUdpSocket {
         &self.port
     }
 

@@ -9,7 +9,7 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use opencv::core::{CV_8UC3, Mat, Scalar};
-use protocol::control::{Control, Verdict};
+use protocol::control::{Control, LeaseVerdict};
 
 use super::process::SOON;
 
@@ -27,7 +27,7 @@ pub(crate) fn viewer(relay: SocketAddr) -> UdpSocket {
     socket.send(&hello.write()).unwrap();
     let accept = Control::Accept {
         nonce: 1,
-        verdict: Verdict::Welcome,
+        verdict: LeaseVerdict::Welcome,
     };
     assert_eq!(receive(&socket), accept.write());
     socket

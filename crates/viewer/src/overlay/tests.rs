@@ -62,15 +62,15 @@ fn inferred(seq: u64, x: f32) -> Detections {
     message(Kind::Inferred, seq, vec![found])
 }
 
-fn of(messages: impl IntoIterator<Item = Detections>) -> Overlay {
-    let mut overlay = Overlay::default();
+fn of(messages: impl IntoIterator<Item = Detections>) -> BoxTimeline {
+    let mut overlay = BoxTimeline::default();
     let now = testkit::time::start();
     messages.into_iter().for_each(|m| overlay.add(m, now));
     overlay
 }
 
 /// What is drawn on frame `seq`: each box's id (0 without one) and its left edge in thousandths.
-fn drawn(overlay: &Overlay, seq: u64) -> Vec<(u64, i32)> {
+fn drawn(overlay: &BoxTimeline, seq: u64) -> Vec<(u64, i32)> {
     let boxes = overlay.boxes(&label(seq), None);
     let edge = |d: &Detection| (d.bbox.x0 * 1000.0).round() as i32;
     boxes
@@ -80,7 +80,7 @@ fn drawn(overlay: &Overlay, seq: u64) -> Vec<(u64, i32)> {
         .collect()
 }
 
-fn opacity(overlay: &Overlay, seq: u64) -> f32 {
+fn opacity(overlay: &BoxTimeline, seq: u64) -> f32 {
     overlay.boxes(&label(seq), None).opacity
 }
 
@@ -295,8 +295,8 @@ fn a_stale_picture_has_no_boxes() {
 }
 
 /// An overlay at the moment when the third frame comes, and that moment; each message came so late after its frame.
-fn stream(late: Duration) -> (Overlay, Instant) {
-    let (mut overlay, start) = (Overlay::default(), testkit::time::start());
+fn stream(late: Duration) -> (BoxTimeline, Instant) {
+    let (mut overlay, start) = (BoxTimeline::default(), testkit::time::start());
     for seq in [1, 2] {
         let now = start + seq as u32 * 100 * MS;
         overlay.on_frame(&label(seq), now);
@@ -335,7 +335,7 @@ fn a_newer_frame_ends_the_wait() {
 
 #[test]
 fn nothing_waits_where_no_tracked_messages_come() {
-    let (mut overlay, now) = (Overlay::default(), testkit::time::start());
+    let (mut overlay, now) = (BoxTimeline::default(), testkit::time::start());
     overlay.on_frame(&label(1), now);
     assert_eq!(overlay.awaits(&label(1)), None);
     overlay.add(inferred(1, 0.1), now);
@@ -386,7 +386,7 @@ fn memory_is_bounded_and_so_are_names() {
     long.detections[0].label = "ü".repeat(10_000);
     overlay.add(long, testkit::time::start());
     let drawn = overlay.boxes(&label(10_000), None).list;
-    assert_eq!(drawn[0].label.len(), LABEL);
+    assert_eq!(drawn[0].label.len(), MAX_CLASS_NAME);
 }
 
 proptest! {
@@ -398,7 +398,7 @@ proptest! {
         seq in any::<u64>(),
         captured_us in any::<u64>(),
     ) {
-        let mut overlay = Overlay::default();
+        let mut overlay = BoxTimeline::default();
         let label = Label { captured_us, seq, ..label(1) };
         let now = testkit::time::start();
         overlay.on_frame(&label, now);

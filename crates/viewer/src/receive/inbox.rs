@@ -11,14 +11,15 @@ use protocol::frame::Frame;
 use protocol::label::CameraName;
 use protocol::lease::RelayKind;
 use protocol::quic::{MAX_CAMERAS, ServerMessage};
+use protocol::transport::Transport;
 use quic::client::ControlEvent;
 use quic::frames::Incoming;
 use tokio::sync::watch;
 use tracing::{debug, trace};
 
-use super::status::{FrameTransport, QuicState, Status};
+use super::status::{QuicState, ReceiveStatus};
 use crate::loss::LossCounter;
-use crate::shared_overlay::SharedOverlay;
+use crate::shared_overlay::SharedBoxTimeline;
 
 /// A frame on its way to the window.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,22 +29,22 @@ pub(crate) struct ReceivedFrame {
     /// Number of the frame: its label's, or counted by the viewer.
     pub(crate) seq: u64,
     /// The transport by which it came.
-    pub(crate) transport: FrameTransport,
+    pub(crate) transport: Transport,
 }
 
 /// The receiving side of the slot, the overlay and the status.
 pub(super) struct Inbox {
     frames: Sender<ReceivedFrame>,
-    overlay: Arc<SharedOverlay>,
-    status: watch::Sender<Status>,
+    overlay: Arc<SharedBoxTimeline>,
+    status: watch::Sender<ReceiveStatus>,
     counter: LossCounter,
 }
 
 impl Inbox {
     pub(super) fn new(
         frames: Sender<ReceivedFrame>,
-        overlay: Arc<SharedOverlay>,
-        status: watch::Sender<Status>,
+        overlay: Arc<SharedBoxTimeline>,
+        status: watch::Sender<ReceiveStatus>,
     ) -> Self {
         Self {
             frames,
@@ -54,8 +55,8 @@ impl Inbox {
     }
 
     /// Counts a frame and hands it on, unless a newer one came before it.
-    pub(super) fn on_frame(&mut self, frame: Frame, transport: FrameTransport) {
-        let number = self.counter.admit(frame.label.as_ref());
+    pub(super) fn on_frame(&mut self, frame: Frame, transport: Transport) {
+        let number = self.counter.accept(frame.label.as_ref());
         // A frame is counted before it can be shown, so that no report has more shown than received.
         self.status.send_modify(|status| {
             status.transport = transport;
@@ -80,7 +81,7 @@ impl Inbox {
     pub(super) fn on_connected(&self, cameras: Vec<String>) {
         self.overlay.reset();
         self.status.send_modify(|status| {
-            status.transport = FrameTransport::Quic;
+            status.transport = Transport::Quic;
             status.cameras = camera_names(cameras);
         });
     }
@@ -97,7 +98,7 @@ impl Inbox {
     pub(super) fn on_incoming(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Frame(jpeg) => match classify(jpeg) {
-                Ok(Datagram::Frame(frame)) => self.on_frame(frame, FrameTransport::Quic),
+                Ok(Datagram::Frame(frame)) => self.on_frame(frame, Transport::Quic),
                 Ok(_) => self.count_dropped("not_a_frame"),
                 Err(reason) => self.count_dropped(reason.name()),
             },
@@ -169,10 +170,10 @@ mod tests {
     fn inbox() -> (
         Inbox,
         platform::latest::Receiver<ReceivedFrame>,
-        watch::Receiver<Status>,
+        watch::Receiver<ReceiveStatus>,
     ) {
         let (sender, frames) = latest();
-        let (publish, status) = watch::channel(Status::new(FrameTransport::Udp, Instant::now()));
+        let (publish, status) = watch::channel(ReceiveStatus::new(Transport::Udp, Instant::now()));
         (Inbox::new(sender, Arc::default(), publish), frames, status)
     }
 
@@ -205,9 +206,9 @@ mod tests {
         };
         assert_eq!(
             (shown.seq, shown.frame.size, shown.transport),
-            (7, "300x200".parse().unwrap(), FrameTransport::Quic)
+            (7, "300x200".parse().unwrap(), Transport::Quic)
         );
-        assert_eq!(status.borrow().transport, FrameTransport::Quic);
+        assert_eq!(status.borrow().transport, Transport::Quic);
     }
 
     #[test]

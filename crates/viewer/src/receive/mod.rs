@@ -26,11 +26,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::quic::client::{Client, ConnectFailure, Session};
-use platform::config::Transport;
+use platform::config::TransportChoice;
 use platform::latest::Sender;
-use protocol::control::Verdict;
+use protocol::control::LeaseVerdict;
 use protocol::lease::{RelayKind, Renewal};
 use protocol::quic::Refusal;
+use protocol::transport::Transport;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
@@ -40,10 +41,10 @@ use tracing::{debug, info, trace, warn};
 use self::inbox::Inbox;
 pub(crate) use self::inbox::ReceivedFrame;
 pub(crate) use self::options::ConnectOptions;
-pub(crate) use self::status::{FrameTransport, QuicState, Status};
+pub(crate) use self::status::{QuicState, ReceiveStatus};
 use self::udp::{UdpMessage, UdpSession};
 use self::upgrade::{Preference, RETRY_SOON, Upgrade};
-use crate::shared_overlay::SharedOverlay;
+use crate::shared_overlay::SharedBoxTimeline;
 
 /// How long the end of the program waits for the relay to acknowledge the end of the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
@@ -54,10 +55,10 @@ pub(crate) fn start(
     options: ConnectOptions,
     address: watch::Receiver<Option<SocketAddr>>,
     frames: Sender<ReceivedFrame>,
-    overlay: Arc<SharedOverlay>,
+    overlay: Arc<SharedBoxTimeline>,
     stop: CancellationToken,
-) -> (watch::Receiver<Status>, JoinHandle<()>) {
-    let first = Status::new(options.first_transport(), Instant::now());
+) -> (watch::Receiver<ReceiveStatus>, JoinHandle<()>) {
+    let first = ReceiveStatus::new(options.first_transport(), Instant::now());
     let (publish, status) = watch::channel(first);
     let task = ReceiveTask {
         inbox: Inbox::new(frames, overlay, publish),
@@ -121,8 +122,8 @@ impl ReceiveTask {
             return std::future::pending().await;
         };
         let ended = match self.options.transport {
-            Transport::Quic => self.quic_only(relay).await,
-            Transport::Auto | Transport::Udp => self.udp_and_quic(relay).await,
+            TransportChoice::Quic => self.quic_only(relay).await,
+            TransportChoice::Auto | TransportChoice::Udp => self.udp_and_quic(relay).await,
         };
         match ended {
             Err(error) => error,
@@ -169,7 +170,7 @@ impl ReceiveTask {
             upgrade = Upgrade::after_disconnect(preference, now);
             renewal = Renewal::new(true);
             // It was a Sightline relay a moment ago, so no `Request` is due there for now.
-            renewal.on_answer(Verdict::Welcome, now);
+            renewal.on_answer(LeaseVerdict::Welcome, now);
         }
     }
 
@@ -186,7 +187,7 @@ impl ReceiveTask {
         loop {
             let now = Instant::now();
             if upgrade.wants_udp_frames(now) {
-                udp.renewal.set_elsewhere(false);
+                udp.renewal.set_frames_by_quic(false);
             }
             udp.send_due(now).await;
             self.inbox.set_relay(udp.renewal.relay(now), state, now);
@@ -228,12 +229,12 @@ impl ReceiveTask {
             UdpMessage::Frame(frame) => {
                 renewal.on_frame(now);
                 if self.options.camera.is_none() {
-                    self.inbox.on_frame(frame, FrameTransport::Udp);
+                    self.inbox.on_frame(frame, Transport::Udp);
                 } else {
                     self.inbox.count_dropped("no_choice");
                 }
             }
-            UdpMessage::Answer(Verdict::Private) => {
+            UdpMessage::Answer(LeaseVerdict::Private) => {
                 return Err(FatalError(Refusal::Private.to_string()));
             }
             UdpMessage::Answer(verdict) => {

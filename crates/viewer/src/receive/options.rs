@@ -1,12 +1,12 @@
 //! Which relay and camera the user chose, and which transports that leaves. Pure.
 
-use platform::config::Transport;
+use platform::config::TransportChoice;
 use protocol::label::CameraName;
 use protocol::ticket::Key;
 
-use super::status::FrameTransport;
 use super::upgrade::Preference;
 use crate::args::Args;
+use protocol::transport::Transport;
 
 /// The part of the command line that is about the connection.
 #[derive(Debug, Clone)]
@@ -14,7 +14,7 @@ pub(crate) struct ConnectOptions {
     /// The relay as `host:port`.
     pub(crate) host: String,
     /// The transports that may be used.
-    pub(crate) transport: Transport,
+    pub(crate) transport: TransportChoice,
     /// The chosen camera.
     pub(crate) camera: Option<CameraName>,
     /// The ticket's right to view.
@@ -30,7 +30,7 @@ impl ConnectOptions {
         Self {
             host: args.server.to_string(),
             transport: match ticket {
-                Some(_) => Transport::Quic,
+                Some(_) => TransportChoice::Quic,
                 None => args.transport,
             },
             camera: args.camera().cloned(),
@@ -45,20 +45,20 @@ impl ConnectOptions {
     }
 
     /// Returns the transport that is tried first.
-    pub(super) fn first_transport(&self) -> FrameTransport {
+    pub(super) fn first_transport(&self) -> Transport {
         match self.transport {
-            Transport::Quic => FrameTransport::Quic,
-            Transport::Auto | Transport::Udp => FrameTransport::Udp,
+            TransportChoice::Quic => Transport::Quic,
+            TransportChoice::Auto | TransportChoice::Udp => Transport::Udp,
         }
     }
 
     /// Returns the transports that camera and `--transport` leave together.
     pub(super) fn preference(&self) -> Preference {
         match self.transport {
-            Transport::Udp => Preference::UdpOnly,
+            TransportChoice::Udp => Preference::UdpOnly,
             // A UDP viewer cannot choose its camera.
-            Transport::Auto if self.camera.is_none() => Preference::QuicPreferred,
-            Transport::Auto | Transport::Quic => Preference::QuicOnly,
+            TransportChoice::Auto if self.camera.is_none() => Preference::QuicPreferred,
+            TransportChoice::Auto | TransportChoice::Quic => Preference::QuicOnly,
         }
     }
 }

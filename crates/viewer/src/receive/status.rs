@@ -5,28 +5,10 @@ use std::time::Instant;
 use protocol::label::CameraName;
 use protocol::lease::RelayKind;
 use protocol::quic::CameraInfo;
+use protocol::transport::Transport;
 use quic::clock::Offset;
 
 use crate::loss::FrameCounts;
-
-/// The transport by which a frame came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FrameTransport {
-    /// One JPEG a datagram.
-    Udp,
-    /// One stream a JPEG.
-    Quic,
-}
-
-impl FrameTransport {
-    /// Returns its name, as in `--transport`.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::Quic => "quic",
-        }
-    }
-}
 
 /// The state of the QUIC transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +23,7 @@ pub(crate) enum QuicState {
 
 /// What the receiving task knows.
 #[derive(Debug, Clone)]
-pub(crate) struct Status {
+pub(crate) struct ReceiveStatus {
     /// Whether the relay's name has an address.
     pub(crate) resolved: bool,
     /// The kind of relay at that address.
@@ -51,7 +33,7 @@ pub(crate) struct Status {
     /// Time of the last change of these three.
     pub(crate) since: Instant,
     /// The transport of the newest frame; before the first one, the transport that is tried first.
-    pub(crate) transport: FrameTransport,
+    pub(crate) transport: Transport,
     /// The cameras that are live, by the relay's list.
     pub(crate) cameras: Vec<CameraName>,
     /// What the relay reports of the camera that is shown.
@@ -70,9 +52,9 @@ pub(crate) struct Status {
     pub(crate) failure: Option<String>,
 }
 
-impl Status {
+impl ReceiveStatus {
     /// Creates the status before anything has come.
-    pub(crate) fn new(first: FrameTransport, now: Instant) -> Self {
+    pub(crate) fn new(first: Transport, now: Instant) -> Self {
         Self {
             resolved: false,
             relay: RelayKind::Silent,

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use platform::udp;
 use protocol::VIEWER_PORT;
-use protocol::control::{Control, Verdict};
+use protocol::control::{Control, LeaseVerdict};
 use protocol::datagram::{Datagram, MAX_DATAGRAM, REQUEST, classify};
 use protocol::frame::Frame;
-use protocol::lease::{LeaseRequest, QUIET, RelayKind, Renewal, SEARCH};
+use protocol::lease::{LeaseRequest, REPEAT_REQUEST_AFTER, RelayKind, Renewal, SEARCH_INTERVAL};
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout_at};
 use tracing::{debug, trace};
@@ -38,7 +38,7 @@ pub(super) enum UdpMessage {
     /// A frame.
     Frame(Frame),
     /// A Sightline relay's answer to this viewer.
-    Answer(Verdict),
+    Answer(LeaseVerdict),
     /// This viewer's own datagram, which a tutorial relay echoes.
     Echo,
     /// Anything else, with the name of the reason.
@@ -62,7 +62,8 @@ impl UdpSession {
     /// Opens another socket when the relay has been silent for so long that this one may be the reason: it keeps the local
     /// address that this machine had when it was opened, on whatever network that was.
     pub(super) async fn reopen_if_silent(&mut self, now: Instant) {
-        if self.renewal.relay(now) == RelayKind::Silent && now - self.opened >= QUIET {
+        if self.renewal.relay(now) == RelayKind::Silent && now - self.opened >= REPEAT_REQUEST_AFTER
+        {
             (self.socket, self.opened) = connected_socket(self.relay).await;
         }
     }
@@ -94,12 +95,12 @@ impl UdpSession {
     /// Gives up the lease, if there is one, and sends nothing more while frames come by QUIC. A UDP frame shows that the
     /// relay has missed the release, which is then repeated. Never returns.
     pub(super) async fn stay_released(&mut self) {
-        self.renewal.set_elsewhere(true);
+        self.renewal.set_frames_by_quic(true);
         let mut sent_at = None;
         let mut due = self.renewal.poll(Instant::now()) == Some(LeaseRequest::Probe);
         loop {
             let now = Instant::now();
-            let lately = sent_at.is_some_and(|at| now - at < SEARCH);
+            let lately = sent_at.is_some_and(|at| now - at < SEARCH_INTERVAL);
             if due && !lately {
                 self.send(LeaseRequest::Probe).await;
                 sent_at = Some(now);
@@ -166,10 +167,10 @@ mod tests {
     #[test]
     fn only_an_answer_to_our_own_question_is_one() {
         let accept = |nonce| {
-            let verdict = Verdict::Welcome;
+            let verdict = LeaseVerdict::Welcome;
             classify_for(&Control::Accept { nonce, verdict }.write(), 7)
         };
-        assert_eq!(accept(7), UdpMessage::Answer(Verdict::Welcome));
+        assert_eq!(accept(7), UdpMessage::Answer(LeaseVerdict::Welcome));
         assert_eq!(accept(8), UdpMessage::Other("not_ours"));
     }
 

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::lease::{RENEW, SEARCH};
+use protocol::lease::{RENEW_INTERVAL, SEARCH_INTERVAL};
 
 /// Time from the relay's first answer until UDP frames are requested.
 const UDP_AFTER: Duration = Duration::from_millis(700);
@@ -13,7 +13,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Pause after a failed try when no other transport may be used, and after a connection has ended.
 pub(super) const RETRY_SOON: Duration = Duration::from_millis(100);
 /// An answer is fresh for this long: one of the last two hellos was answered.
-const FRESH: Duration = RENEW.saturating_add(SEARCH);
+const FRESH: Duration = RENEW_INTERVAL.saturating_add(SEARCH_INTERVAL);
 
 /// The transports that may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use opencv::core::{CV_8UC3, Mat, Rect, Scalar};
 use opencv::imgproc;
-use protocol::control::{Control, Verdict};
+use protocol::control::{Control, LeaseVerdict};
 use protocol::datagram::{Datagram, REQUEST, classify};
 use protocol::label::{Label, StreamId};
 use testkit::process::Program;
@@ -155,8 +155,8 @@ fn serve(
 
 fn answer(behaviour: Behaviour, streaming: bool, datagram: &[u8]) -> Option<Vec<u8>> {
     let verdict = match behaviour {
-        Behaviour::Sightline => Verdict::Welcome,
-        Behaviour::SightlineFull => Verdict::Full,
+        Behaviour::Sightline => LeaseVerdict::Welcome,
+        Behaviour::SightlineFull => LeaseVerdict::Full,
         Behaviour::TutorialWaiting => return streaming.then(|| datagram.to_vec()),
         Behaviour::TutorialStreaming => return Some(datagram.to_vec()),
     };

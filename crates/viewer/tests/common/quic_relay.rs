@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use protocol::control::{Control, Verdict};
+use protocol::control::{Control, LeaseVerdict};
 use protocol::datagram::{Datagram, classify};
 use protocol::quic::{Hello, from_line};
 use quic::endpoint::{self, PacketFilter};
@@ -177,7 +177,7 @@ struct DemuxSocket {
     filter: PacketFilter,
     inner: Arc<dyn AsyncUdpSocket>,
     sender: UdpSocket,
-    verdict: Verdict,
+    verdict: LeaseVerdict,
     received: Arc<Mutex<Datagrams>>,
     /// The viewer that holds the UDP lease.
     viewer: Mutex<Option<SocketAddr>>,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use platform::clock::unix_micros;
-use protocol::control::Verdict;
+use protocol::control::LeaseVerdict;
 use protocol::label::Label;
 use protocol::quic::{
     Answer, CameraInfo, ClientMessage, Hello, Ping, Pong, Refusal, ServerMessage, from_line,
@@ -36,7 +36,7 @@ type TrackedBoxes = dyn Fn(u64) -> Option<(Duration, Vec<f64>)> + Send + Sync;
 #[derive(Clone)]
 pub(crate) struct RelayScript {
     /// The answer to hellos and probes over UDP.
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: LeaseVerdict,
     /// Whether QUIC connections are accepted.
     pub(crate) accepts_quic: Arc<AtomicBool>,
     /// What happens on a QUIC connection.
@@ -52,7 +52,7 @@ impl RelayScript {
         F: Future<Output = Option<()>> + Send + 'static,
     {
         Self {
-            verdict: Verdict::Welcome,
+            verdict: LeaseVerdict::Welcome,
             accepts_quic: Arc::new(AtomicBool::new(true)),
             handle: Arc::new(move |session| Box::pin(handle(session))),
             udp_from: 0,

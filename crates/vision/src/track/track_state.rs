@@ -223,13 +223,13 @@ impl Track {
     }
 
     /// Whether the track ends: missed too often, or at once where the object was about to leave the picture.
-    pub(super) fn is_lost(&self) -> bool {
+    pub(super) fn missed_too_often(&self) -> bool {
         let velocity = self.velocity.unwrap_or_default();
         self.misses > MAX_MISSES || self.misses > 0 && self.clip.is_leaving(velocity)
     }
 
     /// Whether the box has left the picture, or nothing has supported it for its `life`.
-    pub(super) fn is_gone(&self, life: Duration, now: FrameTime) -> bool {
+    pub(super) fn has_left_or_faded(&self, life: Duration, now: FrameTime) -> bool {
         share_in_picture(self.bbox) < MIN_SHARE_IN_PICTURE || self.age(now) >= life
     }
 

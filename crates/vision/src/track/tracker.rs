@@ -76,7 +76,8 @@ impl Tracker {
             self.frames.pop_front();
         }
         let life = self.life();
-        self.tracks.retain(|track| !track.is_gone(life, now));
+        self.tracks
+            .retain(|track| !track.has_left_or_faded(life, now));
         self.boxes(life, now)
     }
 
@@ -95,7 +96,7 @@ impl Tracker {
         }
         let observed = observations(detections, self.settings.keep);
         let new = self.support(&observed, at);
-        self.tracks.retain(|track| !track.is_lost());
+        self.tracks.retain(|track| !track.missed_too_often());
         for observation in new {
             self.begin(observation, at);
         }

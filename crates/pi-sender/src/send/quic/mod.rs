@@ -31,7 +31,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// State of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ConnectionState {
+pub(crate) enum QuicConnectionState {
     /// No connection, and no attempt in progress.
     Down,
     /// An attempt in progress.
@@ -47,7 +47,7 @@ pub(crate) enum ConnectionState {
 pub(crate) struct QuicSender {
     slot: watch::Sender<Option<OutgoingFrame>>,
     quality: watch::Sender<Option<u8>>,
-    state: watch::Receiver<ConnectionState>,
+    state: watch::Receiver<QuicConnectionState>,
     upgrade: mpsc::Sender<()>,
     stats: Arc<EgressStats>,
     task: JoinHandle<()>,
@@ -71,7 +71,7 @@ impl QuicSender {
     pub(crate) fn start(config: ConnectionConfig) -> Self {
         let (slot, frames) = watch::channel(None);
         let (quality, qualities) = watch::channel(None);
-        let (state_sender, state) = watch::channel(ConnectionState::Down);
+        let (state_sender, state) = watch::channel(QuicConnectionState::Down);
         let (upgrade, upgrades) = mpsc::channel(1);
         let stats = Arc::<EgressStats>::default();
         let task = ConnectionTask {
@@ -96,7 +96,7 @@ impl QuicSender {
     }
 
     /// Returns the state of the connection now.
-    pub(crate) fn state(&self) -> watch::Ref<'_, ConnectionState> {
+    pub(crate) fn state(&self) -> watch::Ref<'_, QuicConnectionState> {
         self.state.borrow()
     }
 
@@ -129,7 +129,7 @@ impl QuicSender {
 
     /// Ends the task once the frames in flight have arrived or expired, and returns the counters.
     pub(crate) async fn close(self) -> EgressSnapshot {
-        let up = matches!(*self.state.borrow(), ConnectionState::Up(_));
+        let up = matches!(*self.state.borrow(), QuicConnectionState::Up(_));
         drop(self.slot);
         if up {
             let _ = timeout(MAX_FRAME_AGE + 2 * CLOSE_TIMEOUT, self.task).await;
@@ -150,7 +150,7 @@ struct ConnectionTask {
     config: ConnectionConfig,
     slot: watch::Receiver<Option<OutgoingFrame>>,
     quality: watch::Receiver<Option<u8>>,
-    state: watch::Sender<ConnectionState>,
+    state: watch::Sender<QuicConnectionState>,
     upgrades: mpsc::Receiver<()>,
     stats: Arc<EgressStats>,
     client: Option<Client>,
@@ -170,7 +170,7 @@ impl ConnectionTask {
             let Some(relay) = self.address().await else {
                 return;
             };
-            self.state.send_replace(ConnectionState::Connecting);
+            self.state.send_replace(QuicConnectionState::Connecting);
             match self.connect(relay).await {
                 Ok(session) => {
                     if let SessionEnd::Finished = self.run_session(session, relay).await {
@@ -179,7 +179,7 @@ impl ConnectionTask {
                 }
                 Err(why) if !why.is_temporary() => {
                     let why = format!("the relay at {relay} refuses this sender: {why}");
-                    self.state.send_replace(ConnectionState::Refused(why));
+                    self.state.send_replace(QuicConnectionState::Refused(why));
                     return;
                 }
                 Err(why) => self.wait_after_failure(relay, &why).await,
@@ -206,7 +206,7 @@ impl ConnectionTask {
             warn!(%relay, %why, "no QUIC connection to the relay (yet); trying again");
             self.logged_failure = Some(failure);
         }
-        self.state.send_replace(ConnectionState::Down);
+        self.state.send_replace(QuicConnectionState::Down);
         let refused = matches!(why, ConnectFailure::Refused(_));
         sleep(if refused {
             REFUSED_RETRY_DELAY
@@ -228,7 +228,7 @@ impl ConnectionTask {
         self.logged_failure = None;
         info!(%relay, "frames go by QUIC, the newest first");
         self.state
-            .send_replace(ConnectionState::Up(self.stats.snapshot()));
+            .send_replace(QuicConnectionState::Up(self.stats.snapshot()));
         let moved = self
             .config
             .address
@@ -251,7 +251,7 @@ impl ConnectionTask {
             }
         };
         session.connection.close(DONE, b"");
-        self.state.send_replace(ConnectionState::Down);
+        self.state.send_replace(QuicConnectionState::Down);
         end
     }
 

@@ -74,7 +74,7 @@ fn config(address: watch::Receiver<Option<SocketAddr>>, pinned: Option<Key>) -> 
 async fn up(sender: &mut QuicSender) {
     let up = sender
         .state
-        .wait_for(|state| matches!(state, ConnectionState::Up(_)));
+        .wait_for(|state| matches!(state, QuicConnectionState::Up(_)));
     timeout(TIMEOUT, up).await.unwrap().unwrap();
 }
 
@@ -110,7 +110,7 @@ async fn a_relay_that_is_not_the_tickets_is_refused_for_good() {
     let mut state = sender.state.clone();
     let endpoint = relay.endpoint.clone();
     let incoming = tokio::spawn(async move { endpoint.accept().await.unwrap().await.is_ok() });
-    let refused = state.wait_for(|state| matches!(state, ConnectionState::Refused(_)));
+    let refused = state.wait_for(|state| matches!(state, QuicConnectionState::Refused(_)));
     let refused = timeout(TIMEOUT, refused).await.unwrap().unwrap().clone();
     assert!(
         format!("{refused:?}").contains("not the ticket's"),

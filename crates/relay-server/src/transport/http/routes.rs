@@ -20,7 +20,7 @@ use super::connections::Connection;
 use super::request::{Parameters, guard, header_value, text};
 use super::shared_feed::{HttpSubscription, next_frame, next_line};
 use super::{Context, mjpeg, page, socket};
-use crate::event::Status;
+use crate::event::RelayStatus;
 use crate::handle::Unavailable;
 use crate::metrics;
 use relay_core::CameraStatus;
@@ -209,7 +209,7 @@ fn find_camera(name: &str, cameras: &[CameraStatus]) -> Option<CameraName> {
     name.parse().ok().filter(|_| known)
 }
 
-fn not_found(status: &Status) -> Response {
+fn not_found(status: &RelayStatus) -> Response {
     let names: Vec<_> = status
         .cameras
         .iter()

@@ -22,7 +22,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::{AbortHandle, yield_now};
 
 use super::mjpeg;
-use crate::fanout::{Feed, MESSAGES, PublishedFrame};
+use crate::fanout::{Feed, MESSAGE_QUEUE, PublishedFrame};
 use crate::handle::{RelayHandle, Subscription, SubscriptionGuard};
 
 /// A frame that all clients of a camera share.
@@ -153,7 +153,7 @@ impl Channels {
         Self {
             newest: watch::Sender::default(),
             annotated: watch::Sender::default(),
-            messages: broadcast::Sender::new(MESSAGES),
+            messages: broadcast::Sender::new(MESSAGE_QUEUE),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Boxes: from the model and the tracker into messages and into JPEGs.
+//! What the threads have completed: the model's detections, the tracker's boxes and annotated JPEGs. They become messages,
+//! updates of the tracker and annotation jobs.
 //!
 //! A frame is decoded and encoded once for all viewers that get the same boxes.
 
@@ -8,10 +9,10 @@ use bytes::Bytes;
 use protocol::detections::{Detection, Detections, Found, Kind};
 
 use crate::Relay;
-use crate::action::{Action, Annotate, Boxes, Inference, TrackedFrame};
+use crate::action::{Action, AnnotationJob, BoxesOf, Inference, TrackedFrame};
 use crate::demand::Demand;
 use crate::frame::{CameraFrame, CameraId};
-use crate::hold::{Arrived, Holding};
+use crate::hold::{BoxesArrival, HoldDecision};
 use crate::note::Note;
 use crate::rules::Overlay;
 
@@ -24,7 +25,7 @@ impl Relay {
                 Some(found) => self.use_detections(&frame, found, now),
                 None => {
                     self.counts.undecodable += 1;
-                    self.draw_detections(&frame, Vec::new(), now);
+                    self.annotate_inferred(&frame, Vec::new(), now);
                 }
             }
         }
@@ -47,12 +48,12 @@ impl Relay {
             let message = self.message(&frame, Kind::Tracked, detections.clone());
             self.actions.push_back(Action::PublishDetections(message));
         }
-        self.draw_tracks(frame, detections, demand, now);
+        self.annotate_tracked(frame, detections, demand, now);
     }
 
     /// Takes an annotated frame; `jpeg` is `None` if drawing failed.
-    pub fn on_annotated(&mut self, annotate: &Annotate, jpeg: Option<Bytes>, now: Instant) {
-        let Annotate { frame, held, .. } = annotate;
+    pub fn on_annotated(&mut self, annotate: &AnnotationJob, jpeg: Option<Bytes>, now: Instant) {
+        let AnnotationJob { frame, held, .. } = annotate;
         if annotate.publish {
             let annotated = jpeg
                 .clone()
@@ -84,9 +85,9 @@ impl Relay {
         let id = frame.camera;
         let hold = &mut self.cameras.get_mut(id).hold;
         match hold.hold(frame.clone(), awaits_own, until) {
-            Holding::Forward => self.forward(id, frame.frame.jpeg, Some(now), now),
-            Holding::Waits => {}
-            Holding::Draw(older) => self.annotate(frame, older, Some(Boxes::Older), false),
+            HoldDecision::Forward => self.forward(id, frame.frame.jpeg, Some(now), now),
+            HoldDecision::Waits => {}
+            HoldDecision::Draw(older) => self.annotate(frame, older, Some(BoxesOf::Older), false),
         }
     }
 
@@ -111,7 +112,7 @@ impl Relay {
         self.note_demo_match(id, !found.detections.is_empty());
         self.cameras
             .get_mut(id)
-            .on_displayed(frame.frame.size, found.size);
+            .set_display_size(frame.frame.size, found.size);
         let demand = self.demand(id, now);
         if demand.publishes_inferred() {
             let message = Detections {
@@ -125,16 +126,16 @@ impl Relay {
             let update = Action::UpdateTracker(id, frame.count, found.detections.clone());
             self.actions.push_back(update);
         }
-        self.draw_detections(frame, found.detections, now);
+        self.annotate_inferred(frame, found.detections, now);
     }
 
     /// Draws the model's boxes, with `--overlay every-nth`: into their frame while it is held, else into the next one due.
-    fn draw_detections(&mut self, frame: &CameraFrame, detections: Vec<Detection>, now: Instant) {
+    fn annotate_inferred(&mut self, frame: &CameraFrame, detections: Vec<Detection>, now: Instant) {
         if self.rules.overlay != Overlay::EveryNth {
             return;
         }
         let id = frame.camera;
-        let draws = self.draws(id, &detections);
+        let draws = self.needs_annotation(id, &detections);
         let boxes = draws.then_some(detections.clone());
         match self
             .cameras
@@ -142,14 +143,16 @@ impl Relay {
             .hold
             .on_detections(frame.count, boxes)
         {
-            Arrived::Nothing => {}
-            Arrived::Release => self.release(id, now),
-            Arrived::Draw(frame) => self.annotate(frame, detections, Some(Boxes::Own), false),
+            BoxesArrival::Nothing => {}
+            BoxesArrival::Release => self.release(id, now),
+            BoxesArrival::Draw(frame) => {
+                self.annotate(frame, detections, Some(BoxesOf::Own), false)
+            }
         }
     }
 
     /// Draws the tracker's boxes if viewers want boxes in every JPEG.
-    fn draw_tracks(
+    fn annotate_tracked(
         &mut self,
         frame: CameraFrame,
         detections: Vec<Detection>,
@@ -161,8 +164,8 @@ impl Relay {
         if !held && !demand.annotated {
             return;
         }
-        if self.draws(id, &detections) {
-            let held = held.then_some(Boxes::Own);
+        if self.needs_annotation(id, &detections) {
+            let held = held.then_some(BoxesOf::Own);
             return self.annotate(frame, detections, held, demand.annotated);
         }
         if demand.annotated {
@@ -174,7 +177,7 @@ impl Relay {
     }
 
     /// Returns whether anything is to be drawn: boxes, or the notice that the demo model does not fit.
-    fn draws(&self, id: CameraId, detections: &[Detection]) -> bool {
+    fn needs_annotation(&self, id: CameraId, detections: &[Detection]) -> bool {
         !detections.is_empty() || self.is_demo_mismatch(id)
     }
 
@@ -182,10 +185,10 @@ impl Relay {
         &mut self,
         frame: CameraFrame,
         detections: Vec<Detection>,
-        held: Option<Boxes>,
+        held: Option<BoxesOf>,
         publish: bool,
     ) {
-        let annotate = Annotate {
+        let annotate = AnnotationJob {
             demo_mismatch: self.is_demo_mismatch(frame.camera),
             frame,
             detections,
@@ -197,7 +200,10 @@ impl Relay {
 
     /// Returns the detections message of a frame.
     fn message(&self, frame: &CameraFrame, kind: Kind, detections: Vec<Detection>) -> Detections {
-        let size = self.cameras.get(frame.camera).displayed(frame.frame.size);
+        let size = self
+            .cameras
+            .get(frame.camera)
+            .display_size(frame.frame.size);
         Detections {
             v: Detections::VERSION,
             camera: frame.label.camera.to_string(),
