@@ -3,6 +3,8 @@
 //! The file's and the environment's values become clap's *defaults*. So one parser validates all of them, `--help`
 //! shows the values in force, and the order "flag, environment, file, built-in" is clap's own.
 
+mod template;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -12,6 +14,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Args, Command, Parser, ValueEnum};
 
 use crate::directories;
+
+pub use self::template::template;
 
 /// The flags that all programs share.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -66,6 +70,12 @@ pub enum TransportChoice {
     /// Plain UDP: one JPEG per datagram.
     Udp,
 }
+
+/// Keys that have another name now: the old name, and the new one. An old name is an error that gives the new one.
+const RENAMED: [(&str, &str); 2] = [
+    ("plain-viewers", "udp-viewers"),
+    ("plain-egress", "udp-egress"),
+];
 
 /// Parses the process's command line. On a usage error, `--help` or `--version` it prints and ends the process.
 ///
@@ -148,43 +158,6 @@ pub fn command<A: Parser>() -> Command {
         })
 }
 
-/// Returns the text of a configuration file that changes nothing: each key with its help, commented out at its default.
-pub fn template(command: &Command) -> String {
-    let program = command.get_name();
-    let mut text = format!(
-        "# Configuration of {program}. Copy it to ~/.config/sightline/{program}.toml and take the # from a line \
-         to change it.\n\
-         # A flag and an environment variable ({}) both go before this file.\n",
-        variable(program, "KEY").to_string_lossy()
-    );
-    for arg in settings(command) {
-        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        text += "\n";
-        for line in help.lines() {
-            text += &format!("# {}\n", line.trim());
-        }
-        let key = arg.get_long().unwrap_or_default();
-        text += &match arg.get_default_values().first() {
-            Some(value) => format!("#{key} = {}\n", toml_value(arg, &value.to_string_lossy())),
-            None => {
-                let name = arg.get_value_names().unwrap_or_default().join("");
-                format!("#{key} = {}   # no default\n", toml_value(arg, &name))
-            }
-        };
-    }
-    text
-}
-
-/// Returns a value in TOML's notation: bare if it is a number or a boolean, else quoted.
-fn toml_value(arg: &Arg, value: &str) -> String {
-    let bare = value.parse::<f64>().is_ok() || (is_switch(arg) && value.parse::<bool>().is_ok());
-    if bare {
-        value.to_owned()
-    } else {
-        format!("{value:?}")
-    }
-}
-
 fn is_switch(arg: &Arg) -> bool {
     arg.get_num_args().is_some_and(|n| n.min_values() == 0)
 }
@@ -210,7 +183,33 @@ fn resolve(command: Command, argv: Vec<OsString>) -> Result<clap::ArgMatches, cl
         Some(path) => with_file(command, &path)?,
         None => command,
     };
-    with_environment(command)?.try_get_matches_from(argv)
+    let command = with_environment(command)?;
+    let parsed = command.clone().try_get_matches_from(argv);
+    parsed.map_err(|err| with_new_name(command, err))
+}
+
+/// Returns the present name of a key that was renamed.
+fn new_name(command: &Command, old: &str) -> Option<&'static str> {
+    let has = |key: &str| settings(command).any(|arg| arg.get_long() == Some(key));
+    let (_, new) = RENAMED
+        .iter()
+        .find(|(name, new)| *name == old && has(new))?;
+    Some(new)
+}
+
+/// Returns the error for an unknown flag with the flag's present name, if it was renamed.
+fn with_new_name(mut command: Command, err: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(flag)) = err.get(ContextKind::InvalidArg) else {
+        return err;
+    };
+    let old = flag.trim_start_matches('-');
+    match new_name(&command, old) {
+        Some(new) => command.error(
+            ErrorKind::UnknownArgument,
+            format!("the flag --{old} is now --{new}"),
+        ),
+        None => err,
+    }
 }
 
 /// Returns the paths of the configuration file, the user's own first.
@@ -256,6 +255,14 @@ fn with_environment(mut command: Command) -> Result<Command, clap::Error> {
     let keys: Vec<String> = settings(&command)
         .filter_map(|arg| arg.get_long().map(str::to_owned))
         .collect();
+    for (old, new) in RENAMED {
+        if new_name(&command, old).is_some() && set_variable(&program, old).is_some() {
+            let [old, new] = [old, new].map(|key| variable(&program, key));
+            let [old, new] = [old.to_string_lossy(), new.to_string_lossy()];
+            let sentence = format!("the environment variable {old} is now {new}");
+            return Err(command.error(ErrorKind::UnknownArgument, sentence));
+        }
+    }
     for key in keys {
         if let Some(value) = set_variable(&program, &key) {
             let origin = variable(&program, &key).to_string_lossy().into_owned();
@@ -303,6 +310,9 @@ fn read_file(command: &Command, path: &Path) -> Result<Vec<(String, String)>, St
     let known: Vec<&str> = settings(command).filter_map(Arg::get_long).collect();
     let mut values = Vec::new();
     for (key, value) in table {
+        if let Some(new) = new_name(command, &key) {
+            return Err(format!("the key '{key}' is now '{new}'"));
+        }
         if !known.contains(&key.as_str()) {
             return Err(format!(
                 "unknown key '{key}'; the keys are {}",
@@ -351,6 +361,9 @@ mod tests {
         /// Switch
         #[arg(long)]
         preview: bool,
+        /// A key that had another name
+        #[arg(long, default_value_t = 4)]
+        udp_viewers: u16,
     }
 
     fn parse(file: &str, args: &[&str]) -> Result<Example, String> {
@@ -428,6 +441,28 @@ mod tests {
                 .contains("single value")
         );
         assert!(parse("every", &[]).unwrap_err().contains("TOML"));
+    }
+
+    #[test]
+    fn a_key_that_was_renamed_is_an_error_that_gives_its_new_name() {
+        let err = parse("plain-viewers = 2", &[]).unwrap_err();
+        assert!(
+            err.contains("'plain-viewers' is now 'udp-viewers'"),
+            "{err}"
+        );
+        for args in [&["--plain-viewers", "2"][..], &["--plain-viewers=2"]] {
+            let err = parse("", args).unwrap_err();
+            assert!(
+                err.contains("--plain-viewers is now --udp-viewers"),
+                "{err}"
+            );
+        }
+        let unrelated = parse("", &["--plain-egress", "2"]).unwrap_err();
+        assert!(
+            !unrelated.contains("is now"),
+            "it has no such key: {unrelated}"
+        );
+        assert_eq!(parse("udp-viewers = 2", &[]).unwrap().udp_viewers, 2);
     }
 
     #[test]
