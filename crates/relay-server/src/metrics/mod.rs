@@ -12,7 +12,7 @@
 //! [`MAX_CAMERAS`] cameras, and the model its classes. Addresses are nowhere.
 //!
 //! [`RelayHandle::metrics`]: crate::handle::RelayHandle::metrics
-//! [`MAX_CAMERAS`]: protocol::native::MAX_CAMERAS
+//! [`MAX_CAMERAS`]: protocol::quic::MAX_CAMERAS
 
 pub mod distribution;
 pub mod tally;
