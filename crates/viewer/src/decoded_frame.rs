@@ -10,7 +10,7 @@ use opencv::prelude::*;
 use protocol::detections::Detection;
 use protocol::geometry::Size;
 
-use crate::overlay::OverlayBoxes;
+use crate::box_timeline::OverlayBoxes;
 use crate::receive::ReceivedFrame;
 
 /// A frame and its picture.

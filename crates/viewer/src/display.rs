@@ -31,7 +31,7 @@ use crate::hud::Hud;
 use crate::output_files::OutputFiles;
 use crate::receive::{ConnectOptions, ReceiveStatus, ReceivedFrame};
 use crate::record::Recorder;
-use crate::shared_overlay::SharedBoxTimeline;
+use crate::shared_box_timeline::SharedBoxTimeline;
 use crate::window::{Command, ViewerWindow, WindowContent};
 
 /// How long the loop waits for a frame before it handles the window's events, and without a window before it checks for a

@@ -8,11 +8,12 @@
 //!                            Status -----> [watch] ------------------------->  HUD, log, --report
 //! ```
 //!
-//! `age`, `overlay`, `loss`, `display_stats`, `connection_state`, `receive::{options, upgrade}` and the text of `hud` are
-//! pure and decide; `shared_overlay`, the rest of `receive`, `display` and `window` act.
+//! `age`, `box_timeline`, `loss`, `display_stats`, `connection_state`, `receive::{options, upgrade}` and the text of `hud` are
+//! pure and decide; `shared_box_timeline`, the rest of `receive`, `display` and `window` act.
 
 mod age;
 pub mod args;
+mod box_timeline;
 mod connection_state;
 mod decoded_frame;
 mod display;
@@ -21,10 +22,9 @@ pub mod doctor;
 mod hud;
 mod loss;
 mod output_files;
-mod overlay;
 mod receive;
 mod record;
-mod shared_overlay;
+mod shared_box_timeline;
 mod window;
 
 use std::sync::Arc;
@@ -42,7 +42,7 @@ use crate::args::Args;
 use crate::display::{DisplayInputs, DisplayLoop};
 use crate::output_files::OutputFiles;
 use crate::receive::ConnectOptions;
-use crate::shared_overlay::SharedBoxTimeline;
+use crate::shared_box_timeline::SharedBoxTimeline;
 use crate::window::ViewerWindow;
 
 /// How long a lookup of the relay's name, or a relay that does not acknowledge the end of the connection, may delay the

@@ -10,7 +10,7 @@ use crate::control::LeaseVerdict;
 /// What a viewer knows of the address that it sends its requests to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelayKind {
-    /// An address from which nothing has come for [`QUIET`].
+    /// An address from which nothing has come for [`REPEAT_REQUEST_AFTER`].
     Silent,
     /// Our relay, which has granted a lease.
     Sightline,
@@ -120,7 +120,7 @@ impl Renewal {
     }
 
     /// Returns when `Request` is due: [`ANSWER_TIMEOUT`] after a hello that drew no answer, echo or frame, and
-    /// [`QUIET`] after the last of those and of `Request` itself.
+    /// [`REPEAT_REQUEST_AFTER`] after the last of those and of `Request` itself.
     fn request_due(&self) -> Option<Instant> {
         let hello = self.hello?;
         let received = [self.answer, self.echo, self.frame]

@@ -19,7 +19,7 @@ use tracing::{debug, trace};
 
 use super::status::{QuicState, ReceiveStatus};
 use crate::loss::LossCounter;
-use crate::shared_overlay::SharedBoxTimeline;
+use crate::shared_box_timeline::SharedBoxTimeline;
 
 /// A frame on its way to the window.
 #[derive(Debug, PartialEq, Eq)]

@@ -44,7 +44,7 @@ pub(crate) use self::options::ConnectOptions;
 pub(crate) use self::status::{QuicState, ReceiveStatus};
 use self::udp::{UdpMessage, UdpSession};
 use self::upgrade::{Preference, RETRY_SOON, Upgrade};
-use crate::shared_overlay::SharedBoxTimeline;
+use crate::shared_box_timeline::SharedBoxTimeline;
 
 /// How long the end of the program waits for the relay to acknowledge the end of the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);

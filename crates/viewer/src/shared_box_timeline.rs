@@ -1,4 +1,4 @@
-//! The overlay between the thread that receives and the one that draws. [`Overlay`] decides what is drawn and which frame
+//! The overlay between the thread that receives and the one that draws. [`BoxTimeline`] decides what is drawn and which frame
 //! waits for its boxes; this type locks it and blocks the thread that waits.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use protocol::detections::Detections;
 use protocol::label::Label;
 
-use crate::overlay::{BoxTimeline, OverlayBoxes};
+use crate::box_timeline::{BoxTimeline, OverlayBoxes};
 
 /// An overlay that two threads share.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(crate) struct SharedBoxTimeline {
 }
 
 impl SharedBoxTimeline {
-    /// See [`Overlay::reset`].
+    /// See [`BoxTimeline::reset`].
     pub(crate) fn reset(&self) {
         self.change(BoxTimeline::reset);
     }
@@ -27,12 +27,12 @@ impl SharedBoxTimeline {
         self.change(|overlay| overlay.on_frame(label, Instant::now()));
     }
 
-    /// See [`Overlay::add`].
+    /// See [`BoxTimeline::add`].
     pub(crate) fn add(&self, message: Detections) {
         self.change(|overlay| overlay.add(message, Instant::now()));
     }
 
-    /// See [`Overlay::boxes`].
+    /// See [`BoxTimeline::boxes`].
     pub(crate) fn boxes(&self, label: &Label, stale: Option<Duration>) -> OverlayBoxes {
         self.lock().boxes(label, stale)
     }

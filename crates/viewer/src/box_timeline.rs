@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   its own message is here          its boxes as they are
-//!   it is usually here by now        the frame waits for it, for a few milliseconds   (Overlay::awaits)
+//!   it is usually here by now        the frame waits for it, for a few milliseconds   (BoxTimeline::awaits)
 //!   it is lost, or late              the newest from before the frame, moved on and faded by `protocol::ageing`
 //!   an older relay, without tracks   what the model found last, as it is, for a second
 //!   the picture is stale             none
@@ -25,15 +25,15 @@ use protocol::label::Label;
 /// How long a frame that has just come waits for its own boxes. On two cores shared by ten processes, half of the messages
 /// came before their frame, and 92 to 98 in a hundred within this; decoding takes a part of it anyway, so the median age
 /// grew by 1 ms.
-pub(crate) const WAIT: Duration = Duration::from_millis(5);
+pub(crate) const MAX_WAIT: Duration = Duration::from_millis(5);
 
 /// Tracked messages kept: two seconds at 30 frames a second.
-const TRACKED: usize = 64;
+const MAX_TRACKED: usize = 64;
 /// Inferred messages kept: enough to know the interval between inferences.
-const INFERRED: usize = 8;
+const MAX_INFERRED: usize = 8;
 /// In seconds: a message is a frame's own only if their times are this close, and inferred boxes are drawn only on frames
 /// up to this much later.
-const NEAR: f64 = 1.0;
+const MAX_TIME_DIFFERENCE: f64 = 1.0;
 /// Precision of a time in a message, in seconds.
 const PRECISION: f64 = 1e-5;
 /// The longest name of a class that is drawn, in bytes.
@@ -49,7 +49,7 @@ pub(crate) struct BoxTimeline {
     inferred: VecDeque<Detections>,
     /// The frame that arrived last, and when.
     newest: Option<(Label, Instant)>,
-    /// Whether the last tracked message came within [`WAIT`] of its frame.
+    /// Whether the last tracked message came within [`MAX_WAIT`] of its frame.
     on_time: bool,
 }
 
@@ -85,14 +85,14 @@ impl BoxTimeline {
             detection.label.truncate(end);
         }
         let (kept, most) = match message.kind {
-            Kind::Tracked => (&mut self.tracked, TRACKED),
-            Kind::Inferred => (&mut self.inferred, INFERRED),
+            Kind::Tracked => (&mut self.tracked, MAX_TRACKED),
+            Kind::Inferred => (&mut self.inferred, MAX_INFERRED),
         };
         if message.kind == Kind::Tracked {
             self.on_time = self.newest.as_ref().is_none_or(|(label, arrived)| {
                 let ahead = message.t - captured(label);
                 ahead > PRECISION
-                    || (ahead >= -PRECISION && now.saturating_duration_since(*arrived) <= WAIT)
+                    || (ahead >= -PRECISION && now.saturating_duration_since(*arrived) <= MAX_WAIT)
             });
         }
         kept.truncate(most - 1);
@@ -103,13 +103,13 @@ impl BoxTimeline {
     /// come on time.
     pub(crate) fn awaits(&self, label: &Label) -> Option<Instant> {
         let (newest, arrived) = self.newest.as_ref()?;
-        let near = |m: &Detections| (captured(label) - m.t).abs() <= NEAR;
+        let near = |m: &Detections| (captured(label) - m.t).abs() <= MAX_TIME_DIFFERENCE;
         let wanted = self.on_time
             && newest == label
             && self.camera == label.camera.as_str()
             && self.tracked.front().is_some_and(near)
             && self.own(label).is_none();
-        wanted.then_some(*arrived + WAIT)
+        wanted.then_some(*arrived + MAX_WAIT)
     }
 
     /// Returns the boxes for the frame with this label; none when the picture has been `stale` for some time.
@@ -128,13 +128,15 @@ impl BoxTimeline {
         {
             return self.moved(at, life);
         }
-        let from = (at - NEAR, at);
+        let from = (at - MAX_TIME_DIFFERENCE, at);
         newest(&self.inferred, from).map_or_else(OverlayBoxes::default, OverlayBoxes::new)
     }
 
     /// Returns the frame's own message. A restarted sender counts from 1 again, so the number alone does not identify it.
     fn own(&self, label: &Label) -> Option<&Detections> {
-        let own = |m: &&Detections| m.seq == label.seq && (captured(label) - m.t).abs() <= NEAR;
+        let own = |m: &&Detections| {
+            m.seq == label.seq && (captured(label) - m.t).abs() <= MAX_TIME_DIFFERENCE
+        };
         self.tracked.iter().find(own)
     }
 

@@ -310,7 +310,7 @@ fn stream(late: Duration) -> (BoxTimeline, Instant) {
 #[test]
 fn a_frame_waits_for_its_boxes_a_little_and_until_they_are_there() {
     let (mut overlay, now) = stream(MS);
-    assert_eq!(overlay.awaits(&label(3)), Some(now + WAIT));
+    assert_eq!(overlay.awaits(&label(3)), Some(now + MAX_WAIT));
     overlay.add(tracked(3, &[]), now + MS);
     assert_eq!(overlay.awaits(&label(3)), None);
 }
@@ -351,7 +351,7 @@ fn nothing_waits_where_no_tracked_messages_come() {
 
 #[test]
 fn nothing_waits_for_messages_that_come_too_late_until_they_do_not() {
-    let (mut overlay, now) = stream(WAIT + MS);
+    let (mut overlay, now) = stream(MAX_WAIT + MS);
     assert_eq!(overlay.awaits(&label(3)), None);
     overlay.add(tracked(3, &[]), now + MS);
     overlay.on_frame(&label(4), now + 100 * MS);
@@ -378,9 +378,9 @@ fn nothing_waits_for_another_cameras_messages() {
 fn memory_is_bounded_and_so_are_names() {
     let both = |seq| [tracked(seq, &[(seq, 0.1)]), inferred(seq, 0.1)];
     let mut overlay = of((0..10_000).flat_map(both));
-    assert_eq!(overlay.tracked.len(), TRACKED);
-    assert_eq!(overlay.inferred.len(), INFERRED);
-    let oldest = 10_000 - TRACKED as u64;
+    assert_eq!(overlay.tracked.len(), MAX_TRACKED);
+    assert_eq!(overlay.inferred.len(), MAX_INFERRED);
+    let oldest = 10_000 - MAX_TRACKED as u64;
     assert_eq!(drawn(&overlay, oldest), [(oldest, 100)]);
     let mut long = tracked(10_000, &[(1, 0.1)]);
     long.detections[0].label = "ü".repeat(10_000);
