@@ -85,7 +85,7 @@ impl Relay {
         let id = frame.camera;
         let hold = &mut self.cameras.get_mut(id).hold;
         match hold.hold(frame.clone(), awaits_own, until) {
-            HoldDecision::Forward => self.forward(id, frame.frame.jpeg, Some(now), now),
+            HoldDecision::Forward => self.forward(id, frame.jpeg().clone(), Some(now), now),
             HoldDecision::Waits => {}
             HoldDecision::Draw(older) => self.annotate(frame, older, Some(BoxesOf::Older), false),
         }
@@ -112,7 +112,7 @@ impl Relay {
         self.note_demo_match(id, !found.detections.is_empty());
         self.cameras
             .get_mut(id)
-            .set_display_size(frame.frame.size, found.size);
+            .set_display_size(frame.size(), found.size);
         let demand = self.demand(id, now);
         if demand.publishes_inferred() {
             let message = Detections {
@@ -200,10 +200,7 @@ impl Relay {
 
     /// Returns the detections message of a frame.
     fn message(&self, frame: &CameraFrame, kind: Kind, detections: Vec<Detection>) -> Detections {
-        let size = self
-            .cameras
-            .get(frame.camera)
-            .display_size(frame.frame.size);
+        let size = self.cameras.get(frame.camera).display_size(frame.size());
         Detections {
             v: Detections::VERSION,
             camera: frame.label.camera.to_string(),

@@ -10,7 +10,7 @@ const MAX_CONNECTIONS: usize = 1024;
 const MAX_PER_HOST: usize = 256;
 /// Wrong tokens from one host after which ..
 const WRONG_TOKENS: u32 = 5;
-/// .. it is barred for this long.
+/// .. it is blocked for this long.
 const PENALTY: Duration = Duration::from_secs(10);
 /// Most hosts whose wrong tokens are remembered; the oldest go first.
 const MAX_REMEMBERED: usize = 1024;
@@ -44,12 +44,12 @@ impl ConnectionLimits {
         }
     }
 
-    /// Admits a connection if there is room and its host is not barred. Returns whether it did.
+    /// Admits a connection if there is room and its host is not blocked. Returns whether it did.
     pub fn admit(&mut self, from: IpAddr, now: Instant) -> bool {
-        !self.is_barred(from, now) && self.admit_if_room(from)
+        !self.is_blocked(from, now) && self.admit_if_room(from)
     }
 
-    /// Admits a connection if there is room, of a barred host too: it will be sent the reason. Returns whether it did.
+    /// Admits a connection if there is room, of a blocked host too: it will be sent the reason. Returns whether it did.
     pub fn admit_if_room(&mut self, from: IpAddr) -> bool {
         let host = host(from);
         let here = self.hosts.get(&host).copied().unwrap_or(0);
@@ -68,7 +68,7 @@ impl ConnectionLimits {
     }
 
     /// Returns whether a host has sent too many wrong tokens lately.
-    pub fn is_barred(&self, from: IpAddr, now: Instant) -> bool {
+    pub fn is_blocked(&self, from: IpAddr, now: Instant) -> bool {
         self.wrong_tokens
             .get(&host(from))
             .is_some_and(|(count, last)| {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wrong_tokens_tokens_is_barred_for_a_while_and_nobody_else() {
+    fn who_guesses_tokens_is_blocked_for_a_while_and_nobody_else() {
         let (mut limits, now) = (ConnectionLimits::default(), testkit::time::start());
         for _ in 0..WRONG_TOKENS {
             assert!(limits.admit(from(1), now));

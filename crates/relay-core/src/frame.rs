@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::frame::Frame;
+use protocol::geometry::Size;
 use protocol::label::Label;
 
 /// A camera's number for as long as the relay runs. A camera that is displaced leaves its number to the next one.
@@ -26,11 +27,21 @@ pub struct CameraFrame {
 }
 
 impl CameraFrame {
+    /// Returns the JPEG as it was received.
+    pub fn jpeg(&self) -> &Bytes {
+        &self.frame.jpeg
+    }
+
+    /// Returns the picture's size in pixels, by the JPEG's header.
+    pub fn size(&self) -> Size {
+        self.frame.size
+    }
+
     /// Returns the JPEG with its label: as it was received, or a copy with the relay's label inserted.
     pub fn labelled(&self) -> Bytes {
         match self.frame.label {
-            Some(_) => self.frame.jpeg.clone(),
-            None => self.label.write(&self.frame.jpeg).into(),
+            Some(_) => self.jpeg().clone(),
+            None => self.label.write(self.jpeg()).into(),
         }
     }
 

@@ -139,7 +139,7 @@ impl HoldSlot {
         if held.drawing.is_some() {
             self.late_boxes = held.drawing;
         }
-        Some(held.annotated.unwrap_or(held.frame.frame.jpeg))
+        Some(held.annotated.unwrap_or_else(|| held.frame.jpeg().clone()))
     }
 }
 

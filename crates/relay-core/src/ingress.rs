@@ -240,7 +240,7 @@ impl Relay {
 
     fn hold_or_forward(&mut self, frame: CameraFrame, demand: Demand, due: bool, now: Instant) {
         if !(demand.holds_all() || demand.holds_inferred() && due) {
-            return self.forward(frame.camera, frame.frame.jpeg, Some(now), now);
+            return self.forward(frame.camera, frame.jpeg().clone(), Some(now), now);
         }
         let hold_time = self.cameras.get(frame.camera).hold_time();
         let awaits_own = demand.holds_all() || self.schedule.answers_within(hold_time, now);

@@ -31,6 +31,7 @@ mod summary;
 pub mod threads;
 pub mod transport;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -40,21 +41,23 @@ use platform::egress::EgressStats;
 use platform::{directories, report, signals};
 use quic::client::DONE;
 use quic::endpoint::{self, PacketFilter};
-use relay_core::Relay;
-use tokio::sync::mpsc;
+use quinn::Endpoint;
+use relay_core::{CameraFrame, Relay};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use vision::detect::runtime;
+use vision::detect::{Model, runtime};
 
 use crate::access::Access;
 use crate::args::{Args, ModelChoice};
 use crate::egress::EgressByTransport;
-use crate::event::EVENT_QUEUE;
+use crate::event::{EVENT_QUEUE, Event};
 use crate::fanout::Fanout;
 use crate::handle::RelayHandle;
+use crate::live_settings::LiveSettings;
 use crate::outputs::{Outputs, jsonl};
 use crate::relay_loop::{LoopStats, RelayLoop};
-use crate::threads::{annotation, model, tracking};
-use crate::transport::http;
+use crate::threads::{Worker, annotation, model, tracking};
+use crate::transport::http::{self, HttpServer};
 use crate::transport::port::SharedUdpSocket;
 use crate::transport::quic::QuicTransport;
 use crate::transport::udp::UdpTransport;
@@ -99,29 +102,16 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let jsonl = args.detections.as_deref().map(jsonl::open).transpose()?;
     let settings = reload::watch(args)?;
     let chosen = configure::model(args)?;
-    let (model, batch) = match chosen.clone() {
-        None => (None, 1),
-        Some(model) => {
-            let load = configure::loader(args, model);
-            tokio::select! {
-                model = model::start(load, settings.clone(), events_tx.clone()) => {
-                    model.map(|(model, batch)| (Some(model), batch))?
-                }
-                () = stop.cancelled() => return Ok(()),
-            }
-        }
+    let (model, batch) = tokio::select! {
+        loaded = load(args, chosen.clone(), settings.clone(), events_tx.clone()) => loaded?,
+        () = stop.cancelled() => return Ok(()),
     };
-    let rules = configure::rules(args, chosen.as_ref(), batch);
-    let mut relay = Relay::new(rules, Instant::now());
     let leases = lease_store::file(state.as_deref(), args.listen.port());
-    if let Some(file) = &leases {
-        relay.restore_leases(lease_store::load(file, SystemTime::now()), Instant::now());
-    }
     let endpoint =
         endpoint::server(port.clone(), &access.identity).context("opening the QUIC transport")?;
     let quic = QuicTransport::new(access.clone(), events_tx.clone(), handle.clone());
     let mut relay_loop = RelayLoop {
-        relay,
+        relay: relay(args, chosen.as_ref(), batch, leases.as_deref()),
         tracking: tracking::start(settings, events_tx.clone())?,
         annotation: annotation::start(events_tx.clone())?,
         udp: UdpTransport::new(port.clone(), events_tx),
@@ -150,15 +140,43 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         relay_loop
     });
     let relay_loop = running.await.context("the loop panicked")?;
-    // Peers that learn of the stop try another way at once and do not wait for a timeout.
-    endpoint.close(DONE, b"the relay stops");
-    let _ = timeout(GOODBYE_TIMEOUT, endpoint.wait_idle()).await;
-    if let Some(http) = http {
-        http.close(Instant::now() + GOODBYE_TIMEOUT);
-    }
+    close_transports(&endpoint, http).await;
     let report = relay_loop.close(THREADS_TIMEOUT);
     if args.common.report {
         report::print(&report);
     }
     Ok(())
+}
+
+/// Starts the thread of the chosen model, if one is; returns it with the number of frames that it takes at a time.
+async fn load(
+    args: &Args,
+    chosen: Option<Model>,
+    settings: watch::Receiver<LiveSettings>,
+    events: mpsc::Sender<Event>,
+) -> anyhow::Result<(Option<Worker<Vec<CameraFrame>>>, usize)> {
+    let Some(chosen) = chosen else {
+        return Ok((None, 1));
+    };
+    let (worker, batch) = model::start(configure::loader(args, chosen), settings, events).await?;
+    Ok((Some(worker), batch))
+}
+
+/// Returns the relay's decisions, with the leases of before the restart.
+fn relay(args: &Args, chosen: Option<&Model>, batch: usize, leases: Option<&Path>) -> Relay {
+    let rules = configure::rules(args, chosen, batch);
+    let mut relay = Relay::new(rules, Instant::now());
+    if let Some(file) = leases {
+        relay.restore_leases(lease_store::load(file, SystemTime::now()), Instant::now());
+    }
+    relay
+}
+
+/// Peers that learn of the stop try another way at once and do not wait for a timeout.
+async fn close_transports(endpoint: &Endpoint, http: Option<HttpServer>) {
+    endpoint.close(DONE, b"the relay stops");
+    let _ = timeout(GOODBYE_TIMEOUT, endpoint.wait_idle()).await;
+    if let Some(http) = http {
+        http.close(Instant::now() + GOODBYE_TIMEOUT);
+    }
 }

@@ -43,14 +43,7 @@ fn check_relay(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         role: Role::View,
         camera: args.camera(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(check.run(report));
-    // A lookup of a name may block for longer than a user waits.
-    runtime.shutdown_background();
-    Ok(())
+    check.run(report).context("starting the runtime")
 }
 
 /// Returns the check of `display`: whether a window opens, `None` with `--headless`.

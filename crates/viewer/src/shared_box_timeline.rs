@@ -1,4 +1,4 @@
-//! The overlay between the thread that receives and the one that draws. [`BoxTimeline`] decides what is drawn and which frame
+//! The box timeline between the thread that receives and the one that draws. [`BoxTimeline`] decides what is drawn and which frame
 //! waits for its boxes; this type locks it and blocks the thread that waits.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,10 +9,10 @@ use protocol::label::Label;
 
 use crate::box_timeline::{BoxTimeline, OverlayBoxes};
 
-/// An overlay that two threads share.
+/// A box timeline that two threads share.
 #[derive(Debug, Default)]
 pub(crate) struct SharedBoxTimeline {
-    overlay: Mutex<BoxTimeline>,
+    timeline: Mutex<BoxTimeline>,
     changed: Condvar,
 }
 
@@ -22,14 +22,14 @@ impl SharedBoxTimeline {
         self.change(BoxTimeline::reset);
     }
 
-    /// Notes the arrival of a frame; to be called before [`SharedOverlay::wait`] for the same frame.
+    /// Notes the arrival of a frame; to be called before [`SharedBoxTimeline::wait`] for the same frame.
     pub(crate) fn on_frame(&self, label: &Label) {
-        self.change(|overlay| overlay.on_frame(label, Instant::now()));
+        self.change(|timeline| timeline.on_frame(label, Instant::now()));
     }
 
     /// See [`BoxTimeline::add`].
     pub(crate) fn add(&self, message: Detections) {
-        self.change(|overlay| overlay.add(message, Instant::now()));
+        self.change(|timeline| timeline.add(message, Instant::now()));
     }
 
     /// See [`BoxTimeline::boxes`].
@@ -39,14 +39,14 @@ impl SharedBoxTimeline {
 
     /// Blocks until the frame with this label has its boxes, or until its time to wait for them is over.
     pub(crate) fn wait(&self, label: &Label) {
-        let mut overlay = self.lock();
-        while let Some(until) = overlay.awaits(label) {
+        let mut timeline = self.lock();
+        while let Some(until) = timeline.awaits(label) {
             let patience = until.saturating_duration_since(Instant::now());
             if patience.is_zero() {
                 return;
             }
-            let woken = self.changed.wait_timeout(overlay, patience);
-            (overlay, _) = woken.unwrap_or_else(PoisonError::into_inner);
+            let woken = self.changed.wait_timeout(timeline, patience);
+            (timeline, _) = woken.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -56,6 +56,6 @@ impl SharedBoxTimeline {
     }
 
     fn lock(&self) -> MutexGuard<'_, BoxTimeline> {
-        self.overlay.lock().unwrap_or_else(PoisonError::into_inner)
+        self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -79,8 +79,21 @@ enum QuicOutcome {
 }
 
 impl RelayCheck<'_> {
-    /// Runs the checks, and adds their results to the report as they come.
-    pub async fn run(&self, report: &mut Report) {
+    /// Runs the checks, and adds their results to the report as they come. Blocks until they are done.
+    ///
+    /// # Errors
+    /// If the system gives no runtime.
+    pub fn run(&self, report: &mut Report) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(self.check(report));
+        // A DNS query may hang for longer than a user waits.
+        runtime.shutdown_background();
+        Ok(())
+    }
+
+    async fn check(&self, report: &mut Report) {
         let host = self.server.to_string();
         let resolved = server::resolve(&host).await;
         report.add(&judge::name(&host, &resolved));

@@ -54,7 +54,7 @@ fn a_native_frame_reaches_screens_and_udp_viewers_untouched_and_at_once() {
     scene.sent(address(1, 1000), 1, 1);
     let frame = labelled("yard", 1, 1);
     assert_eq!(scene.sent, std::slice::from_ref(&frame));
-    assert_eq!(scene.published[0].frame.frame.jpeg, frame);
+    assert_eq!(*scene.published[0].frame.jpeg(), frame);
     assert!(scene.published[0].is_default && !scene.published[0].reordered);
 }
 

@@ -239,14 +239,14 @@ fn a_screen_that_wants_boxes_in_the_picture_has_them_on_every_frame_and_holds_no
         scene.track_last(person());
         scene.annotate_last();
         let annotated = scene.annotated.last().unwrap();
-        assert_eq!(annotated.frame.frame.jpeg, with_boxes(n, true));
+        assert_eq!(*annotated.frame.jpeg(), with_boxes(n, true));
         assert_eq!(annotated.frame.label.seq, n);
         scene.pass(100 * MS);
     }
     scene.datagram(address(1, 1000), plain(4));
     scene.track_last(Vec::new());
     assert_eq!(
-        scene.annotated.last().unwrap().frame.frame.jpeg,
+        *scene.annotated.last().unwrap().frame.jpeg(),
         plain(4),
         "nothing to draw"
     );
@@ -290,7 +290,7 @@ fn without_a_model_a_screen_that_wants_boxes_in_the_picture_has_each_frame_as_it
     let annotated: Vec<_> = scene
         .annotated
         .iter()
-        .map(|publication| publication.frame.frame.jpeg.clone())
+        .map(|publication| publication.frame.jpeg().clone())
         .collect();
     assert_eq!(annotated, [plain(2), plain(3)]);
 }
@@ -303,7 +303,7 @@ fn with_hold_one_drawing_is_for_udp_viewers_and_screens_alike() {
     assert_eq!(scene.annotations.len(), 1);
     scene.annotate_last();
     assert_eq!(scene.sent, [with_boxes(1, true)]);
-    assert_eq!(scene.annotated[0].frame.frame.jpeg, with_boxes(1, true));
+    assert_eq!(*scene.annotated[0].frame.jpeg(), with_boxes(1, true));
     scene.pass(100 * MS);
     scene.datagram(address(1, 1000), plain(2));
     scene.track_last(person());
@@ -311,5 +311,5 @@ fn with_hold_one_drawing_is_for_udp_viewers_and_screens_alike() {
     scene.relay.on_annotated(&annotate, None, scene.now);
     scene.act();
     assert_eq!(scene.sent[1], plain(2), "it could not be drawn");
-    assert_eq!(scene.annotated[1].frame.frame.jpeg, plain(2));
+    assert_eq!(*scene.annotated[1].frame.jpeg(), plain(2));
 }

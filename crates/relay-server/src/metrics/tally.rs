@@ -56,7 +56,7 @@ impl Tally {
     pub fn on_received(&mut self, frame: &CameraFrame, wall_us: u64) {
         let camera = self.camera(frame.label.camera.as_str());
         camera.frames += 1;
-        camera.bytes += frame.frame.jpeg.len() as u64;
+        camera.bytes += frame.jpeg().len() as u64;
         camera.last_us = wall_us;
         if let Some(label) = &frame.frame.label {
             let age = clock::age_us(label.captured_us, camera.offset_us, wall_us, 0);

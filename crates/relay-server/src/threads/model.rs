@@ -62,10 +62,7 @@ impl Drop for DeathNotice {
 }
 
 fn infer(detector: &mut Detector, frames: Vec<CameraFrame>) -> Vec<Inference> {
-    let jpegs: Vec<Bytes> = frames
-        .iter()
-        .map(|frame| frame.frame.jpeg.clone())
-        .collect();
+    let jpegs: Vec<Bytes> = frames.iter().map(|frame| frame.jpeg().clone()).collect();
     let inference = |(frame, found): (CameraFrame, anyhow::Result<Found>)| Inference {
         frame,
         found: found

@@ -1,4 +1,4 @@
-//! Where both transports hand in what they received: the newest frame goes into a slot of one, boxes into the overlay, the
+//! Where both transports hand in what they received: the newest frame goes into a slot of one, boxes into the timeline, the
 //! rest into the status.
 
 use std::sync::Arc;
@@ -32,10 +32,10 @@ pub(crate) struct ReceivedFrame {
     pub(crate) transport: Transport,
 }
 
-/// The receiving side of the slot, the overlay and the status.
+/// The receiving side of the slot, the box timeline and the status.
 pub(super) struct Inbox {
     frames: Sender<ReceivedFrame>,
-    overlay: Arc<SharedBoxTimeline>,
+    boxes: Arc<SharedBoxTimeline>,
     status: watch::Sender<ReceiveStatus>,
     counter: LossCounter,
 }
@@ -43,12 +43,12 @@ pub(super) struct Inbox {
 impl Inbox {
     pub(super) fn new(
         frames: Sender<ReceivedFrame>,
-        overlay: Arc<SharedBoxTimeline>,
+        boxes: Arc<SharedBoxTimeline>,
         status: watch::Sender<ReceiveStatus>,
     ) -> Self {
         Self {
             frames,
-            overlay,
+            boxes,
             status,
             counter: LossCounter::default(),
         }
@@ -64,7 +64,7 @@ impl Inbox {
         });
         let displaced = number.and_then(|seq| {
             if let Some(label) = &frame.label {
-                self.overlay.on_frame(label);
+                self.boxes.on_frame(label);
             }
             self.frames.send(ReceivedFrame {
                 frame,
@@ -79,7 +79,7 @@ impl Inbox {
 
     /// Notes a new QUIC connection and the cameras that the relay's answer lists.
     pub(super) fn on_connected(&self, cameras: Vec<String>) {
-        self.overlay.reset();
+        self.boxes.reset();
         self.status.send_modify(|status| {
             status.transport = Transport::Quic;
             status.cameras = camera_names(cameras);
@@ -105,7 +105,7 @@ impl Inbox {
             Incoming::Line(line) => match Detections::parse(&line) {
                 Ok(message) => {
                     self.status.send_modify(|status| status.detections += 1);
-                    self.overlay.add(message);
+                    self.boxes.add(message);
                 }
                 Err(_) => self.count_dropped("not_detections"),
             },
@@ -248,7 +248,7 @@ mod tests {
         };
         let boxes = |inbox: &Inbox| {
             inbox
-                .overlay
+                .boxes
                 .boxes(shown.frame.label.as_ref().unwrap(), None)
                 .list
         };

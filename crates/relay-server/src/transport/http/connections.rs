@@ -70,7 +70,7 @@ impl Connections {
 
     /// Returns whether requests from this address are refused for now, after too many wrong tokens.
     pub(super) fn is_blocked(&self, from: IpAddr) -> bool {
-        self.limits().is_barred(from, Instant::now())
+        self.limits().is_blocked(from, Instant::now())
     }
 
     fn limits(&self) -> MutexGuard<'_, ConnectionLimits> {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn who_guesses_tokens_is_barred_but_not_all_who_come_by_a_tunnel() {
+    fn who_guesses_tokens_is_blocked_but_not_all_who_come_by_a_tunnel() {
         let connections = Connections::default();
         let guess = |from: &str| {
             let from = from.parse().unwrap();
