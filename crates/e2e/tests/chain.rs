@@ -218,12 +218,12 @@ impl Drop for Screen {
 /// On a path of 1500 bytes, as everywhere but on loopback, a frame of 60 kB has 41 fragments. The relay's port itself forbids
 /// fragments, for QUIC's sake.
 #[test]
-fn large_frames_cross_a_path_of_1500_bytes_whole_at_the_plain_door() {
+fn large_frames_cross_a_path_of_1500_bytes_whole_by_udp() {
     large_frames_cross_a_path_of_1500_bytes("udp");
 }
 
 #[test]
-fn large_frames_cross_a_path_of_1500_bytes_whole_at_the_native_door() {
+fn large_frames_cross_a_path_of_1500_bytes_whole_by_quic() {
     large_frames_cross_a_path_of_1500_bytes("quic");
 }
 

@@ -97,7 +97,7 @@ fn a_port_in_use_is_bad_unless_a_relay_of_ours_uses_it() {
 }
 
 #[test]
-fn torn_plain_frames_are_a_care_of_those_alone_who_take_them() {
+fn torn_udp_frames_matter_to_those_alone_who_take_them() {
     let state = directory();
     let args = ["--listen", "127.0.0.1:0", "--model", "none", "--state"];
     let open = run(doctor("relay-server", &args).args([state.path()]));

@@ -97,7 +97,7 @@ fn tutorial_sender_and_relay_to_our_viewer_which_is_started_again() {
 }
 
 #[test]
-fn what_passes_our_relay_reaches_a_plain_viewer_byte_for_byte_or_with_boxes() {
+fn what_passes_our_relay_reaches_a_udp_viewer_byte_for_byte_or_with_boxes() {
     let Some((same, drawn)) = passed_through("udp") else {
         return;
     };
@@ -108,7 +108,7 @@ fn what_passes_our_relay_reaches_a_plain_viewer_byte_for_byte_or_with_boxes() {
 }
 
 #[test]
-fn what_passes_our_relay_reaches_a_native_viewer_byte_for_byte() {
+fn what_passes_our_relay_reaches_a_quic_viewer_byte_for_byte() {
     if let Some(passed) = passed_through("quic") {
         assert_eq!(passed, (200, 0));
     }

@@ -80,7 +80,7 @@ impl ShownFrames {
 }
 
 #[test]
-fn the_programs_find_the_native_door_by_themselves_and_no_plain_frame_goes_on() {
+fn the_programs_find_quic_by_themselves_and_no_frame_goes_on_by_udp() {
     let (_alone, port, state) = (alone(), port::free(), directory());
     let relay = relay(port, state.path(), &["--model", "demo", "--every", "2"]);
     let viewer = viewer(local(port), &["--frames", "40"]);

@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_web_door_is_known_by_its_answer() {
+    fn an_http_transport_is_known_by_its_answer() {
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = other.local_addr().unwrap();
         let answers = |answer: &'static str| {

@@ -84,7 +84,7 @@ async fn a_private_relay_lets_in_its_tickets_and_says_to_everybody_else_why_not(
 }
 
 #[tokio::test]
-async fn who_guesses_tokens_is_shut_out_for_a_while() {
+async fn who_guesses_tokens_is_refused_for_a_while() {
     let state = tempfile::tempdir().unwrap();
     let (relay, at) = private(state.path(), &[]);
     let [_, view] = tickets(&relay);
@@ -124,7 +124,7 @@ async fn tickets_outlive_a_restart_and_not_a_rotation_and_name_the_advertised_ho
 }
 
 #[test]
-fn a_private_relays_plain_door_answers_no_stranger() {
+fn a_private_relay_answers_no_stranger_by_udp() {
     let state = tempfile::tempdir().unwrap();
     let (relay, at) = private(state.path(), &[]);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -24,7 +24,7 @@ use testkit::link::{Conditions, Link};
 use tokio::time::{sleep, timeout};
 
 #[tokio::test]
-async fn frames_go_from_a_native_sender_to_native_and_plain_viewers() {
+async fn frames_go_from_a_quic_sender_to_quic_and_udp_viewers() {
     let (relay, at) = start(&[]);
     let (first, named) = (viewer(at, None).await, viewer(at, Some("yard")).await);
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -299,7 +299,7 @@ async fn send_raw(relay: SocketAddr, bytes: &[u8]) -> String {
 }
 
 #[test]
-fn plain_frames_that_the_kernel_hands_over_in_one_piece_are_told_apart() {
+fn udp_frames_that_the_kernel_hands_over_in_one_piece_are_told_apart() {
     let (relay, at) = start(&[]);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let state = quinn::udp::UdpSocketState::new((&socket).into()).unwrap();

@@ -125,7 +125,7 @@ fn is_outlined(difference: &Mat, bbox: BBox) -> bool {
 }
 
 #[test]
-fn with_hold_plain_viewers_see_boxes_on_every_frame_and_every_frame_once() {
+fn with_hold_udp_viewers_see_boxes_on_every_frame_and_every_frame_once() {
     let Some((relay, address)) = relay(&["--overlay", "hold", "--every", "4"]) else {
         return;
     };

@@ -96,7 +96,7 @@ fn a_tutorial_viewer_keeps_its_place_and_a_dead_one_loses_it() {
 }
 
 #[test]
-fn two_cameras_are_told_apart_and_a_plain_viewer_sees_the_first() {
+fn two_cameras_are_told_apart_and_a_udp_viewer_sees_the_first() {
     let (relay, address) = without_model(&[]);
     let viewer = viewer(address);
     let (yard, drive) = (socket("127.0.0.1", address), socket("127.0.0.1", address));

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_the_native_door_does_not_go_with_udp() {
+    fn what_needs_quic_does_not_go_with_udp() {
         let ticket = ticket("yard");
         for args in [["--camera", "yard"], ["--server", &ticket]] {
             assert!(parse(&args).is_ok(), "{args:?}");

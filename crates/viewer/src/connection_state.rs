@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn why_a_chosen_camera_cannot_be_shown_at_the_plain_door_is_said() {
+    fn why_a_chosen_camera_cannot_be_shown_by_udp_is_said() {
         let options = options(&["--camera", "yard"]);
         let closed = status(RelayKind::Sightline, QuicState::Closed);
         assert!(text(&options, &closed, None, SOON).starts_with("Relay found"));

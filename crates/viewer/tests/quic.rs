@@ -33,7 +33,7 @@ fn ticket(relay: &QuicRelay, identity: &Identity, camera: Option<&str>) -> Strin
 }
 
 #[test]
-fn the_native_door_is_found_at_once_and_no_plain_frame_is_asked_for() {
+fn quic_is_found_at_once_and_no_frame_by_udp_is_requested() {
     let dir = tempfile::tempdir().unwrap();
     let relay = QuicRelay::start(ANY, &identity(), RelayScript::yard(1, 0));
     let viewer = viewer(relay.addr, dir.path())
@@ -66,7 +66,7 @@ fn the_native_door_is_found_at_once_and_no_plain_frame_is_asked_for() {
 }
 
 #[test]
-fn plain_frames_will_do_until_the_native_door_opens() {
+fn udp_will_do_until_quic_is_open() {
     let dir = tempfile::tempdir().unwrap();
     let script = RelayScript::yard(1, 0);
     let accepts_quic = script.accepts_quic.clone();
@@ -103,7 +103,7 @@ fn plain_frames_will_do_until_the_native_door_opens() {
 }
 
 #[test]
-fn udp_is_plain_and_never_knocks_and_quic_is_native_and_never_asks() {
+fn udp_never_tries_quic_and_quic_never_requests_a_lease() {
     let dir = tempfile::tempdir().unwrap();
     let relay = QuicRelay::start(ANY, &identity(), RelayScript::yard(1, 0));
     let by = |transport: &str| {
@@ -122,7 +122,7 @@ fn udp_is_plain_and_never_knocks_and_quic_is_native_and_never_asks() {
 }
 
 #[test]
-fn a_ticket_goes_native_at_once_names_its_camera_and_shows_its_token() {
+fn a_ticket_goes_by_quic_at_once_names_its_camera_and_shows_its_token() {
     let dir = tempfile::tempdir().unwrap();
     let identity = identity();
     let relay = QuicRelay::start(ANY, &identity, RelayScript::yard(1, 0));
@@ -170,7 +170,7 @@ fn each_refusal_ends_the_program_with_its_cause_address_and_cure() {
 }
 
 #[test]
-fn a_private_relay_says_so_at_the_plain_door_too() {
+fn a_private_relay_says_so_by_udp_too() {
     let dir = tempfile::tempdir().unwrap();
     let private = RelayScript {
         verdict: LeaseVerdict::Private,
@@ -208,7 +208,7 @@ fn another_relays_certificate_is_not_talked_to() {
 }
 
 #[test]
-fn a_full_native_door_is_weather() {
+fn a_full_quic_transport_is_a_failure_that_passes() {
     let dir = tempfile::tempdir().unwrap();
     let full = QuicRelay::start(ANY, &identity(), RelayScript::refusing(Refusal::Full));
     let quic = viewer(full.addr, dir.path()).args(["--headless", "--transport", "quic"]);
@@ -271,7 +271,7 @@ fn a_camera_that_is_not_there_is_waited_for_and_appears_by_itself() {
 }
 
 #[test]
-fn without_the_native_door_a_chosen_camera_is_not_shown_and_it_is_said_why() {
+fn without_quic_a_chosen_camera_is_not_shown_and_it_is_said_why() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["--headless", "--camera", "yard"];
     let closed = UdpRelay::start(Behaviour::Sightline, ANY, |n| vec![labelled(1, n)]);

@@ -36,7 +36,7 @@ fn add(table: &mut Table, cell: &Cell, goal: CellGoal, results: &[(Cell, Outcome
                 name,
                 value: value(measured),
                 unit,
-                against: udp.map(|udp| ("plain door".to_owned(), value(udp))),
+                against: udp.map(|udp| ("UDP".to_owned(), value(udp))),
                 goal,
             });
         }

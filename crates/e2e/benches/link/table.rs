@@ -8,7 +8,7 @@ use crate::measure::{Measured, Outcome};
 const HEAD: [&str; 10] = [
     "link",
     "frames",
-    "door",
+    "transport",
     "delivered",
     "shown",
     "age p50",

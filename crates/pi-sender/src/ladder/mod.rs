@@ -182,10 +182,10 @@ impl Ladder {
 
     /// Whether frames of the rung above will fit into datagrams: they always did, or frames of this one leave room.
     fn has_headroom(&self, now: Instant) -> bool {
-        let roomy = self
+        let fits = self
             .headroom_since
             .is_some_and(|since| now - since >= STEP_UP_AFTER);
-        roomy || self.ceiling.is_none_or(|ceiling| ceiling + 1 < self.at)
+        fits || self.ceiling.is_none_or(|ceiling| ceiling + 1 < self.at)
     }
 
     fn step(&mut self, step: Step, now: Instant) -> Step {

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_that_wait_long_matter_to_plain_frames_alone_and_torn_ones_to_all() {
+    fn pieces_that_wait_long_matter_to_frames_by_udp_alone_and_torn_ones_to_all() {
         assert_check(judge_reassembly(Some(30), 0, true), Advice, "ipfrag_time=1");
         assert_check(judge_reassembly(Some(1), 0, true), Good, "1 s");
         assert_check(judge_reassembly(Some(30), 0, false), Good, "30 s");

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_drops_pieces_is_bad_for_plain_frames_alone() {
+    fn a_path_that_drops_pieces_is_bad_for_frames_by_udp_alone() {
         assert_check(Some(fragments(WELCOME, &silent())), Judged::Good, "15 kB");
         assert_check(
             Some(fragments(UdpOutcome::Silent, &OPEN)),

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_fifth_viewer_finds_the_door_full_and_is_told() {
+fn a_fifth_viewer_is_refused_with_the_reason() {
     let mut scene = Scene::new(rules());
     for n in 1..=4 {
         scene.request(viewer(n));
@@ -29,7 +29,7 @@ fn a_fifth_viewer_finds_the_door_full_and_is_told() {
 }
 
 #[test]
-fn a_full_door_gives_up_only_a_place_that_was_not_renewed_for_60_s() {
+fn a_full_relay_gives_up_only_a_lease_that_was_not_renewed_for_60_s() {
     let mut scene = Scene::new(RelaySettings {
         udp_viewers: 1,
         ..rules()
@@ -53,7 +53,7 @@ fn a_full_door_gives_up_only_a_place_that_was_not_renewed_for_60_s() {
 }
 
 #[test]
-fn a_closed_door_sends_nobody_anything() {
+fn a_closed_udp_transport_sends_nobody_anything() {
     let mut scene = Scene::new(RelaySettings {
         udp_viewers: 0,
         ..rules()

@@ -1,4 +1,4 @@
-//! Rules of the native door and of the screens.
+//! Rules of the QUIC transport and of the subscribers.
 
 use protocol::quic::{Refusal, SenderInfo};
 
@@ -9,7 +9,7 @@ fn name(text: &str) -> CameraName {
 }
 
 impl Scene {
-    /// A frame of `yard` by the native door.
+    /// A frame of `yard` by QUIC.
     fn sent(&mut self, from: SocketAddr, stream: u64, seq: u64) {
         self.sent_as("yard", from, labelled("yard", stream, seq));
     }
@@ -49,7 +49,7 @@ impl Scene {
 }
 
 #[test]
-fn a_native_frame_reaches_screens_and_udp_viewers_untouched_and_at_once() {
+fn a_frame_by_quic_reaches_subscribers_and_udp_viewers_untouched_and_at_once() {
     let mut scene = Scene::watched(rules());
     scene.sent(address(1, 1000), 1, 1);
     let frame = labelled("yard", 1, 1);
@@ -59,7 +59,7 @@ fn a_native_frame_reaches_screens_and_udp_viewers_untouched_and_at_once() {
 }
 
 #[test]
-fn a_frame_that_waits_for_its_boxes_reaches_screens_at_once() {
+fn a_frame_that_waits_for_its_boxes_reaches_subscribers_at_once() {
     let mut scene = Scene::watched(rules());
     scene.frames(1..=3);
     scene.datagram(address(1, 1000), plain(4));
@@ -67,7 +67,7 @@ fn a_frame_that_waits_for_its_boxes_reaches_screens_at_once() {
 }
 
 #[test]
-fn screens_see_a_label_on_frames_that_came_without_and_udp_viewers_do_not() {
+fn subscribers_see_a_label_on_frames_that_came_without_and_udp_viewers_do_not() {
     let mut scene = Scene::watched(rules());
     scene.frames(1..=2);
     let label = scene.published[1].frame.label.clone();
@@ -80,7 +80,7 @@ fn screens_see_a_label_on_frames_that_came_without_and_udp_viewers_do_not() {
 }
 
 #[test]
-fn a_sender_that_comes_over_from_the_plain_door_misses_no_frame_and_never_goes_back_in_time() {
+fn a_sender_that_upgrades_from_udp_misses_no_frame_and_never_goes_back_in_time() {
     let mut scene = Scene::watched(rules());
     scene.datagram(address(1, 1000), labelled("yard", 7, 1));
     scene.sent(address(1, 2000), 7, 2);
@@ -93,7 +93,7 @@ fn a_sender_that_comes_over_from_the_plain_door_misses_no_frame_and_never_goes_b
 }
 
 #[test]
-fn another_stream_of_that_host_has_to_wait_by_whichever_door() {
+fn another_stream_of_that_host_has_to_wait_by_whichever_transport() {
     let mut scene = Scene::watched(rules());
     scene.datagram(address(1, 1000), labelled("yard", 7, 1));
     scene.sent(address(1, 2000), 8, 1);
@@ -144,7 +144,7 @@ fn a_sender_that_said_good_bye_is_followed_by_its_host_at_once() {
 }
 
 #[test]
-fn a_frame_that_its_successor_overtook_is_still_good_for_screens_and_for_nobody_else() {
+fn a_frame_that_its_successor_overtook_is_still_good_for_subscribers_and_for_nobody_else() {
     let mut scene = Scene::watched(RelaySettings {
         every: Some("1".parse().unwrap()),
         overlay: Overlay::None,
@@ -166,7 +166,7 @@ fn a_frame_that_its_successor_overtook_is_still_good_for_screens_and_for_nobody_
 }
 
 #[test]
-fn a_plain_frame_that_its_successor_overtook_is_dropped() {
+fn a_frame_by_udp_that_its_successor_overtook_is_dropped() {
     let mut scene = Scene::watched(rules());
     for seq in [1, 3, 2] {
         scene.datagram(address(1, 1), labelled("yard", 7, seq));
@@ -175,7 +175,7 @@ fn a_plain_frame_that_its_successor_overtook_is_dropped() {
 }
 
 #[test]
-fn a_sender_of_ours_is_told_of_the_native_door_every_5_s_and_a_tutorial_sender_never() {
+fn a_sender_of_ours_is_told_of_quic_every_5_s_and_a_tutorial_sender_never() {
     let mut scene = Scene::new(rules());
     for n in 1..=120 {
         scene.datagram(address(1, 1), labelled("yard", 7, n));
@@ -194,7 +194,7 @@ fn a_sender_of_ours_is_told_of_the_native_door_every_5_s_and_a_tutorial_sender_n
 }
 
 #[test]
-fn a_private_relays_plain_door_is_shut_and_says_so_to_our_own_programs_alone() {
+fn a_private_relay_takes_nothing_by_udp_and_says_so_to_our_own_programs_alone() {
     let mut scene = Scene::new(RelaySettings {
         private: true,
         ..rules()
@@ -233,7 +233,7 @@ fn a_probe_gives_the_place_up_and_takes_none() {
 }
 
 #[test]
-fn the_model_looks_at_the_cameras_that_screens_watch_and_at_no_other() {
+fn the_model_gets_the_cameras_that_are_watched_and_no_other() {
     let every = RelaySettings {
         every: Some("1".parse().unwrap()),
         ..rules()

@@ -11,7 +11,7 @@ fn with_subscriber() -> Scene {
     scene
 }
 
-/// A relay that draws boxes on every frame for a plain viewer.
+/// A relay that draws boxes on every frame for a UDP viewer.
 fn holding() -> Scene {
     Scene::watched(RelaySettings {
         overlay: Overlay::Hold,
@@ -42,13 +42,13 @@ impl Scene {
 }
 
 #[test]
-fn every_frame_that_a_screen_sees_is_followed_and_no_other() {
+fn every_frame_that_a_subscriber_sees_is_tracked_and_no_other() {
     let mut scene = with_subscriber();
     scene.frames(1..=8);
     assert_eq!(followed(&scene), [1, 2, 3, 4, 5, 6, 7, 8]);
     let mut scene = Scene::watched(rules());
     scene.frames(1..=8);
-    assert_eq!(followed(&scene), [0; 0], "plain viewers see no data");
+    assert_eq!(followed(&scene), [0; 0], "UDP viewers see no data");
     let mut scene = with_subscriber();
     scene.relay.rules.every = None;
     scene.frames(1..=8);
@@ -231,11 +231,11 @@ fn annotating(overlay: Overlay) -> Scene {
 }
 
 #[test]
-fn a_screen_that_wants_boxes_in_the_picture_has_them_on_every_frame_and_holds_none() {
+fn a_subscriber_that_wants_boxes_in_the_picture_has_them_on_every_frame_and_holds_none() {
     let mut scene = annotating(Overlay::EveryNth);
     for n in 1..=3 {
         scene.datagram(address(1, 1000), plain(n));
-        assert_eq!(scene.sent.len() as u64, n, "plain viewers do not wait");
+        assert_eq!(scene.sent.len() as u64, n, "UDP viewers do not wait");
         scene.track_last(person());
         scene.annotate_last();
         let annotated = scene.annotated.last().unwrap();
@@ -279,7 +279,7 @@ fn a_screen_that_wants_boxes_in_the_picture_has_them_on_every_frame_and_holds_no
 }
 
 #[test]
-fn without_a_model_a_screen_that_wants_boxes_in_the_picture_has_each_frame_as_it_came() {
+fn without_a_model_a_subscriber_that_wants_boxes_in_the_picture_has_each_frame_as_it_came() {
     let mut scene = annotating(Overlay::EveryNth);
     scene.datagram(address(1, 1000), plain(1));
     scene.relay.on_model_died(scene.now);
@@ -296,7 +296,7 @@ fn without_a_model_a_screen_that_wants_boxes_in_the_picture_has_each_frame_as_it
 }
 
 #[test]
-fn with_hold_one_drawing_is_for_udp_viewers_and_screens_alike() {
+fn with_hold_one_drawing_is_for_udp_viewers_and_subscribers_alike() {
     let mut scene = annotating(Overlay::Hold);
     scene.datagram(address(1, 1000), plain(1));
     scene.track_last(person());

@@ -169,7 +169,7 @@ fn a_camera_of_40_kb_at_30_fps_comes_through_whole_and_is_counted_as_ip() {
 }
 
 #[test]
-fn a_target_that_is_not_there_yet_is_weather() {
+fn a_target_that_is_not_there_yet_is_a_failure_that_passes() {
     let target = socket();
     let address = target.local_addr().unwrap();
     let link = link(&target, Impairments::default());

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_viewer_cannot_choose_so_who_chooses_wants_the_native_door_alone() {
+    fn a_udp_viewer_cannot_choose_so_who_chooses_wants_quic_alone() {
         for (words, preference) in [
             (&[][..], Preference::QuicPreferred),
             (&["--camera", "yard"], Preference::QuicOnly),

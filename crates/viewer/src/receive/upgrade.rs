@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn no_knock_before_our_relay_has_answered_and_one_at_once_then() {
+    fn no_attempt_before_our_relay_has_answered_and_one_at_once_then() {
         let (mut upgrade, now) = (Upgrade::new(Preference::QuicPreferred), start());
         assert!(!upgrade.should_connect(now) && !upgrade.should_connect(now + 60_000 * MS));
         upgrade.on_answer(now);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn after_700_ms_plain_frames_will_do_until_the_door_opens() {
+    fn after_700_ms_udp_will_do_until_quic_is_open() {
         let (mut upgrade, now) = (Upgrade::new(Preference::QuicPreferred), start());
         assert!(
             !upgrade.wants_udp_frames(now + 60_000 * MS),
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_knock_comes_5_s_after_a_vain_one_while_our_relay_answers() {
+    fn the_next_attempt_comes_5_s_after_a_vain_one_while_our_relay_answers() {
         let (mut upgrade, now) = (Upgrade::new(Preference::QuicPreferred), start());
         upgrade.on_answer(now);
         assert!(upgrade.should_connect(now));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn where_only_the_native_door_will_do_it_is_tried_soon_again_and_nothing_else() {
+    fn where_only_quic_will_do_it_is_tried_soon_again_and_nothing_else() {
         let (mut upgrade, now) = (Upgrade::new(Preference::QuicOnly), start());
         upgrade.on_answer(now);
         assert!(upgrade.should_connect(now));
@@ -177,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn who_wants_plain_frames_knocks_nowhere() {
+    fn who_wants_udp_tries_nothing_else() {
         let (mut upgrade, now) = (Upgrade::new(Preference::UdpOnly), start());
         upgrade.on_answer(now);
         assert!(!upgrade.should_connect(now) && upgrade.wants_udp_frames(now));
     }
 
     #[test]
-    fn a_door_that_falls_shut_at_once_is_not_knocked_at_without_a_pause() {
+    fn a_connection_that_ends_at_once_is_not_tried_again_without_a_pause() {
         let now = start();
         let mut upgrade = Upgrade::after_disconnect(Preference::QuicPreferred, now);
         upgrade.on_answer(now + MS);

@@ -120,7 +120,7 @@ async fn a_relay_that_is_not_the_tickets_is_refused_for_good() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_taken_is_asked_for_again() {
+async fn a_name_that_is_taken_is_requested_again() {
     let relay = Relay::start();
     let (_set_address, address) = watch::channel(Some(relay.at));
     let mut sender = QuicSender::start(config(address, None));

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_a_stranger_can_make_lead_here_are_not_this_doors() {
+    fn names_that_a_stranger_can_make_lead_here_are_not_this_relays() {
         let policy = open(&[]);
         for own in [
             "127.0.0.1:8080",
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_door_asks_for_the_viewers_token_and_for_nothing_else() {
+    fn a_private_relay_wants_the_viewers_token_and_nothing_else() {
         let state = tempfile::tempdir().unwrap();
         let access = Access::open(Some(state.path()), true, false).unwrap();
         let (send, view) = access.tickets(&"relay".parse().unwrap()).unwrap();

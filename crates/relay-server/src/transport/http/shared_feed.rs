@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_who_watch_a_camera_share_one_look_out_that_ends_with_them() {
+    async fn all_who_watch_a_camera_share_one_feed_that_ends_with_them() {
         let (feeds, publish) = feeds();
         let yard = || feeds.subscribe("yard".parse().ok());
         let (first, second) = (yard().await.unwrap(), yard().await.unwrap());

@@ -70,7 +70,7 @@ fn a_patch_whose_picture_is_forgotten_is_cut_anew() {
 }
 
 #[test]
-fn where_the_picture_is_blind_velocity_is_that_of_the_detections() {
+fn where_the_picture_shows_no_texture_velocity_is_that_of_the_detections() {
     // The first one is believed, the next ones are damped.
     let mut camera = Camera::new();
     let mut x = 0.2;
