@@ -2,7 +2,7 @@
 //!
 //! A datagram larger than the path's packets travels in IP fragments. The kernel keeps the fragments of an incomplete
 //! datagram for 30 s by default, and 4 MB of them in all; when that is full, complete datagrams are lost as well. So on
-//! a lossy path these two figures explain why large plain frames do not arrive.
+//! a lossy path these two figures explain why large frames by UDP do not arrive.
 
 use std::fs;
 

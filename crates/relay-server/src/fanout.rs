@@ -27,6 +27,8 @@ pub struct PublishedFrame {
     pub label: Label,
     /// Time of arrival at the relay.
     pub received: Instant,
+    /// Whether it is of the feed with boxes drawn in.
+    pub annotated: bool,
 }
 
 /// The feeds of all cameras.
@@ -139,6 +141,7 @@ impl Fanout {
                 jpeg: jpeg.clone(),
                 label: frame.label.clone(),
                 received: frame.received_at,
+                annotated: true,
             }));
         }
     }
@@ -245,6 +248,7 @@ impl CameraFeed {
             jpeg,
             label: label.clone(),
             received,
+            annotated: false,
         }));
     }
 

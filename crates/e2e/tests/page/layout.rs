@@ -18,20 +18,20 @@ fn on_a_phone_everything_fits_and_can_be_touched() {
     for (width, height) in [(390, 844), (844, 390), (320, 568)] {
         setup.page.resize(width, height, 3.0, true);
         let small = r"(() => {
-            const out = [...document.querySelectorAll('button, select, #stage')].map(e => [e.id, e.getBoundingClientRect()])
+            const out = [...document.querySelectorAll('button, select, #view')].map(e => [e.id, e.getBoundingClientRect()])
                 .filter(([id, b]) => b.left < 0 || b.right > innerWidth + 0.5 || b.width < 40 || b.height < 40);
             return { out: JSON.stringify(out), across: document.documentElement.scrollWidth - innerWidth };
         })()";
         setup.page.wait(&format!("{small}.out === '[]'"));
         let seen: Value = setup.page.evaluate(small);
         assert_eq!(seen["across"], 0, "{width}x{height}: {seen}");
-        let stage = setup
+        let view = setup
             .page
-            .evaluate("stage.getBoundingClientRect().width / stage.getBoundingClientRect().height");
-        assert!((stage.as_f64().unwrap() - 1.5).abs() < 0.02, "{stage}");
+            .evaluate("view.getBoundingClientRect().width / view.getBoundingClientRect().height");
+        assert!((view.as_f64().unwrap() - 1.5).abs() < 0.02, "{view}");
         let sharp = setup
             .page
-            .evaluate("(draw(), boxes.width / stage.clientWidth)");
+            .evaluate("(draw(), boxes.width / view.clientWidth)");
         assert!((sharp.as_f64().unwrap() - 3.0).abs() < 0.05, "{sharp}");
     }
     let file = testkit::repository().join("target/page-phone.png");
@@ -50,16 +50,16 @@ fn a_full_screen_and_many_classes_leave_the_picture_its_shape_and_its_room() {
     setup.page.resize(390, 844, 2.0, true);
     setup.open();
     let page = &mut setup.page;
-    const SHAPE: &str = "(b => b.width / b.height)(stage.getBoundingClientRect())";
-    let shaped = format!("Math.abs({SHAPE} - 1.5) < 0.02 && stage.clientWidth >= 389");
+    const SHAPE: &str = "(b => b.width / b.height)(view.getBoundingClientRect())";
+    let shaped = format!("Math.abs({SHAPE} - 1.5) < 0.02 && view.clientWidth >= 389");
     page.evaluate("full.click()");
     page.wait(&format!("document.fullscreenElement && {shaped}"));
-    page.evaluate("stage.click()");
+    page.evaluate("view.click()");
     page.wait(&format!("!document.fullscreenElement && {shaped}"));
     // Some phones give no element the full screen.
     page.evaluate("HTMLElement.prototype.requestFullscreen = undefined; full.click()");
     page.wait(&format!("!full.offsetParent && {shaped}"));
-    page.evaluate("stage.click()");
+    page.evaluate("view.click()");
     page.evaluate(
         "recorded.sockets.at(-1).dispatchEvent(new MessageEvent('message', { data: JSON.stringify({ v: 1, seq: 0, t: 0, \
          kind: 'tracked', detections: [...Array(80).keys()].map(n => \
@@ -69,7 +69,7 @@ fn a_full_screen_and_many_classes_leave_the_picture_its_shape_and_its_room() {
     for (width, height, least) in [(390, 844, 389), (844, 390, 240), (1280, 800, 700)] {
         page.resize(width, height, 2.0, true);
         page.wait(&format!(
-            "innerWidth === {width} && stage.clientWidth >= {least}"
+            "innerWidth === {width} && view.clientWidth >= {least}"
         ));
         assert_eq!(page.evaluate("document.documentElement.scrollWidth"), width);
     }

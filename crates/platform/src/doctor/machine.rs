@@ -135,14 +135,14 @@ fn judge_reassembly(wait: Option<u64>, incomplete: u64, udp: bool) -> Check {
         1.. => Check::advice(
             "reassembly",
             format!(
-                "{incomplete} incomplete datagrams came during this check; large plain frames among them are lost: \
+                "{incomplete} incomplete datagrams came during this check; large frames by UDP among them are lost: \
                  {CURE}"
             ),
         ),
         0 if udp && wait > MAX_FRAGMENT_WAIT => Check::advice(
             "reassembly",
             format!(
-                "fragments of incomplete datagrams are kept for {wait} s, so large plain frames are lost on a lossy \
+                "fragments of incomplete datagrams are kept for {wait} s, so large frames by UDP are lost on a lossy \
                  path: {CURE}"
             ),
         ),

@@ -54,7 +54,7 @@ pub(super) fn udp(outcome: UdpOutcome, port: u16) -> Option<Check> {
             format!(
                 "nothing answers: start relay-server there, open UDP port {port} in the provider's firewall and in the \
                  machine's (ufw allow {port}/udp), or name another port; the tutorial's server never answers; if the \
-                 path drops plain frames, use --transport quic"
+                 path drops frames by UDP, use --transport quic"
             ),
         ),
     })
@@ -107,7 +107,7 @@ pub(super) fn fragments(large: UdpOutcome, quic: &QuicOutcome) -> Check {
     match (large, quic) {
         (UdpOutcome::Relay(..), _) => Check::good(
             "fragments",
-            format!("a datagram of {kb} kB arrives, in IP fragments, as a plain frame would"),
+            format!("a datagram of {kb} kB arrives, in IP fragments, as a frame by UDP would"),
         ),
         (_, QuicOutcome::Open(_)) => Check::advice(
             "fragments",
@@ -118,7 +118,7 @@ pub(super) fn fragments(large: UdpOutcome, quic: &QuicOutcome) -> Check {
         _ => Check::bad(
             "fragments",
             format!(
-                "a datagram of {kb} kB does not arrive: the path drops IP fragments, and plain frames with them; use \
+                "a datagram of {kb} kB does not arrive: the path drops IP fragments, and frames by UDP with them; use \
                  --transport auto, or frames below 1400 bytes"
             ),
         ),

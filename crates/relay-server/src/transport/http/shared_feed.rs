@@ -281,12 +281,19 @@ impl HttpSubscription {
         self.feed.live.clone()
     }
 
-    /// Counts a frame that is sent to a client whose `last` frame had this number.
+    /// Counts a frame that is sent to a client whose `last` frame had this number. The first frame may have been there long
+    /// before the client, and an annotated one waited for its boxes: their wait is not the relay's delay.
     pub(super) fn on_sent(&self, frame: &PublishedFrame, last: Option<u64>) {
-        let skipped = last.map_or(0, |last| frame.number.saturating_sub(last + 1));
-        self.stats.on_sent(frame.jpeg.len());
-        self.stats.on_skipped(skipped);
-        self.stats.record_wait(frame.received.elapsed());
+        if frame.annotated {
+            self.stats.on_annotated_sent(frame.jpeg.len());
+        } else {
+            self.stats.on_sent(frame.jpeg.len());
+        }
+        let Some(last) = last else { return };
+        self.stats.on_skipped(frame.number.saturating_sub(last + 1));
+        if !frame.annotated {
+            self.stats.record_wait(frame.received.elapsed());
+        }
     }
 }
 
@@ -370,5 +377,26 @@ mod tests {
             yield_now().await;
         }
         assert_eq!(feeds.stats.snapshot().viewers, 0);
+    }
+    #[tokio::test]
+    async fn frames_with_boxes_are_counted_apart_and_only_a_frame_that_came_meanwhile_has_a_delay()
+    {
+        let (feeds, publish) = feeds();
+        let subscription = feeds.subscribe("yard".parse().ok()).await.unwrap();
+        publish.send(frame(b"1", false)).await.unwrap();
+        let shared = next_frame(&mut subscription.frames()).await.unwrap();
+        let annotated = PublishedFrame {
+            annotated: true,
+            ..shared.frame.clone()
+        };
+        let delays = || -> u64 { feeds.stats.waits().recorded().map(|(_, count)| count).sum() };
+        subscription.on_sent(&shared.frame, None);
+        assert_eq!(delays(), 0, "it was there before");
+        subscription.on_sent(&shared.frame, Some(0));
+        assert_eq!(delays(), 1);
+        subscription.on_sent(&annotated, Some(0));
+        assert_eq!(delays(), 1, "it waited for its boxes");
+        let counts = feeds.stats.snapshot();
+        assert_eq!((counts.sent, counts.annotated), (3, 1));
     }
 }

@@ -329,7 +329,7 @@ async function showFrame(buffer) {
 }
 
 function setAspectRatio(width, height) {
-  $("stage").style.setProperty("--ratio", width / height);
+  $("view").style.setProperty("--ratio", width / height);
 }
 
 // Returns the frame's age by three clocks: the camera's, the relay's and the browser's.
@@ -435,7 +435,7 @@ $("full").onclick = () => {
   if (main.requestFullscreen) main.requestFullscreen().catch(fillWindow);
   else fillWindow();
 };
-$("stage").onclick = () => {
+$("view").onclick = () => {
   if (document.fullscreenElement) document.exitFullscreen();
   document.body.classList.remove("full");
   draw();
@@ -448,7 +448,7 @@ document.onvisibilitychange = () => {
   else if (!socket && !eventSource) { retries = 0; scheduleReconnect(true); }
 };
 addEventListener("online", () => { retries = 0; scheduleReconnect(true); });
-new ResizeObserver(draw).observe($("stage"));
+new ResizeObserver(draw).observe($("view"));
 setInterval(update, 200);
 setInterval(sendPing, PING_INTERVAL);
 connect();
