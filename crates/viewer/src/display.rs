@@ -44,7 +44,7 @@ const SNAPSHOT_QUALITY: u8 = 95;
 /// What the receiving task hands to the loop.
 pub(crate) struct DisplayInputs {
     pub(crate) frames: Receiver<ReceivedFrame>,
-    pub(crate) overlay: Arc<SharedBoxTimeline>,
+    pub(crate) timeline: Arc<SharedBoxTimeline>,
     pub(crate) status: watch::Receiver<ReceiveStatus>,
 }
 
@@ -152,7 +152,7 @@ impl DisplayLoop {
         let fresh = decoded.is_ok();
         self.current = decoded.ok().or(self.current.take());
         if let Some(label) = self.label_for_boxes().filter(|_| fresh) {
-            self.inputs.overlay.wait(label);
+            self.inputs.timeline.wait(label);
         }
         fresh
     }
@@ -203,7 +203,7 @@ impl DisplayLoop {
     /// Draws the boxes that belong on the picture. Returns whether it looks different.
     fn draw_boxes(&mut self, stale: Option<Duration>) -> opencv::Result<bool> {
         let label = self.label_for_boxes();
-        let boxes = label.map(|label| self.inputs.overlay.boxes(label, stale));
+        let boxes = label.map(|label| self.inputs.timeline.boxes(label, stale));
         let current = self.current.as_mut();
         current.map_or(Ok(false), |frame| {
             frame.set_boxes(boxes.unwrap_or_default())

@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let window = (!args.headless).then(|| ViewerWindow::open(args));
     let window = window.transpose()?;
     let (sender, frames) = latest();
-    let overlay = Arc::new(SharedBoxTimeline::default());
+    let timeline = Arc::new(SharedBoxTimeline::default());
     let disconnect = CancellationToken::new();
     let options = ConnectOptions::new(args);
     let address = watch_address(options.host.clone());
@@ -74,12 +74,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         options,
         address,
         sender,
-        overlay.clone(),
+        timeline.clone(),
         disconnect.clone(),
     );
     let inputs = DisplayInputs {
         frames,
-        overlay,
+        timeline,
         status,
     };
     let outcome = DisplayLoop::new(args, inputs, files, window).run(&stop);

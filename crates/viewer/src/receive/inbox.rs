@@ -35,7 +35,7 @@ pub(crate) struct ReceivedFrame {
 /// The receiving side of the slot, the box timeline and the status.
 pub(super) struct Inbox {
     frames: Sender<ReceivedFrame>,
-    boxes: Arc<SharedBoxTimeline>,
+    timeline: Arc<SharedBoxTimeline>,
     status: watch::Sender<ReceiveStatus>,
     counter: LossCounter,
 }
@@ -43,12 +43,12 @@ pub(super) struct Inbox {
 impl Inbox {
     pub(super) fn new(
         frames: Sender<ReceivedFrame>,
-        boxes: Arc<SharedBoxTimeline>,
+        timeline: Arc<SharedBoxTimeline>,
         status: watch::Sender<ReceiveStatus>,
     ) -> Self {
         Self {
             frames,
-            boxes,
+            timeline,
             status,
             counter: LossCounter::default(),
         }
@@ -64,7 +64,7 @@ impl Inbox {
         });
         let displaced = number.and_then(|seq| {
             if let Some(label) = &frame.label {
-                self.boxes.on_frame(label);
+                self.timeline.on_frame(label);
             }
             self.frames.send(ReceivedFrame {
                 frame,
@@ -79,7 +79,7 @@ impl Inbox {
 
     /// Notes a new QUIC connection and the cameras that the relay's answer lists.
     pub(super) fn on_connected(&self, cameras: Vec<String>) {
-        self.boxes.reset();
+        self.timeline.reset();
         self.status.send_modify(|status| {
             status.transport = Transport::Quic;
             status.cameras = camera_names(cameras);
@@ -105,7 +105,7 @@ impl Inbox {
             Incoming::Line(line) => match Detections::parse(&line) {
                 Ok(message) => {
                     self.status.send_modify(|status| status.detections += 1);
-                    self.boxes.add(message);
+                    self.timeline.add(message);
                 }
                 Err(_) => self.count_dropped("not_detections"),
             },
@@ -248,7 +248,7 @@ mod tests {
         };
         let boxes = |inbox: &Inbox| {
             inbox
-                .boxes
+                .timeline
                 .boxes(shown.frame.label.as_ref().unwrap(), None)
                 .list
         };

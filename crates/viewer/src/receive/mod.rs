@@ -55,13 +55,13 @@ pub(crate) fn start(
     options: ConnectOptions,
     address: watch::Receiver<Option<SocketAddr>>,
     frames: Sender<ReceivedFrame>,
-    boxes: Arc<SharedBoxTimeline>,
+    timeline: Arc<SharedBoxTimeline>,
     stop: CancellationToken,
 ) -> (watch::Receiver<ReceiveStatus>, JoinHandle<()>) {
     let first = ReceiveStatus::new(options.first_transport(), Instant::now());
     let (publish, status) = watch::channel(first);
     let task = ReceiveTask {
-        inbox: Inbox::new(frames, boxes, publish),
+        inbox: Inbox::new(frames, timeline, publish),
         options,
         client: None,
         explained: false,

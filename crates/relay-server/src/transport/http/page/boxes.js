@@ -17,7 +17,8 @@ function boxOpacity(age, life) {
 // `earlier` is the track's box in a message that is `between` seconds older, or null.
 function movedBox(last, earlier, between, since) {
   if (!earlier || !(between > 0)) return last;
-  const step = [0, 1].map(i => (last[i] + last[i + 2] - earlier[i] - earlier[i + 2]) / 2 * since / between);
+  const centre = (box, i) => (box[i] + box[i + 2]) / 2;
+  const step = [0, 1].map(i => (centre(last, i) - centre(earlier, i)) * since / between);
   const box = last.map((edge, i) => Math.min(Math.max(edge + step[i % 2], 0), 1));
   const inside = box[2] > box[0] && box[3] > box[1];
   return inside || !(step[0] || step[1]) ? box : null;
