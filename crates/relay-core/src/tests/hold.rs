@@ -270,7 +270,7 @@ fn a_model_that_dies_lets_its_frame_go() {
     assert_eq!(
         (scene.jobs.len(), scene.relay.counts().not_inferred),
         (1, 0),
-        "nobody asks it any more"
+        "it gets no more requests"
     );
 }
 

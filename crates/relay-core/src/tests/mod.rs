@@ -114,7 +114,7 @@ struct Scene {
     /// For screens that want boxes in the picture.
     annotated: Vec<Publication>,
     live: Vec<Vec<CameraName>>,
-    /// What whoever follows objects is told.
+    /// What the tracker is sent.
     tracks: Vec<Action>,
     other: Vec<Action>,
 }
