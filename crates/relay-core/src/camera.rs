@@ -190,11 +190,12 @@ impl Camera {
             true => self.sequence,
             false => SequenceWindow::default(),
         };
-        let sequence = seq.map_or(Sequence::Next(0), |seq| numbers.observe(seq));
+        let sequence = seq.map_or(Sequence::Next(0), |seq| numbers.observe(seq, now));
         match sequence {
             Sequence::Next(_) => {}
             Sequence::Reordered if source.transport == Transport::Quic && !moved => {}
             Sequence::Reordered | Sequence::Duplicate => return Err(Rejection::LateOrDuplicate),
+            Sequence::Absurd => return Err(Rejection::AbsurdNumber),
         }
         let newest = matches!(sequence, Sequence::Next(_));
         if moved {

@@ -45,6 +45,8 @@ pub(crate) enum Rejection {
     NotOwner(Option<Note>),
     /// The frame is a duplicate, or older than the last one by a transport that has no use for it.
     LateOrDuplicate,
+    /// The frame's number lies further ahead than a camera can have counted.
+    AbsurdNumber,
     /// The frame's label names another camera than its sender's hello.
     Misnamed,
     /// There are as many live cameras as the relay takes.
@@ -57,6 +59,7 @@ impl Rejection {
         match self {
             Self::NotOwner(_) => "stranger",
             Self::LateOrDuplicate => "late",
+            Self::AbsurdNumber => "absurd_number",
             Self::Misnamed => "misnamed",
             Self::TooMany => "too_many_cameras",
         }
@@ -66,7 +69,7 @@ impl Rejection {
     pub(crate) fn into_note(self) -> Option<Note> {
         match self {
             Self::NotOwner(note) => note,
-            Self::LateOrDuplicate | Self::Misnamed | Self::TooMany => None,
+            Self::LateOrDuplicate | Self::AbsurdNumber | Self::Misnamed | Self::TooMany => None,
         }
     }
 }

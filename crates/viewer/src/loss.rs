@@ -1,5 +1,7 @@
 //! The order of the frames that come in, and how many are missing. Pure.
 
+use std::time::Instant;
+
 use protocol::label::{CameraName, Label, StreamId};
 use protocol::sequence::{Sequence, SequenceWindow};
 
@@ -37,12 +39,12 @@ struct LabelledStream {
 }
 
 impl LossCounter {
-    /// Counts a frame and returns its number, or `None` when it comes too late to be shown; one that was overtaken and
-    /// comes after all is not lost.
-    pub(crate) fn accept(&mut self, label: Option<&Label>) -> Option<u64> {
+    /// Counts a frame and returns its number, or `None` if it comes too late to be shown or its number cannot be true; one
+    /// that was overtaken and comes after all is not lost.
+    pub(crate) fn accept(&mut self, label: Option<&Label>, now: Instant) -> Option<u64> {
         self.counts.received += 1;
         match label {
-            Some(label) => self.admit_labelled(label),
+            Some(label) => self.admit_labelled(label, now),
             None => Some(self.admit_unlabelled()),
         }
     }
@@ -52,13 +54,13 @@ impl LossCounter {
         self.counts
     }
 
-    fn admit_labelled(&mut self, label: &Label) -> Option<u64> {
+    fn admit_labelled(&mut self, label: &Label, now: Instant) -> Option<u64> {
         self.unlabelled = 0;
         let stream = match &mut self.labelled {
             Some(stream) if stream.contains(label) => stream,
             other => other.insert(LabelledStream::new(label)),
         };
-        match stream.window.observe(label.seq) {
+        match stream.window.observe(label.seq, now) {
             Sequence::Next(missing) => {
                 stream.newest = label.seq;
                 let missing = missing.saturating_sub(std::mem::take(&mut stream.stripped));
@@ -69,7 +71,7 @@ impl LossCounter {
                 self.counts.lost = self.counts.lost.saturating_sub(1);
                 None
             }
-            Sequence::Duplicate => None,
+            Sequence::Duplicate | Sequence::Absurd => None,
         }
     }
 
@@ -105,6 +107,10 @@ impl LabelledStream {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[expect(clippy::unnecessary_wraps, reason = "None is a frame without a label")]
@@ -119,8 +125,11 @@ mod tests {
 
     /// What each frame is shown as, and the loss at the end; `None` is a frame without a label.
     fn shown(frames: &[Option<Label>]) -> (Vec<Option<u64>>, u64) {
-        let mut counter = LossCounter::default();
-        let shown = frames.iter().map(|l| counter.accept(l.as_ref())).collect();
+        let (mut counter, now) = (LossCounter::default(), testkit::time::start());
+        let shown = frames
+            .iter()
+            .map(|l| counter.accept(l.as_ref(), now))
+            .collect();
         assert_eq!(counter.counts().received, frames.len() as u64);
         (shown, counter.counts().lost)
     }
@@ -208,15 +217,58 @@ mod tests {
     }
 
     #[test]
-    fn absurd_numbers_overflow_nothing() {
+    fn absurd_numbers_are_neither_shown_nor_lost_frames() {
         let frames = [
             label(1, 0),
             label(1, u64::MAX),
             None,
             label(1, u64::MAX),
-            label(2, 0),
+            label(1, 1),
             label(2, u64::MAX),
+            label(2, 0),
         ];
-        assert_eq!(shown(&frames).1, u64::MAX);
+        let (numbers, lost) = shown(&frames);
+        let max = Some(u64::MAX);
+        assert_eq!(numbers, [Some(0), None, Some(1), None, Some(1), max, None]);
+        assert_eq!(lost, 0);
+    }
+
+    #[test]
+    fn a_camera_whose_number_was_forged_is_shown_again_3_s_later() {
+        let (mut counter, start) = (LossCounter::default(), testkit::time::start());
+        let mut accept = |seq, ms| {
+            let now = start + Duration::from_millis(ms);
+            counter.accept(label(1, seq).as_ref(), now)
+        };
+        assert_eq!(accept(1, 0), Some(1));
+        assert_eq!(accept(2000, 1), Some(2000), "a forged number");
+        assert_eq!(accept(2, 100), None);
+        assert_eq!(accept(32, 3001), Some(32));
+        assert_eq!(accept(33, 3101), Some(33));
+        assert_eq!(counter.counts().lost, 1998);
+    }
+
+    proptest! {
+        #[test]
+        fn no_order_of_frames_makes_the_loss_absurd(
+            frames in prop::collection::vec(
+                (prop::option::of((0u64..3, prop_oneof![0u64..500, any::<u64>()])), 0u64..4000), 0..200,
+            ),
+        ) {
+            let (mut counter, mut now) = (LossCounter::default(), testkit::time::start());
+            let (mut first, mut received) = (None, 0);
+            for (frame, ms) in frames {
+                now += Duration::from_millis(ms);
+                let label = frame.and_then(|(stream, seq)| label(stream, seq));
+                first.get_or_insert(now);
+                received += 1;
+                counter.accept(label.as_ref(), now);
+            }
+            let counts = counter.counts();
+            prop_assert_eq!(counts.received, received);
+            // 1000 frames a second, and 3 s more for each frame that may have skipped some before it.
+            let seconds = first.map_or(0, |first| (now - first).as_secs() + 1);
+            prop_assert!(counts.lost <= 1000 * (seconds + 3 * received), "{} lost", counts.lost);
+        }
     }
 }

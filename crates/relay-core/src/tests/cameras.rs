@@ -95,6 +95,24 @@ fn reordered_and_doubled_frames_never_take_the_order_backwards() {
 }
 
 #[test]
+fn a_forged_number_stops_a_camera_for_3_s_at_most() {
+    let mut scene = Scene::watched(rules());
+    scene.datagram(address(1, 1), labelled("yard", 1, 1));
+    scene.datagram(address(1, 1), labelled("yard", 1, u64::MAX));
+    scene.datagram(address(1, 1), labelled("yard", 1, 2));
+    assert_eq!(scene.published.len(), 2, "an absurd number is not believed");
+    assert_eq!(scene.relay.counts().dropped["absurd_number"], 1);
+    scene.datagram(address(1, 1), labelled("yard", 1, 2000));
+    for seq in 3..=40 {
+        scene.pass(100 * MS);
+        scene.datagram(address(1, 1), labelled("yard", 1, seq));
+    }
+    let seqs: Vec<u64> = scene.published.iter().map(|p| p.frame.label.seq).collect();
+    assert_eq!(seqs[..3], [1, 2, 2000]);
+    assert_eq!(seqs[3..], (32..=40).collect::<Vec<_>>(), "3 s later");
+}
+
+#[test]
 fn a_flood_of_sources_is_bounded_and_takes_no_live_cameras_place() {
     let mut scene = Scene::watched(rules());
     scene.datagram(address(1, 1), labelled("yard", 1, 1));

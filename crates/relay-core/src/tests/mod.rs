@@ -65,7 +65,7 @@ fn labelled(camera: &str, stream: u64, seq: u64) -> Bytes {
     let label = Label {
         stream: StreamId(stream),
         seq,
-        captured_us: 1_000_000 * seq,
+        captured_us: seq.wrapping_mul(1_000_000),
         camera: camera.parse().unwrap(),
     };
     label.write(&plain(seq)).into()

@@ -56,7 +56,7 @@ impl Inbox {
 
     /// Counts a frame and hands it on, unless a newer one came before it.
     pub(super) fn on_frame(&mut self, frame: Frame, transport: Transport) {
-        let number = self.counter.accept(frame.label.as_ref());
+        let number = self.counter.accept(frame.label.as_ref(), Instant::now());
         // A frame is counted before it can be shown, so that no report has more shown than received.
         self.status.send_modify(|status| {
             status.transport = transport;
