@@ -7,7 +7,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::thread;
 
 use common::{LONG, alone, directory, relay, stop};
-use protocol::control::{Control, LeaseVerdict};
+use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::datagram::{Datagram, classify};
 use testkit::port;
 use testkit::process::{Finished, Program, binary};
@@ -272,11 +272,16 @@ fn a_path_that_drops_pieces_is_found_before_a_frame_is_lost() {
             if length > 1472 {
                 continue;
             }
-            if let Ok(Datagram::Control(Control::Probe { nonce })) =
+            if let Ok(Datagram::Control(Control::Probe(Question { nonce, .. }))) =
                 classify(buffer[..length].to_vec())
             {
                 let verdict = LeaseVerdict::Welcome;
-                let answer = Control::Accept { nonce, verdict }.write();
+                let answer = Control::Accept {
+                    nonce,
+                    verdict,
+                    cookie: None,
+                }
+                .write();
                 path.send_to(&answer, from).unwrap();
             }
         }

@@ -52,6 +52,20 @@ pub fn text(picture: &mut Mat, text: &str, at: Point) -> opencv::Result<()> {
     )
 }
 
+/// Draws a notice in the middle of a picture, one bar a clause, so that a long sentence stays readable.
+///
+/// # Errors
+/// As [`boxes`].
+pub fn notice(picture: &mut Mat, text: &str) -> opencv::Result<()> {
+    let clauses = text.split_inclusive([':', ',', ';']).map(str::trim);
+    let dark_red = Scalar::new(30.0, 30.0, 140.0, 0.0);
+    let mut y = picture.rows() / 3;
+    for clause in clauses {
+        y = banner(picture, clause, y, 0.6, dark_red)?;
+    }
+    Ok(())
+}
+
 /// Draws white text on a bar that begins at row `y`, smaller than `scale` when it would be wider than the picture.
 /// Returns the row below the bar.
 ///

@@ -109,7 +109,7 @@ pub fn resize(picture: &Mat, size: Size) -> anyhow::Result<Cow<'_, Mat>> {
 
 #[cfg(test)]
 mod tests {
-    use protocol::control::{Control, LeaseVerdict};
+    use protocol::control::{Control, LeaseVerdict, Question};
     use protocol::label::{Label, StreamId};
 
     use super::*;
@@ -164,8 +164,13 @@ mod tests {
         let accept = Control::Accept {
             nonce: 1,
             verdict: LeaseVerdict::Welcome,
+            cookie: None,
         };
-        for control in [Control::Hello { nonce: 1 }, accept, Control::Upgrade] {
+        for control in [
+            Control::Hello(Question::new(1, None)),
+            accept,
+            Control::Upgrade,
+        ] {
             let pixel = decode(&control.write()).unwrap();
             assert_eq!((pixel.cols(), pixel.rows(), pixel.channels()), (1, 1, 3));
         }

@@ -8,6 +8,7 @@ pub(crate) use self::window::{Preview, check_display};
 
 #[cfg(feature = "window")]
 mod window {
+    use imaging::draw;
     use imaging::window::{self, Window, WindowEvent};
 
     use anyhow::Context as _;
@@ -30,12 +31,16 @@ mod window {
                 .context(NO_DISPLAY)
         }
 
-        /// Shows a frame, unless it cannot be decoded: that is sent all the same, and the viewer decides what to show.
+        /// Shows a frame, unless it cannot be decoded: that is sent all the same, and the viewer decides what to show. A
+        /// notice stands on it where the relay drops the frames.
         ///
         /// # Errors
         /// If OpenCV's window code fails.
-        pub(crate) fn show(&self, frame: &[u8]) -> anyhow::Result<()> {
-            if let Ok(picture) = imaging::jpeg::decode(frame) {
+        pub(crate) fn show(&self, frame: &[u8], notice: Option<&str>) -> anyhow::Result<()> {
+            if let Ok(mut picture) = imaging::jpeg::decode(frame) {
+                if let Some(notice) = notice {
+                    draw::notice(&mut picture, notice)?;
+                }
                 self.0.show(&picture)?;
             }
             Ok(())
@@ -76,7 +81,7 @@ mod window {
             bail!(super::NO_WINDOW)
         }
 
-        pub(crate) fn show(&self, _frame: &[u8]) -> anyhow::Result<()> {
+        pub(crate) fn show(&self, _frame: &[u8], _notice: Option<&str>) -> anyhow::Result<()> {
             match *self {}
         }
 

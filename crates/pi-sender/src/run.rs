@@ -76,7 +76,8 @@ struct SendLoop {
 impl SendLoop {
     fn new(args: &Args, stop: CancellationToken, fps: f64) -> anyhow::Result<Self> {
         let server = args.server.as_ref().context("--server is needed")?;
-        let stream = StreamId(getrandom::u64().context("no random numbers from the system")?);
+        let random = || getrandom::u64().context("no random numbers from the system");
+        let stream = StreamId(random()?);
         let preview = args.preview.then(Preview::open).transpose()?;
         let truth = args.demo_truth.as_ref().map(|path| {
             File::create(path).with_context(|| format!("creating --demo-truth {}", path.display()))
@@ -100,6 +101,7 @@ impl SendLoop {
                 args.transport,
                 &camera,
                 stream,
+                random()?,
             ),
             camera,
             preview,
@@ -198,10 +200,11 @@ impl SendLoop {
     }
 
     fn send(&mut self, frame: Vec<u8>) -> anyhow::Result<()> {
-        if let Some(preview) = &self.preview {
-            preview.show(&frame)?;
-        }
         let now = Instant::now();
+        if let Some(preview) = &self.preview {
+            let refusal = self.uplink.refusal(now).map(|why| why.to_string());
+            preview.show(&frame, refusal.as_deref())?;
+        }
         self.uplink.send(frame.into(), now)?;
         self.encoder.on_feedback(self.uplink.feedback(), now);
         self.uplink.set_quality(self.encoder.encoding().quality);

@@ -4,34 +4,52 @@
 //! gets; both crash on anything else. So a message between Sightline's programs is a picture of one pixel that OpenCV
 //! and Pillow decode (three components, since the tutorial's relay converts RGB to BGR).
 //!
-//! `hello` and `probe` (viewer to relay) are padded, so that the answer is never larger than the request and the relay
-//! amplifies nothing for a spoofed address.
+//! `hello` and `probe` are padded, so that the answer is never larger than the request and the relay amplifies nothing for
+//! a spoofed address. A peer of version 0.1 fills the padding with dots; a later one writes the relay's [`Cookie`] there, or
+//! zeros before it has one, and only such a peer is sent a cookie.
 
 use crate::jpeg::{EOI, SOI};
 use crate::label::{self, hex};
+use crate::peer::Cookie;
+use crate::quic::Refusal;
 
 /// A message of the `udp` transport other than frames and `Request`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
     /// Viewer to relay: requests a lease, or renews it.
-    Hello {
-        /// Random number of this run of the viewer. A tutorial relay echoes the hello, and so shows what it is.
-        nonce: u64,
-    },
-    /// Viewer to relay: requests an answer alone, and ends a lease.
-    Probe {
-        /// Random number, as in a hello.
-        nonce: u64,
-    },
-    /// Relay to viewer: answers a hello or a probe.
+    Hello(Question),
+    /// Viewer or sender to relay: requests an answer alone; with the right cookie it ends a viewer's lease.
+    Probe(Question),
+    /// Relay to viewer or sender: answers a hello or a probe.
     Accept {
         /// Nonce of the hello or the probe.
         nonce: u64,
         /// Whether frames will come.
         verdict: LeaseVerdict,
+        /// The proof of the receiver's address, for a peer that returns it; `None` for one of version 0.1.
+        cookie: Option<Cookie>,
     },
     /// Relay to a sender of ours: offers the `quic` transport.
     Upgrade,
+    /// Relay to a sender: its frames are dropped, and why.
+    Refused(Refusal),
+}
+
+/// What a hello or a probe holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    /// Random number of this run of the program. A tutorial relay echoes the message, and so shows what it is.
+    pub nonce: u64,
+    /// The cookie of the relay's last answer; zero before the first. `None` at a peer of version 0.1, which knows none.
+    pub cookie: Option<Cookie>,
+}
+
+impl Question {
+    /// Returns the question of a program that has this cookie, or none yet.
+    pub fn new(nonce: u64, cookie: Option<Cookie>) -> Self {
+        let cookie = Some(cookie.unwrap_or(Cookie(0)));
+        Self { nonce, cookie }
+    }
 }
 
 /// The relay's answer to a viewer.
@@ -45,8 +63,10 @@ pub enum LeaseVerdict {
     Private,
 }
 
-/// Bytes of padding in a hello and a probe.
+/// Bytes of padding in a hello and a probe, the cookie included.
 const PADDING: usize = 64;
+/// Digits of a nonce and of a cookie.
+const DIGITS: usize = 16;
 
 /// Why a control message cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -57,10 +77,18 @@ impl Control {
     /// Returns the datagram, a whole JPEG of about 200 bytes.
     pub fn write(self) -> Vec<u8> {
         let (kind, body) = match self {
-            Self::Hello { nonce } => (b'H', padded(nonce)),
-            Self::Probe { nonce } => (b'P', padded(nonce)),
-            Self::Accept { nonce, verdict } => (b'A', format!("{nonce:016x}{}", verdict.letter())),
+            Self::Hello(question) => (b'H', question.write()),
+            Self::Probe(question) => (b'P', question.write()),
+            Self::Accept {
+                nonce,
+                verdict,
+                cookie,
+            } => {
+                let cookie = cookie.map_or_else(String::new, |cookie| cookie.to_string());
+                (b'A', format!("{nonce:016x}{}{cookie}", verdict.letter()))
+            }
             Self::Upgrade => (b'U', String::new()),
+            Self::Refused(refusal) => (b'R', refusal_letter(refusal).to_string()),
         };
         let mut out = SOI.to_vec();
         label::push_segment(&mut out, kind, body.as_bytes());
@@ -70,31 +98,66 @@ impl Control {
 
     /// Parses the kind and the body of a label segment that is not a frame's.
     pub(crate) fn parse(kind: u8, body: &[u8]) -> Result<Self, BadControl> {
-        match (kind, body) {
-            (b'H', _) => Ok(Self::Hello {
-                nonce: unpadded(body)?,
-            }),
-            (b'P', _) => Ok(Self::Probe {
-                nonce: unpadded(body)?,
-            }),
-            (b'A', [nonce @ .., letter]) => Ok(Self::Accept {
-                nonce: hex(nonce).ok_or(BadControl)?,
-                verdict: LeaseVerdict::from_letter(*letter).ok_or(BadControl)?,
-            }),
-            (b'U', []) => Ok(Self::Upgrade),
-            _ => Err(BadControl),
-        }
+        let control = match kind {
+            b'H' => Question::parse(body).map(Self::Hello),
+            b'P' => Question::parse(body).map(Self::Probe),
+            b'A' => Self::parse_accept(body),
+            b'U' => body.is_empty().then_some(Self::Upgrade),
+            b'R' => {
+                let mut known = REFUSALS.into_iter();
+                let found = known.find(|(_, letter)| body == letter.to_string().as_bytes());
+                found.map(|(refusal, _)| Self::Refused(refusal))
+            }
+            _ => None,
+        };
+        control.ok_or(BadControl)
+    }
+
+    fn parse_accept(body: &[u8]) -> Option<Self> {
+        let (nonce, rest) = body.split_at_checked(DIGITS)?;
+        let (letter, cookie) = rest.split_first()?;
+        Some(Self::Accept {
+            nonce: hex(nonce)?,
+            verdict: LeaseVerdict::from_letter(*letter)?,
+            cookie: match cookie {
+                [] => None,
+                digits => Some(Cookie::parse(digits)?),
+            },
+        })
     }
 }
 
-fn padded(nonce: u64) -> String {
-    format!("{nonce:016x}{}", ".".repeat(PADDING))
+impl Question {
+    fn write(self) -> String {
+        let cookie = self.cookie.map(|cookie| cookie.to_string());
+        let padded = format!("{:.<PADDING$}", cookie.unwrap_or_default());
+        format!("{:016x}{padded}", self.nonce)
+    }
+
+    fn parse(body: &[u8]) -> Option<Self> {
+        let (nonce, padding) = body.split_at_checked(DIGITS)?;
+        let whole = padding.len() == PADDING;
+        Some(Self {
+            nonce: hex(nonce).filter(|_| whole)?,
+            cookie: Cookie::parse(&padding[..DIGITS]),
+        })
+    }
 }
 
-fn unpadded(body: &[u8]) -> Result<u64, BadControl> {
-    let (nonce, padding) = body.split_at_checked(16).ok_or(BadControl)?;
-    let whole = padding.len() == PADDING;
-    hex(nonce).filter(|_| whole).ok_or(BadControl)
+/// All refusals, each with its letter.
+const REFUSALS: [(Refusal, char); 6] = [
+    (Refusal::Private, 'p'),
+    (Refusal::Token, 'k'),
+    (Refusal::Role, 'r'),
+    (Refusal::Taken, 't'),
+    (Refusal::Full, 'f'),
+    (Refusal::Hello, 'h'),
+];
+
+fn refusal_letter(refusal: Refusal) -> char {
+    let mut known = REFUSALS.into_iter();
+    let found = known.find(|(known, _)| *known == refusal);
+    found.map_or('?', |(_, letter)| letter)
 }
 
 impl LeaseVerdict {
@@ -143,23 +206,55 @@ mod tests {
     use super::*;
     use crate::datagram::{Datagram, classify};
 
-    const ALL: [Control; 6] = [
-        Control::Hello { nonce: 7 },
-        Control::Probe { nonce: 8 },
+    const OLD: Question = Question {
+        nonce: 7,
+        cookie: None,
+    };
+    const ALL: [Control; 9] = [
+        Control::Hello(OLD),
+        Control::Hello(Question {
+            nonce: 7,
+            cookie: Some(Cookie(9)),
+        }),
+        Control::Probe(OLD),
         Control::Accept {
             nonce: 1,
             verdict: LeaseVerdict::Private,
+            cookie: Some(Cookie(u64::MAX)),
         },
         Control::Accept {
             nonce: u64::MAX,
             verdict: LeaseVerdict::Welcome,
+            cookie: None,
         },
         Control::Accept {
             nonce: 0,
             verdict: LeaseVerdict::Full,
+            cookie: Some(Cookie(0)),
         },
         Control::Upgrade,
+        Control::Refused(Refusal::Taken),
+        Control::Refused(Refusal::Full),
     ];
+
+    /// A hello and an answer as version 0.1 writes and reads them.
+    #[test]
+    fn a_peer_of_version_0_1_is_understood_and_answered_in_its_own_form() {
+        let body = |control: Control| {
+            let bytes = control.write();
+            let end = bytes.len() - ONE_PIXEL.len();
+            String::from_utf8(bytes[2 + 4 + 12..end].to_vec()).unwrap()
+        };
+        let hello = body(Control::Hello(OLD));
+        assert_eq!(hello, format!("{:016x}{}", 7, ".".repeat(64)));
+        let accept = Control::Accept {
+            nonce: 7,
+            verdict: LeaseVerdict::Welcome,
+            cookie: None,
+        };
+        assert_eq!(body(accept), "0000000000000007w");
+        assert_eq!(body(Control::Upgrade), "");
+    }
 
     #[test]
     fn what_is_written_is_read() {
@@ -181,7 +276,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_never_larger_than_its_hello() {
-        let hello = Control::Hello { nonce: 1 }.write().len();
+        let hello = Control::Hello(OLD).write().len();
         for answer in ALL {
             assert!(answer.write().len() <= hello);
         }
@@ -189,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_torn_control_message_is_neither_control_nor_frame() {
-        let mut hello = Control::Hello { nonce: 7 }.write();
+        let mut hello = Control::Hello(OLD).write();
         hello[6 + 12] = b'x';
         assert!(classify(hello).is_err());
     }

@@ -7,7 +7,7 @@
 //! ```text
 //! FF D8 | FF EB | length | "sightline" 00 | 01 | kind | body
 //!                                           |    'F' stream(16 hex) seq(16 hex) captured_us(16 hex) camera(UTF-8)
-//!                                           |    'H' 'P' 'A' 'U': control messages, see `control`
+//!                                           |    'H' 'P' 'A' 'U' 'R': control messages, see `control`
 //!                                           version
 //! ```
 

@@ -40,6 +40,7 @@ pub mod geometry;
 pub mod jpeg;
 pub mod label;
 pub mod lease;
+pub mod peer;
 pub mod quic;
 pub mod sequence;
 pub mod ticket;

@@ -21,7 +21,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::label::CameraName;
+use crate::label::{self, CameraName, StreamId};
+use crate::peer::Cookie;
 
 /// Application protocol in the TLS handshake.
 pub const ALPN: &[u8] = b"sightline/1";
@@ -51,10 +52,14 @@ pub struct Hello {
     /// A ticket's token, 64 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// A sender's stream id as in its labels, 16 hexadecimal digits: the relay recognises by it a camera that changes
-    /// from the `udp` transport to this one.
+    /// A sender's stream id as in its labels, 16 hexadecimal digits: its frame numbers go on by another connection or
+    /// transport.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
+    /// A sender's proof that it is the camera's sender of before: the cookie of the relay's `accept` to its frames by the
+    /// `udp` transport, or of the relay's answer to its hello of an earlier connection; 16 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
 }
 
 /// Why the relay refuses a peer.
@@ -82,9 +87,9 @@ pub enum Refusal {
         "another source sends as this camera: choose another name with --camera, or stop the other one"
     )]
     Taken,
-    /// Too many connections, in all or from one address.
+    /// Too many connections or cameras.
     #[error(
-        "the relay has no free place for another QUIC connection: stop a sender or a viewer that is not needed"
+        "the relay takes no further camera or connection: stop a sender or a viewer that is not needed"
     )]
     Full,
     /// A first line that could not be parsed.
@@ -110,6 +115,9 @@ pub struct Answer {
     /// Names of the cameras that are live.
     #[serde(default)]
     pub cameras: Vec<String>,
+    /// To a sender: proves on a later connection that it is this camera's sender; 16 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
 }
 
 /// The request of a clock exchange as in NTP (RFC 5905, section 8).
@@ -185,6 +193,24 @@ impl Hello {
     pub fn camera(&self) -> Result<Option<CameraName>, Refusal> {
         let parsed = self.camera.as_deref().map(str::parse).transpose();
         parsed.map_err(|_| Refusal::Hello)
+    }
+
+    /// Parses the stream id, if there is a valid one.
+    pub fn stream(&self) -> Option<StreamId> {
+        let digits = self.stream.as_deref()?;
+        label::hex(digits.as_bytes()).map(StreamId)
+    }
+
+    /// Parses the cookie, if there is a valid one.
+    pub fn cookie(&self) -> Option<Cookie> {
+        Cookie::parse(self.cookie.as_deref()?.as_bytes())
+    }
+}
+
+impl Answer {
+    /// Parses the cookie, if there is a valid one.
+    pub fn cookie(&self) -> Option<Cookie> {
+        Cookie::parse(self.cookie.as_deref()?.as_bytes())
     }
 }
 

@@ -8,11 +8,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use protocol::control::{Control, LeaseVerdict};
+use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::datagram::REQUEST;
 use protocol::detections::{Detection, Detections, Kind};
 use protocol::label::{Label, StreamId};
-use protocol::quic::{self, CameraInfo, ClientMessage, Ping, Pong, SenderInfo, ServerMessage};
+use protocol::peer::Cookie;
+use protocol::quic::{
+    self, CameraInfo, ClientMessage, Ping, Pong, Refusal, SenderInfo, ServerMessage,
+};
 use testkit::jpeg::Sketch;
 
 #[path = "../fuzz/src/lib.rs"]
@@ -171,15 +174,23 @@ fn tickets() -> Vec<(&'static str, String)> {
     ]
 }
 
-fn controls() -> [(&'static str, Control); 6] {
-    let accept = |verdict| Control::Accept { nonce: 7, verdict };
+fn controls() -> [(&'static str, Control); 9] {
+    let accept = |verdict| Control::Accept {
+        nonce: 7,
+        verdict,
+        cookie: None,
+    };
+    let proved = Question::new(7, Some(Cookie(1)));
     [
-        ("hello", Control::Hello { nonce: 7 }),
-        ("probe", Control::Probe { nonce: 7 }),
+        ("hello", Control::Hello(Question::new(7, None))),
+        ("probe", Control::Probe(Question::new(7, None))),
         ("private", accept(LeaseVerdict::Private)),
         ("welcome", accept(LeaseVerdict::Welcome)),
         ("full", accept(LeaseVerdict::Full)),
         ("upgrade", Control::Upgrade),
+        ("proved-hello", Control::Hello(proved)),
+        ("proved-probe", Control::Probe(proved)),
+        ("refused", Control::Refused(Refusal::Taken)),
     ]
 }
 
@@ -284,8 +295,10 @@ fn messages() -> Vec<(String, String)> {
 
 /// Returns inputs of the target `sequence`.
 fn sequences() -> Vec<(String, Vec<u8>)> {
-    let [hello, probe, _, welcome, full, _] = controls().map(|(_, control)| control.write());
+    let [hello, probe, _, welcome, full, _, proved, released, _] =
+        controls().map(|(_, control)| control.write());
     let [hello, probe, welcome, full] = [&hello[..], &probe, &welcome, &full];
+    let [proved, released] = [&proved[..], &released];
     let frame = &labelled(1, &sketch())[..];
     let (other, closed_port) = (&b"x"[..], &b""[..]);
     let our_relay = [
@@ -321,7 +334,28 @@ fn sequences() -> Vec<(String, Vec<u8>)> {
         (2, 1, closed_port),
         (4, 200, frame),
     ];
+    let displaced = [
+        (1, 0, REQUEST),
+        (2, 1, REQUEST),
+        (3, 1, proved),
+        (3, 1, released),
+    ];
+    let suspect = [
+        (1, 0, REQUEST),
+        (1, 40, closed_port),
+        (1, 40, closed_port),
+        (2, 1, hello),
+    ];
+    let camera = [
+        (1, 0, REQUEST),
+        (1, 40, frame),
+        (1, 40, frame),
+        (1, 40, frame),
+    ];
     [
+        ("displaced", steps(2, &displaced)),
+        ("suspect", steps(1, &suspect)),
+        ("camera", steps(1, &camera)),
         ("our-relay", steps(1, &our_relay)),
         ("quic-viewer", steps(1, &quic_viewer)),
         ("tutorial-relay", steps(4, &tutorial_relay)),

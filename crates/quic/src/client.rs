@@ -58,7 +58,10 @@ pub enum ConnectFailure {
     /// A refusal by the relay.
     #[error("{0}")]
     Refused(Refusal),
-    /// A connection that ended during the handshake.
+    /// An answer that is not one.
+    #[error("what answers there is not a relay, or of another version")]
+    Nonsense,
+    /// A connection that ended.
     #[error("{0}")]
     Lost(#[from] ConnectionError),
     /// A failure of this host.
@@ -67,12 +70,23 @@ pub enum ConnectFailure {
 }
 
 impl ConnectFailure {
+    /// Returns why a connection has ended: a refusal, if the relay sent that as its reason.
+    pub fn of_connection(err: ConnectionError) -> Self {
+        match err {
+            ConnectionError::TimedOut => Self::Silence,
+            ConnectionError::ApplicationClosed(ref close) => {
+                quic::from_line::<Refusal>(&close.reason).map_or(Self::Lost(err), Self::Refused)
+            }
+            other => Self::Lost(other),
+        }
+    }
+
     /// Returns whether a later attempt may succeed with nothing changed at this end.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Certificate => false,
             Self::Refused(refusal) => refusal.is_temporary(),
-            Self::Silence | Self::Lost(_) | Self::Host(_) => true,
+            Self::Silence | Self::Nonsense | Self::Lost(_) | Self::Host(_) => true,
         }
     }
 }
@@ -149,14 +163,7 @@ impl Client {
         if self.verifier.fingerprint_mismatch.load(Ordering::Relaxed) {
             return ConnectFailure::Certificate;
         }
-        match err {
-            ConnectionError::TimedOut => ConnectFailure::Silence,
-            ConnectionError::ApplicationClosed(ref close) => {
-                quic::from_line::<Refusal>(&close.reason)
-                    .map_or(ConnectFailure::Lost(err), ConnectFailure::Refused)
-            }
-            other => ConnectFailure::Lost(other),
-        }
+        ConnectFailure::of_connection(err)
     }
 
     /// Closes the connections, and waits until the relay has received that, at most for `limit`.
@@ -195,7 +202,7 @@ async fn handshake(connection: &Connection, hello: &Hello) -> Result<Session, Co
         // The end of the connection, which follows, holds the reason.
         return Err(connection.closed().await.into());
     };
-    let answer: Answer = quic::from_line(&line).ok_or(ConnectFailure::Refused(Refusal::Hello))?;
+    let answer: Answer = quic::from_line(&line).ok_or(ConnectFailure::Nonsense)?;
     match answer.refusal {
         None if answer.ok => Ok(Session {
             connection: connection.clone(),
@@ -207,7 +214,8 @@ async fn handshake(connection: &Connection, hello: &Hello) -> Result<Session, Co
                 next_ping: Instant::now(),
             },
         }),
-        refusal => Err(ConnectFailure::Refused(refusal.unwrap_or(Refusal::Hello))),
+        Some(refusal) => Err(ConnectFailure::Refused(refusal)),
+        None => Err(ConnectFailure::Nonsense),
     }
 }
 

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use protocol::control::Control;
 use protocol::detections::{Detection, Detections, Found};
 use protocol::label::CameraName;
-use protocol::quic::SenderInfo;
+use protocol::quic::{Refusal, SenderInfo};
 
 use crate::frame::{CameraFrame, CameraId};
 use crate::note::Note;
+use crate::source::SenderId;
 
 /// One thing for the shell to do; actions are done in their order.
 #[derive(Debug, PartialEq)]
@@ -23,6 +24,8 @@ pub enum Action {
     OpenViewer(SocketAddr),
     /// Close the socket of a UDP viewer, whose lease has ended.
     CloseViewer(SocketAddr),
+    /// Refuse a sender that was let in: it has lost its camera. Its connection ends.
+    RefuseSender(SenderId, Refusal),
     /// Hand frames, one of each camera, to the model, which is free.
     Infer(Vec<CameraFrame>),
     /// Hand a frame to the tracker of its camera, which finds its boxes from those of earlier frames.

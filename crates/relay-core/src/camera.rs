@@ -1,28 +1,26 @@
 //! One camera: whose frames are its own, how often they come and in which order.
 //!
-//! A camera is known by the name in its labels, or without labels by its source. Its name is owned by the source that
-//! came first. The same host with a new port or a new stream is the same camera after a restart, or behind a router that
-//! chose another port, so it goes on soon; another host under the same name may be anything, and waits until the camera
-//! is not live any more.
+//! A camera is known by the name in its labels or by its sender's hello; by UDP and without a label by its source. The
+//! same host with a new port or a new stream is the same camera after a restart, or behind a router that chose another
+//! port, so it goes on soon; another host under the same name may be anything, and waits until the camera is not live any
+//! more ([`Ownership`]).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use protocol::CAMERA_TIMEOUT;
 use protocol::geometry::Size;
 use protocol::label::CameraName;
+use protocol::peer::{Cookie, Standing};
 use protocol::sequence::{Sequence, SequenceWindow};
 use protocol::transport::Transport;
 
 use crate::demo::DemoMatch;
 use crate::hold::HoldSlot;
 use crate::note::Note;
-use crate::source::{Admission, Rejection, Source};
+use crate::ownership::Ownership;
+use crate::rhythm::FrameRhythm;
+use crate::source::{Admission, Rejection, SenderId, Source};
 
-/// The same host goes on from a new port or stream after this silence of the old one, or three frame intervals.
-const RESTART: Duration = Duration::from_millis(300);
-/// Taken for the frame interval until there are two frames: the tutorial's.
-const FIRST_INTERVAL: Duration = Duration::from_millis(100);
 /// Time between two `upgrade` messages to a sender.
 const UPGRADE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -30,16 +28,16 @@ const UPGRADE_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Camera {
     pub(crate) name: CameraName,
-    owner: Source,
-    /// Whether the owner closed its connection.
-    owner_left: bool,
+    /// Number of the camera in the order of appearance.
+    pub(crate) appeared: u64,
+    pub(crate) owner: Ownership,
     /// When the owner was last sent an `upgrade`.
     upgrade_sent_at: Option<Instant>,
     /// Whether the name is its labels', and not one that the relay gave to an address.
     labelled: bool,
-    last_frame: Instant,
-    /// Smoothed time between frames.
-    interval: Option<Duration>,
+    pub(crate) rhythm: FrameRhythm,
+    /// Whether the owner's next frame is its first.
+    first_frame: bool,
     /// Size of its frames.
     pub(crate) size: Size,
     sequence: SequenceWindow,
@@ -55,16 +53,16 @@ pub(crate) struct Camera {
 }
 
 impl Camera {
-    /// Returns a camera that has sent no frame yet.
-    pub(crate) fn new(name: CameraName, labelled: bool, owner: Source, now: Instant) -> Self {
+    /// Returns a camera that has sent no frame yet, the `appeared`th of all.
+    pub(crate) fn new(name: CameraName, labelled: bool, owner: Ownership, appeared: u64) -> Self {
         Self {
             name,
+            appeared,
             owner,
-            owner_left: false,
             upgrade_sent_at: None,
             labelled,
-            last_frame: now,
-            interval: None,
+            rhythm: FrameRhythm::default(),
+            first_frame: true,
             size: Size {
                 width: 0,
                 height: 0,
@@ -80,28 +78,29 @@ impl Camera {
 
     /// Returns whether frames come.
     pub(crate) fn is_live(&self, now: Instant) -> bool {
-        now < self.live_until()
+        self.live_until().is_some_and(|until| now < until)
     }
 
-    /// Returns when the camera will not be live any more unless another frame comes.
-    pub(crate) fn live_until(&self) -> Instant {
-        self.last_frame + CAMERA_TIMEOUT
+    /// Returns when the camera will not be live any more unless another frame comes; `None` before the first frame.
+    pub(crate) fn live_until(&self) -> Option<Instant> {
+        self.rhythm.live_until()
     }
 
-    /// Returns the time since the last frame.
+    /// Returns the time since the last frame; without one since its sender came.
     pub(crate) fn silence(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.last_frame)
+        let since_owner = || now.saturating_duration_since(self.owner.since());
+        self.rhythm.silence(now).unwrap_or_else(since_owner)
     }
 
-    /// Returns the frames a second, once there are two frames.
-    pub(crate) fn fps(&self) -> Option<f64> {
-        let interval = self.interval.map(|interval| interval.as_secs_f64());
-        interval.filter(|seconds| *seconds > 0.0).map(f64::recip)
+    /// Returns whether its frames come by this connection.
+    pub(crate) fn is_of(&self, sender: SenderId) -> bool {
+        self.owner.source().connection == Some(sender)
     }
 
-    /// Returns whether its frames come from this source.
-    pub(crate) fn is_from(&self, address: SocketAddr, transport: Transport) -> bool {
-        (self.owner.address, self.owner.transport) == (address, transport)
+    /// Returns whether its frames come as datagrams from this address.
+    pub(crate) fn is_from(&self, address: SocketAddr) -> bool {
+        let source = self.owner.source();
+        (source.address, source.transport) == (address, Transport::Udp)
     }
 
     /// Notes that a frame with this size in its header is displayed at another size.
@@ -117,16 +116,11 @@ impl Camera {
         }
     }
 
-    /// Notes that the owner closed its connection.
-    pub(crate) fn on_owner_left(&mut self) {
-        self.owner_left = true;
-    }
-
     /// Returns whether its sender is to be sent an `upgrade` now: if it is one of ours and uses the UDP transport.
     pub(crate) fn upgrade_is_due(&mut self, now: Instant) -> bool {
         let passed = |at: Instant| now.saturating_duration_since(at) >= UPGRADE_INTERVAL;
         let due = self.labelled
-            && self.owner.transport == Transport::Udp
+            && self.owner.source().transport == Transport::Udp
             && self.upgrade_sent_at.is_none_or(passed);
         if due {
             self.upgrade_sent_at = Some(now);
@@ -137,39 +131,22 @@ impl Camera {
     /// Returns how long a frame may be held: most of the interval and not all of it, since a viewer shows the newest frame
     /// only and would never show one that leaves right before its successor.
     pub(crate) fn hold_time(&self) -> Duration {
-        self.interval() * 3 / 4
+        self.rhythm.interval() * 3 / 4
     }
 
-    /// Returns the usual time between two frames.
-    fn interval(&self) -> Duration {
-        self.interval.unwrap_or(FIRST_INTERVAL)
+    /// Returns whether this is the camera of that name.
+    pub(crate) fn is_named(&self, name: &CameraName) -> bool {
+        self.name == *name
     }
 
-    /// Returns whether this is the camera of a frame with that name, or without one from that host, whoever owns it.
-    pub(crate) fn is_camera_of(&self, name: Option<&CameraName>, host: IpAddr) -> bool {
-        match name {
-            Some(name) => self.name == *name,
-            None => !self.labelled && self.owner.address.ip() == host,
-        }
+    /// Returns whether its frames come without a label, and its name is the relay's.
+    pub(crate) fn is_unlabelled(&self) -> bool {
+        !self.labelled
     }
 
-    /// Returns whether a source may send as this camera now.
-    pub(crate) fn is_open_to(&self, source: Source, now: Instant) -> bool {
-        self.silence(now) >= self.reserved_against(source)
-    }
-
-    /// Returns how long the owner must have been silent before a source may go on as this camera.
-    fn reserved_against(&self, source: Source) -> Duration {
-        let same_host = self.owner.address.ip() == source.address.ip();
-        let other_transport = self.owner.transport != source.transport;
-        match self.owner {
-            owner if owner == source => Duration::ZERO,
-            // Only the sender itself knows its stream's id on that host: it has changed its transport.
-            owner if owner.is_stream_of(source) && other_transport => Duration::ZERO,
-            _ if same_host && self.owner_left => Duration::ZERO,
-            _ if same_host => RESTART.max(3 * self.interval()).min(CAMERA_TIMEOUT),
-            _ => CAMERA_TIMEOUT,
-        }
+    /// Returns whether a source may send as this camera now; `proved` states whether it has returned the owner's cookie.
+    pub(crate) fn is_open_to(&self, source: Source, proved: bool, now: Instant) -> bool {
+        self.owner.is_open_to(source, proved, &self.rhythm, now)
     }
 
     /// Lets a frame in and counts it, or returns why not.
@@ -179,53 +156,52 @@ impl Camera {
         seq: Option<u64>,
         now: Instant,
     ) -> Result<Admission, Rejection> {
-        if !self.is_open_to(source, now) {
+        if !self.is_open_to(source, false, now) {
             let first = !std::mem::replace(&mut self.rejection_noted, true);
             let note = first.then(|| Note::NameInUse(self.name.clone(), source.address));
             return Err(Rejection::NotOwner(note));
         }
-        let moved = source != self.owner;
-        // If the same stream goes on by another transport, its numbers do too.
-        let mut numbers = match !moved || self.owner.is_stream_of(source) {
+        let moved = !self.owner.source().is_same(source);
+        // The numbers of another source or stream begin anew.
+        let same_stream = !moved && self.owner.source().stream == source.stream;
+        let mut numbers = match same_stream {
             true => self.sequence,
             false => SequenceWindow::default(),
         };
         let sequence = seq.map_or(Sequence::Next(0), |seq| numbers.observe(seq, now));
-        match sequence {
-            Sequence::Next(_) => {}
-            Sequence::Reordered if source.transport == Transport::Quic && !moved => {}
+        let newest = match sequence {
+            Sequence::Next(_) => true,
+            Sequence::Reordered if source.transport != Transport::Udp => false,
             Sequence::Reordered | Sequence::Duplicate => return Err(Rejection::LateOrDuplicate),
             Sequence::Absurd => return Err(Rejection::AbsurdNumber),
-        }
-        let newest = matches!(sequence, Sequence::Next(_));
+        };
         if moved {
-            self.move_to(source, now);
-        } else if self.accepted > 0 && newest {
-            self.smooth_interval(self.silence(now));
+            self.pass_to(source, None, now);
         }
-        (self.last_frame, self.owner_left, self.sequence) = (now, false, numbers);
-        self.accepted += u64::from(newest);
-        Ok(match newest {
-            _ if moved => Admission::Moved,
+        self.owner.set_stream_of(source);
+        self.sequence = numbers;
+        let first = std::mem::take(&mut self.first_frame);
+        let admission = match newest {
+            _ if first && self.accepted == 0 => Admission::Appeared,
+            _ if first => Admission::Moved,
             true => Admission::Known,
             false => Admission::Reordered,
-        })
-    }
-
-    fn move_to(&mut self, source: Source, now: Instant) {
-        let (accepted, interval) = (self.accepted, self.interval);
-        *self = Self {
-            accepted,
-            interval,
-            ..Self::new(self.name.clone(), self.labelled, source, now)
         };
+        if newest {
+            self.rhythm.on_frame(now);
+            self.accepted += 1;
+        }
+        Ok(admission)
     }
 
-    /// Averages a quarter of the new interval and three of the old; a pause is not an interval.
-    fn smooth_interval(&mut self, interval: Duration) {
-        if interval < CAMERA_TIMEOUT {
-            let old = self.interval.unwrap_or(interval);
-            self.interval = Some((3 * old + interval) / 4);
-        }
+    /// Gives the camera to another source, which begins anew. `cookie` is the proof that it was sent; by UDP none was.
+    pub(crate) fn pass_to(&mut self, source: Source, cookie: Option<Cookie>, now: Instant) {
+        self.owner.pass_to(source, cookie, now);
+        self.first_frame = true;
+        self.sequence = SequenceWindow::default();
+        (self.upgrade_sent_at, self.rejection_noted) = (None, false);
+        self.labelled |= source.standing > Standing::Unvalidated;
+        (self.demo, self.hold) = (DemoMatch::default(), HoldSlot::default());
+        self.known_display_size = None;
     }
 }

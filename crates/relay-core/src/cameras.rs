@@ -1,95 +1,300 @@
-//! All cameras, in order of appearance; as many as the relay takes.
+//! All cameras, as many as the relay takes.
 
 use std::cmp::Reverse;
-use std::net::IpAddr;
-use std::time::Instant;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use protocol::label::CameraName;
-use protocol::quic::MAX_CAMERAS;
+use protocol::peer::{Cookie, Host};
+use protocol::quic::{MAX_CAMERAS, Refusal};
 
 use crate::camera::Camera;
+use crate::cookie::CookieSecret;
 use crate::frame::CameraId;
-use crate::source::{Admission, Rejection, Source};
+use crate::ownership::Ownership;
+use crate::source::{Admission, Rejection, SenderId, Source};
+
+/// Time without a frame after which the slot of a sender that has left goes to a newcomer that has proved less.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 /// The table of cameras.
-#[derive(Debug, Default)]
-pub(crate) struct Cameras(Vec<Camera>);
+#[derive(Debug)]
+pub(crate) struct Cameras {
+    table: Vec<Camera>,
+    secret: CookieSecret,
+    /// Number of cameras that have appeared so far.
+    appeared: u64,
+    /// Number of cookies that were made for senders.
+    cookies: u64,
+}
+
+/// A camera's name, given to a sender with a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// Proves later that a sender is this one.
+    pub(crate) cookie: Cookie,
+    /// The sender that lost its camera by that.
+    pub(crate) displaced: Option<(SenderId, Refusal)>,
+}
 
 impl Cameras {
-    /// Finds or makes the camera of a frame, and counts the frame.
-    pub(crate) fn admit(
+    /// Returns an empty table.
+    pub(crate) fn new(secret: CookieSecret) -> Self {
+        Self {
+            table: Vec::new(),
+            secret,
+            appeared: 0,
+            cookies: 0,
+        }
+    }
+
+    /// Gives a camera's name to a sender with a connection, before its first frame.
+    ///
+    /// # Errors
+    /// [`Refusal::Taken`] if another source owns the name, [`Refusal::Full`] if there are as many cameras as the relay takes.
+    pub(crate) fn claim(
+        &mut self,
+        source: Source,
+        name: &CameraName,
+        proof: Option<Cookie>,
+        now: Instant,
+    ) -> Result<Claim, Refusal> {
+        let Some(id) = self.named(name) else {
+            let cookie = self.new_cookie();
+            let owner = Ownership::new(source, Some(cookie), now);
+            let displaced = self
+                .insert(name.clone(), true, owner, now)
+                .map_err(|_| Refusal::Full)?;
+            return Ok(Claim {
+                cookie,
+                displaced: displaced.map(|sender| (sender, Refusal::Full)),
+            });
+        };
+        let owner = &self.get(id).owner;
+        let proved = proof.is_some_and(|proof| self.proves(proof, owner));
+        if !self.get(id).is_open_to(source, proved, now) {
+            return Err(Refusal::Taken);
+        }
+        let displaced = owner
+            .source()
+            .connection
+            .filter(|sender| owner.is_connected() && Some(*sender) != source.connection);
+        let known = owner.cookie().filter(|known| Some(*known) == proof);
+        let cookie = known.unwrap_or_else(|| self.new_cookie());
+        self.get_mut(id).pass_to(source, Some(cookie), now);
+        Ok(Claim {
+            cookie,
+            displaced: displaced.map(|sender| (sender, Refusal::Taken)),
+        })
+    }
+
+    /// Returns whether a cookie was sent to a camera's owner, or to the last owner with a connection.
+    fn proves(&self, proof: Cookie, owner: &Ownership) -> bool {
+        let source = owner.source();
+        let by_udp = source.connection.is_none();
+        owner.cookie() == Some(proof) || by_udp && self.of_address(source.address) == proof
+    }
+
+    /// Returns the cookie of an address.
+    pub(crate) fn of_address(&self, address: SocketAddr) -> Cookie {
+        self.secret.of_address(address)
+    }
+
+    fn new_cookie(&mut self) -> Cookie {
+        self.cookies += 1;
+        self.secret.of_sender(self.cookies)
+    }
+
+    /// Counts a frame of a sender with a connection.
+    pub(crate) fn admit_published(
+        &mut self,
+        source: Source,
+        name: &CameraName,
+        seq: Option<u64>,
+        now: Instant,
+    ) -> Result<(CameraId, Admission), Rejection> {
+        let id = self.named(name).ok_or(Rejection::TooMany)?;
+        let camera = self.get_mut(id);
+        if camera.owner.source().connection != source.connection {
+            return Err(Rejection::NotOwner(None));
+        }
+        Ok((id, camera.admit(source, seq, now)?))
+    }
+
+    /// Finds or makes the camera of a frame that came by UDP, and counts the frame. The sender that lost its camera's slot
+    /// is always an unvalidated one, which has no connection to end.
+    pub(crate) fn admit_datagram(
         &mut self,
         source: Source,
         name: Option<&CameraName>,
         seq: Option<u64>,
         now: Instant,
     ) -> Result<(CameraId, Admission), Rejection> {
-        if let Some(id) = self.find(name, source.address.ip()) {
-            let admission = self.get_mut(id).admit(source, seq, now)?;
-            return Ok((id, admission));
-        }
-        let labelled = name.is_some();
-        let name = name.cloned().unwrap_or_else(|| self.free_name());
-        let mut camera = Camera::new(name, labelled, source, now);
-        camera.admit(source, seq, now)?;
-        let index = self.free_index(now)?;
-        if index == self.0.len() {
-            self.0.push(camera);
-        } else {
-            self.0[index] = camera;
-        }
-        Ok((CameraId(index), Admission::Appeared))
+        let known = match name {
+            Some(name) => self.named(name),
+            None => self.unlabelled(source, now),
+        };
+        let id = match known {
+            Some(id) => id,
+            None => {
+                let (labelled, name) = (name.is_some(), name.cloned());
+                let name = name.unwrap_or_else(|| self.free_name());
+                self.insert(name, labelled, Ownership::new(source, None, now), now)?;
+                self.last_inserted()
+            }
+        };
+        Ok((id, self.get_mut(id).admit(source, seq, now)?))
     }
 
-    /// Returns the camera of a frame with that name, or without one from that host.
-    pub(crate) fn find(&self, name: Option<&CameraName>, host: IpAddr) -> Option<CameraId> {
-        let found = self
-            .0
-            .iter()
-            .position(|camera| camera.is_camera_of(name, host));
+    fn last_inserted(&self) -> CameraId {
+        let newest = (0..self.table.len()).max_by_key(|&index| self.table[index].appeared);
+        CameraId(newest.unwrap_or_default())
+    }
+
+    /// Returns the camera of this name.
+    fn named(&self, name: &CameraName) -> Option<CameraId> {
+        let found = self.table.iter().position(|camera| camera.is_named(name));
         found.map(CameraId)
+    }
+
+    /// Returns the camera of frames without a label: the one of this address and port, else one of the same host that has
+    /// fallen silent, the longest first.
+    fn unlabelled(&self, source: Source, now: Instant) -> Option<CameraId> {
+        let cameras = || {
+            let cameras = self.table.iter().enumerate();
+            cameras.filter(|(_, camera)| camera.is_unlabelled())
+        };
+        let same = cameras().find(|(_, camera)| camera.is_from(source.address));
+        let silent = || {
+            let silent = cameras().filter(|(_, camera)| {
+                let same_host = camera.owner.source().host() == source.host();
+                same_host && camera.is_open_to(source, false, now)
+            });
+            silent.max_by_key(|(_, camera)| camera.silence(now))
+        };
+        same.or_else(silent).map(|(index, _)| CameraId(index))
     }
 
     /// Returns the camera of viewers that named none: the first that is live.
     pub(crate) fn default_camera(&self, now: Instant) -> Option<CameraId> {
-        let live = self.0.iter().position(|camera| camera.is_live(now));
-        live.map(CameraId)
+        let live = self.ids().filter(|id| self.get(*id).is_live(now));
+        live.min_by_key(|id| self.get(*id).appeared)
+    }
+
+    /// Returns whether a live camera's datagrams come from this address.
+    pub(crate) fn has_source(&self, address: SocketAddr, now: Instant) -> bool {
+        let mut cameras = self.table.iter();
+        cameras.any(|camera| camera.is_from(address) && camera.is_live(now))
     }
 
     pub(crate) fn get(&self, id: CameraId) -> &Camera {
-        &self.0[id.0]
+        &self.table[id.0]
     }
 
     pub(crate) fn get_mut(&mut self, id: CameraId) -> &mut Camera {
-        &mut self.0[id.0]
+        &mut self.table[id.0]
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = CameraId> + use<> {
-        (0..self.0.len()).map(CameraId)
+        (0..self.table.len()).map(CameraId)
     }
 
+    /// Returns all cameras, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Camera> {
-        self.0.iter()
+        self.table.iter()
     }
 
-    /// Returns where a new camera goes: behind the others, or in place of the one that has been silent for longest. A flood
-    /// of forged sources reaches this and no further.
-    fn free_index(&self, now: Instant) -> Result<usize, Rejection> {
-        if self.0.len() < MAX_CAMERAS {
-            return Ok(self.0.len());
+    /// Returns the cameras that have sent a frame, in order of appearance.
+    pub(crate) fn seen(&self) -> Vec<&Camera> {
+        let seen = self.table.iter().filter(|camera| camera.accepted > 0);
+        let mut seen: Vec<&Camera> = seen.collect();
+        seen.sort_by_key(|camera| camera.appeared);
+        seen
+    }
+
+    /// Adds a camera: behind the others, or in place of another. Returns the connected sender that lost its slot by that.
+    fn insert(
+        &mut self,
+        name: CameraName,
+        labelled: bool,
+        owner: Ownership,
+        now: Instant,
+    ) -> Result<Option<SenderId>, Rejection> {
+        let place = match self.table.len() < MAX_CAMERAS {
+            true => None,
+            false => Some(
+                self.slot_for(owner.source(), now)
+                    .ok_or(Rejection::TooMany)?,
+            ),
+        };
+        self.appeared += 1;
+        let camera = Camera::new(name, labelled, owner, self.appeared);
+        let Some(index) = place else {
+            self.table.push(camera);
+            return Ok(None);
+        };
+        let displaced = std::mem::replace(&mut self.table[index], camera).owner;
+        let connected = displaced.is_connected();
+        Ok(displaced.source().connection.filter(|_| connected))
+    }
+
+    /// Returns the slot that a newcomer gets when the table is full. First that of a sender that has left, the longest
+    /// silent first; then that of one that has proved less than the newcomer; then that of the host that holds two more
+    /// than the newcomer's. Of these two kinds the host that holds most loses its youngest.
+    fn slot_for(&self, newcomer: Source, now: Instant) -> Option<usize> {
+        let mut held: HashMap<Host, usize> = HashMap::new();
+        for camera in &self.table {
+            *held.entry(camera.owner.source().host()).or_default() += 1;
         }
-        let cameras = self.0.iter().enumerate();
-        let silent = cameras.filter(|(_, camera)| !camera.is_live(now));
-        let longest = silent.min_by_key(|(_, camera)| Reverse(camera.silence(now)));
-        longest.map(|(index, _)| index).ok_or(Rejection::TooMany)
+        let rank = |camera| rank(camera, newcomer, &held, now);
+        let slots =
+            (0..self.table.len()).filter_map(|index| Some((rank(&self.table[index])?, index)));
+        slots.min().map(|(_, index)| index)
     }
 
     /// Returns the first of `cam1`, `cam2`, ... that no camera has.
     fn free_name(&self) -> CameraName {
-        let taken = |name: &CameraName| self.0.iter().any(|camera| camera.name == *name);
+        let taken = |name: &CameraName| self.table.iter().any(|camera| camera.is_named(name));
         (1..)
             .filter_map(|n| format!("cam{n}").parse().ok())
             .find(|name| !taken(name))
             .expect("fewer than 64 names are taken")
     }
+}
+
+/// Why a camera's slot goes to a newcomer, the best reason first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Its sender has left, this long ago.
+    Left(Reverse<Duration>),
+    /// Its sender has proved less; so many cameras of its host, and its order of appearance.
+    Weaker(Reverse<usize>, Reverse<u64>),
+    /// Its host holds more; as above.
+    Crowded(Reverse<usize>, Reverse<u64>),
+}
+
+/// Returns how soon a camera's slot is given to a newcomer, the least first; `None` if it is not. `held` has the number of
+/// cameras of each host.
+fn rank(
+    camera: &Camera,
+    newcomer: Source,
+    held: &HashMap<Host, usize>,
+    now: Instant,
+) -> Option<Rank> {
+    let standing = camera.owner.source().standing;
+    let silence = camera.silence(now);
+    let has_left = !camera.owner.is_connected() && !camera.is_live(now);
+    if has_left && (standing <= newcomer.standing || silence >= FORGOTTEN_AFTER) {
+        return Some(Rank::Left(Reverse(silence)));
+    }
+    let held_by = |host| held.get(&host).copied().unwrap_or(0);
+    let holds = held_by(camera.owner.source().host());
+    let youngest = Reverse(camera.appeared);
+    if standing < newcomer.standing {
+        return Some(Rank::Weaker(Reverse(holds), youngest));
+    }
+    let holds_more = holds >= held_by(newcomer.host()) + 2;
+    let may_lose = standing == newcomer.standing && !camera.owner.is_established(now);
+    (holds_more && may_lose).then_some(Rank::Crowded(Reverse(holds), youngest))
 }

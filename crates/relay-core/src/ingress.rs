@@ -7,15 +7,15 @@ use bytes::Bytes;
 use protocol::control::Control;
 use protocol::datagram::{self, Datagram, DropReason};
 use protocol::frame::Frame;
-use protocol::label::{CameraName, Label, StreamId};
+use protocol::label::Label;
 use protocol::lease::LeaseRequest;
+use protocol::peer::Cookie;
 use protocol::quic::{Refusal, SenderInfo};
-use protocol::transport::Transport;
 
 use crate::action::{Action, Publication};
 use crate::frame::{CameraFrame, CameraId};
 use crate::note::Note;
-use crate::source::{Admission, Rejection, Source};
+use crate::source::{Admission, Publisher, Rejection, SenderId, Source};
 use crate::{Demand, Relay};
 
 /// Time between two `upgrade` messages of a private relay, to whichever senders.
@@ -28,19 +28,16 @@ impl Relay {
             Ok(Datagram::Frame(frame)) if self.rules.private => {
                 self.refuse_udp_frame(from, &frame, now);
             }
-            Ok(Datagram::Frame(frame)) => {
-                let name = frame.label.as_ref().map(|label| label.camera.clone());
-                self.accept(Transport::Udp, from, name.as_ref(), frame, wall_us, now);
-            }
+            Ok(Datagram::Frame(frame)) => self.on_udp_frame(from, frame, wall_us, now),
             Ok(Datagram::Request) if self.rules.private => self.counts.drop("private"),
             Ok(Datagram::Request) => {
-                self.request_lease(from, LeaseRequest::Request, now);
+                self.request_lease(from, LeaseRequest::Request, false, now);
             }
-            Ok(Datagram::Control(Control::Hello { nonce })) => {
-                self.answer_viewer(from, LeaseRequest::Hello, nonce, now);
+            Ok(Datagram::Control(Control::Hello(question))) => {
+                self.answer_viewer(from, LeaseRequest::Hello, question, now);
             }
-            Ok(Datagram::Control(Control::Probe { nonce })) => {
-                self.answer_viewer(from, LeaseRequest::Probe, nonce, now);
+            Ok(Datagram::Control(Control::Probe(question))) => {
+                self.answer_viewer(from, LeaseRequest::Probe, question, now);
             }
             // The relay's own messages, echoed.
             Ok(Datagram::Control(_)) => self.counts.drop("control"),
@@ -53,65 +50,103 @@ impl Relay {
         }
     }
 
-    /// Decides whether a QUIC sender may send as `camera`, with this stream in its labels.
+    /// Decides whether a sender may send as its camera, and reserves the camera for it. `proof` is the cookie of its hello.
+    /// Returns the cookie that proves later that it is this sender.
     ///
     /// # Errors
-    /// If another source owns the camera's name.
+    /// If another source owns the camera's name, or the relay takes no further camera.
     pub fn on_publish_request(
-        &self,
-        from: SocketAddr,
-        camera: &CameraName,
-        stream: Option<StreamId>,
+        &mut self,
+        publisher: &Publisher,
+        proof: Option<Cookie>,
         now: Instant,
-    ) -> Result<(), Refusal> {
-        let source = Source {
-            address: from,
-            stream,
-            transport: Transport::Quic,
-        };
-        let known = self.cameras.find(Some(camera), from.ip());
-        let open = known.is_none_or(|id| self.cameras.get(id).is_open_to(source, now));
-        open.then_some(()).ok_or(Refusal::Taken)
+    ) -> Result<Cookie, Refusal> {
+        let source = Source::connection(publisher, publisher.stream);
+        let claim = self.cameras.claim(source, &publisher.camera, proof, now)?;
+        if let Some((sender, refusal)) = claim.displaced {
+            self.actions
+                .push_back(Action::RefuseSender(sender, refusal));
+        }
+        Ok(claim.cookie)
     }
 
-    /// Takes what a QUIC sender sent as a frame of `camera`.
-    pub fn on_frame(
-        &mut self,
-        from: SocketAddr,
-        camera: &CameraName,
-        bytes: Bytes,
-        wall_us: u64,
-        now: Instant,
-    ) {
+    /// Takes what a sender with a connection sent as a frame of its camera.
+    pub fn on_frame(&mut self, publisher: &Publisher, bytes: Bytes, wall_us: u64, now: Instant) {
         let frame = match datagram::classify(bytes) {
             Ok(Datagram::Frame(frame)) => frame,
             Ok(_) => return self.counts.drop("control"),
             Err(reason) => return self.counts.drop(reason.name()),
         };
-        let labelled = frame.label.as_ref();
-        if labelled.is_some_and(|label| label.camera != *camera) {
+        let (label, camera) = (frame.label.as_ref(), &publisher.camera);
+        if label.is_some_and(|label| label.camera != *camera) {
             return self.counts.drop(Rejection::Misnamed.reason());
         }
-        self.accept(Transport::Quic, from, Some(camera), frame, wall_us, now);
+        let source = Source::connection(publisher, label.map(|label| label.stream));
+        let seq = label.map(|label| label.seq);
+        match self.cameras.admit_published(source, camera, seq, now) {
+            Ok(admitted) => self.accept(admitted, source, frame, wall_us, now),
+            Err(rejection) => {
+                if let Some(refusal) = rejection.refusal() {
+                    let action = Action::RefuseSender(publisher.id, refusal);
+                    self.actions.push_back(action);
+                }
+                self.reject(rejection);
+            }
+        }
     }
 
-    /// Takes what a QUIC sender reports of itself.
-    pub fn on_sender_info(&mut self, from: SocketAddr, info: SenderInfo) {
+    /// Takes what a sender with a connection reports of itself.
+    pub fn on_sender_info(&mut self, sender: SenderId, info: SenderInfo) {
         let mut cameras = self.cameras.iter();
-        if let Some(camera) = cameras.find(|camera| camera.is_from(from, Transport::Quic)) {
+        if let Some(camera) = cameras.find(|camera| camera.is_of(sender)) {
             let action = Action::PublishSenderInfo(camera.name.clone(), info);
             self.actions.push_back(action);
         }
     }
 
-    /// Notes that a QUIC sender has closed its connection.
-    pub fn on_sender_left(&mut self, from: SocketAddr) {
+    /// Notes that a sender's connection has ended.
+    pub fn on_sender_left(&mut self, sender: SenderId) {
         for id in self.cameras.ids() {
             let camera = self.cameras.get_mut(id);
-            if camera.is_from(from, Transport::Quic) {
-                camera.on_owner_left();
+            if camera.is_of(sender) {
+                camera.owner.on_disconnected();
             }
         }
+    }
+
+    /// Takes a frame that came by UDP.
+    fn on_udp_frame(&mut self, from: SocketAddr, frame: Frame, wall_us: u64, now: Instant) {
+        if self.leases.on_frame_from(from, now) {
+            return self.counts.drop("from_viewer");
+        }
+        let label = frame.label.as_ref();
+        let source = Source::datagrams(from, label.map(|label| label.stream));
+        let (name, seq) = (
+            label.map(|label| &label.camera),
+            label.map(|label| label.seq),
+        );
+        match self.cameras.admit_datagram(source, name, seq, now) {
+            Ok(admitted) => self.accept(admitted, source, frame, wall_us, now),
+            Err(rejection) => {
+                if let Some(refusal) = rejection.refusal().filter(|_| label.is_some()) {
+                    self.refuse_by_udp(from, refusal, frame.jpeg.len(), now);
+                }
+                self.reject(rejection);
+            }
+        }
+    }
+
+    /// Tells a sender of ours why its frame of so many bytes is dropped; never with more bytes than that.
+    fn refuse_by_udp(&mut self, to: SocketAddr, refusal: Refusal, bytes: usize, now: Instant) {
+        let refused = Control::Refused(refusal);
+        if bytes >= refused.write().len() && self.refusals.is_due(to, now) {
+            self.actions.push_back(Action::Reply(to, refused));
+        }
+    }
+
+    fn reject(&mut self, rejection: Rejection) {
+        self.counts.drop(rejection.reason());
+        self.actions.extend(rejection.into_note().map(Action::Log));
     }
 
     /// Counts a UDP frame at a private relay. A sender of ours learns by QUIC that it needs a ticket.
@@ -125,24 +160,16 @@ impl Relay {
         }
     }
 
+    /// Takes a frame that was let in.
     fn accept(
         &mut self,
-        transport: Transport,
-        address: SocketAddr,
-        name: Option<&CameraName>,
+        (id, admission): (CameraId, Admission),
+        source: Source,
         frame: Frame,
         wall_us: u64,
         now: Instant,
     ) {
-        let source = Source {
-            address,
-            stream: frame.label.as_ref().map(|label| label.stream),
-            transport,
-        };
-        let seq = frame.label.as_ref().map(|label| label.seq);
-        let Some((id, admission)) = self.admit(source, name, seq, now) else {
-            return;
-        };
+        self.note_admission(id, admission, source, now);
         let camera = self.cameras.get_mut(id);
         camera.size = frame.size;
         let label = frame.label.clone().unwrap_or_else(|| Label {
@@ -171,22 +198,8 @@ impl Relay {
         }
     }
 
-    /// Finds a frame's camera and counts the frame, or the reason why it is dropped.
-    fn admit(
-        &mut self,
-        source: Source,
-        name: Option<&CameraName>,
-        seq: Option<u64>,
-        now: Instant,
-    ) -> Option<(CameraId, Admission)> {
-        let (id, admission) = match self.cameras.admit(source, name, seq, now) {
-            Ok(admitted) => admitted,
-            Err(rejection) => {
-                self.counts.drop(rejection.reason());
-                self.actions.extend(rejection.into_note().map(Action::Log));
-                return None;
-            }
-        };
+    /// Counts a frame that was let in, and offers QUIC to a sender by UDP.
+    fn note_admission(&mut self, id: CameraId, admission: Admission, source: Source, now: Instant) {
         self.counts.received += 1;
         let camera = self.cameras.get_mut(id);
         let upgrade = camera.upgrade_is_due(now);
@@ -200,7 +213,6 @@ impl Relay {
             let upgrade = Action::Reply(source.address, Control::Upgrade);
             self.actions.push_back(upgrade);
         }
-        Some((id, admission))
     }
 
     /// Returns a frame as subscribers get it.

@@ -22,6 +22,7 @@ mod camera;
 mod cameras;
 mod completions;
 pub mod connection_limits;
+mod cookie;
 mod counts;
 mod demand;
 mod demo;
@@ -29,6 +30,9 @@ mod frame;
 mod hold;
 mod ingress;
 mod note;
+mod ownership;
+mod refusals;
+mod rhythm;
 mod rules;
 mod schedule;
 mod source;
@@ -45,14 +49,17 @@ pub use self::action::{
     Action, AnnotationJob, BoxesOf, Forward, Inference, Publication, TrackedFrame,
 };
 use self::cameras::Cameras;
+pub use self::cookie::CookieSecret;
 pub use self::counts::RelayCounts;
 use self::demand::Demand;
 pub use self::demand::SubscriberId;
 use self::demand::Subscribers;
 pub use self::frame::{CameraFrame, CameraId};
 pub use self::note::Note;
+use self::refusals::RefusalPacer;
 pub use self::rules::{Overlay, RelaySettings};
 use self::schedule::ModelSchedule;
+pub use self::source::{Publisher, SenderId};
 pub use self::status::CameraStatus;
 use self::udp_egress::UdpEgress;
 
@@ -69,6 +76,7 @@ pub struct Relay {
     live: Vec<CameraId>,
     /// When a sender was last told that only the QUIC transport is open.
     upgrade_sent_at: Option<Instant>,
+    refusals: RefusalPacer,
     udp_egress_noted: bool,
     pieces_noted: bool,
     actions: VecDeque<Action>,
@@ -77,15 +85,16 @@ pub struct Relay {
 
 impl Relay {
     /// Returns a relay with no camera and no viewer.
-    pub fn new(rules: RelaySettings, now: Instant) -> Self {
+    pub fn new(rules: RelaySettings, secret: CookieSecret, now: Instant) -> Self {
         Self {
-            cameras: Cameras::default(),
+            cameras: Cameras::new(secret),
             leases: Leases::new(rules.udp_viewers),
             udp_egress: UdpEgress::new(rules.udp_egress, now),
             subscribers: Subscribers::default(),
             schedule: ModelSchedule::new(rules.every, rules.batch, rules.model_rest_factor, now),
             live: Vec::new(),
             upgrade_sent_at: None,
+            refusals: RefusalPacer::default(),
             udp_egress_noted: false,
             pieces_noted: false,
             actions: VecDeque::new(),
@@ -118,7 +127,7 @@ impl Relay {
         let live = self
             .live
             .iter()
-            .map(|id| self.cameras.get(*id).live_until());
+            .filter_map(|id| self.cameras.get(*id).live_until());
         held.chain(live)
             .chain(self.leases.deadline())
             .chain(self.schedule.deadline())

@@ -2,26 +2,77 @@
 
 use std::net::SocketAddr;
 
-use protocol::label::StreamId;
+use protocol::label::{CameraName, StreamId};
+use protocol::peer::{Host, Standing};
+use protocol::quic::Refusal;
 use protocol::transport::Transport;
 
 use crate::note::Note;
 
+/// A sender's connection, for as long as it is open. A later one from the same address and port is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SenderId(pub u64);
+
+/// A sender with a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publisher {
+    /// Its connection.
+    pub id: SenderId,
+    /// The address at which the connection began, whatever routers do later.
+    pub address: SocketAddr,
+    /// What it has proved.
+    pub standing: Standing,
+    /// The camera that it sends as.
+    pub camera: CameraName,
+    /// Stream id in its labels, by its hello.
+    pub stream: Option<StreamId>,
+}
+
 /// The source of a camera's frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Source {
-    /// By QUIC the address at which the connection began, which stands for it whatever routers do later.
     pub(crate) address: SocketAddr,
     /// Stream id in the frames' labels.
     pub(crate) stream: Option<StreamId>,
     pub(crate) transport: Transport,
+    /// The connection; `None` by UDP.
+    pub(crate) connection: Option<SenderId>,
+    pub(crate) standing: Standing,
 }
 
 impl Source {
-    /// Returns whether both send the same stream from the same host.
-    pub(crate) fn is_stream_of(self, other: Self) -> bool {
-        self.stream.is_some()
-            && (self.stream, self.address.ip()) == (other.stream, other.address.ip())
+    /// Returns the source of datagrams.
+    pub(crate) fn datagrams(address: SocketAddr, stream: Option<StreamId>) -> Self {
+        Self {
+            address,
+            stream,
+            transport: Transport::Udp,
+            connection: None,
+            standing: Standing::Unvalidated,
+        }
+    }
+
+    /// Returns the source of a connection's frames with this stream id.
+    pub(crate) fn connection(publisher: &Publisher, stream: Option<StreamId>) -> Self {
+        Self {
+            address: publisher.address,
+            stream,
+            transport: Transport::Quic,
+            connection: Some(publisher.id),
+            standing: publisher.standing,
+        }
+    }
+
+    pub(crate) fn host(self) -> Host {
+        Host::of(self.address.ip())
+    }
+
+    /// Returns whether both are the same connection, or datagrams of the same stream from the same address.
+    pub(crate) fn is_same(self, other: Self) -> bool {
+        match (self.connection, other.connection) {
+            (None, None) => (self.address, self.stream) == (other.address, other.stream),
+            (one, another) => one == another,
+        }
     }
 }
 
@@ -49,7 +100,7 @@ pub(crate) enum Rejection {
     AbsurdNumber,
     /// The frame's label names another camera than its sender's hello.
     Misnamed,
-    /// There are as many live cameras as the relay takes.
+    /// There are as many cameras as the relay takes.
     TooMany,
 }
 
@@ -62,6 +113,15 @@ impl Rejection {
             Self::AbsurdNumber => "absurd_number",
             Self::Misnamed => "misnamed",
             Self::TooMany => "too_many_cameras",
+        }
+    }
+
+    /// Returns what its sender is told, if none of its frames will be let in.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::NotOwner(_) => Some(Refusal::Taken),
+            Self::TooMany => Some(Refusal::Full),
+            Self::LateOrDuplicate | Self::AbsurdNumber | Self::Misnamed => None,
         }
     }
 

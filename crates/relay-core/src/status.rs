@@ -28,10 +28,10 @@ pub struct CameraStatus {
 impl Relay {
     /// Returns the status of all cameras, in order of appearance.
     pub fn cameras(&self, now: Instant) -> Vec<CameraStatus> {
-        let cameras = self.cameras.iter().map(|camera| CameraStatus {
+        let cameras = self.cameras.seen().into_iter().map(|camera| CameraStatus {
             name: camera.name.clone(),
             live: camera.is_live(now),
-            fps: camera.fps().filter(|_| camera.is_live(now)),
+            fps: camera.rhythm.fps().filter(|_| camera.is_live(now)),
             size: camera.display_size(camera.size),
             silence: camera.silence(now),
         });
@@ -40,7 +40,8 @@ impl Relay {
 
     /// Returns the names of the cameras that are live.
     pub fn live_cameras(&self, now: Instant) -> Vec<CameraName> {
-        let live = self.cameras.iter().filter(|camera| camera.is_live(now));
+        let seen = self.cameras.seen().into_iter();
+        let live = seen.filter(|camera| camera.is_live(now));
         live.map(|camera| camera.name.clone()).collect()
     }
 

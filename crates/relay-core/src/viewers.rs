@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use protocol::control::{Control, LeaseVerdict};
+use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::label::CameraName;
 use protocol::lease::{Grant, LeaseRequest};
 
@@ -18,7 +18,7 @@ impl Relay {
     /// Gives leases to viewers that had one before the relay was restarted.
     pub fn restore_leases(&mut self, viewers: impl IntoIterator<Item = SocketAddr>, now: Instant) {
         for viewer in viewers {
-            self.request_lease(viewer, LeaseRequest::Request, now);
+            self.request_lease(viewer, LeaseRequest::Request, false, now);
         }
     }
 
@@ -27,7 +27,14 @@ impl Relay {
         self.leases.permanent().collect()
     }
 
-    /// Ends the lease of a UDP viewer whose host reports that its port is closed.
+    /// Notes that the host of a UDP viewer reports that its port is closed.
+    pub fn on_refused(&mut self, viewer: SocketAddr, now: Instant) {
+        if self.leases.on_refused(viewer, now) {
+            self.actions.push_back(Action::CloseViewer(viewer));
+        }
+    }
+
+    /// Ends the lease of a UDP viewer to which no socket can be opened.
     pub fn on_unreachable(&mut self, viewer: SocketAddr) {
         if self.leases.release(viewer) {
             self.actions.push_back(Action::CloseViewer(viewer));
@@ -54,10 +61,16 @@ impl Relay {
         &mut self,
         viewer: SocketAddr,
         request: LeaseRequest,
+        proved: bool,
         now: Instant,
     ) -> LeaseVerdict {
-        match self.leases.request(viewer, request, now) {
-            Grant::Renewed | Grant::NotHeld => {}
+        if request != LeaseRequest::Probe && self.cameras.has_source(viewer, now) {
+            // Frames to it would come back as its own: two relays would feed each other without end.
+            self.counts.drop("lease_of_camera");
+            return LeaseVerdict::Full;
+        }
+        match self.leases.request(viewer, request, proved, now) {
+            Grant::Held | Grant::NotHeld => {}
             Grant::Released => self.actions.push_back(Action::CloseViewer(viewer)),
             Grant::Joined => self.actions.push_back(Action::OpenViewer(viewer)),
             Grant::Replaced(old) => {
@@ -73,19 +86,26 @@ impl Relay {
         LeaseVerdict::Welcome
     }
 
-    /// Answers a viewer of ours.
+    /// Answers a viewer of ours, or a sender that asks whether this relay is.
     pub(crate) fn answer_viewer(
         &mut self,
         viewer: SocketAddr,
         request: LeaseRequest,
-        nonce: u64,
+        question: Question,
         now: Instant,
     ) {
+        let cookie = self.cameras.of_address(viewer);
+        let proved = question.cookie == Some(cookie);
         let verdict = match self.rules.private {
             true => LeaseVerdict::Private,
-            false => self.request_lease(viewer, request, now),
+            false => self.request_lease(viewer, request, proved, now),
         };
-        let answer = Control::Accept { nonce, verdict };
+        let answer = Control::Accept {
+            nonce: question.nonce,
+            verdict,
+            // A peer of version 0.1 cannot read an answer with a cookie.
+            cookie: question.cookie.map(|_| cookie),
+        };
         self.actions.push_back(Action::Reply(viewer, answer));
     }
 
@@ -100,7 +120,7 @@ impl Relay {
         if self.cameras.default_camera(now) != Some(id) {
             return;
         }
-        let mut viewers: Vec<SocketAddr> = self.leases.viewers().collect();
+        let mut viewers = self.leases.receivers(now);
         let wanted = viewers.len();
         viewers.rotate_left(self.udp_egress.first(wanted));
         viewers.retain(|_| self.udp_egress.take(jpeg.len(), now));

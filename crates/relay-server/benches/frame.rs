@@ -14,7 +14,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use opencv::core::{self, CV_8UC3, Mat, Scalar};
 use opencv::imgproc;
 use protocol::datagram::REQUEST;
-use relay_core::{Overlay, Relay, RelaySettings};
+use relay_core::{CookieSecret, Overlay, Relay, RelaySettings};
 use testkit::jpeg::Sketch;
 
 const SIZE: usize = 15_000;
@@ -76,7 +76,7 @@ fn relay(viewers: u16) -> Relay {
         stream: protocol::label::StreamId(1),
         udp_egress: u64::MAX,
     };
-    let mut relay = Relay::new(rules, Instant::now());
+    let mut relay = Relay::new(rules, CookieSecret::new([7; 32]), Instant::now());
     for viewer in 1..=viewers {
         relay.on_datagram(
             address(viewer),

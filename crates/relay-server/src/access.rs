@@ -242,6 +242,7 @@ mod tests {
             camera: None,
             token: token.map(str::to_owned),
             stream: None,
+            cookie: None,
         }
     }
 

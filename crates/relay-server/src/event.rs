@@ -2,11 +2,15 @@
 //! and outputs ask for.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use protocol::label::{CameraName, StreamId};
+use protocol::label::CameraName;
+use protocol::peer::Cookie;
 use protocol::quic::{Refusal, SenderInfo};
-use relay_core::{AnnotationJob, CameraStatus, Inference, SubscriberId, TrackedFrame};
+use relay_core::{
+    AnnotationJob, CameraStatus, Inference, Publisher, SenderId, SubscriberId, TrackedFrame,
+};
 use tokio::sync::oneshot;
 
 use crate::fanout::Feed;
@@ -32,15 +36,15 @@ pub enum Ingress {
     /// A datagram that is not QUIC's.
     Datagram(SocketAddr, Bytes),
     /// The host of a UDP viewer reports that its port is closed.
-    Unreachable(SocketAddr),
+    Refused(SocketAddr),
     /// A QUIC sender wants to send.
     PublishRequest(PublishRequest),
     /// A QUIC sender sent what should be a frame of its camera.
-    FrameReceived(SocketAddr, CameraName, Bytes),
+    FrameReceived(Arc<Publisher>, Bytes),
     /// A QUIC sender reports something of itself.
-    SenderInfo(SocketAddr, SenderInfo),
-    /// A QUIC sender has closed its connection.
-    SenderLeft(SocketAddr),
+    SenderInfo(SenderId, SenderInfo),
+    /// The connection of a QUIC sender has ended.
+    SenderLeft(SenderId),
 }
 
 /// What a thread has completed.
@@ -83,14 +87,23 @@ pub struct RelayStatus {
 /// A QUIC sender that wants to send.
 #[derive(Debug)]
 pub struct PublishRequest {
-    /// The address at which its connection began, by which it is known.
-    pub from: SocketAddr,
-    /// The camera that it wants to send as.
-    pub camera: CameraName,
-    /// The stream id in its labels.
-    pub stream: Option<StreamId>,
-    /// Receives the names of the cameras that are live, or why the sender is refused.
-    pub reply: oneshot::Sender<Result<Vec<CameraName>, Refusal>>,
+    /// The sender.
+    pub publisher: Arc<Publisher>,
+    /// The cookie of its hello.
+    pub proof: Option<Cookie>,
+    /// Receives whether the sender may send, or why it is refused.
+    pub reply: oneshot::Sender<Result<Accepted, Refusal>>,
+    /// Receives why the sender has lost its camera later.
+    pub refused: oneshot::Sender<Refusal>,
+}
+
+/// The answer to a QUIC sender that may send.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Proves later that it is this sender.
+    pub cookie: Cookie,
+    /// The cameras that are live.
+    pub cameras: Vec<CameraName>,
 }
 
 impl From<Ingress> for Event {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use protocol::label::CameraName;
-use relay_core::SubscriberId;
+use relay_core::{SenderId, SubscriberId};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -31,6 +31,7 @@ struct Shared {
     /// Whether the model is loaded and the loop runs.
     ready: AtomicBool,
     subscribers: AtomicU64,
+    senders: AtomicU64,
 }
 
 /// Why the loop does not answer.
@@ -72,6 +73,11 @@ impl RelayHandle {
     /// Lets queries through from now on: the loop runs.
     pub fn set_ready(&self) {
         self.shared.ready.store(true, Ordering::Release);
+    }
+
+    /// Returns the number of a new sender's connection.
+    pub fn next_sender(&self) -> SenderId {
+        SenderId(self.shared.senders.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Subscribes to a camera, or to the first that is live; `None` once the loop has ended.

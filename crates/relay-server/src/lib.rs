@@ -31,6 +31,7 @@ mod summary;
 pub mod threads;
 pub mod transport;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -42,7 +43,7 @@ use platform::{directories, report, signals};
 use quic::client::DONE;
 use quic::endpoint::{self, PacketFilter};
 use quinn::Endpoint;
-use relay_core::{CameraFrame, Relay};
+use relay_core::{CameraFrame, CookieSecret, Relay};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use vision::detect::{Model, runtime};
@@ -111,10 +112,11 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         endpoint::server(port.clone(), &access.identity).context("opening the QUIC transport")?;
     let quic = QuicTransport::new(access.clone(), events_tx.clone(), handle.clone());
     let mut relay_loop = RelayLoop {
-        relay: relay(args, chosen.as_ref(), batch, leases.as_deref()),
+        relay: relay(args, chosen.as_ref(), batch, leases.as_deref())?,
         tracking: tracking::start(settings, events_tx.clone())?,
         annotation: annotation::start(events_tx.clone())?,
         udp: UdpTransport::new(port.clone(), events_tx),
+        senders: HashMap::new(),
         fanout: Fanout::default(),
         egress: EgressByTransport {
             udp: Arc::<EgressStats>::default(),
@@ -163,13 +165,20 @@ async fn load(
 }
 
 /// Returns the relay's decisions, with the leases of before the restart.
-fn relay(args: &Args, chosen: Option<&Model>, batch: usize, leases: Option<&Path>) -> Relay {
+fn relay(
+    args: &Args,
+    chosen: Option<&Model>,
+    batch: usize,
+    leases: Option<&Path>,
+) -> anyhow::Result<Relay> {
     let rules = configure::rules(args, chosen, batch);
-    let mut relay = Relay::new(rules, Instant::now());
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).context("no random numbers from the system")?;
+    let mut relay = Relay::new(rules, CookieSecret::new(random), Instant::now());
     if let Some(file) = leases {
         relay.restore_leases(lease_store::load(file, SystemTime::now()), Instant::now());
     }
-    relay
+    Ok(relay)
 }
 
 /// Peers that learn of the stop try another way at once and do not wait for a timeout.

@@ -1,5 +1,6 @@
 //! The loop: datagrams, answers and time into the [`Relay`], its actions out. It moves bytes and decides nothing.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -10,16 +11,17 @@ use platform::egress::{EgressSnapshot, EgressStats};
 use platform::kernel;
 use platform::report::Percentiles;
 use protocol::detections::Detections;
+use protocol::quic::Refusal;
 use protocol::transport::Transport;
-use relay_core::{Action, AnnotationJob, CameraFrame, Forward, Relay};
+use relay_core::{Action, AnnotationJob, CameraFrame, Forward, Relay, SenderId};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::egress::EgressByTransport;
-use crate::event::{Completion, Event, Ingress, PublishRequest, Query, RelayStatus};
+use crate::event::{Accepted, Completion, Event, Ingress, PublishRequest, Query, RelayStatus};
 use crate::fanout::Fanout;
 use crate::metrics::distribution::{BucketHistogram, FORWARDING, INFERENCE};
 use crate::metrics::tally::Tally;
@@ -40,6 +42,8 @@ pub struct RelayLoop {
     pub relay: Relay,
     /// The sockets of UDP viewers.
     pub udp: UdpTransport,
+    /// Ends the connection of each QUIC sender that was let in.
+    pub senders: HashMap<SenderId, oneshot::Sender<Refusal>>,
     /// Frames and messages for subscribers.
     pub fanout: Fanout,
     /// What became of the frames, by transport.
@@ -220,14 +224,16 @@ impl RelayLoop {
             Ingress::Datagram(from, bytes) => {
                 self.relay.on_datagram(from, bytes, unix_micros(), now);
             }
-            Ingress::Unreachable(viewer) => self.relay.on_unreachable(viewer),
+            Ingress::Refused(viewer) => self.relay.on_refused(viewer, now),
             Ingress::PublishRequest(request) => self.on_publish_request(request, now),
-            Ingress::FrameReceived(from, camera, bytes) => {
-                self.relay
-                    .on_frame(from, &camera, bytes, unix_micros(), now);
+            Ingress::FrameReceived(publisher, bytes) => {
+                self.relay.on_frame(&publisher, bytes, unix_micros(), now);
             }
-            Ingress::SenderInfo(from, info) => self.relay.on_sender_info(from, info),
-            Ingress::SenderLeft(from) => self.relay.on_sender_left(from),
+            Ingress::SenderInfo(sender, info) => self.relay.on_sender_info(sender, info),
+            Ingress::SenderLeft(sender) => {
+                self.senders.remove(&sender);
+                self.relay.on_sender_left(sender);
+            }
         }
     }
 
@@ -276,15 +282,22 @@ impl RelayLoop {
         }
     }
 
-    fn on_publish_request(&self, request: PublishRequest, now: Instant) {
+    fn on_publish_request(&mut self, request: PublishRequest, now: Instant) {
         let PublishRequest {
-            from,
-            camera,
-            stream,
+            publisher,
+            proof,
             reply,
+            refused,
         } = request;
-        let verdict = self.relay.on_publish_request(from, &camera, stream, now);
-        let _ = reply.send(verdict.map(|()| self.fanout.live()));
+        let verdict = self.relay.on_publish_request(&publisher, proof, now);
+        let accepted = verdict.map(|cookie| Accepted {
+            cookie,
+            cameras: self.fanout.live(),
+        });
+        if accepted.is_ok() {
+            self.senders.insert(publisher.id, refused);
+        }
+        let _ = reply.send(accepted);
     }
 
     fn act(&mut self) {
@@ -297,6 +310,11 @@ impl RelayLoop {
         match action {
             Action::Forward(forward) => self.forward(&forward),
             Action::Reply(to, control) => self.udp.port().reply(to, &control.write()),
+            Action::RefuseSender(sender, refusal) => {
+                if let Some(refused) = self.senders.remove(&sender) {
+                    let _ = refused.send(refusal);
+                }
+            }
             Action::OpenViewer(viewer) => self.open_viewer(viewer),
             Action::CloseViewer(viewer) => self.close_viewer(viewer),
             // The relay gives frames to a model that is free, so there is always room.
@@ -335,9 +353,9 @@ impl RelayLoop {
                 SendOutcome::Sent if forward.unheld_received_at.is_some() => stats.on_sent(bytes),
                 SendOutcome::Sent => stats.on_annotated_sent(bytes),
                 SendOutcome::Full | SendOutcome::Failed => stats.on_skipped(1),
-                SendOutcome::Unreachable => {
+                SendOutcome::Refused => {
                     stats.on_skipped(1);
-                    self.relay.on_unreachable(viewer);
+                    self.relay.on_refused(viewer, Instant::now());
                 }
             }
         }

@@ -6,7 +6,7 @@
     reason = "a test's helpers, too, fail by panicking"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::Write as _;
 use std::net::{SocketAddr, UdpSocket};
@@ -16,18 +16,22 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser as _;
-use protocol::control::Control;
+use protocol::control::{Control, Question};
 use protocol::detections::Detection;
 use protocol::detections::Found;
 use protocol::geometry::Size;
 use protocol::label::{Label, StreamId};
+use protocol::peer::Standing;
 use protocol::quic::SenderInfo;
 use quic::endpoint::PacketFilter;
-use relay_core::{CameraFrame, Inference, Overlay, Relay, RelaySettings, SubscriberId};
+use relay_core::{
+    CameraFrame, CookieSecret, Inference, Overlay, Publisher, Relay, RelaySettings, SenderId,
+    SubscriberId,
+};
 use relay_server::access::Access;
 use relay_server::args::Args;
 use relay_server::egress::EgressByTransport;
-use relay_server::event::{Completion, EVENT_QUEUE, Event, Ingress, Query};
+use relay_server::event::{Completion, EVENT_QUEUE, Event, Ingress, PublishRequest, Query};
 use relay_server::fanout::Fanout;
 use relay_server::metrics::distribution::{BucketHistogram, FORWARDING, INFERENCE};
 use relay_server::metrics::tally::{CameraMetrics, Tally};
@@ -328,7 +332,8 @@ fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, EgressByTransport, So
         http: None,
     };
     let mut relay_loop = RelayLoop {
-        relay: Relay::new(rules(), Instant::now()),
+        relay: Relay::new(rules(), CookieSecret::new([7; 32]), Instant::now()),
+        senders: HashMap::new(),
         udp: UdpTransport::new(Arc::new(port), events_tx.clone()),
         fanout: Fanout::default(),
         egress: egress.clone(),
@@ -411,7 +416,7 @@ async fn the_loop_counts_what_comes_and_goes() {
     let (events, egress, local) = relay(stop.clone());
     let viewer = UdpSocket::bind("127.0.0.1:0").unwrap();
     let from = viewer.local_addr().unwrap();
-    let hello = Control::Hello { nonce: 1 }.write();
+    let hello = Control::Hello(Question::new(1, None)).write();
     let send = |event: Event| async { events.send(event).await.unwrap() };
     send(Ingress::Datagram(from, hello.into()).into()).await;
     let (reply, _feed) = oneshot::channel();
@@ -427,14 +432,29 @@ async fn the_loop_counts_what_comes_and_goes() {
     }
     let junk = Bytes::from_static(b"junk");
     send(Ingress::Datagram(camera, junk).into()).await;
-    let drive = ("drive".parse().unwrap(), frame("drive", 1));
+    let publisher = Arc::new(Publisher {
+        id: SenderId(1),
+        address: "127.0.0.1:10".parse().unwrap(),
+        standing: Standing::Validated,
+        camera: "drive".parse().unwrap(),
+        stream: None,
+    });
+    let (reply, accepted) = oneshot::channel();
+    let (refused, _refusal) = oneshot::channel();
+    let request = PublishRequest {
+        publisher: publisher.clone(),
+        proof: None,
+        reply,
+        refused,
+    };
+    send(Ingress::PublishRequest(request).into()).await;
+    assert!(accepted.await.unwrap().is_ok());
     let info = SenderInfo {
         offset_us: Some(5),
         ..SenderInfo::default()
     };
-    let other: SocketAddr = "127.0.0.1:10".parse().unwrap();
-    send(Ingress::FrameReceived(other, drive.0, drive.1).into()).await;
-    send(Ingress::SenderInfo(other, info).into()).await;
+    send(Ingress::FrameReceived(publisher, frame("drive", 1)).into()).await;
+    send(Ingress::SenderInfo(SenderId(1), info).into()).await;
     let found = metrics(&events).await;
     let yard = &found.tally.cameras["yard"];
     assert_eq!((yard.frames, yard.bytes, yard.age.count()), (4, bytes, 4));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::process::{RELAY, SOON, relay, stop, without_model};
 use common::udp::{socket, viewer};
-use protocol::control::Control;
+use protocol::control::{Control, Question};
 use testkit::process::Program;
 
 #[test]
@@ -207,14 +207,18 @@ fn a_closed_standard_error_stops_nothing() {
     viewer
         .set_read_timeout(Some(Duration::from_millis(100)))
         .unwrap();
-    while viewer.send(&Control::Hello { nonce: 3 }.write()).is_err()
+    while viewer
+        .send(&Control::Hello(Question::new(3, None)).write())
+        .is_err()
         || viewer.recv(&mut [0; 1000]).is_err()
     {
         assert!(Instant::now() < deadline, "no answer");
     }
     for _ in 0..3 {
         viewer.send(b"junk").unwrap();
-        viewer.send(&Control::Hello { nonce: 3 }.write()).unwrap();
+        viewer
+            .send(&Control::Hello(Question::new(3, None)).write())
+            .unwrap();
         assert!(viewer.recv(&mut [0; 1000]).is_ok());
     }
     stop(running);

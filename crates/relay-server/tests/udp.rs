@@ -15,8 +15,8 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use common::process::{SOON, report, stop, without_model};
-use common::udp::{picture, receive, socket, viewer};
-use protocol::control::{Control, LeaseVerdict};
+use common::udp::{hello, picture, receive, socket, viewer};
+use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::label::{Label, StreamId};
 
 #[test]
@@ -50,7 +50,9 @@ fn the_frame_right_behind_a_hello_is_not_lost() {
     let mut viewers = Vec::new();
     for seq in 1..=50 {
         let viewer = socket("127.0.0.1", address);
-        viewer.send(&Control::Hello { nonce: 1 }.write()).unwrap();
+        viewer
+            .send(&Control::Hello(Question::new(1, None)).write())
+            .unwrap();
         camera.send(&picture(seq)).unwrap();
         let both = [receive(&viewer), receive(&viewer)];
         assert!(both.contains(&picture(seq)), "viewer {seq}");
@@ -69,29 +71,40 @@ fn a_tutorial_viewer_keeps_its_place_and_a_dead_one_loses_it() {
     camera.send(&picture(1)).unwrap();
     assert_eq!(receive(&first), picture(1));
     let second = socket("127.0.0.1", address);
-    second.send(&Control::Hello { nonce: 9 }.write()).unwrap();
-    let full = Control::Accept {
-        nonce: 9,
-        verdict: LeaseVerdict::Full,
-    };
-    assert_eq!(receive(&second), full.write());
+    second.send(b"Request").unwrap();
     drop(first);
+    let second_at = second.local_addr().unwrap();
     let mut seq = 2;
     let deadline = Instant::now() + SOON;
     while !relay
         .stderr()
         .iter()
-        .any(|line| line.contains("viewer left"))
+        .any(|line| line.contains(&format!("viewer={second_at}")))
     {
         assert!(Instant::now() < deadline);
         camera.send(&picture(seq)).unwrap();
+        second.send(b"Request").unwrap();
         seq += 1;
         std::thread::sleep(Duration::from_millis(10));
     }
-    second.send(b"Request").unwrap();
-    relay.wait_for_line(&format!("viewer={}", second.local_addr().unwrap()), SOON);
     camera.send(&picture(seq)).unwrap();
-    assert_eq!(receive(&second), picture(seq));
+    while receive(&second) != picture(seq) {}
+    stop(relay);
+}
+
+#[test]
+fn a_viewer_that_proves_its_address_gets_the_lease_of_one_that_does_not() {
+    let (relay, address) = without_model(&["--udp-viewers", "1"]);
+    let forged = socket("127.0.0.1", address);
+    forged.send(b"Request").unwrap();
+    relay.wait_for_line("viewer joined", SOON);
+    let honest = socket("127.0.0.1", address);
+    let (verdict, cookie) = hello(&honest, None);
+    assert_eq!(verdict, LeaseVerdict::Full);
+    assert_eq!(hello(&honest, cookie).0, LeaseVerdict::Welcome);
+    let camera = socket("127.0.0.1", address);
+    camera.send(&picture(1)).unwrap();
+    assert_eq!(receive(&honest), picture(1));
     stop(relay);
 }
 

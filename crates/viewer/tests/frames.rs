@@ -155,7 +155,7 @@ fn garbage_between_frames_is_dropped_and_a_broken_picture_is_counted() {
             b"Request".to_vec(),
             vec![0xFF; 6000],
             protocol::control::Control::Upgrade.write(),
-            protocol::control::Control::Hello { nonce: 1 }.write(),
+            protocol::control::Control::Hello(protocol::control::Question::new(1, None)).write(),
             if n % 5 == 0 { broken } else { good },
         ]
     });

@@ -14,7 +14,7 @@ use common::shown::{identity, newest, numbers, start_headless, stop_and_report};
 use common::{
     Behaviour, INTERVAL, LONG, UdpRelay, eventually, labelled, viewer, viewer_without_args,
 };
-use protocol::control::{Control, LeaseVerdict};
+use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::quic::{CameraInfo, Refusal, Role, SenderInfo, ServerMessage};
 use protocol::ticket::{Key, Ticket};
 use quic::identity::Identity;
@@ -53,10 +53,7 @@ fn quic_is_found_at_once_and_no_frame_by_udp_is_requested() {
     assert_eq!((&hellos[0].token, &hellos[0].stream), (&None, &None));
     let messages = relay.udp_messages();
     assert_eq!(messages.len(), 1, "one probe, and silence: {messages:?}");
-    assert!(
-        matches!(messages[0].1, Control::Probe { .. }),
-        "{messages:?}"
-    );
+    assert!(matches!(messages[0].1, Control::Probe(_)), "{messages:?}");
     eventually("the viewer's close", || {
         relay
             .closed()
@@ -76,7 +73,7 @@ fn udp_will_do_until_quic_is_open() {
     eventually("UDP frames", || numbers(dir.path()).len() > 5);
     viewer.wait_for_line("frames come over UDP", LONG);
     let messages = relay.udp_messages();
-    let hello = |c: &Control| matches!(c, Control::Hello { .. });
+    let hello = |c: &Control| matches!(c, Control::Hello(_));
     let (requested, _) = messages.iter().find(|(_, c)| hello(c)).unwrap();
     let after = *requested - messages[0].0;
     assert!(
@@ -88,10 +85,7 @@ fn udp_will_do_until_quic_is_open() {
     accepts_quic.store(true, Ordering::Relaxed);
     viewer.wait_for_line("connected by QUIC", LONG);
     eventually("the UDP lease is released", || {
-        matches!(
-            relay.udp_messages().last(),
-            Some((_, Control::Probe { .. }))
-        )
+        matches!(relay.udp_messages().last(), Some((_, Control::Probe(_))))
     });
     let then = relay.udp_messages().len();
     std::thread::sleep(Duration::from_millis(4500));
@@ -284,7 +278,7 @@ fn without_quic_a_chosen_camera_is_not_shown_and_it_is_said_why() {
         assert_eq!(stop_and_report(viewer)["shown"], 0);
     }
     assert!(tutorial.is_unharmed());
-    let hello = |bytes: &[u8]| Control::Hello { nonce: 0 }.write()[..20] == bytes[..20];
+    let hello = |bytes: &[u8]| Control::Hello(Question::new(0, None)).write()[..20] == bytes[..20];
     let received = closed.received();
     assert!(!received.iter().any(|(_, bytes)| hello(bytes)));
 }

@@ -157,6 +157,7 @@ async fn view(at: SocketAddr) -> Session {
         camera: None,
         token: None,
         stream: None,
+        cookie: None,
     };
     Client::new(at, None)
         .unwrap()

@@ -6,9 +6,12 @@
 //!               +--> QUIC: newest-wins slot --> frame window --> stream -> ours
 //! ```
 //!
-//! A frame goes by one of them: by QUIC while that connection is up, else by UDP if that is allowed.
+//! A frame goes by one of them: by QUIC while that connection is up, else by UDP if that is allowed. An `upgrade` alone opens
+//! no QUIC: [`relay_proof`].
 
 mod quic;
+mod refusal;
+mod relay_proof;
 mod udp;
 
 use std::net::SocketAddr;
@@ -20,7 +23,7 @@ use platform::config::TransportChoice;
 use platform::server::Server;
 use protocol::SMALL_FRAME;
 use protocol::label::{CameraName, StreamId};
-use protocol::quic::{Hello, Role};
+use protocol::quic::{Hello, Refusal, Role};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -76,13 +79,15 @@ pub(crate) enum NetworkFeedback {
 }
 
 impl Uplink {
-    /// Returns the path to a server, at the address that `address` holds. Call it inside a tokio runtime.
+    /// Returns the path to a server, at the address that `address` holds. `nonce` is a random number that no frame shows.
+    /// Call it inside a tokio runtime.
     pub(crate) fn new(
         server: &Server,
         address: watch::Receiver<Option<SocketAddr>>,
         transport: TransportChoice,
         camera: &CameraName,
         stream: StreamId,
+        nonce: u64,
     ) -> Self {
         let ticket = server.ticket();
         let start_quic = |wait_for_upgrade| {
@@ -91,6 +96,7 @@ impl Uplink {
                 camera: Some(camera.to_string()),
                 token: ticket.map(|ticket| ticket.token.to_string()),
                 stream: Some(format!("{:016x}", stream.0)),
+                cookie: None,
             };
             QuicSender::start(ConnectionConfig {
                 address: address.clone(),
@@ -107,7 +113,6 @@ impl Uplink {
             }
         };
         Self {
-            quic,
             small_frames: None,
             offered: 0,
             totals: Totals {
@@ -116,7 +121,8 @@ impl Uplink {
                 expired: 0,
                 transport: if udp { "udp" } else { "quic" },
             },
-            udp: udp.then(|| UdpSender::new(address)),
+            udp: udp.then(|| UdpSender::new(address, quic.as_ref().map(|_| nonce))),
+            quic,
         }
     }
 
@@ -173,11 +179,18 @@ impl Uplink {
             self.totals.bytes += frame.len() as u64;
         }
         if let Some(quic) = &self.quic
-            && udp.take_received_upgrade()
+            && let Some(offer) = udp.take_offer()
         {
-            quic.upgrade();
+            quic.upgrade(offer);
         }
         Ok(())
+    }
+
+    /// Returns why the relay drops the frames now, if it does.
+    pub(crate) fn refusal(&self, now: Instant) -> Option<Refusal> {
+        let by_quic = self.quic.as_ref().and_then(QuicSender::refusal);
+        let by_udp = || self.udp.as_ref().and_then(|udp| udp.refusal(now));
+        by_quic.or_else(by_udp)
     }
 
     /// Returns what is known of the network now.
@@ -227,7 +240,7 @@ mod tests {
         let server: Server = "127.0.0.1:9".parse().unwrap();
         let (_, address) = watch::channel(None);
         let camera: CameraName = "yard".parse().unwrap();
-        Uplink::new(&server, address, transport, &camera, StreamId(7))
+        Uplink::new(&server, address, transport, &camera, StreamId(7), 9)
     }
 
     /// The seconds of five minutes in which a large frame went out small.

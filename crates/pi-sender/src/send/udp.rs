@@ -11,8 +11,12 @@ use platform::udp;
 use protocol::SMALL_FRAME;
 use protocol::control::Control;
 use protocol::datagram::{Datagram, classify};
+use protocol::quic::Refusal;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
+
+use super::refusal::RefusalNotice;
+use super::relay_proof::{Offer, RelayProof};
 
 /// Time without an ICMP refusal after which a relay listens: a host sends about one refusal a second.
 const RECOVERED_AFTER: Duration = Duration::from_secs(3);
@@ -27,7 +31,10 @@ pub(crate) struct UdpSender {
     address: watch::Receiver<Option<SocketAddr>>,
     socket: Option<(SocketAddr, UdpSocket)>,
     failure: Option<Failure>,
-    upgrade: bool,
+    /// Decides when the relay has shown that it takes QUIC; `None` if QUIC is not wanted.
+    proof: Option<RelayProof>,
+    /// Why the relay drops the frames, by its last message.
+    refusal: RefusalNotice,
     /// Count of large frames that left.
     large: u32,
 }
@@ -40,20 +47,26 @@ struct Failure {
 }
 
 impl UdpSender {
-    /// Returns a sender that follows an address.
-    pub(crate) fn new(address: watch::Receiver<Option<SocketAddr>>) -> Self {
+    /// Returns a sender that follows an address, and asks the relay there for QUIC with messages that hold this nonce.
+    pub(crate) fn new(address: watch::Receiver<Option<SocketAddr>>, nonce: Option<u64>) -> Self {
         Self {
             address,
             socket: None,
             failure: None,
-            upgrade: false,
+            proof: nonce.map(RelayProof::new),
+            refusal: RefusalNotice::default(),
             large: 0,
         }
     }
 
-    /// Whether the relay has sent `upgrade` since the last call.
-    pub(crate) fn take_received_upgrade(&mut self) -> bool {
-        std::mem::take(&mut self.upgrade)
+    /// Returns the proof of this sender's address once the relay has shown that it takes QUIC; each offer once.
+    pub(crate) fn take_offer(&mut self) -> Option<Offer> {
+        self.proof.as_mut()?.take_offer()
+    }
+
+    /// Returns why the relay drops the frames, if it has said so lately.
+    pub(crate) fn refusal(&self, now: Instant) -> Option<Refusal> {
+        self.refusal.current(now)
     }
 
     /// Sends a frame; false if it could not leave.
@@ -62,13 +75,14 @@ impl UdpSender {
             return false;
         };
         self.count_large(frame.len());
-        let sent = self.connect(peer).and_then(|()| self.send_to_peer(frame));
+        let sent = self
+            .connect(peer)
+            .and_then(|()| self.send_to_peer(frame, now));
         match sent {
-            Ok(reply @ (Reply::None | Reply::Upgrade)) => {
-                self.upgrade |= reply == Reply::Upgrade;
-                self.on_success(peer, now);
+            Ok(Outcome::Sent) => self.on_success(peer, now),
+            Ok(Outcome::PortClosed) => {
+                self.on_failure(peer, &ErrorKind::ConnectionRefused.into(), now)
             }
-            Ok(Reply::Refusal) => self.on_failure(peer, &ErrorKind::ConnectionRefused.into(), now),
             // The send buffer is full: this network is slow, not broken.
             Err(ref err) if err.kind() == ErrorKind::WouldBlock => {
                 debug!("the send buffer is full")
@@ -107,18 +121,29 @@ impl UdpSender {
         Ok(())
     }
 
-    fn send_to_peer(&self, frame: &[u8]) -> io::Result<Reply> {
+    fn send_to_peer(&mut self, frame: &[u8], now: Instant) -> io::Result<Outcome> {
         let Some((_, socket)) = &self.socket else {
             return Err(ErrorKind::NotConnected.into());
         };
-        let reply = drain(socket);
+        let outcome = drain(socket, |control| match control {
+            Control::Refused(refusal) => self.refusal.on_refused(refusal, now),
+            control => {
+                if let Some(proof) = &mut self.proof {
+                    proof.on_control(control);
+                }
+            }
+        });
+        if let Some(probe) = self.proof.as_mut().and_then(|proof| proof.poll(now)) {
+            // It is sent again after the relay's next `upgrade`.
+            let _ = socket.send(&probe.write());
+        }
         match socket.send(frame) {
             // The refusal is the answer to an earlier frame; this one has not left yet.
             Err(err) if err.kind() == ErrorKind::ConnectionRefused => {
                 socket.send(frame)?;
-                Ok(Reply::Refusal)
+                Ok(Outcome::PortClosed)
             }
-            sent => sent.map(|_| reply),
+            sent => sent.map(|_| outcome),
         }
     }
 
@@ -149,37 +174,40 @@ impl UdpSender {
     }
 }
 
-/// What came back from the relay's address.
+/// What is known of the relay's address after a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reply {
-    /// Nothing that matters.
-    None,
-    /// An ICMP refusal: no program listens there.
-    Refusal,
-    /// The relay's `upgrade`: it takes QUIC.
-    Upgrade,
+enum Outcome {
+    /// No failure.
+    Sent,
+    /// Its host refused a datagram: no program listens there.
+    PortClosed,
 }
 
 /// Reads what the relay sends, so that it does not pile up. A tutorial relay sends nothing to its sender.
-fn drain(socket: &UdpSocket) -> Reply {
-    let mut reply = Reply::None;
+fn drain(socket: &UdpSocket, mut on_control: impl FnMut(Control)) -> Outcome {
+    let mut outcome = Outcome::Sent;
     let mut buffer = [0; 512];
     for _ in 0..64 {
         match socket.recv(&mut buffer) {
             Ok(length) => {
-                if classify(buffer[..length].to_vec()) == Ok(Datagram::Control(Control::Upgrade)) {
-                    reply = Reply::Upgrade;
+                if let Ok(Datagram::Control(control)) = classify(buffer[..length].to_vec()) {
+                    on_control(control);
                 }
             }
-            Err(err) if err.kind() == ErrorKind::ConnectionRefused => reply = Reply::Refusal,
+            Err(err) if err.kind() == ErrorKind::ConnectionRefused => {
+                outcome = Outcome::PortClosed;
+            }
             Err(_) => break,
         }
     }
-    reply
+    outcome
 }
 
 #[cfg(test)]
 mod tests {
+    use protocol::control::{LeaseVerdict, Question};
+    use protocol::peer::Cookie;
+
     use super::*;
 
     fn relay() -> (UdpSocket, SocketAddr) {
@@ -200,14 +228,14 @@ mod tests {
     #[test]
     fn without_an_address_frames_are_skipped() {
         let (_set_address, address) = watch::channel(None);
-        assert!(!UdpSender::new(address).send(b"frame", Instant::now()));
+        assert!(!UdpSender::new(address, None).send(b"frame", Instant::now()));
     }
 
     #[test]
     fn the_link_follows_the_relays_address_from_the_same_port() {
         let ((first, at_first), (second, at_second)) = (relay(), relay());
         let (set_address, address) = watch::channel(Some(at_first));
-        let mut sender = UdpSender::new(address);
+        let mut sender = UdpSender::new(address, None);
         assert!(sender.send(b"one", Instant::now()));
         let (_, from) = received(&first);
         set_address.send(Some(at_second)).unwrap();
@@ -220,7 +248,7 @@ mod tests {
         let (relay, at) = relay();
         drop(relay);
         let (_set_address, address) = watch::channel(Some(at));
-        let mut sender = UdpSender::new(address);
+        let mut sender = UdpSender::new(address, None);
         let now = Instant::now();
         assert!(sender.send(b"no relay", now) && sender.send(b"not yet", now));
         assert!(sender.failure.is_some());
@@ -238,14 +266,13 @@ mod tests {
     fn what_the_relay_sends_does_not_pile_up() {
         let (relay, at) = relay();
         let (_set_address, address) = watch::channel(Some(at));
-        let mut sender = UdpSender::new(address);
+        let mut sender = UdpSender::new(address, None);
         sender.send(b"frame", Instant::now());
         let (_, from) = received(&relay);
         for _ in 0..10 {
             relay.send_to(b"upgrade", from).unwrap();
         }
         assert!(sender.send(b"frame", Instant::now()));
-        assert!(!sender.take_received_upgrade(), "whatever that was");
         let (_, socket) = sender.socket.as_ref().unwrap();
         assert_eq!(
             socket.recv(&mut [0; 16]).unwrap_err().kind(),
@@ -254,17 +281,60 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_is_heard_once() {
+    fn an_offer_counts_when_the_relay_has_answered_this_senders_own_probe() {
         let (relay, at) = relay();
         let (_set_address, address) = watch::channel(Some(at));
-        let mut sender = UdpSender::new(address);
-        sender.send(b"frame", Instant::now());
+        let mut sender = UdpSender::new(address, Some(7));
+        let frame = Control::Refused(Refusal::Taken).write();
+        let now = Instant::now();
+        sender.send(&frame, now);
         let (_, from) = received(&relay);
         relay.send_to(&Control::Upgrade.write(), from).unwrap();
-        let upgraded = (0..100).any(|_| {
-            sender.send(b"frame", Instant::now());
-            sender.take_received_upgrade()
+        let mut buffer = [0; 1000];
+        let question = (0..1000).find_map(|_| {
+            sender.send(&frame, now);
+            let length = relay.recv(&mut buffer).unwrap();
+            match classify(buffer[..length].to_vec()) {
+                Ok(Datagram::Control(Control::Probe(question))) => Some(question),
+                _ => None,
+            }
         });
-        assert!(upgraded && !sender.take_received_upgrade());
+        assert_eq!(question, Some(Question::new(7, None)));
+        assert_eq!(
+            sender.take_offer(),
+            None,
+            "an `upgrade` alone proves nothing"
+        );
+        let accept = |nonce, cookie| Control::Accept {
+            nonce,
+            verdict: LeaseVerdict::Full,
+            cookie: Some(Cookie(cookie)),
+        };
+        for answer in [accept(8, 1), accept(7, 2)] {
+            relay.send_to(&answer.write(), from).unwrap();
+        }
+        let offer = (0..1000).find_map(|_| {
+            sender.send(&frame, now);
+            sender.take_offer()
+        });
+        assert_eq!(offer.map(|offer| offer.cookie), Some(Some(Cookie(2))));
+        assert_eq!(sender.take_offer(), None);
+    }
+
+    #[test]
+    fn why_the_relay_drops_the_frames_is_known() {
+        let (relay, at) = relay();
+        let (_set_address, address) = watch::channel(Some(at));
+        let mut sender = UdpSender::new(address, None);
+        let now = Instant::now();
+        sender.send(b"frame", now);
+        let (_, from) = received(&relay);
+        let refused = Control::Refused(Refusal::Taken).write();
+        relay.send_to(&refused, from).unwrap();
+        let known = (0..1000).any(|_| {
+            sender.send(b"frame", now);
+            sender.refusal(now) == Some(Refusal::Taken)
+        });
+        assert!(known);
     }
 }

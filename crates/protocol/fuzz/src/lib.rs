@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use protocol::control::Control;
+use protocol::control::{Control, Question};
 use protocol::datagram::{Datagram, classify as classify_datagram};
 use protocol::detections::Detections;
 use protocol::jpeg::{self, EOI, Limits, SOI};
 use protocol::label::{CameraName, Label, StreamId};
 use protocol::lease::{Grant, LeaseRequest, Leases, REPEAT_REQUEST_AFTER, Renewal};
+use protocol::peer::Cookie;
 use protocol::quic::{self, Answer, ClientMessage, Hello, ServerMessage};
 use protocol::ticket::{Host, Ticket};
 
@@ -172,39 +173,48 @@ impl Ends {
     fn receive(&mut self, sender: SocketAddr, datagram: &[u8]) {
         let now = self.now;
         match classify_datagram(datagram.to_vec()) {
-            Ok(Datagram::Request) => self.request(sender, LeaseRequest::Request),
-            Ok(Datagram::Control(Control::Hello { .. })) => {
-                self.request(sender, LeaseRequest::Hello);
+            Ok(Datagram::Request) => {
+                self.request(sender, LeaseRequest::Request, Question::new(0, None));
+            }
+            Ok(Datagram::Control(Control::Hello(question))) => {
+                self.request(sender, LeaseRequest::Hello, question);
                 self.renewal.on_echo(now);
             }
-            Ok(Datagram::Control(Control::Probe { .. })) => {
-                self.request(sender, LeaseRequest::Probe);
+            Ok(Datagram::Control(Control::Probe(question))) => {
+                self.request(sender, LeaseRequest::Probe, question);
                 self.renewal.on_echo(now);
             }
             Ok(Datagram::Control(Control::Accept { verdict, .. })) => {
                 self.renewal.on_answer(verdict, now);
             }
             Ok(Datagram::Frame(_)) => {
+                self.leases.on_frame_from(sender, now);
                 self.last_frame = Some(now);
                 self.renewal.on_frame(now);
             }
             Err(_) if datagram.is_empty() => {
-                self.leases.release(sender);
-                assert!(self.leases.viewers().all(|viewer| viewer != sender));
+                let ended = self.leases.on_refused(sender, now);
+                assert!(!(ended && self.leases.holds(sender)));
             }
-            Ok(Datagram::Control(Control::Upgrade)) | Err(_) => {}
+            Ok(Datagram::Control(Control::Upgrade | Control::Refused(_))) | Err(_) => {}
         }
         self.check_leases();
         self.check_renewal();
     }
 
-    fn request(&mut self, viewer: SocketAddr, request: LeaseRequest) {
-        let grant = self.leases.request(viewer, request, self.now);
-        let holds = |leases: &Leases, of| leases.viewers().any(|viewer| viewer == of);
+    /// Requests a lease; the cookie 1 is the relay's.
+    fn request(&mut self, viewer: SocketAddr, request: LeaseRequest, question: Question) {
+        let proved = question.cookie == Some(Cookie(1));
+        let before: HashSet<_> = self.leases.viewers().collect();
+        let grant = self.leases.request(viewer, request, proved, self.now);
         let without = matches!(grant, Grant::Full | Grant::Released | Grant::NotHeld);
-        assert_eq!(holds(&self.leases, viewer), !without);
-        if let Grant::Replaced(old) = grant {
-            assert!(!holds(&self.leases, old));
+        assert_eq!(self.leases.holds(viewer), !without);
+        let lost = before.into_iter().filter(|held| !self.leases.holds(*held));
+        let lost: Vec<_> = lost.collect();
+        match grant {
+            Grant::Replaced(old) => assert_eq!(lost, [old]),
+            Grant::Released => assert!(proved && lost == [viewer]),
+            _ => assert!(lost.is_empty()),
         }
     }
 

@@ -33,6 +33,8 @@ pub struct Renewal {
     verdict: Option<LeaseVerdict>,
     echo: Option<Instant>,
     frame: Option<Instant>,
+    /// Time of the last new cookie that made a hello due.
+    cookie: Option<Instant>,
 }
 
 impl Renewal {
@@ -82,6 +84,16 @@ impl Renewal {
     pub fn on_answer(&mut self, verdict: LeaseVerdict, now: Instant) {
         self.answer = Some(now);
         self.verdict = Some(verdict);
+    }
+
+    /// Notes that the answer held a new cookie: a hello with it is due at once, and proves the viewer's address. A relay that
+    /// sends ever new cookies draws a hello a second by that.
+    pub fn on_new_cookie(&mut self, now: Instant) {
+        let lately = |at: Instant| now.saturating_duration_since(at) < SEARCH_INTERVAL;
+        if !self.elsewhere && !self.cookie.is_some_and(lately) {
+            self.cookie = Some(now);
+            self.hello = None;
+        }
     }
 
     /// Notes that this viewer's own hello came back.
@@ -188,7 +200,7 @@ mod tests {
             (testkit::time::start(), Leases::new(1), Renewal::default());
         let sent = run(&mut renewal, start, secs(120), |request, renewal, now| {
             if let Some(request) = request {
-                assert_ne!(leases.request(viewer(1), request, now), Grant::Full);
+                assert_ne!(leases.request(viewer(1), request, true, now), Grant::Full);
                 renewal.on_answer(LeaseVerdict::Welcome, now);
             }
             assert!(leases.expire(now).is_empty());
@@ -203,14 +215,14 @@ mod tests {
         let mut renewal = Renewal::new(true);
         assert_eq!(renewal.poll(start), Some(LeaseRequest::Probe));
         assert_eq!(
-            leases.request(viewer(1), LeaseRequest::Probe, start),
+            leases.request(viewer(1), LeaseRequest::Probe, true, start),
             Grant::NotHeld
         );
         renewal.on_answer(LeaseVerdict::Welcome, start);
         renewal.set_frames_by_quic(false);
         assert_eq!(renewal.poll(start), Some(LeaseRequest::Hello), "at once");
         assert_eq!(
-            leases.request(viewer(1), LeaseRequest::Hello, start),
+            leases.request(viewer(1), LeaseRequest::Hello, true, start),
             Grant::Joined
         );
         renewal.set_frames_by_quic(true);
@@ -218,10 +230,31 @@ mod tests {
         assert_eq!(renewal.poll(start), Some(LeaseRequest::Probe));
         assert_eq!(renewal.poll(start), None);
         assert_eq!(
-            leases.request(viewer(1), LeaseRequest::Probe, start),
+            leases.request(viewer(1), LeaseRequest::Probe, true, start),
             Grant::Released
         );
         assert_eq!(leases.viewers().len(), 0);
+    }
+
+    #[test]
+    fn a_new_cookie_is_returned_at_once_and_ever_new_ones_draw_a_hello_a_second() {
+        let start = testkit::time::start();
+        let mut renewal = Renewal::default();
+        let sent = run(&mut renewal, start, secs(10), |request, renewal, now| {
+            if request.is_some() {
+                renewal.on_answer(LeaseVerdict::Welcome, now);
+                renewal.on_new_cookie(now);
+            }
+        });
+        assert_eq!(
+            sent[..2],
+            [(0, LeaseRequest::Hello), (10, LeaseRequest::Hello)]
+        );
+        assert!(sent.len() <= 11, "{sent:?}");
+        let mut elsewhere = Renewal::new(true);
+        assert_eq!(elsewhere.poll(start), Some(LeaseRequest::Probe));
+        elsewhere.on_new_cookie(start);
+        assert_eq!(elsewhere.poll(start), None, "no lease to prove");
     }
 
     #[test]
@@ -344,7 +377,7 @@ mod tests {
                 leases = Leases::new(4);
             }
             if let Some(request) = request {
-                leases.request(viewer(1), request, now);
+                leases.request(viewer(1), request, true, now);
                 renewal.on_answer(LeaseVerdict::Welcome, now);
             }
             if now >= restart && back.is_none() && leases.viewers().len() == 1 {

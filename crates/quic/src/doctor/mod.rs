@@ -16,7 +16,7 @@ use platform::doctor::Report;
 use platform::server::{self, Server};
 use platform::udp;
 use protocol::SMALL_FRAME;
-use protocol::control::{Control, LeaseVerdict};
+use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::datagram::{Datagram, MAX_DATAGRAM, classify};
 use protocol::label::CameraName;
 use protocol::quic::{Hello, Role};
@@ -151,6 +151,7 @@ impl RelayCheck<'_> {
             camera: self.camera.map(ToString::to_string),
             token: ticket.map(|ticket| ticket.token.to_string()),
             stream: None,
+            cookie: None,
         };
         let opened = match client.open(relay, &hello).await {
             Err(ConnectFailure::Silence) => client.open(relay, &hello).await,
@@ -171,7 +172,7 @@ pub async fn is_relay(address: SocketAddr) -> bool {
 /// Sends a probe as a datagram of at least `size` bytes, since zeros may follow a JPEG, until it is answered.
 async fn probe(relay: SocketAddr, size: usize, attempts: usize) -> UdpOutcome {
     let nonce = getrandom::u64().unwrap_or_default();
-    let mut datagram = Control::Probe { nonce }.write();
+    let mut datagram = Control::Probe(Question::new(nonce, None)).write();
     datagram.resize(size.max(datagram.len()), 0);
     let Ok(socket) = udp::connected(relay, None).and_then(UdpSocket::from_std) else {
         return UdpOutcome::Silent;
@@ -197,7 +198,7 @@ async fn answer(socket: &UdpSocket, probe: u64) -> io::Result<LeaseVerdict> {
     loop {
         let length = socket.recv(&mut buffer).await?;
         match classify(buffer[..length].to_vec()) {
-            Ok(Datagram::Control(Control::Accept { nonce, verdict })) if nonce == probe => {
+            Ok(Datagram::Control(Control::Accept { nonce, verdict, .. })) if nonce == probe => {
                 return Ok(verdict);
             }
             _ => {}

@@ -9,47 +9,101 @@ fn a_fifth_viewer_is_refused_with_the_reason() {
         scene.request(viewer(n));
     }
     scene.hello(viewer(5));
-    let full = Control::Accept {
-        nonce: 7,
-        verdict: LeaseVerdict::Full,
-    };
-    assert_eq!(*scene.other.last().unwrap(), Action::Reply(viewer(5), full));
+    assert_eq!(scene.verdicts(), [LeaseVerdict::Full]);
     assert_eq!(scene.relay.viewers()[0], 4);
     scene.relay.on_unreachable(viewer(2));
     scene.hello(viewer(5));
-    let welcome = Control::Accept {
-        nonce: 7,
-        verdict: LeaseVerdict::Welcome,
-    };
     assert_eq!(
-        *scene.other.last().unwrap(),
-        Action::Reply(viewer(5), welcome)
+        scene.verdicts(),
+        [LeaseVerdict::Full, LeaseVerdict::Welcome]
     );
     assert_eq!(scene.relay.counts().viewers_peak, 4);
 }
 
 #[test]
-fn a_full_relay_gives_up_only_a_lease_that_was_not_renewed_for_60_s() {
+fn a_viewer_that_returns_the_relays_cookie_gets_the_lease_of_one_that_proves_nothing() {
     let mut scene = Scene::new(RelaySettings {
         udp_viewers: 1,
         ..rules()
     });
     scene.request(viewer(1));
-    scene.pass(Duration::from_secs(59));
+    scene.pass(Duration::from_secs(600));
     scene.request(viewer(2));
-    assert!(matches!(
-        scene.other.last(),
-        Some(Action::Log(Note::LeasesFull(_)))
-    ));
-    scene.pass(Duration::from_secs(1));
-    scene.request(viewer(2));
-    assert_eq!(
-        scene.other[scene.other.len() - 2..],
-        [
-            Action::CloseViewer(viewer(1)),
-            Action::OpenViewer(viewer(2))
-        ]
-    );
+    let refused = scene.other.last();
+    assert!(matches!(refused, Some(Action::Log(Note::LeasesFull(_)))));
+    let guessed = Question::new(7, Some(Cookie(1)));
+    scene.datagram(viewer(2), Control::Hello(guessed).write());
+    assert_eq!(scene.relay.permanent_leases(), [viewer(1)]);
+    let Some(Action::Reply(_, Control::Accept { cookie, .. })) = scene.other.last() else {
+        panic!("no answer");
+    };
+    let returned = Question::new(7, *cookie);
+    scene.datagram(viewer(2), Control::Hello(returned).write());
+    let replaced = [
+        Action::CloseViewer(viewer(1)),
+        Action::OpenViewer(viewer(2)),
+    ];
+    let end = scene.other.len() - 1;
+    assert_eq!(scene.other[end - 2..end], replaced);
+}
+
+#[test]
+fn what_comes_from_a_viewers_address_is_not_a_frame() {
+    let mut scene = Scene::watched(rules());
+    scene.datagram(viewer(1), plain(1));
+    scene.datagram(viewer(1), labelled("yard", 1, 1));
+    assert!(scene.published.is_empty());
+    assert_eq!(scene.relay.counts().dropped["from_viewer"], 2);
+}
+
+#[test]
+fn a_cameras_address_gets_no_lease_while_the_camera_is_live() {
+    let mut scene = Scene::new(rules());
+    scene.datagram(address(1, 1), plain(1));
+    scene.request(address(1, 1));
+    scene.proved_hello(address(1, 1));
+    assert_eq!(scene.relay.viewers()[0], 0);
+    assert_eq!(scene.relay.counts().dropped["lease_of_camera"], 2);
+    scene.pass(3000 * MS);
+    scene.request(address(1, 1));
+    assert_eq!(scene.relay.viewers()[0], 1);
+}
+
+#[test]
+fn two_relays_with_a_lease_at_each_other_do_not_feed_each_other() {
+    let [a, b] = [address(1, 8081), address(2, 8081)];
+    let mut scenes = [Scene::new(rules()), Scene::new(rules())];
+    scenes[0].request(b);
+    scenes[1].request(a);
+    scenes[0].datagram(address(3, 1), plain(1));
+    let mut hops = 0;
+    let mut at = 0;
+    while let Some(jpeg) = scenes[at].sent.pop() {
+        hops += 1;
+        assert!(hops < 10, "a datagram circulates");
+        let from = [a, b][at];
+        at = 1 - at;
+        scenes[at].datagram(from, jpeg);
+    }
+    assert_eq!(hops, 1);
+    assert_eq!(scenes[1].relay.live_cameras(scenes[1].now), [""; 0]);
+}
+
+#[test]
+fn a_forged_closed_port_costs_a_tutorial_viewer_no_lease() {
+    let mut scene = Scene::watched(rules());
+    for n in 1..=30 {
+        scene.relay.on_refused(viewer(1), scene.now);
+        scene.datagram(address(1, 1000), plain(n));
+        scene.pass(100 * MS);
+    }
+    assert_eq!(scene.relay.permanent_leases(), [viewer(1)]);
+    scene.pass(3000 * MS);
+    let before = scene.sent.len();
+    for n in 31..=33 {
+        scene.datagram(address(1, 1000), plain(n));
+    }
+    assert_eq!(scene.sent.len() - before, 3);
 }
 
 #[test]
@@ -99,7 +153,7 @@ fn what_spoofed_requests_draw_is_bounded() {
 #[test]
 fn a_viewer_that_falls_silent_is_let_go() {
     let mut scene = Scene::new(rules());
-    scene.hello(viewer(1));
+    scene.proved_hello(viewer(1));
     scene.pass(Duration::from_secs(11));
     assert_eq!(*scene.other.last().unwrap(), Action::CloseViewer(viewer(1)));
     assert_eq!(scene.relay.viewers()[0], 0);

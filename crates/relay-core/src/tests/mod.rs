@@ -4,6 +4,7 @@ mod cameras;
 mod hold;
 mod leases;
 mod model;
+mod ownership;
 mod quic;
 mod tracks;
 
@@ -14,11 +15,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use protocol::control::{Control, LeaseVerdict};
+use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::detections::{Detection, Found};
 use protocol::frame::Frame;
 use protocol::geometry::Size;
 use protocol::label::{CameraName, Label, StreamId};
+use protocol::peer::{Cookie, Standing};
+use protocol::quic::Refusal;
 use testkit::jpeg::Sketch;
 
 use protocol::every::Every;
@@ -106,6 +109,9 @@ pub(crate) fn person() -> Vec<Detection> {
 /// A relay in virtual time. Whatever is drawn gets a name that tells on what and whose boxes.
 struct Scene {
     relay: Relay,
+    /// The open connections of senders, by address and camera.
+    senders: BTreeMap<(SocketAddr, CameraName), Publisher>,
+    next_sender: u64,
     now: Instant,
     sent: Vec<Bytes>,
     jobs: Vec<CameraFrame>,
@@ -123,7 +129,9 @@ impl Scene {
     fn new(rules: RelaySettings) -> Self {
         let now = testkit::time::start();
         Self {
-            relay: Relay::new(rules, now),
+            relay: Relay::new(rules, CookieSecret::new([7; 32]), now),
+            senders: BTreeMap::new(),
+            next_sender: 0,
             now,
             sent: Vec::new(),
             jobs: Vec::new(),
@@ -153,8 +161,65 @@ impl Scene {
         self.datagram(viewer, &b"Request"[..]);
     }
 
+    /// A hello of a viewer that has no cookie yet.
     fn hello(&mut self, viewer: SocketAddr) {
-        self.datagram(viewer, Control::Hello { nonce: 7 }.write());
+        let hello = Control::Hello(Question::new(7, None));
+        self.datagram(viewer, hello.write());
+    }
+
+    /// A hello with the cookie that the relay sent to that address.
+    fn proved_hello(&mut self, viewer: SocketAddr) {
+        let hello = Control::Hello(self.proved(viewer));
+        self.datagram(viewer, hello.write());
+    }
+
+    fn proved(&self, address: SocketAddr) -> Question {
+        Question::new(7, Some(self.relay.cameras.of_address(address)))
+    }
+
+    /// Connects a sender; the connection takes the place of one from the same address.
+    fn connect(
+        &mut self,
+        from: SocketAddr,
+        camera: &str,
+        stream: u64,
+        proof: Option<Cookie>,
+    ) -> Result<Cookie, Refusal> {
+        let camera: CameraName = camera.parse().unwrap();
+        self.next_sender += 1;
+        let publisher = Publisher {
+            id: SenderId(self.next_sender),
+            address: from,
+            standing: Standing::Validated,
+            camera: camera.clone(),
+            stream: Some(StreamId(stream)),
+        };
+        let cookie = self.relay.on_publish_request(&publisher, proof, self.now)?;
+        self.senders.insert((from, camera), publisher);
+        self.act();
+        Ok(cookie)
+    }
+
+    fn disconnect(&mut self, from: SocketAddr) {
+        for sender in self
+            .senders
+            .extract_if(.., |(address, _), _| *address == from)
+        {
+            self.relay.on_sender_left(sender.1.id);
+        }
+        self.act();
+    }
+
+    /// A frame by QUIC of a sender, which connects first if it has not yet.
+    fn sent_as(&mut self, camera: &str, from: SocketAddr, bytes: impl Into<Bytes>) {
+        let key = (from, camera.parse::<CameraName>().unwrap());
+        if !self.senders.contains_key(&key) {
+            self.connect(from, camera, 7, None).unwrap();
+        }
+        let publisher = self.senders[&key].clone();
+        self.relay
+            .on_frame(&publisher, bytes.into(), 5_000_000, self.now);
+        self.act();
     }
 
     /// The frames `range` of an unlabelled camera, 100 ms apart.
@@ -163,6 +228,14 @@ impl Scene {
             self.datagram(address(1, 1000), plain(n));
             self.pass(100 * MS);
         }
+    }
+
+    fn verdicts(&self) -> Vec<LeaseVerdict> {
+        let verdict = |action: &Action| match action {
+            Action::Reply(_, Control::Accept { verdict, .. }) => Some(*verdict),
+            _ => None,
+        };
+        self.other.iter().filter_map(verdict).collect()
     }
 
     fn pass(&mut self, time: Duration) {

@@ -1,6 +1,6 @@
 //! Rules of the QUIC transport and of the subscribers.
 
-use protocol::quic::{Refusal, SenderInfo};
+use protocol::quic::SenderInfo;
 
 use super::*;
 
@@ -14,29 +14,9 @@ impl Scene {
         self.sent_as("yard", from, labelled("yard", stream, seq));
     }
 
-    fn sent_as(&mut self, camera: &str, from: SocketAddr, bytes: impl Into<Bytes>) {
-        let camera = name(camera);
-        self.relay
-            .on_frame(from, &camera, bytes.into(), 5_000_000, self.now);
-        self.act();
-    }
-
-    fn request_publish(&self, from: SocketAddr, stream: u64) -> Result<(), Refusal> {
-        self.relay
-            .on_publish_request(from, &name("yard"), Some(StreamId(stream)), self.now)
-    }
-
     fn upgrades(&self) -> usize {
         let upgrade = |action: &&Action| matches!(action, Action::Reply(_, Control::Upgrade));
         self.other.iter().filter(upgrade).count()
-    }
-
-    fn verdicts(&self) -> Vec<LeaseVerdict> {
-        let verdict = |action: &Action| match action {
-            Action::Reply(_, Control::Accept { verdict, .. }) => Some(*verdict),
-            _ => None,
-        };
-        self.other.iter().filter_map(verdict).collect()
     }
 
     fn seqs(&self) -> Vec<(u64, bool)> {
@@ -77,70 +57,6 @@ fn subscribers_see_a_label_on_frames_that_came_without_and_udp_viewers_do_not() 
         (5_000_000, StreamId(0xBEE))
     );
     assert_eq!(scene.sent[1], plain(2));
-}
-
-#[test]
-fn a_sender_that_upgrades_from_udp_misses_no_frame_and_never_goes_back_in_time() {
-    let mut scene = Scene::watched(rules());
-    scene.datagram(address(1, 1000), labelled("yard", 7, 1));
-    scene.sent(address(1, 2000), 7, 2);
-    scene.datagram(address(1, 1000), labelled("yard", 7, 1));
-    scene.sent(address(1, 2000), 7, 3);
-    scene.datagram(address(1, 1000), labelled("yard", 7, 4));
-    let numbers: Vec<u64> = scene.seqs().into_iter().map(|(seq, _)| seq).collect();
-    assert_eq!(numbers, [1, 2, 3, 4]);
-    assert_eq!(scene.relay.counts().dropped["late"], 1);
-}
-
-#[test]
-fn another_stream_of_that_host_has_to_wait_by_whichever_transport() {
-    let mut scene = Scene::watched(rules());
-    scene.datagram(address(1, 1000), labelled("yard", 7, 1));
-    scene.sent(address(1, 2000), 8, 1);
-    assert_eq!(scene.published.len(), 1);
-    scene.pass(300 * MS);
-    scene.sent(address(1, 2000), 8, 2);
-    assert_eq!(scene.published.len(), 2);
-}
-
-#[test]
-fn the_first_of_two_senders_with_one_name_keeps_the_place_and_the_second_is_told() {
-    let mut scene = Scene::new(rules());
-    assert_eq!(scene.request_publish(address(1, 1), 7), Ok(()));
-    scene.sent(address(1, 1), 7, 1);
-    scene.pass(100 * MS);
-    assert_eq!(
-        scene.request_publish(address(1, 2), 8),
-        Err(Refusal::Taken),
-        "behind one router"
-    );
-    assert_eq!(
-        scene.request_publish(address(2, 1), 8),
-        Err(Refusal::Taken),
-        "elsewhere"
-    );
-    scene.sent(address(2, 1), 8, 1);
-    assert_eq!(scene.published.len(), 1);
-    scene.pass(200 * MS);
-    assert_eq!(scene.request_publish(address(1, 2), 8), Ok(()), "a restart");
-    assert_eq!(scene.request_publish(address(2, 1), 8), Err(Refusal::Taken));
-    scene.pass(3000 * MS);
-    assert_eq!(scene.request_publish(address(2, 1), 8), Ok(()));
-}
-
-#[test]
-fn a_sender_that_said_good_bye_is_followed_by_its_host_at_once() {
-    let mut scene = Scene::new(rules());
-    scene.sent(address(1, 1), 7, 1);
-    scene.relay.on_sender_left(address(1, 1));
-    assert_eq!(scene.request_publish(address(1, 2), 8), Ok(()));
-    assert_eq!(
-        scene.request_publish(address(2, 1), 8),
-        Err(Refusal::Taken),
-        "but by nobody else"
-    );
-    scene.sent(address(1, 2), 8, 1);
-    assert_eq!(scene.published.len(), 2);
 }
 
 #[test]
@@ -187,10 +103,14 @@ fn a_sender_of_ours_is_told_of_quic_every_5_s_and_a_tutorial_sender_never() {
         Action::Reply(to, _) => *to == address(1, 1),
         _ => true,
     }));
+    let cookie = scene.relay.cameras.of_address(address(1, 1));
+    scene
+        .connect(address(1, 2), "yard", 7, Some(cookie))
+        .unwrap();
     scene.sent(address(1, 2), 7, 121);
     scene.pass(10_000 * MS);
     scene.sent(address(1, 2), 7, 122);
-    assert_eq!(scene.upgrades(), 3, "one that came needs no word");
+    assert_eq!(scene.upgrades(), 3, "a sender by QUIC needs none");
 }
 
 #[test]
@@ -203,7 +123,7 @@ fn a_private_relay_takes_nothing_by_udp_and_says_so_to_our_own_programs_alone() 
     scene.datagram(address(2, 1), plain(1));
     assert_eq!(scene.other, []);
     scene.hello(viewer(2));
-    scene.datagram(viewer(3), Control::Probe { nonce: 1 }.write());
+    scene.datagram(viewer(3), Control::Probe(Question::new(1, None)).write());
     assert_eq!(scene.verdicts(), [LeaseVerdict::Private; 2]);
     for n in 0..100 {
         scene.datagram(address(1, 1), labelled("yard", 7, n));
@@ -218,16 +138,20 @@ fn a_private_relay_takes_nothing_by_udp_and_says_so_to_our_own_programs_alone() 
 }
 
 #[test]
-fn a_probe_gives_the_place_up_and_takes_none() {
+fn a_probe_takes_no_lease_and_with_the_cookie_it_ends_one() {
     let mut scene = Scene::new(rules());
-    scene.datagram(viewer(1), Control::Probe { nonce: 1 }.write());
+    let probe = Control::Probe(scene.proved(viewer(1))).write();
+    scene.datagram(viewer(1), probe.clone());
     assert_eq!(
         (scene.verdicts(), scene.relay.viewers()[0]),
         (vec![LeaseVerdict::Welcome], 0)
     );
     scene.hello(viewer(1));
     assert_eq!(scene.relay.viewers()[0], 1);
-    scene.datagram(viewer(1), Control::Probe { nonce: 1 }.write());
+    let forged = Control::Probe(Question::new(1, None)).write();
+    scene.datagram(viewer(1), forged);
+    assert_eq!(scene.relay.viewers()[0], 1);
+    scene.datagram(viewer(1), probe);
     assert_eq!(scene.relay.viewers()[0], 0);
     assert!(scene.other.contains(&Action::CloseViewer(viewer(1))));
 }
@@ -302,20 +226,21 @@ fn a_sender_may_not_send_as_another_camera_than_it_said() {
 }
 
 #[test]
-fn facts_are_believed_from_whoever_holds_the_place() {
+fn only_the_owner_of_a_camera_reports_its_quality() {
     let mut scene = Scene::new(rules());
     scene.sent(address(1, 1), 7, 1);
     let info = SenderInfo {
         quality: Some(50),
         ..SenderInfo::default()
     };
-    scene.relay.on_sender_info(address(2, 1), info);
-    scene.relay.on_sender_info(address(1, 1), info);
+    scene.relay.on_sender_info(SenderId(99), info);
+    let owner = scene.senders.values().next().unwrap().id;
+    scene.relay.on_sender_info(owner, info);
     scene.act();
-    let told: Vec<_> = scene
+    let published: Vec<_> = scene
         .other
         .iter()
         .filter(|action| matches!(action, Action::PublishSenderInfo(..)))
         .collect();
-    assert_eq!(told, [&Action::PublishSenderInfo(name("yard"), info)]);
+    assert_eq!(published, [&Action::PublishSenderInfo(name("yard"), info)]);
 }

@@ -135,14 +135,9 @@ fn a_camera_that_begins_anew_is_followed_anew() {
 #[test]
 fn a_late_frame_is_not_followed() {
     let mut scene = with_subscriber();
-    let yard = "yard".parse().unwrap();
     for seq in [1, 3, 2] {
-        let frame = labelled("yard", 7, seq);
-        scene
-            .relay
-            .on_frame(address(1, 1), &yard, frame, 5, scene.now);
+        scene.sent_as("yard", address(1, 1), labelled("yard", 7, seq));
     }
-    scene.act();
     assert_eq!(followed(&scene), [1, 2], "counted as they are accepted");
 }
 

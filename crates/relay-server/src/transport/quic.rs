@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use platform::egress::EgressStats;
-use protocol::label::{CameraName, StreamId};
+use protocol::label::CameraName;
+use protocol::peer::Standing;
 use protocol::quic::{Answer, Hello, Refusal, Role, from_line, to_line};
 use quic::endpoint::widen_windows;
 use quic::frames::CONTROL_PRIORITY;
@@ -20,12 +21,13 @@ use super::quic_session::{Peer, SenderSession, ViewerSession};
 use crate::access::Access;
 use crate::event::{Event, Ingress, PublishRequest};
 use crate::handle::RelayHandle;
+use relay_core::Publisher;
 use relay_core::connection_limits::ConnectionLimits;
 
 /// Longest time for the handshake, and for the hello behind it.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Error code of a connection that ends because its peer is refused; the refusal is the reason's text.
-const REFUSED: VarInt = VarInt::from_u32(2);
+pub(super) const REFUSED: VarInt = VarInt::from_u32(2);
 /// Longest time for the refusal to arrive before the connection is closed.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -107,35 +109,45 @@ impl QuicTransport {
         camera: CameraName,
         hello: &Hello,
     ) -> Result<(), (Peer, Refusal)> {
-        let stream = hello.stream.as_deref();
-        let stream = stream.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let publisher = Arc::new(Publisher {
+            id: self.relay.next_sender(),
+            address: peer.from,
+            standing: match self.access.is_private() {
+                true => Standing::Authenticated,
+                false => Standing::Validated,
+            },
+            camera,
+            stream: hello.stream(),
+        });
         let (reply, answer) = oneshot::channel();
+        let (refused, refusal) = oneshot::channel();
         let request = PublishRequest {
-            from: peer.from,
-            camera: camera.clone(),
-            stream: stream.map(StreamId),
+            publisher: publisher.clone(),
+            proof: hello.cookie(),
             reply,
+            refused,
         };
-        if self
-            .events
-            .send(Ingress::PublishRequest(request).into())
-            .await
-            .is_err()
-        {
+        let request = Ingress::PublishRequest(request);
+        if self.events.send(request.into()).await.is_err() {
             return Ok(());
         }
-        let cameras = match answer.await {
-            Ok(Ok(cameras)) => cameras,
+        let accepted = match answer.await {
+            Ok(Ok(accepted)) => accepted,
             Ok(Err(refusal)) => return Err((peer, refusal)),
             Err(_) => return Ok(()),
         };
-        if peer.accept(cameras).await.is_some() {
+        let id = publisher.id;
+        if peer
+            .accept(accepted.cameras, Some(accepted.cookie))
+            .await
+            .is_some()
+        {
             widen_windows(&peer.connection);
-            info!(%camera, source = %peer.from, "sender joined by QUIC");
-            let from = peer.from;
-            SenderSession { peer, camera }.run(&self.events).await;
-            let _ = self.events.send(Ingress::SenderLeft(from).into()).await;
+            info!(camera = %publisher.camera, source = %peer.from, "sender joined by QUIC");
+            let session = SenderSession { peer, publisher };
+            session.run(&self.events, refusal).await;
         }
+        let _ = self.events.send(Ingress::SenderLeft(id).into()).await;
         Ok(())
     }
 
@@ -144,7 +156,7 @@ impl QuicTransport {
             return;
         };
         let cameras = subscription.feed.live.borrow().clone();
-        if peer.accept(cameras).await.is_none() {
+        if peer.accept(cameras, None).await.is_none() {
             return;
         }
         let (viewer, asked) = (peer.from, camera.map(|name| name.to_string()));
@@ -166,6 +178,7 @@ impl QuicTransport {
             ok: false,
             refusal: Some(refusal),
             cameras: Vec::new(),
+            cookie: None,
         };
         let delivered = async {
             peer.send(&answer).await?;

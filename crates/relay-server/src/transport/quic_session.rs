@@ -1,25 +1,31 @@
 //! A QUIC peer that was let in: frames one way, clocks and reports beside them.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use platform::clock::unix_micros;
 use platform::egress::EgressStats;
 use protocol::label::CameraName;
+use protocol::peer::Cookie;
 use protocol::quic::{
-    Answer, CameraInfo, ClientMessage, Ping, Pong, ServerMessage, from_line, to_line,
+    Answer, CameraInfo, ClientMessage, Ping, Pong, Refusal, ServerMessage, from_line, to_line,
 };
 use quic::client::DONE;
 use quic::frames::{self, DETECTIONS_PRIORITY, Incoming};
 use quic::lines::Lines;
 use quinn::{Connection, SendStream};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::event::{Event, Ingress};
 use crate::fanout::Feed;
 use crate::handle::Subscription;
+use relay_core::Publisher;
+
+use super::quic::REFUSED;
 
 /// Frames of one sender that may wait for the loop.
 const WAITING: usize = 4;
@@ -37,11 +43,16 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Lets the peer in.
-    pub(super) async fn accept(&mut self, cameras: Vec<CameraName>) -> Option<()> {
+    pub(super) async fn accept(
+        &mut self,
+        cameras: Vec<CameraName>,
+        cookie: Option<Cookie>,
+    ) -> Option<()> {
         let answer = Answer {
             ok: true,
             refusal: None,
             cameras: names(&cameras),
+            cookie: cookie.map(|cookie| cookie.to_string()),
         };
         self.send(&answer).await
     }
@@ -55,25 +66,30 @@ impl Peer {
 /// A sender that was let in.
 pub(super) struct SenderSession {
     pub(super) peer: Peer,
-    pub(super) camera: CameraName,
+    pub(super) publisher: Arc<Publisher>,
 }
 
 impl SenderSession {
-    /// Receives its frames and reports until it leaves. When one of its parts ends, so does the connection, and with
-    /// it the others; but frames that were acknowledged before are still passed on.
-    pub(super) async fn run(self, events: &mpsc::Sender<Event>) {
+    /// Receives its frames and reports until it leaves, or until it is refused after all. When one of its parts ends, so
+    /// does the connection, and with it the others; but frames that were acknowledged before are still passed on.
+    pub(super) async fn run(
+        self,
+        events: &mpsc::Sender<Event>,
+        refused: oneshot::Receiver<Refusal>,
+    ) {
         let Peer {
             connection,
-            from,
             mut control,
             mut lines,
+            ..
         } = self.peer;
         let (incoming_tx, mut incoming) = mpsc::channel(WAITING);
-        let camera = self.camera;
+        let publisher = self.publisher;
+        let id = publisher.id;
         let close = || connection.close(DONE, b"");
         let forward = async move {
             while let Some(Incoming::Frame(jpeg)) = incoming.recv().await {
-                let received = Ingress::FrameReceived(from, camera.clone(), jpeg);
+                let received = Ingress::FrameReceived(publisher.clone(), jpeg);
                 if events.send(received.into()).await.is_err() {
                     break;
                 }
@@ -82,19 +98,28 @@ impl SenderSession {
         };
         let reports = async {
             while let Some(message) = next_message(&mut lines, &mut control).await {
-                if let ClientMessage::SenderInfo(info) = message
-                    && events
-                        .send(Ingress::SenderInfo(from, info).into())
-                        .await
-                        .is_err()
-                {
+                let ClientMessage::SenderInfo(info) = message else {
+                    continue;
+                };
+                let report = Ingress::SenderInfo(id, info);
+                if events.send(report.into()).await.is_err() {
                     break;
                 }
             }
             close();
         };
+        let refusal = async {
+            if let Ok(refusal) = refused.await {
+                connection.close(REFUSED, &to_line(&refusal));
+            }
+            std::future::pending::<Infallible>().await
+        };
         // Its end is the connection's, which the others notice.
-        let (_, (), ()) = tokio::join!(frames::receive(&connection, incoming_tx), forward, reports);
+        let receive = frames::receive(&connection, incoming_tx);
+        tokio::select! {
+            _ = async { tokio::join!(receive, forward, reports) } => {}
+            never = refusal => match never {},
+        }
     }
 }
 

@@ -52,8 +52,8 @@ pub enum SendOutcome {
     Sent,
     /// The viewer's send buffer is full: this frame is skipped, the next one may fit.
     Full,
-    /// The viewer's port is closed.
-    Unreachable,
+    /// The viewer's host refused an earlier frame: its port may be closed.
+    Refused,
     /// The network could not take it.
     Failed,
 }
@@ -97,7 +97,11 @@ impl UdpTransport {
         match viewer_socket.socket.get_ref().send(jpeg) {
             Ok(_) => SendOutcome::Sent,
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => SendOutcome::Full,
-            Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => SendOutcome::Unreachable,
+            Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => {
+                // The refusal, which may be forged, is of an earlier frame; this one has not left yet.
+                let _ = viewer_socket.socket.get_ref().send(jpeg);
+                SendOutcome::Refused
+            }
             Err(_) => SendOutcome::Failed,
         }
     }
@@ -118,9 +122,7 @@ async fn read(socket: Arc<AsyncFd<UdpSocket>>, viewer: SocketAddr, events: mpsc:
             Ok((length, from)) => {
                 Ingress::Datagram(from, Bytes::copy_from_slice(&buffer[..length]))
             }
-            Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => {
-                Ingress::Unreachable(viewer)
-            }
+            Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => Ingress::Refused(viewer),
             Err(_) => continue,
         };
         if events.send(ingress.into()).await.is_err() {

@@ -43,6 +43,7 @@ pub(crate) fn hello(role: Role, camera: Option<&str>, token: Option<String>) -> 
         camera: camera.map(str::to_owned),
         token,
         stream: (role == Role::Send).then(|| format!("{:016x}", 7)),
+        cookie: None,
     }
 }
 

@@ -9,7 +9,9 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use opencv::core::{CV_8UC3, Mat, Scalar};
-use protocol::control::{Control, LeaseVerdict};
+use protocol::control::{Control, LeaseVerdict, Question};
+use protocol::datagram::{Datagram, classify};
+use protocol::peer::Cookie;
 
 use super::process::SOON;
 
@@ -20,17 +22,27 @@ pub(crate) fn socket(from: &str, relay: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// Returns a viewer that the relay has given a lease.
+/// Returns a viewer that has a lease and has proved its address.
 pub(crate) fn viewer(relay: SocketAddr) -> UdpSocket {
     let socket = socket("127.0.0.1", relay);
-    let hello = Control::Hello { nonce: 1 };
-    socket.send(&hello.write()).unwrap();
-    let accept = Control::Accept {
-        nonce: 1,
-        verdict: LeaseVerdict::Welcome,
-    };
-    assert_eq!(receive(&socket), accept.write());
+    let (verdict, cookie) = hello(&socket, None);
+    assert_eq!(verdict, LeaseVerdict::Welcome);
+    hello(&socket, cookie);
     socket
+}
+
+/// Sends a hello with this cookie, and returns the relay's answer and cookie.
+pub(crate) fn hello(socket: &UdpSocket, cookie: Option<Cookie>) -> (LeaseVerdict, Option<Cookie>) {
+    let hello = Control::Hello(Question::new(1, cookie));
+    socket.send(&hello.write()).unwrap();
+    loop {
+        if let Ok(Datagram::Control(Control::Accept {
+            verdict, cookie, ..
+        })) = classify(receive(socket))
+        {
+            return (verdict, cookie);
+        }
+    }
 }
 
 pub(crate) fn receive(socket: &UdpSocket) -> Vec<u8> {

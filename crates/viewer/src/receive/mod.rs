@@ -201,7 +201,7 @@ impl ReceiveTask {
                 message = udp.recv(due) => {
                     if let Some(message) = message {
                         let now = Instant::now();
-                        self.on_udp_message(message, &mut upgrade, &mut udp.renewal, now)?;
+                        self.on_udp_message(message, &mut upgrade, udp, now)?;
                     }
                 }
                 Some(attempt) = attempts.join_next() => {
@@ -222,26 +222,26 @@ impl ReceiveTask {
         &mut self,
         message: UdpMessage,
         upgrade: &mut Upgrade,
-        renewal: &mut Renewal,
+        udp: &mut UdpSession,
         now: Instant,
     ) -> Result<(), FatalError> {
         match message {
             UdpMessage::Frame(frame) => {
-                renewal.on_frame(now);
+                udp.renewal.on_frame(now);
                 if self.options.camera.is_none() {
                     self.inbox.on_frame(frame, Transport::Udp);
                 } else {
                     self.inbox.count_dropped("no_choice");
                 }
             }
-            UdpMessage::Answer(LeaseVerdict::Private) => {
+            UdpMessage::Answer(LeaseVerdict::Private, _) => {
                 return Err(FatalError(Refusal::Private.to_string()));
             }
-            UdpMessage::Answer(verdict) => {
-                renewal.on_answer(verdict, now);
+            UdpMessage::Answer(verdict, cookie) => {
+                udp.on_answer(verdict, cookie, now);
                 upgrade.on_answer(now);
             }
-            UdpMessage::Echo => renewal.on_echo(now),
+            UdpMessage::Echo => udp.renewal.on_echo(now),
             UdpMessage::Other(reason) => self.inbox.count_dropped(reason),
         }
         Ok(())

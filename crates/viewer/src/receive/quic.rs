@@ -22,6 +22,7 @@ pub(super) fn hello(options: &ConnectOptions) -> Hello {
         camera: options.camera.as_ref().map(ToString::to_string),
         token: options.token.map(|token| token.to_string()),
         stream: None,
+        cookie: None,
     }
 }
 

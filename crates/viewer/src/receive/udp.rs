@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use platform::udp;
 use protocol::VIEWER_PORT;
-use protocol::control::{Control, LeaseVerdict};
+use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::datagram::{Datagram, MAX_DATAGRAM, REQUEST, classify};
 use protocol::frame::Frame;
 use protocol::lease::{LeaseRequest, REPEAT_REQUEST_AFTER, RelayKind, Renewal, SEARCH_INTERVAL};
+use protocol::peer::Cookie;
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout_at};
 use tracing::{debug, trace};
@@ -27,6 +28,8 @@ pub(super) struct UdpSession {
     pub(super) renewal: Renewal,
     relay: SocketAddr,
     nonce: u64,
+    /// The relay's proof of this viewer's address.
+    cookie: Option<Cookie>,
     socket: UdpSocket,
     opened: Instant,
     buffer: Vec<u8>,
@@ -38,7 +41,7 @@ pub(super) enum UdpMessage {
     /// A frame.
     Frame(Frame),
     /// A Sightline relay's answer to this viewer.
-    Answer(LeaseVerdict),
+    Answer(LeaseVerdict, Option<Cookie>),
     /// This viewer's own datagram, which a tutorial relay echoes.
     Echo,
     /// Anything else, with the name of the reason.
@@ -53,6 +56,7 @@ impl UdpSession {
             renewal,
             relay,
             nonce: getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())),
+            cookie: None,
             socket,
             opened,
             buffer: vec![0; MAX_DATAGRAM + 1],
@@ -92,6 +96,20 @@ impl UdpSession {
         }
     }
 
+    /// Takes the relay's answer: a new cookie is returned at once, so that no other viewer gets the lease.
+    pub(super) fn on_answer(
+        &mut self,
+        verdict: LeaseVerdict,
+        cookie: Option<Cookie>,
+        now: Instant,
+    ) {
+        self.renewal.on_answer(verdict, now);
+        if cookie.is_some() && cookie != self.cookie {
+            self.cookie = cookie;
+            self.renewal.on_new_cookie(now);
+        }
+    }
+
     /// Gives up the lease, if there is one, and sends nothing more while frames come by QUIC. A UDP frame shows that the
     /// relay has missed the release, which is then repeated. Never returns.
     pub(super) async fn stay_released(&mut self) {
@@ -106,16 +124,24 @@ impl UdpSession {
                 sent_at = Some(now);
             }
             let message = self.recv(now + POLL).await;
-            due = matches!(message, Some(UdpMessage::Frame(..)));
+            if let Some(UdpMessage::Answer(verdict, cookie)) = message {
+                let fresh = cookie != self.cookie;
+                self.on_answer(verdict, cookie, Instant::now());
+                // The probe had no cookie, or an old one, so it released nothing.
+                due = fresh;
+            } else {
+                due = matches!(message, Some(UdpMessage::Frame(..)));
+            }
         }
     }
 
     async fn send(&self, request: LeaseRequest) {
         trace!(?request, "sent");
+        let question = Question::new(self.nonce, self.cookie);
         let datagram = match request {
             LeaseRequest::Request => REQUEST.to_vec(),
-            LeaseRequest::Hello => Control::Hello { nonce: self.nonce }.write(),
-            LeaseRequest::Probe => Control::Probe { nonce: self.nonce }.write(),
+            LeaseRequest::Hello => Control::Hello(question).write(),
+            LeaseRequest::Probe => Control::Probe(question).write(),
         };
         // The socket reports the refusal of an earlier datagram here, in place of sending; the second try then sends.
         if self.socket.send(&datagram).await.is_err() {
@@ -140,11 +166,13 @@ fn classify_for(bytes: &[u8], own_nonce: u64) -> UdpMessage {
     match classify(Bytes::copy_from_slice(bytes)) {
         Ok(Datagram::Frame(frame)) if is_echo(&frame) => UdpMessage::Echo,
         Ok(Datagram::Frame(frame)) => UdpMessage::Frame(frame),
-        Ok(Datagram::Control(Control::Accept { nonce, verdict })) if nonce == own_nonce => {
-            UdpMessage::Answer(verdict)
-        }
-        Ok(Datagram::Control(Control::Hello { nonce } | Control::Probe { nonce }))
-            if nonce == own_nonce =>
+        Ok(Datagram::Control(Control::Accept {
+            nonce,
+            verdict,
+            cookie,
+        })) if nonce == own_nonce => UdpMessage::Answer(verdict, cookie),
+        Ok(Datagram::Control(Control::Hello(question) | Control::Probe(question)))
+            if question.nonce == own_nonce =>
         {
             UdpMessage::Echo
         }
@@ -167,17 +195,23 @@ mod tests {
     #[test]
     fn only_an_answer_to_our_own_question_is_one() {
         let accept = |nonce| {
-            let verdict = LeaseVerdict::Welcome;
-            classify_for(&Control::Accept { nonce, verdict }.write(), 7)
+            let accept = Control::Accept {
+                nonce,
+                verdict: LeaseVerdict::Welcome,
+                cookie: Some(Cookie(9)),
+            };
+            classify_for(&accept.write(), 7)
         };
-        assert_eq!(accept(7), UdpMessage::Answer(LeaseVerdict::Welcome));
+        let answer = UdpMessage::Answer(LeaseVerdict::Welcome, Some(Cookie(9)));
+        assert_eq!(accept(7), answer);
         assert_eq!(accept(8), UdpMessage::Other("not_ours"));
     }
 
     #[test]
     fn our_own_words_are_an_echo_with_or_without_their_label() {
         for nonce in [7, 8] {
-            let sent = [Control::Hello { nonce }, Control::Probe { nonce }];
+            let question = Question::new(nonce, Some(Cookie(9)));
+            let sent = [Control::Hello(question), Control::Probe(question)];
             for control in sent {
                 let echo = classify_for(&control.write(), 7) == UdpMessage::Echo;
                 assert_eq!(echo, nonce == 7, "{control:?}");

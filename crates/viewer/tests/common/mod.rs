@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use opencv::core::{CV_8UC3, Mat, Rect, Scalar};
 use opencv::imgproc;
-use protocol::control::{Control, LeaseVerdict};
+use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::datagram::{Datagram, REQUEST, classify};
 use protocol::label::{Label, StreamId};
 use testkit::process::Program;
@@ -134,8 +134,8 @@ fn serve(
             }
             use Behaviour::{Sightline, TutorialStreaming, TutorialWaiting};
             match (behaviour, classify(datagram.clone())) {
-                (Sightline, Ok(Datagram::Control(Control::Probe { .. }))) => viewer = None,
-                (Sightline, Ok(Datagram::Control(Control::Hello { .. })))
+                (Sightline, Ok(Datagram::Control(Control::Probe(_)))) => viewer = None,
+                (Sightline, Ok(Datagram::Control(Control::Hello(_))))
                 | (TutorialWaiting, Ok(Datagram::Request))
                 | (TutorialStreaming, _) => viewer = Some(from),
                 _ => {}
@@ -161,9 +161,16 @@ fn answer(behaviour: Behaviour, streaming: bool, datagram: &[u8]) -> Option<Vec<
         Behaviour::TutorialStreaming => return Some(datagram.to_vec()),
     };
     match classify(datagram.to_vec()) {
-        Ok(Datagram::Control(Control::Hello { nonce } | Control::Probe { nonce })) => {
-            Some(Control::Accept { nonce, verdict }.write())
-        }
+        Ok(Datagram::Control(
+            Control::Hello(Question { nonce, .. }) | Control::Probe(Question { nonce, .. }),
+        )) => Some(
+            Control::Accept {
+                nonce,
+                verdict,
+                cookie: None,
+            }
+            .write(),
+        ),
         _ => None,
     }
 }

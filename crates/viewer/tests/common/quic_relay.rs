@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use protocol::control::{Control, LeaseVerdict};
+use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::datagram::{Datagram, classify};
 use protocol::quic::{Hello, from_line};
 use quic::endpoint::{self, PacketFilter};
@@ -191,18 +191,23 @@ impl DemuxSocket {
             .push((Instant::now(), datagram.to_vec()));
         let mut viewer = self.viewer.lock().unwrap();
         let nonce = match classify(datagram.to_vec()) {
-            Ok(Datagram::Control(Control::Hello { nonce })) => {
+            Ok(Datagram::Control(Control::Hello(Question { nonce, .. }))) => {
                 *viewer = Some(from);
                 nonce
             }
-            Ok(Datagram::Control(Control::Probe { nonce })) => {
+            Ok(Datagram::Control(Control::Probe(Question { nonce, .. }))) => {
                 *viewer = None;
                 nonce
             }
             _ => return,
         };
         let verdict = self.verdict;
-        let accept = Control::Accept { nonce, verdict }.write();
+        let accept = Control::Accept {
+            nonce,
+            verdict,
+            cookie: None,
+        }
+        .write();
         let _ = self.sender.send_to(&accept, from);
     }
 }

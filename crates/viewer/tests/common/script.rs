@@ -97,6 +97,7 @@ impl ViewerSession {
             ok: true,
             refusal: None,
             cameras: cameras.iter().map(ToString::to_string).collect(),
+            cookie: None,
         };
         self.control.write_all(&to_line(&answer)).await.ok()
     }
@@ -110,6 +111,7 @@ impl ViewerSession {
             ok: false,
             refusal: Some(refusal),
             cameras: Vec::new(),
+            cookie: None,
         };
         self.control.write_all(&to_line(&answer)).await.ok()?;
         self.control.finish().ok()?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use platform::egress::{EgressSnapshot, EgressStats};
-use protocol::quic::{ClientMessage, Hello, SenderInfo};
+use protocol::quic::{ClientMessage, Hello, Refusal, SenderInfo};
 use protocol::ticket::Key;
 use quic::client::{Client, ConnectFailure, ControlEvent, ControlStream, DONE, Session};
 use quic::frame_window::MAX_FRAME_AGE;
@@ -21,6 +21,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
+
+use super::relay_proof::Offer;
 
 /// Delay between two attempts to connect after an ordinary failure.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -48,7 +50,8 @@ pub(crate) struct QuicSender {
     slot: watch::Sender<Option<OutgoingFrame>>,
     quality: watch::Sender<Option<u8>>,
     state: watch::Receiver<QuicConnectionState>,
-    upgrade: mpsc::Sender<()>,
+    refusal: watch::Receiver<Option<Refusal>>,
+    upgrade: mpsc::Sender<Offer>,
     stats: Arc<EgressStats>,
     task: JoinHandle<()>,
 }
@@ -72,6 +75,7 @@ impl QuicSender {
         let (slot, frames) = watch::channel(None);
         let (quality, qualities) = watch::channel(None);
         let (state_sender, state) = watch::channel(QuicConnectionState::Down);
+        let (refusal_sender, refusal) = watch::channel(None);
         let (upgrade, upgrades) = mpsc::channel(1);
         let stats = Arc::<EgressStats>::default();
         let task = ConnectionTask {
@@ -79,6 +83,7 @@ impl QuicSender {
             slot: frames,
             quality: qualities,
             state: state_sender,
+            refusal: refusal_sender,
             upgrades,
             stats: Arc::clone(&stats),
             client: None,
@@ -89,6 +94,7 @@ impl QuicSender {
             slot,
             quality,
             state,
+            refusal,
             upgrade,
             stats,
             task: tokio::spawn(task.run()),
@@ -100,10 +106,15 @@ impl QuicSender {
         self.state.borrow()
     }
 
-    /// Reports that the relay sent `upgrade`: it takes QUIC.
-    pub(crate) fn upgrade(&self) {
+    /// Returns why the relay refused the last attempt; `None` while frames go by QUIC.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        *self.refusal.borrow()
+    }
+
+    /// Reports that the relay takes QUIC.
+    pub(crate) fn upgrade(&self, offer: Offer) {
         // One that is not yet taken is enough.
-        let _ = self.upgrade.try_send(());
+        let _ = self.upgrade.try_send(offer);
     }
 
     /// Puts a frame into the slot, in place of one that still waits there.
@@ -151,7 +162,8 @@ struct ConnectionTask {
     slot: watch::Receiver<Option<OutgoingFrame>>,
     quality: watch::Receiver<Option<u8>>,
     state: watch::Sender<QuicConnectionState>,
-    upgrades: mpsc::Receiver<()>,
+    refusal: watch::Sender<Option<Refusal>>,
+    upgrades: mpsc::Receiver<Offer>,
     stats: Arc<EgressStats>,
     client: Option<Client>,
     /// The last failure to connect that was logged.
@@ -164,8 +176,13 @@ impl ConnectionTask {
     /// Connects again and again, until the program ends or the relay refuses for good.
     async fn run(mut self) {
         loop {
-            if self.config.wait_for_upgrade && self.upgrades.recv().await.is_none() {
-                return;
+            if self.config.wait_for_upgrade {
+                let Some(offer) = self.upgrades.recv().await else {
+                    return;
+                };
+                if let Some(cookie) = offer.cookie {
+                    self.config.hello.cookie = Some(cookie.to_string());
+                }
             }
             let Some(relay) = self.address().await else {
                 return;
@@ -173,6 +190,11 @@ impl ConnectionTask {
             self.state.send_replace(QuicConnectionState::Connecting);
             match self.connect(relay).await {
                 Ok(session) => {
+                    self.refusal.send_replace(None);
+                    // It proves after a loss of the connection that this is the camera's sender.
+                    if let Some(cookie) = session.answer.cookie() {
+                        self.config.hello.cookie = Some(cookie.to_string());
+                    }
                     if let SessionEnd::Finished = self.run_session(session, relay).await {
                         return self.close().await;
                     }
@@ -207,11 +229,14 @@ impl ConnectionTask {
             self.logged_failure = Some(failure);
         }
         self.state.send_replace(QuicConnectionState::Down);
-        let refused = matches!(why, ConnectFailure::Refused(_));
-        sleep(if refused {
-            REFUSED_RETRY_DELAY
-        } else {
-            RETRY_DELAY
+        let refusal = match why {
+            ConnectFailure::Refused(refusal) => Some(*refusal),
+            _ => None,
+        };
+        self.refusal.send_replace(refusal);
+        sleep(match why {
+            ConnectFailure::Refused(_) | ConnectFailure::Nonsense => REFUSED_RETRY_DELAY,
+            _ => RETRY_DELAY,
         })
         .await;
     }
@@ -237,7 +262,7 @@ impl ConnectionTask {
             sent = frames::send(&session.connection, &self.stats, &mut self.slot) => match sent {
                 Ok(()) => SessionEnd::Finished,
                 Err(why) => {
-                    warn!(%relay, %why, "the connection to the relay is lost");
+                    note_loss(&self.refusal, relay, &ConnectFailure::of_connection(why));
                     SessionEnd::Lost
                 }
             },
@@ -260,6 +285,14 @@ impl ConnectionTask {
             client.close(CLOSE_TIMEOUT).await;
         }
     }
+}
+
+/// Logs why the connection has ended: a failure, or that the relay gave the camera to another sender.
+fn note_loss(refusals: &watch::Sender<Option<Refusal>>, relay: SocketAddr, why: &ConnectFailure) {
+    if let ConnectFailure::Refused(refusal) = why {
+        refusals.send_replace(Some(*refusal));
+    }
+    warn!(%relay, %why, "the connection to the relay is lost");
 }
 
 /// Compares clocks with the relay, and sends it what no frame contains: the clock's offset and the JPEG quality.

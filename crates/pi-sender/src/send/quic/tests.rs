@@ -42,6 +42,7 @@ impl Relay {
             ok: refusal.is_none(),
             refusal,
             cameras: Vec::new(),
+            cookie: None,
         };
         control_send
             .write_all(&protocol::quic::to_line(&answer))
@@ -65,6 +66,7 @@ fn config(address: watch::Receiver<Option<SocketAddr>>, pinned: Option<Key>) -> 
             camera: Some("yard".to_owned()),
             token: None,
             stream: None,
+            cookie: None,
         },
         pinned,
         wait_for_upgrade: false,
@@ -141,7 +143,7 @@ async fn nothing_is_said_before_the_relay_asks() {
     });
     let silence = timeout(Duration::from_millis(300), relay.endpoint.accept()).await;
     assert!(silence.is_err());
-    sender.upgrade();
+    sender.upgrade(Offer { cookie: None });
     relay.accept(None).await;
     up(&mut sender).await;
 }

@@ -91,6 +91,7 @@ impl OriginPolicy {
                 camera: None,
                 token: requester.token.map(str::to_owned),
                 stream: None,
+                cookie: None,
             };
             return self.access.check(&hello).map_err(Denial::Token);
         }

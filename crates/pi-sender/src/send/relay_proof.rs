@@ -1,0 +1,104 @@
+//! Whether the relay that offers QUIC is one of ours. Pure.
+//!
+//! A tutorial relay dies of a QUIC packet, and the `upgrade` of a relay of ours is public and easily forged. So this sender
+//! answers it with a probe, a JPEG of one pixel that harms no relay: only a relay of ours answers that, and with the number
+//! that the probe holds.
+
+use std::time::{Duration, Instant};
+
+use protocol::control::{Control, Question};
+use protocol::peer::Cookie;
+
+/// Time between two probes.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A relay's offer to take QUIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// The proof of this sender's address; `None` from a relay of version 0.1.
+    pub(crate) cookie: Option<Cookie>,
+}
+
+/// The exchange with the relay.
+#[derive(Debug)]
+pub(crate) struct RelayProof {
+    nonce: u64,
+    /// Whether an `upgrade` came that was not answered yet.
+    upgrade: bool,
+    probed: Option<Instant>,
+    offer: Option<Offer>,
+}
+
+impl RelayProof {
+    /// Returns an exchange whose probes hold this random number.
+    pub(crate) fn new(nonce: u64) -> Self {
+        Self {
+            nonce,
+            upgrade: false,
+            probed: None,
+            offer: None,
+        }
+    }
+
+    /// Takes a message of the relay.
+    pub(crate) fn on_control(&mut self, control: Control) {
+        match control {
+            Control::Upgrade => self.upgrade = true,
+            Control::Accept { nonce, cookie, .. }
+                if nonce == self.nonce && self.probed.is_some() =>
+            {
+                self.offer = Some(Offer { cookie });
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns the probe to send now, if one is due.
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<Control> {
+        let lately = |at: Instant| now.saturating_duration_since(at) < PROBE_INTERVAL;
+        if self.probed.is_some_and(lately) || !std::mem::take(&mut self.upgrade) {
+            return None;
+        }
+        self.probed = Some(now);
+        Some(Control::Probe(Question::new(self.nonce, None)))
+    }
+
+    /// Returns the relay's offer, once.
+    pub(crate) fn take_offer(&mut self) -> Option<Offer> {
+        self.offer.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::control::LeaseVerdict;
+
+    use super::*;
+
+    #[test]
+    fn no_probe_leaves_before_an_upgrade_and_a_flood_of_upgrades_draws_one_a_second() {
+        let (mut proof, start) = (RelayProof::new(7), testkit::time::start());
+        assert_eq!(proof.poll(start), None);
+        let probes = (0..3000).filter(|ms| {
+            proof.on_control(Control::Upgrade);
+            proof.poll(start + Duration::from_millis(*ms)).is_some()
+        });
+        assert_eq!(probes.count(), 3);
+    }
+
+    #[test]
+    fn an_answer_to_no_probe_is_not_an_offer() {
+        let mut proof = RelayProof::new(7);
+        let accept = Control::Accept {
+            nonce: 7,
+            verdict: LeaseVerdict::Welcome,
+            cookie: None,
+        };
+        proof.on_control(accept);
+        assert_eq!(proof.take_offer(), None);
+        proof.on_control(Control::Upgrade);
+        proof.poll(testkit::time::start());
+        proof.on_control(accept);
+        assert_eq!(proof.take_offer(), Some(Offer { cookie: None }));
+    }
+}

@@ -1,0 +1,511 @@
+//! The relay's table of leases.
+//!
+//! A datagram's source address may be forged, so a lease is *proved* only when its viewer has returned the relay's cookie.
+//! What an unproved request can do is bounded: it takes no lease from another viewer, ends none, and extends none that was
+//! proved. A lease of a tutorial viewer, which sends one `Request` and cannot prove anything, stays until its host has
+//! refused frames for [`REFUSED_FOR`].
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::{LEASE_TIME, LeaseRequest};
+use crate::CAMERA_TIMEOUT;
+use crate::peer::Host;
+
+/// Time without a hello after which an unproved lease expires.
+const UNPROVED_LEASE_TIME: Duration = CAMERA_TIMEOUT;
+/// Refusals (ICMP port unreachable) over this time, each soon after the last, make a viewer suspect: it gets a frame a
+/// second, and its lease goes to a newcomer if the table is full. A single one may be forged.
+const SUSPECT_AFTER: Duration = Duration::from_secs(1);
+/// Refusals over this time end a lease.
+pub const REFUSED_FOR: Duration = Duration::from_secs(60);
+/// Frames over this time from a viewer's address make that a camera's.
+const CAMERA_AFTER: Duration = CAMERA_TIMEOUT;
+/// Time between two frames to a viewer that is suspect.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The relay's answer to a [`LeaseRequest`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// A new lease.
+    Joined,
+    /// A new lease in place of this viewer's.
+    Replaced(SocketAddr),
+    /// A lease that the viewer held already.
+    Held,
+    /// No lease: the table is full.
+    Full,
+    /// The end of the viewer's lease.
+    Released,
+    /// No lease, before and after.
+    NotHeld,
+}
+
+/// The relay's leases of UDP viewers, in order of arrival.
+#[derive(Debug)]
+pub struct Leases {
+    capacity: usize,
+    held: Vec<Lease>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    viewer: SocketAddr,
+    kind: Kind,
+    /// Time of the last hello that counts.
+    renewed: Instant,
+    /// The viewer's host refuses frames.
+    refusals: Option<Spell>,
+    /// Frames come from the viewer's address.
+    frames: Option<Spell>,
+    /// Time of the last frame while the viewer is suspect.
+    probed: Option<Instant>,
+}
+
+/// How a lease was requested, from the weakest right to the strongest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// By hellos without a cookie.
+    Hello,
+    /// By one `Request`.
+    Request,
+    /// By hellos with the cookie.
+    Proved,
+}
+
+/// Events of one kind that follow each other within [`CAMERA_TIMEOUT`].
+#[derive(Debug, Clone, Copy)]
+struct Spell {
+    since: Instant,
+    last: Instant,
+}
+
+impl Spell {
+    /// Adds an event.
+    fn note(spell: &mut Option<Self>, now: Instant) {
+        let since = spell
+            .filter(|spell| spell.goes_on(now))
+            .map_or(now, |spell| spell.since);
+        *spell = Some(Self { since, last: now });
+    }
+
+    fn goes_on(self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) < CAMERA_TIMEOUT
+    }
+
+    /// Returns whether the spell has lasted for this time and goes on.
+    fn has_lasted(self, time: Duration, now: Instant) -> bool {
+        self.goes_on(now) && self.last.saturating_duration_since(self.since) >= time
+    }
+}
+
+impl Leases {
+    /// Returns an empty table for at most `capacity` leases; 0 closes the `udp` transport.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            held: Vec::new(),
+        }
+    }
+
+    /// Grants, renews or ends a lease; `proved` states whether the request came with the relay's cookie.
+    pub fn request(
+        &mut self,
+        viewer: SocketAddr,
+        request: LeaseRequest,
+        proved: bool,
+        now: Instant,
+    ) -> Grant {
+        let kind = match request {
+            LeaseRequest::Probe if proved => {
+                return match self.release(viewer) {
+                    true => Grant::Released,
+                    false => Grant::NotHeld,
+                };
+            }
+            LeaseRequest::Probe => {
+                return match self.holds(viewer) {
+                    true => Grant::Held,
+                    false => Grant::NotHeld,
+                };
+            }
+            LeaseRequest::Hello if proved => Kind::Proved,
+            LeaseRequest::Hello => Kind::Hello,
+            LeaseRequest::Request => Kind::Request,
+        };
+        match self.held.iter_mut().find(|l| l.viewer == viewer) {
+            Some(lease) => {
+                lease.renew(kind, now);
+                Grant::Held
+            }
+            None => self.grant(Lease::new(viewer, kind, now), now),
+        }
+    }
+
+    fn grant(&mut self, joined: Lease, now: Instant) -> Grant {
+        if self.held.len() < self.capacity {
+            self.held.push(joined);
+            return Grant::Joined;
+        }
+        let Some(place) = self.replaceable(&joined, now) else {
+            return Grant::Full;
+        };
+        let replaced = self.held.remove(place);
+        self.held.push(joined);
+        Grant::Replaced(replaced.viewer)
+    }
+
+    /// Returns which lease a newcomer gets when all are given: one of a suspect viewer; for a proved newcomer an unproved
+    /// one, the weakest kind and there the youngest first, or the youngest of the host that holds two more than its own.
+    fn replaceable(&self, newcomer: &Lease, now: Instant) -> Option<usize> {
+        let unproved = |lease: &Lease| lease.kind < Kind::Proved;
+        let mut places = 0..self.held.len();
+        let suspect = places.rfind(|&at| {
+            let lease = &self.held[at];
+            unproved(lease) && lease.is_suspect(now)
+        });
+        if suspect.is_some() || unproved(newcomer) {
+            return suspect;
+        }
+        let places = (0..self.held.len()).rev();
+        let weakest = places.min_by_key(|&at| self.held[at].kind)?;
+        if unproved(&self.held[weakest]) {
+            return Some(weakest);
+        }
+        let count = |host: Host| self.held.iter().filter(|l| l.host() == host).count();
+        let most = (0..self.held.len()).max_by_key(|&at| (count(self.held[at].host()), at))?;
+        let holds_two_more = count(self.held[most].host()) >= count(newcomer.host()) + 2;
+        holds_two_more.then_some(most)
+    }
+
+    /// Notes that the host of a viewer refused a frame. Returns whether that ends the lease.
+    pub fn on_refused(&mut self, viewer: SocketAddr, now: Instant) -> bool {
+        let Some(lease) = self.held.iter_mut().find(|l| l.viewer == viewer) else {
+            return false;
+        };
+        Spell::note(&mut lease.refusals, now);
+        let over = lease
+            .refusals
+            .is_some_and(|spell| spell.has_lasted(REFUSED_FOR, now));
+        over && self.release(viewer)
+    }
+
+    /// Notes that a frame came from this address. Returns whether a viewer has a lease there, so that it is not a frame: two
+    /// relays that have leases with each other would feed each other without end. An address from which frames come on
+    /// and on is a camera's, for which another peer requested a lease.
+    pub fn on_frame_from(&mut self, address: SocketAddr, now: Instant) -> bool {
+        let Some(lease) = self.held.iter_mut().find(|l| l.viewer == address) else {
+            return false;
+        };
+        if lease.kind < Kind::Proved {
+            Spell::note(&mut lease.frames, now);
+        }
+        !lease.is_camera(now)
+    }
+
+    /// Ends a lease. Returns whether it was held.
+    pub fn release(&mut self, viewer: SocketAddr) -> bool {
+        let before = self.held.len();
+        self.held.retain(|l| l.viewer != viewer);
+        self.held.len() < before
+    }
+
+    /// Ends the leases that have not been renewed in time, and returns their viewers.
+    pub fn expire(&mut self, now: Instant) -> Vec<SocketAddr> {
+        let expired = self
+            .held
+            .extract_if(.., |l| l.expires().is_some_and(|at| at <= now));
+        expired.map(|l| l.viewer).collect()
+    }
+
+    /// Returns when the next lease expires unless it is renewed.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.held.iter().filter_map(Lease::expires).min()
+    }
+
+    /// Returns the viewers that sent one `Request` and will send none again: only the relay's memory leads back to
+    /// them.
+    pub fn permanent(&self) -> impl Iterator<Item = SocketAddr> {
+        let permanent = self.held.iter().filter(|l| l.kind == Kind::Request);
+        permanent.map(|l| l.viewer)
+    }
+
+    /// Returns the viewers that hold a lease, in order of arrival.
+    pub fn viewers(&self) -> impl ExactSizeIterator<Item = SocketAddr> {
+        self.held.iter().map(|l| l.viewer)
+    }
+
+    /// Returns whether a viewer holds a lease.
+    pub fn holds(&self, viewer: SocketAddr) -> bool {
+        self.held.iter().any(|l| l.viewer == viewer)
+    }
+
+    /// Returns the viewers that the next frame goes to: all but addresses of cameras, and a suspect one once a second.
+    pub fn receivers(&mut self, now: Instant) -> Vec<SocketAddr> {
+        let receivers = self.held.iter_mut().filter_map(|lease| {
+            let receives = !lease.is_camera(now) && lease.takes_frame(now);
+            receives.then_some(lease.viewer)
+        });
+        receivers.collect()
+    }
+}
+
+impl Lease {
+    fn new(viewer: SocketAddr, kind: Kind, now: Instant) -> Self {
+        Self {
+            viewer,
+            kind,
+            renewed: now,
+            refusals: None,
+            frames: None,
+            probed: None,
+        }
+    }
+
+    fn host(&self) -> Host {
+        Host::of(self.viewer.ip())
+    }
+
+    /// Takes a request of the viewer, or of a peer that forges its address.
+    fn renew(&mut self, kind: Kind, now: Instant) {
+        if kind == Kind::Proved {
+            *self = Self::new(self.viewer, kind, now);
+        } else if self.kind == Kind::Hello {
+            self.renewed = now;
+        }
+    }
+
+    fn expires(&self) -> Option<Instant> {
+        match self.kind {
+            Kind::Hello => Some(self.renewed + UNPROVED_LEASE_TIME),
+            Kind::Request => None,
+            Kind::Proved => Some(self.renewed + LEASE_TIME),
+        }
+    }
+
+    fn is_suspect(&self, now: Instant) -> bool {
+        let refusals = self.refusals;
+        refusals.is_some_and(|spell| spell.has_lasted(SUSPECT_AFTER, now))
+    }
+
+    fn is_camera(&self, now: Instant) -> bool {
+        let frames = self.frames;
+        frames.is_some_and(|spell| spell.has_lasted(CAMERA_AFTER, now))
+    }
+
+    fn takes_frame(&mut self, now: Instant) -> bool {
+        if !self.is_suspect(now) {
+            return true;
+        }
+        let due = |at: Instant| now.saturating_duration_since(at) >= PROBE_INTERVAL;
+        let due = self.probed.is_none_or(due);
+        if due {
+            self.probed = Some(now);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn viewer(n: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], n))
+    }
+
+    fn on_host(host: u8, n: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, host], n))
+    }
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    struct Table(Leases, Instant);
+
+    impl Table {
+        fn new(capacity: usize) -> Self {
+            Self(Leases::new(capacity), testkit::time::start())
+        }
+
+        fn pass(&mut self, time: Duration) -> Vec<SocketAddr> {
+            self.1 += time;
+            self.0.expire(self.1)
+        }
+
+        fn request(&mut self, viewer: SocketAddr) -> Grant {
+            self.0.request(viewer, LeaseRequest::Request, false, self.1)
+        }
+
+        fn hello(&mut self, viewer: SocketAddr, proved: bool) -> Grant {
+            self.0.request(viewer, LeaseRequest::Hello, proved, self.1)
+        }
+
+        fn probe(&mut self, viewer: SocketAddr, proved: bool) -> Grant {
+            self.0.request(viewer, LeaseRequest::Probe, proved, self.1)
+        }
+
+        fn viewers(&self) -> Vec<SocketAddr> {
+            self.0.viewers().collect()
+        }
+    }
+
+    #[test]
+    fn a_proved_lease_lasts_10_s_an_unproved_one_3_s_and_a_tutorial_viewers_on_and_on() {
+        let mut table = Table::new(4);
+        table.hello(viewer(1), true);
+        table.hello(viewer(2), false);
+        table.request(viewer(3));
+        assert_eq!(table.0.deadline(), Some(table.1 + UNPROVED_LEASE_TIME));
+        assert!(table.pass(UNPROVED_LEASE_TIME - MS).is_empty());
+        assert_eq!(table.pass(MS), [viewer(2)]);
+        assert_eq!(table.pass(LEASE_TIME - UNPROVED_LEASE_TIME), [viewer(1)]);
+        assert!(table.pass(secs(1_000_000)).is_empty());
+        assert_eq!(table.viewers(), [viewer(3)]);
+    }
+
+    #[test]
+    fn forged_requests_take_no_lease_from_anyone_however_long_they_go_on() {
+        let mut table = Table::new(2);
+        table.request(on_host(1, 1));
+        table.hello(on_host(1, 2), true);
+        for n in 0..600 {
+            let forged = on_host(u8::try_from(n % 200).unwrap(), 9);
+            assert_eq!(table.request(forged), Grant::Full);
+            assert_eq!(table.hello(forged, false), Grant::Full);
+            table.hello(on_host(1, 2), true);
+            assert!(table.pass(secs(1)).is_empty());
+        }
+        assert_eq!(table.viewers(), [on_host(1, 1), on_host(1, 2)]);
+    }
+
+    #[test]
+    fn a_proved_viewer_gets_an_unproved_lease_at_once_the_weakest_and_youngest_first() {
+        let mut table = Table::new(3);
+        table.request(viewer(1));
+        table.request(viewer(2));
+        table.hello(viewer(3), false);
+        assert_eq!(table.hello(viewer(4), true), Grant::Replaced(viewer(3)));
+        assert_eq!(table.hello(viewer(5), true), Grant::Replaced(viewer(2)));
+        assert_eq!(table.hello(viewer(6), true), Grant::Replaced(viewer(1)));
+        assert_eq!(table.hello(viewer(7), true), Grant::Full);
+    }
+
+    #[test]
+    fn a_host_that_holds_two_more_gives_its_youngest_lease_to_a_proved_newcomer() {
+        let mut table = Table::new(3);
+        table.hello(on_host(1, 1), true);
+        table.hello(on_host(1, 2), true);
+        table.hello(on_host(2, 1), true);
+        assert_eq!(
+            table.hello(on_host(3, 1), true),
+            Grant::Replaced(on_host(1, 2))
+        );
+        assert_eq!(table.hello(on_host(4, 1), true), Grant::Full);
+    }
+
+    #[test]
+    fn only_a_proved_probe_ends_a_lease() {
+        let mut table = Table::new(4);
+        table.request(viewer(1));
+        table.hello(viewer(2), true);
+        for forged in [viewer(1), viewer(2)] {
+            assert_eq!(table.probe(forged, false), Grant::Held);
+        }
+        assert_eq!(table.probe(viewer(3), false), Grant::NotHeld);
+        assert_eq!(table.viewers(), [viewer(1), viewer(2)]);
+        assert_eq!(table.probe(viewer(2), true), Grant::Released);
+        assert_eq!(table.probe(viewer(2), true), Grant::NotHeld);
+    }
+
+    #[test]
+    fn a_forged_hello_makes_no_tutorial_viewers_lease_expire_and_a_forged_request_extends_none() {
+        let mut table = Table::new(4);
+        table.request(viewer(1));
+        table.hello(viewer(1), false);
+        table.hello(viewer(2), true);
+        for _ in 0..9 {
+            assert!(table.pass(secs(1)).is_empty());
+            table.request(viewer(2));
+            table.hello(viewer(2), false);
+        }
+        assert_eq!(table.pass(secs(1)), [viewer(2)]);
+        assert_eq!(table.viewers(), [viewer(1)]);
+    }
+
+    #[test]
+    fn one_refusal_changes_nothing_a_minute_of_them_ends_a_lease() {
+        let mut table = Table::new(1);
+        table.request(viewer(1));
+        assert!(!table.0.on_refused(viewer(1), table.1));
+        assert_eq!(table.0.receivers(table.1), [viewer(1)]);
+        let mut frames = 0;
+        for n in 1..600 {
+            table.pass(100 * MS);
+            let ended = table.0.on_refused(viewer(1), table.1);
+            assert!(!ended, "{n}");
+            frames += table.0.receivers(table.1).len();
+        }
+        assert!((60..75).contains(&frames), "one a second: {frames}");
+        table.pass(100 * MS);
+        assert!(table.0.on_refused(viewer(1), table.1));
+        assert!(table.viewers().is_empty());
+    }
+
+    #[test]
+    fn a_viewer_whose_refusals_were_forged_gets_all_frames_again_3_s_later() {
+        let mut table = Table::new(1);
+        table.request(viewer(1));
+        for _ in 0..50 {
+            table.0.on_refused(viewer(1), table.1);
+            table.pass(100 * MS);
+        }
+        table.pass(CAMERA_TIMEOUT);
+        for _ in 0..10 {
+            assert_eq!(table.0.receivers(table.1), [viewer(1)]);
+            table.pass(100 * MS);
+        }
+    }
+
+    #[test]
+    fn a_viewer_that_has_gone_gives_its_lease_to_any_newcomer() {
+        let mut table = Table::new(1);
+        table.request(viewer(1));
+        for _ in 0..=10 {
+            assert_eq!(table.request(viewer(2)), Grant::Full);
+            table.0.on_refused(viewer(1), table.1);
+            table.pass(100 * MS);
+        }
+        assert_eq!(table.request(viewer(2)), Grant::Replaced(viewer(1)));
+    }
+
+    #[test]
+    fn what_comes_from_a_viewers_address_is_not_a_frame_unless_it_goes_on_and_on() {
+        let mut table = Table::new(2);
+        table.request(viewer(1));
+        table.hello(viewer(2), true);
+        for _ in 0..30 {
+            assert!(table.0.on_frame_from(viewer(1), table.1));
+            table.pass(100 * MS);
+        }
+        assert!(!table.0.on_frame_from(viewer(1), table.1), "a camera");
+        assert_eq!(table.0.receivers(table.1), [viewer(2)]);
+        for _ in 0..60 {
+            table.hello(viewer(2), true);
+            assert!(table.0.on_frame_from(viewer(2), table.1), "proved");
+            table.pass(100 * MS);
+        }
+        assert_eq!(table.0.receivers(table.1), [viewer(1), viewer(2)]);
+        assert!(!table.0.on_frame_from(viewer(3), table.1), "no lease");
+    }
+
+    #[test]
+    fn a_closed_transport_has_no_lease() {
+        let mut table = Table::new(0);
+        assert_eq!(table.request(viewer(1)), Grant::Full);
+        assert_eq!(table.hello(viewer(1), true), Grant::Full);
+    }
+}

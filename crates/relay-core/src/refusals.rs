@@ -1,0 +1,44 @@
+//! How often senders by UDP are told that their frames are dropped. Their addresses may be forged, so each is told at most
+//! once a second, and so many in all.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Time between two refusals to one address: a sender learns of it within 2 s even if one is lost.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Most refusals within [`INTERVAL`].
+const MAX_RECENT: usize = 64;
+
+/// The refusals of the last second.
+#[derive(Debug, Default)]
+pub(crate) struct RefusalPacer(VecDeque<(SocketAddr, Instant)>);
+
+impl RefusalPacer {
+    /// Returns whether to send a refusal to this address now, and notes that it is sent.
+    pub(crate) fn is_due(&mut self, to: SocketAddr, now: Instant) -> bool {
+        let over = |at: Instant| now.saturating_duration_since(at) >= INTERVAL;
+        while self.0.pop_front_if(|(_, at)| over(*at)).is_some() {}
+        let due = self.0.len() < MAX_RECENT && self.0.iter().all(|(known, _)| *known != to);
+        if due {
+            self.0.push_back((to, now));
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_refused_once_a_second_and_all_together_64_times() {
+        let (mut pacer, now) = (RefusalPacer::default(), testkit::time::start());
+        let address = |n: u16| SocketAddr::from(([192, 0, 2, 1], n));
+        assert!(pacer.is_due(address(1), now));
+        assert!(!pacer.is_due(address(1), now + INTERVAL / 2));
+        let told = (2..1000).filter(|n| pacer.is_due(address(*n), now)).count();
+        assert_eq!(told, MAX_RECENT - 1);
+        assert!(pacer.is_due(address(1), now + INTERVAL));
+    }
+}

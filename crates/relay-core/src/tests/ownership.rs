@@ -1,0 +1,257 @@
+//! Who may send as a camera, on both transports.
+
+use super::*;
+
+impl Scene {
+    fn numbers(&self) -> Vec<u64> {
+        let published = self.published.iter();
+        published.map(|frame| frame.frame.label.seq).collect()
+    }
+
+    fn cookie_of(&self, address: SocketAddr) -> Cookie {
+        self.relay.cameras.of_address(address)
+    }
+
+    /// What senders were told, and senders by connection lost.
+    fn refusals(&self) -> Vec<Refusal> {
+        let refusal = |action: &Action| match action {
+            Action::Reply(_, Control::Refused(refusal)) => Some(*refusal),
+            Action::RefuseSender(_, refusal) => Some(*refusal),
+            _ => None,
+        };
+        self.other.iter().filter_map(refusal).collect()
+    }
+}
+
+#[test]
+fn a_sender_that_returns_the_cookie_changes_from_udp_to_quic_at_once() {
+    let mut scene = Scene::new(rules());
+    scene.datagram(address(1, 1000), labelled("yard", 7, 1));
+    let cookie = Some(scene.cookie_of(address(1, 1000)));
+    scene.connect(address(1, 2000), "yard", 7, cookie).unwrap();
+    scene.sent_as("yard", address(1, 2000), labelled("yard", 7, 2));
+    scene.datagram(address(1, 1000), labelled("yard", 7, 1));
+    scene.sent_as("yard", address(1, 2000), labelled("yard", 7, 3));
+    assert_eq!(scene.numbers(), [1, 2, 3]);
+}
+
+#[test]
+fn the_stream_id_alone_takes_no_cameras_name() {
+    let mut scene = Scene::new(rules());
+    scene.datagram(address(1, 1000), labelled("yard", 7, 1));
+    for proof in [
+        None,
+        Some(Cookie(1)),
+        Some(scene.cookie_of(address(1, 2000))),
+    ] {
+        let refused = scene.connect(address(1, 2000), "yard", 7, proof);
+        assert_eq!(refused, Err(Refusal::Taken), "{proof:?}");
+    }
+}
+
+#[test]
+fn no_datagram_takes_the_place_of_a_connected_camera_however_long_it_pauses() {
+    let mut scene = Scene::new(rules());
+    scene.sent_as("yard", address(1, 2000), labelled("yard", 7, 1));
+    for seconds in [0, 1, 10, 1000] {
+        scene.pass(Duration::from_secs(seconds));
+        scene.datagram(address(1, 2000), labelled("yard", 7, 2));
+        scene.datagram(address(2, 1), labelled("yard", 8, 1));
+    }
+    scene.sent_as("yard", address(1, 2000), labelled("yard", 7, 3));
+    assert_eq!(scene.numbers(), [1, 3]);
+    assert_eq!(scene.relay.counts().dropped["stranger"], 8);
+}
+
+#[test]
+fn a_connection_that_is_lost_reserves_the_name_against_datagrams_for_3_s() {
+    let mut scene = Scene::new(rules());
+    scene.sent_as("yard", address(1, 2000), labelled("yard", 7, 1));
+    scene.disconnect(address(1, 2000));
+    scene.pass(2999 * MS);
+    scene.datagram(address(1, 1000), labelled("yard", 7, 2));
+    scene.pass(MS);
+    scene.datagram(address(1, 1000), labelled("yard", 7, 3));
+    assert_eq!(scene.numbers(), [1, 3]);
+}
+
+#[test]
+fn a_sender_comes_back_at_once_from_another_host_whatever_took_its_name_meanwhile() {
+    let mut scene = Scene::new(rules());
+    let cookie = scene.connect(address(1, 1), "yard", 7, None).unwrap();
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
+    scene.disconnect(address(1, 1));
+    scene.pass(3000 * MS);
+    scene.datagram(address(66, 1), labelled("yard", 7, 999));
+    assert_eq!(scene.numbers(), [1, 999]);
+    let refused = scene.connect(address(2, 1), "yard", 7, None);
+    assert_eq!(refused, Err(Refusal::Taken));
+    let same = scene.connect(address(2, 1), "yard", 7, Some(cookie));
+    assert_eq!(same, Ok(cookie));
+    scene.sent_as("yard", address(2, 1), labelled("yard", 7, 2));
+    assert_eq!(scene.numbers(), [1, 999, 2], "its numbers begin anew");
+}
+
+#[test]
+fn a_cookie_of_an_owner_before_the_last_is_worth_nothing() {
+    let mut scene = Scene::new(rules());
+    let old = scene.connect(address(1, 1), "yard", 7, None).unwrap();
+    scene.disconnect(address(1, 1));
+    scene.pass(3000 * MS);
+    scene.connect(address(2, 1), "yard", 8, None).unwrap();
+    let refused = scene.connect(address(1, 1), "yard", 7, Some(old));
+    assert_eq!(refused, Err(Refusal::Taken));
+}
+
+#[test]
+fn a_sender_whose_old_connection_is_not_noticed_to_be_dead_replaces_it() {
+    let mut scene = Scene::new(rules());
+    let cookie = scene.connect(address(1, 1), "yard", 7, None).unwrap();
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
+    let old = scene.senders.values().next().unwrap().id;
+    scene
+        .connect(address(1, 1), "yard", 7, Some(cookie))
+        .unwrap();
+    assert!(
+        scene
+            .other
+            .contains(&Action::RefuseSender(old, Refusal::Taken))
+    );
+    scene.relay.on_sender_left(old);
+    scene.pass(10_000 * MS);
+    scene.datagram(address(2, 1), labelled("yard", 8, 1));
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 2));
+    assert_eq!(scene.numbers(), [1, 2], "the new connection owns the name");
+}
+
+#[test]
+fn the_first_of_two_senders_with_one_name_keeps_it_and_the_second_is_refused() {
+    let mut scene = Scene::new(rules());
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
+    for other in [address(1, 2), address(2, 1)] {
+        let refused = scene.connect(other, "yard", 8, None);
+        assert_eq!(refused, Err(Refusal::Taken));
+    }
+    scene.pass(5000 * MS);
+    let refused = scene.connect(address(1, 2), "yard", 8, None);
+    assert_eq!(refused, Err(Refusal::Taken), "it is connected");
+    scene.disconnect(address(1, 1));
+    assert!(scene.connect(address(1, 2), "yard", 8, None).is_ok());
+}
+
+#[test]
+fn a_sender_that_closed_its_connection_is_followed_by_its_own_host_at_once() {
+    let mut scene = Scene::new(rules());
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
+    scene.disconnect(address(1, 1));
+    let elsewhere = scene.connect(address(2, 1), "yard", 8, None);
+    assert_eq!(elsewhere, Err(Refusal::Taken));
+    assert!(scene.connect(address(1, 2), "yard", 8, None).is_ok());
+}
+
+#[test]
+fn a_second_sender_by_udp_is_told_once_a_second_and_never_with_more_bytes_than_it_sent() {
+    let mut scene = Scene::new(rules());
+    let label = Label::read(&labelled("yard", 2, 1)).unwrap().unwrap();
+    let picture = |bytes| Sketch::new(300, 200).segment(0xFE, &vec![0; bytes]).bytes();
+    for n in 1..=30 {
+        scene.datagram(address(1, 1), labelled("yard", 1, n));
+        scene.datagram(address(2, 1), label.write(&picture(2000)));
+        scene.pass(100 * MS);
+    }
+    assert_eq!(scene.refusals(), [Refusal::Taken; 3]);
+    let small = label.write(&picture(0));
+    assert!(small.len() < Control::Refused(Refusal::Taken).write().len());
+    scene.datagram(address(3, 1), small);
+    assert_eq!(scene.refusals().len(), 3);
+}
+
+#[test]
+fn a_slow_camera_keeps_its_name_and_is_live_between_two_frames() {
+    let mut scene = Scene::new(rules());
+    for n in 1..=3 {
+        scene.datagram(address(1, 1), labelled("yard", 1, n));
+        scene.pass(Duration::from_secs(10));
+    }
+    scene.datagram(address(2, 1), labelled("yard", 2, 1));
+    assert_eq!(scene.numbers(), [1, 2, 3]);
+    assert_eq!(scene.relay.live_cameras(scene.now), ["yard"]);
+}
+
+#[test]
+fn two_unlabelled_senders_behind_one_router_are_two_cameras() {
+    let mut scene = Scene::new(rules());
+    for n in 1..=5 {
+        scene.datagram(address(1, 1), plain(n));
+        scene.datagram(address(1, 2), plain(n));
+        scene.pass(100 * MS);
+    }
+    assert_eq!(scene.relay.live_cameras(scene.now), ["cam1", "cam2"]);
+    assert_eq!(scene.relay.counts().received, 10);
+    scene.pass(200 * MS);
+    scene.datagram(address(1, 2), plain(6));
+    scene.pass(200 * MS);
+    scene.datagram(address(1, 3), plain(1));
+    let live = scene.relay.live_cameras(scene.now);
+    assert_eq!(live, ["cam1", "cam2"], "cam1 goes on from a new port");
+}
+
+#[test]
+fn a_flood_of_names_from_one_host_keeps_no_other_camera_out() {
+    let mut scene = Scene::new(rules());
+    for n in 0..200 {
+        let camera = format!("flood{n}");
+        let _ = scene.connect(address(66, n), &camera, 1, None);
+        scene.datagram(address(66, n), labelled(&format!("udp{n}"), 1, 1));
+    }
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
+    assert_eq!(scene.numbers().last(), Some(&1));
+    assert_eq!(scene.relay.live_cameras(scene.now), ["yard"]);
+    assert!(scene.relay.cameras.iter().count() <= 64);
+}
+
+#[test]
+fn a_connected_camera_keeps_its_slot_while_it_pauses_whatever_names_appear() {
+    let mut scene = Scene::new(rules());
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
+    for second in 0..70 {
+        scene.pass(Duration::from_secs(1));
+        for n in 0..100 {
+            let from = address(10 + u8::try_from(n).unwrap(), second);
+            scene.datagram(from, labelled(&format!("flood{n}"), 1, 1));
+        }
+    }
+    for n in 0..200 {
+        let _ = scene.connect(address(66, n), &format!("quic{n}"), 1, None);
+    }
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 2));
+    let last = scene.published.last().unwrap();
+    assert_eq!(
+        (last.frame.label.camera.as_str(), last.frame.label.seq),
+        ("yard", 2)
+    );
+    let default = scene.relay.cameras.default_camera(scene.now).unwrap();
+    assert_eq!(
+        scene.relay.cameras.get(default).name,
+        "yard",
+        "it came first"
+    );
+}
+
+#[test]
+fn a_sender_that_lost_its_slot_is_told() {
+    let mut scene = Scene::new(rules());
+    for n in 0..64 {
+        let camera = format!("flood{n}");
+        scene.connect(address(66, n), &camera, 1, None).unwrap();
+    }
+    let refused = scene.connect(address(66, 64), "one more", 1, None);
+    assert_eq!(refused, Err(Refusal::Full));
+    scene.connect(address(1, 1), "yard", 7, None).unwrap();
+    assert_eq!(scene.refusals(), [Refusal::Full]);
+    let newest = scene.senders[&(address(66, 63), "flood63".parse().unwrap())].clone();
+    let frame = labelled("flood63", 1, 1);
+    scene.relay.on_frame(&newest, frame, 5_000_000, scene.now);
+    scene.act();
+    assert_eq!(scene.refusals(), [Refusal::Full; 2]);
+}
