@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use protocol::CAMERA_TIMEOUT;
 use protocol::label::CameraName;
-use protocol::peer::{Cookie, Host};
+use protocol::peer::{Cookie, Host, Standing};
 use protocol::quic::{MAX_CAMERAS, Refusal};
 
 use crate::camera::Camera;
@@ -14,9 +15,6 @@ use crate::cookie::CookieSecret;
 use crate::frame::CameraId;
 use crate::ownership::Ownership;
 use crate::source::{Admission, Rejection, SenderId, Source};
-
-/// Time without a frame after which the slot of a sender that has left goes to a newcomer that has proved less.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 /// The table of cameras.
 #[derive(Debug)]
@@ -239,9 +237,9 @@ impl Cameras {
         Ok(displaced.source().connection.filter(|_| connected))
     }
 
-    /// Returns the slot that a newcomer gets when the table is full. First that of a sender that has left, the longest
-    /// silent first; then that of one that has proved less than the newcomer; then that of the host that holds two more
-    /// than the newcomer's. Of these two kinds the host that holds most loses its youngest.
+    /// Returns the slot that a newcomer gets when the table is full: that of a sender that has left, the longest silent first;
+    /// else one of the host that holds most, of the least standing and there the youngest first. No sender loses its slot
+    /// to one that has proved less, or whose host holds as many.
     fn slot_for(&self, newcomer: Source, now: Instant) -> Option<usize> {
         let mut held: HashMap<Host, usize> = HashMap::new();
         for camera in &self.table {
@@ -263,17 +261,6 @@ impl Cameras {
     }
 }
 
-/// Why a camera's slot goes to a newcomer, the best reason first.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    /// Its sender has left, this long ago.
-    Left(Reverse<Duration>),
-    /// Its sender has proved less; so many cameras of its host, and its order of appearance.
-    Weaker(Reverse<usize>, Reverse<u64>),
-    /// Its host holds more; as above.
-    Crowded(Reverse<usize>, Reverse<u64>),
-}
-
 /// Returns how soon a camera's slot is given to a newcomer, the least first; `None` if it is not. `held` has the number of
 /// cameras of each host.
 fn rank(
@@ -284,17 +271,25 @@ fn rank(
 ) -> Option<Rank> {
     let standing = camera.owner.source().standing;
     let silence = camera.silence(now);
-    let has_left = !camera.owner.is_connected() && !camera.is_live(now);
-    if has_left && (standing <= newcomer.standing || silence >= FORGOTTEN_AFTER) {
+    let has_left = !camera.owner.is_connected() && silence >= CAMERA_TIMEOUT;
+    if has_left {
         return Some(Rank::Left(Reverse(silence)));
     }
     let held_by = |host| held.get(&host).copied().unwrap_or(0);
     let holds = held_by(camera.owner.source().host());
-    let youngest = Reverse(camera.appeared);
-    if standing < newcomer.standing {
-        return Some(Rank::Weaker(Reverse(holds), youngest));
-    }
-    let holds_more = holds >= held_by(newcomer.host()) + 2;
-    let may_lose = standing == newcomer.standing && !camera.owner.is_established(now);
-    (holds_more && may_lose).then_some(Rank::Crowded(Reverse(holds), youngest))
+    // An equal is to lose its slot only where that makes the hosts more equal.
+    let weaker = standing < newcomer.standing;
+    let enough = held_by(newcomer.host()) + if weaker { 1 } else { 2 };
+    let may_lose = weaker || standing == newcomer.standing && !camera.owner.is_established(now);
+    let rank = Rank::Crowded(Reverse(holds), standing, Reverse(camera.appeared));
+    (may_lose && holds >= enough).then_some(rank)
+}
+
+/// Why a camera's slot goes to a newcomer, the best reason first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Its sender has left, this long ago.
+    Left(Reverse<Duration>),
+    /// Its host holds so many; the standing of its sender, and its order of appearance.
+    Crowded(Reverse<usize>, Standing, Reverse<u64>),
 }

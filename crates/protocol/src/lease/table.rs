@@ -15,7 +15,7 @@ use crate::peer::Host;
 /// Time without a hello after which an unproved lease expires.
 const UNPROVED_LEASE_TIME: Duration = CAMERA_TIMEOUT;
 /// Refusals (ICMP port unreachable) over this time, each soon after the last, make a viewer suspect: it gets a frame a
-/// second, and its lease goes to a newcomer if the table is full. A single one may be forged.
+/// second. A single one may be forged.
 const SUSPECT_AFTER: Duration = Duration::from_secs(1);
 /// Refusals over this time end a lease.
 pub const REFUSED_FOR: Duration = Duration::from_secs(60);
@@ -155,21 +155,17 @@ impl Leases {
         Grant::Replaced(replaced.viewer)
     }
 
-    /// Returns which lease a newcomer gets when all are given: one of a suspect viewer; for a proved newcomer an unproved
-    /// one, the weakest kind and there the youngest first, or the youngest of the host that holds two more than its own.
+    /// Returns which lease a newcomer gets when all are given: none if it has proved nothing; else an unproved one, that of a
+    /// suspect viewer or the weakest kind, and there the youngest first; or the youngest of the host that holds two more
+    /// than its own.
     fn replaceable(&self, newcomer: &Lease, now: Instant) -> Option<usize> {
-        let unproved = |lease: &Lease| lease.kind < Kind::Proved;
-        let mut places = 0..self.held.len();
-        let suspect = places.rfind(|&at| {
-            let lease = &self.held[at];
-            unproved(lease) && lease.is_suspect(now)
-        });
-        if suspect.is_some() || unproved(newcomer) {
-            return suspect;
+        if newcomer.kind < Kind::Proved {
+            return None;
         }
+        let rank = |lease: &Lease| (lease.kind, !lease.is_suspect(now));
         let places = (0..self.held.len()).rev();
-        let weakest = places.min_by_key(|&at| self.held[at].kind)?;
-        if unproved(&self.held[weakest]) {
+        let weakest = places.min_by_key(|&at| rank(&self.held[at]))?;
+        if self.held[weakest].kind < Kind::Proved {
             return Some(weakest);
         }
         let count = |host: Host| self.held.iter().filter(|l| l.host() == host).count();
@@ -471,15 +467,16 @@ mod tests {
     }
 
     #[test]
-    fn a_viewer_that_has_gone_gives_its_lease_to_any_newcomer() {
-        let mut table = Table::new(1);
+    fn forged_refusals_give_a_lease_to_no_newcomer_that_has_proved_nothing() {
+        let mut table = Table::new(2);
         table.request(viewer(1));
-        for _ in 0..=10 {
-            assert_eq!(table.request(viewer(2)), Grant::Full);
+        table.request(viewer(2));
+        for _ in 0..=20 {
             table.0.on_refused(viewer(1), table.1);
             table.pass(100 * MS);
         }
-        assert_eq!(table.request(viewer(2)), Grant::Replaced(viewer(1)));
+        assert_eq!(table.request(viewer(3)), Grant::Full);
+        assert_eq!(table.hello(viewer(3), true), Grant::Replaced(viewer(1)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The relay's rules, each by name, in virtual time.
 
+mod attack;
 mod cameras;
 mod hold;
 mod leases;
@@ -114,6 +115,8 @@ struct Scene {
     next_sender: u64,
     now: Instant,
     sent: Vec<Bytes>,
+    /// The UDP viewers of those frames.
+    forwarded: Vec<SocketAddr>,
     jobs: Vec<CameraFrame>,
     annotations: Vec<AnnotationJob>,
     published: Vec<Publication>,
@@ -134,6 +137,7 @@ impl Scene {
             next_sender: 0,
             now,
             sent: Vec::new(),
+            forwarded: Vec::new(),
             jobs: Vec::new(),
             annotations: Vec::new(),
             published: Vec::new(),
@@ -288,7 +292,10 @@ impl Scene {
     fn act(&mut self) {
         while let Some(action) = self.relay.next_action() {
             match action {
-                Action::Forward(forward) => self.sent.push(forward.jpeg),
+                Action::Forward(forward) => {
+                    self.forwarded.extend(forward.viewers);
+                    self.sent.push(forward.jpeg);
+                }
                 Action::Infer(jobs) => self.jobs.extend(jobs),
                 Action::Annotate(annotate) => self.annotations.push(annotate),
                 Action::Publish(frame) => self.published.push(frame),

