@@ -64,8 +64,9 @@ impl Relay {
         proved: bool,
         now: Instant,
     ) -> LeaseVerdict {
-        if request != LeaseRequest::Probe && self.cameras.has_source(viewer, now) {
-            // Frames to it would come back as its own: two relays would feed each other without end.
+        let unproved = request != LeaseRequest::Probe && !proved;
+        if unproved && self.cameras.has_source(viewer, now) {
+            // Frames to it could come back as its own: two relays would feed each other without end.
             self.counts.drop("lease_of_camera");
             return LeaseVerdict::Full;
         }

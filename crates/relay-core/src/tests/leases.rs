@@ -61,11 +61,19 @@ fn a_cameras_address_gets_no_lease_while_the_camera_is_live() {
     let mut scene = Scene::new(rules());
     scene.datagram(address(1, 1), plain(1));
     scene.request(address(1, 1));
-    scene.proved_hello(address(1, 1));
+    scene.hello(address(1, 1));
     assert_eq!(scene.relay.viewers()[0], 0);
     assert_eq!(scene.relay.counts().dropped["lease_of_camera"], 2);
     scene.pass(3000 * MS);
     scene.request(address(1, 1));
+    assert_eq!(scene.relay.viewers()[0], 1);
+}
+
+#[test]
+fn a_viewer_that_proves_its_address_gets_its_lease_although_frames_were_forged_from_there() {
+    let mut scene = Scene::new(rules());
+    scene.datagram(viewer(1), plain(1));
+    scene.proved_hello(viewer(1));
     assert_eq!(scene.relay.viewers()[0], 1);
 }
 

@@ -2,6 +2,7 @@
 
 mod attack;
 mod cameras;
+mod circulation;
 mod hold;
 mod leases;
 mod model;
@@ -115,8 +116,8 @@ struct Scene {
     next_sender: u64,
     now: Instant,
     sent: Vec<Bytes>,
-    /// The UDP viewers of those frames.
-    forwarded: Vec<SocketAddr>,
+    /// The same, with their viewers.
+    forwards: Vec<Forward>,
     jobs: Vec<CameraFrame>,
     annotations: Vec<AnnotationJob>,
     published: Vec<Publication>,
@@ -137,7 +138,7 @@ impl Scene {
             next_sender: 0,
             now,
             sent: Vec::new(),
-            forwarded: Vec::new(),
+            forwards: Vec::new(),
             jobs: Vec::new(),
             annotations: Vec::new(),
             published: Vec::new(),
@@ -293,8 +294,8 @@ impl Scene {
         while let Some(action) = self.relay.next_action() {
             match action {
                 Action::Forward(forward) => {
-                    self.forwarded.extend(forward.viewers);
-                    self.sent.push(forward.jpeg);
+                    self.sent.push(forward.jpeg.clone());
+                    self.forwards.push(forward);
                 }
                 Action::Infer(jobs) => self.jobs.extend(jobs),
                 Action::Annotate(annotate) => self.annotations.push(annotate),
