@@ -42,6 +42,7 @@ pub mod label;
 pub mod lease;
 pub mod quic;
 pub mod sequence;
+pub mod text;
 pub mod ticket;
 pub mod transport;
 
