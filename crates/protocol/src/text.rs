@@ -32,6 +32,14 @@ pub fn printable(text: &str, max: usize) -> String {
     shown
 }
 
+/// Returns whether a character is not seen where it stands, or changes what is seen around it: control characters, line
+/// ends, changes of direction, zero widths and tags.
+pub fn is_hidden(c: char) -> bool {
+    let format = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || format
+}
+
 /// Returns a peer's bytes as [`printable`] text; what is not UTF-8 becomes U+FFFD.
 pub fn printable_bytes(bytes: &[u8], max: usize) -> String {
     // A character has at most four bytes, so what lies behind these is cut in any case; one more than fits shows the cut.
@@ -67,14 +75,19 @@ mod tests {
         assert_eq!(printable_bytes(b"a\xff\nb", 9), "a\u{fffd}\\nb");
     }
 
-    const DIRECTIONS: [char; 5] = ['\u{2028}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{200f}'];
+    #[test]
+    fn no_hidden_character_is_printed_as_it_is() {
+        for c in ('\0'..=char::MAX).filter(|c| is_hidden(*c)) {
+            let shown = printable(&c.to_string(), 20);
+            assert!(shown.is_ascii() && shown.starts_with('\\'), "{c:?}");
+        }
+    }
 
     proptest! {
         #[test]
         fn any_text_is_one_short_line_without_control_characters(text in any::<String>(), max in 0usize..40) {
             for shown in [printable(&text, max), printable_bytes(text.as_bytes(), max)] {
-                prop_assert!(!shown.contains(char::is_control));
-                prop_assert!(!shown.contains(DIRECTIONS));
+                prop_assert!(!shown.contains(is_hidden), "{shown:?}");
                 prop_assert!(shown.chars().count() <= max + CUT.len());
             }
         }
