@@ -14,6 +14,7 @@ pub mod logging;
 pub mod report;
 pub mod server;
 pub mod signals;
+pub mod state_dir;
 pub mod udp;
 
 use std::process::ExitCode;
