@@ -15,6 +15,7 @@ pub mod report;
 pub mod server;
 pub mod signals;
 pub mod state_dir;
+pub mod trusted_path;
 pub mod udp;
 
 use std::process::ExitCode;
