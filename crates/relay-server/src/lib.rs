@@ -31,7 +31,6 @@ mod summary;
 pub mod threads;
 pub mod transport;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -53,6 +52,7 @@ use crate::egress::EgressByTransport;
 use crate::event::{EVENT_QUEUE, Event};
 use crate::fanout::Fanout;
 use crate::handle::RelayHandle;
+use crate::lease_store::LeaseFile;
 use crate::live_settings::LiveSettings;
 use crate::outputs::{Outputs, jsonl};
 use crate::relay_loop::{LoopStats, RelayLoop};
@@ -111,7 +111,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         endpoint::server(port.clone(), &access.identity).context("opening the QUIC transport")?;
     let quic = QuicTransport::new(access.clone(), events_tx.clone(), handle.clone());
     let mut relay_loop = RelayLoop {
-        relay: relay(args, chosen.as_ref(), batch, leases.as_deref()),
+        relay: relay(args, chosen.as_ref(), batch, leases.as_ref()),
         tracking: tracking::start(settings, events_tx.clone())?,
         annotation: annotation::start(events_tx.clone())?,
         udp: UdpTransport::new(port.clone(), events_tx),
@@ -163,11 +163,12 @@ async fn load(
 }
 
 /// Returns the relay's decisions, with the leases of before the restart.
-fn relay(args: &Args, chosen: Option<&Model>, batch: usize, leases: Option<&Path>) -> Relay {
+fn relay(args: &Args, chosen: Option<&Model>, batch: usize, leases: Option<&LeaseFile>) -> Relay {
     let rules = configure::rules(args, chosen, batch);
     let mut relay = Relay::new(rules, Instant::now());
     if let Some(file) = leases {
-        relay.restore_leases(lease_store::load(file, SystemTime::now()), Instant::now());
+        let viewers = lease_store::load(file, args.udp_viewers.into(), SystemTime::now());
+        relay.restore_leases(viewers, Instant::now());
     }
     relay
 }

@@ -142,7 +142,10 @@ impl StateDir {
         };
         file.set_permissions(Permissions::from_mode(mode))?;
         let path = path.display();
-        warn!(%path, "other users had access to it; its mode is now {mode:o}");
+        warn!(
+            %path,
+            "other users had access to it, and its mode is now {mode:o}; remove it if you do not trust them"
+        );
         Ok(())
     }
 
