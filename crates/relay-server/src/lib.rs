@@ -131,7 +131,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     handle.set_ready();
     let local = http.as_ref().map(|http| http.local);
     announce::listening(args, &port, local, &configure::name(chosen.as_ref()));
-    announce::advice(args, &port);
+    announce::advice(args, &port, chosen.as_ref());
     announce::tickets(args, &access, port.local(), local);
     tokio::spawn(Arc::new(quic).serve(endpoint.clone()));
     // As a task like the transports': what runs outside of all tasks is woken by a system call each time.
