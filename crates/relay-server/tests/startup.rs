@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::process::{RELAY, SOON, relay, stop, without_model};
 use common::udp::{socket, viewer};
 use protocol::control::Control;
-use testkit::process::Program;
+use testkit::process::{Program, Running};
 
 #[test]
 fn a_second_relay_on_the_port_fails_with_in_use() {
@@ -134,6 +134,30 @@ fn a_model_in_the_current_directory_is_used_unless_another_user_may_have_put_it_
     let done = start().finish();
     assert_eq!(done.status.code(), Some(1), "{}", done.stderr);
     assert!(done.stderr.contains("yolov5n.onnx"), "{}", done.stderr);
+}
+
+#[test]
+fn a_mistyped_environment_variable_is_logged_with_the_name_that_was_meant() {
+    let running = without_model_and_with("RELAY_SERVER_UDP_VIEWRS", "7");
+    running.wait_for_line("did you mean RELAY_SERVER_UDP_VIEWERS?", SOON);
+    let done = stop(running);
+    assert!(
+        !done.stderr.contains("RELAY_SERVER_STATE"),
+        "{}",
+        done.stderr
+    );
+}
+
+fn without_model_and_with(variable: &str, value: &str) -> Running {
+    let flags = [
+        "--listen",
+        "127.0.0.1:0",
+        "--model",
+        "none",
+        "--http",
+        "off",
+    ];
+    Program::new(RELAY).args(flags).env(variable, value).start()
 }
 
 #[test]
