@@ -13,6 +13,9 @@ use tracing::warn;
 
 /// Largest file of these, in bytes: a certificate and its key have less than one kilobyte.
 const MAX_FILE: usize = 16 << 10;
+/// What is wrong if the directory itself cannot be opened.
+const UNUSABLE: &str = "the state directory cannot be used; --state DIR names another";
+
 /// Files in the state directory that only the owner may read: the certificate with its key, and the two tokens.
 pub(crate) const SECRETS: [&str; 3] = ["identity", "sender.token", "viewer.token"];
 
@@ -47,9 +50,7 @@ impl Access {
             Some(state) => Self::load(state, private, rotate),
         };
         match stored {
-            Err(err) if private => {
-                Err(err.context("--private keeps its tokens in the directory of --state"))
-            }
+            Err(err) if private => Err(err),
             Err(err) => {
                 warn!(
                     "the certificate is not stored, so each start makes a new one; name a directory with --state DIR: {err:#}"
@@ -65,7 +66,7 @@ impl Access {
     }
 
     fn load(state: &Path, private: bool, rotate: bool) -> anyhow::Result<Self> {
-        let directory = StateDir::create(state)?;
+        let directory = StateDir::create(state).context(UNUSABLE)?;
         let secrets = Secrets { directory, rotate };
         let identity = secrets.identity()?;
         let [_, sender, viewer] = SECRETS;
@@ -125,7 +126,7 @@ impl Access {
 /// # Errors
 /// If a file cannot be used.
 pub(crate) fn examine(state: &Path) -> anyhow::Result<()> {
-    let Some(directory) = StateDir::examine(state)? else {
+    let Some(directory) = StateDir::examine(state).context(UNUSABLE)? else {
         return Ok(());
     };
     for name in SECRETS {
