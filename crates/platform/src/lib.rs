@@ -14,6 +14,8 @@ pub mod logging;
 pub mod report;
 pub mod server;
 pub mod signals;
+pub mod state_dir;
+pub mod trusted_path;
 pub mod udp;
 
 use std::process::ExitCode;

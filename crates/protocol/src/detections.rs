@@ -80,7 +80,8 @@ pub enum BadDetections {
     /// A later version of the message.
     #[error("a detections message of version {0}; this program knows {known}", known = Detections::VERSION)]
     Version(u32),
-    /// A score or a coordinate outside 0 to 1, an invalid time, or more boxes than [`Detections::MAX`].
+    /// A score or a coordinate outside 0 to 1, an invalid time, more boxes than [`Detections::MAX`], or a name that is too
+    /// long or has control characters.
     #[error("a detections message with values out of range")]
     Range,
 }
@@ -90,6 +91,8 @@ impl Detections {
     pub const VERSION: u32 = 1;
     /// Largest number of boxes in one message, as many as the model's post-processing keeps.
     pub const MAX: usize = 1000;
+    /// Length of the longest name in a message (camera, model, class) in bytes: names are drawn into pictures.
+    pub const MAX_NAME: usize = 256;
 
     /// Returns the message as one line of JSON, without the line's end.
     pub fn to_json(&self) -> String {
@@ -106,10 +109,14 @@ impl Detections {
             return Err(BadDetections::Version(message.v));
         }
         let unit = |x: &f32| (0.0..=1.0).contains(x);
-        let sane = |d: &Detection| unit(&d.score) && d.bbox.edges().iter().all(unit);
+        let name = |s: &str| s.len() <= Self::MAX_NAME && !s.contains(char::is_control);
+        let sane =
+            |d: &Detection| unit(&d.score) && d.bbox.edges().iter().all(unit) && name(&d.label);
         let time = |ms: f32| ms.is_finite() && ms >= 0.0;
         let good = message.t.is_finite()
             && message.infer_ms.is_none_or(time)
+            && name(&message.camera)
+            && message.model.as_deref().is_none_or(name)
             && message.detections.len() <= Self::MAX
             && message.detections.iter().all(sane);
         good.then_some(message).ok_or(BadDetections::Range)
@@ -142,6 +149,9 @@ mod tests {
             ("41.2", "1e39"),
             ("41.2", "-1"),
             ("0.1,0.2,", "0.1,"),
+            ("person", "\\u001b[2J"),
+            ("yolov5n", "a\\nb"),
+            ("yard", &"x".repeat(257)),
         ] {
             let line = LINE.replace(old, new);
             assert_ne!(line, LINE);

@@ -30,9 +30,12 @@ impl FromStr for Every {
         if s == "auto" {
             return Ok(Self::Auto);
         }
-        s.parse()
+        // `parse` takes a sign too.
+        let digits = s.bytes().all(|digit| digit.is_ascii_digit());
+        let number = s.parse().ok().filter(|_| digits);
+        number
             .map(Self::Nth)
-            .map_err(|_| "a whole number from 1, or 'auto'".to_owned())
+            .ok_or_else(|| "a whole number from 1, or 'auto'".to_owned())
     }
 }
 
@@ -47,7 +50,18 @@ impl fmt::Display for Every {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_that_is_a_schedule_is_shown_as_the_same_schedule(text in "auto|[0-9+ .-]{0,12}") {
+            if let Ok(every) = text.parse::<Every>() {
+                prop_assert_eq!(every.to_string().parse(), Ok(every));
+            }
+        }
+    }
 
     #[test]
     fn the_fourth_and_the_eighth_are_due_and_the_first_is_not() {
@@ -69,7 +83,7 @@ mod tests {
 
     #[test]
     fn nothing_else_is_a_schedule() {
-        for bad in ["0", "-1", "2.5", "", "often"] {
+        for bad in ["0", "-1", "+4", "2.5", "", "often", "99999999999"] {
             assert!(bad.parse::<Every>().is_err(), "{bad}");
         }
     }

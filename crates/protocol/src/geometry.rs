@@ -18,7 +18,12 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        let side = |s: &str| s.parse::<u16>().ok().filter(|n| (1..=4096).contains(n));
+        let side = |s: &str| {
+            // `parse` takes a sign too.
+            let digits = s.bytes().all(|digit| digit.is_ascii_digit());
+            let side = s.parse::<u16>().ok();
+            side.filter(|n| digits && (1..=4096).contains(n))
+        };
         s.split_once('x')
             .and_then(|(w, h)| {
                 Some(Self {
@@ -148,7 +153,18 @@ impl From<BBox> for [f32; 4] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_that_is_a_size_is_shown_as_the_same_size(text in "[0-9x+ .-]{0,12}") {
+            if let Ok(size) = text.parse::<Size>() {
+                prop_assert_eq!(size.to_string().parse(), Ok(size));
+            }
+        }
+    }
 
     #[test]
     fn sizes_are_width_x_height() {
@@ -157,7 +173,7 @@ mod tests {
             (size.width, size.height, size.to_string().as_str()),
             (300, 200, "300x200")
         );
-        for bad in ["300", "0x200", "300x", "5000x1", "-1x2", "3x4x5"] {
+        for bad in ["300", "0x200", "300x", "5000x1", "-1x2", "3x4x5", "+3x4"] {
             assert!(bad.parse::<Size>().is_err(), "{bad}");
         }
     }

@@ -43,6 +43,7 @@ pub mod lease;
 pub mod peer;
 pub mod quic;
 pub mod sequence;
+pub mod text;
 pub mod ticket;
 pub mod transport;
 

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::label::{self, CameraName, StreamId};
 use crate::peer::Cookie;
+use crate::text::printable;
 
 /// Application protocol in the TLS handshake.
 pub const ALPN: &[u8] = b"sightline/1";
@@ -219,10 +220,15 @@ impl std::fmt::Debug for Hello {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hello")
             .field("role", &self.role)
-            .field("camera", &self.camera)
+            .field("camera", &self.camera.as_deref().map(shown))
             .field("token", &self.token.as_ref().map(|_| ".."))
             .finish_non_exhaustive()
     }
+}
+
+/// Returns a name of a hello for the log: a valid one whole.
+fn shown(name: &str) -> String {
+    printable(name, CameraName::MAX)
 }
 
 /// Returns a message as a line, its end included.
@@ -312,5 +318,14 @@ mod tests {
     fn a_debug_print_shows_no_token() {
         let hello = from_line::<Hello>(br#"{"role":"send","token":"secret"}"#).unwrap();
         assert!(!format!("{hello:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_debug_print_of_a_hostile_name_is_short() {
+        let camera = "x\x1b".repeat(1000);
+        let line = serde_json::json!({"role": "view", "camera": camera}).to_string();
+        let hello = from_line::<Hello>(line.as_bytes()).unwrap();
+        let shown = format!("{hello:?}");
+        assert!(shown.len() < 200 && !shown.contains('\x1b'), "{shown}");
     }
 }

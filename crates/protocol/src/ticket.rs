@@ -17,11 +17,16 @@ use std::str::FromStr;
 
 use crate::RELAY_PORT;
 use crate::label::CameraName;
+use crate::text::{MAX_SHOWN, printable};
 
 /// Start of every ticket.
 pub const SCHEME: &str = "sightline://";
 /// Bytes of a [`Key`].
 pub const KEY: usize = 32;
+/// Length of the longest name of a host in bytes: that of DNS, with room for the length bytes of its form on the wire.
+const MAX_NAME: usize = 255;
+/// Length of the longest zone of an IPv6 address in bytes: twice that of Linux's names of interfaces.
+const MAX_ZONE: usize = 32;
 
 /// A token or a certificate's SHA-256: 32 bytes, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,6 +123,11 @@ impl Host {
         self.port
     }
 
+    /// Returns whether a text that is a host names a port too.
+    pub fn names_port(text: &str) -> bool {
+        split(text).is_some_and(|(_, port)| port.is_some())
+    }
+
     /// Returns the host with another port.
     #[must_use]
     pub fn at(self, port: u16) -> Self {
@@ -129,19 +139,67 @@ impl FromStr for Host {
     type Err = BadHost;
 
     fn from_str(s: &str) -> Result<Self, BadHost> {
-        let bad = || BadHost(s.escape_debug().take(100).collect());
-        // The colons of a bare IPv6 address do not separate a port.
-        let (name, port) = match s.rsplit_once(':') {
-            _ if s.parse::<Ipv6Addr>().is_ok() => (format!("[{s}]"), None),
-            Some((name, port)) if !s.ends_with(']') => (name.to_owned(), Some(port)),
-            _ => (s.to_owned(), None),
-        };
-        let port: u16 = port.map_or(Ok(RELAY_PORT), str::parse).map_err(|_| bad())?;
-        let plain =
-            |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '[' | ']' | '%');
-        let good = !name.is_empty() && port != 0 && name.chars().all(plain);
-        good.then_some(Self { name, port }).ok_or_else(bad)
+        let (name, port) = split(s).ok_or_else(|| BadHost(printable(s, MAX_SHOWN)))?;
+        let port = port.unwrap_or(RELAY_PORT);
+        Ok(Self { name, port })
     }
+}
+
+/// Returns name and port of a host; an IPv6 address in its shortest form, in brackets.
+fn split(text: &str) -> Option<(String, Option<u16>)> {
+    // The colons of a bare IPv6 address do not separate a port.
+    if let Some(address) = ipv6(text) {
+        return Some((address, None));
+    }
+    let (name, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (address, behind) = rest.split_once(']')?;
+            let port = match behind {
+                "" => None,
+                behind => Some(behind.strip_prefix(':')?),
+            };
+            (ipv6(address)?, port)
+        }
+        None => match text.split_once(':') {
+            Some((name, port)) => (plain_name(name)?, Some(port)),
+            None => (plain_name(text)?, None),
+        },
+    };
+    match port {
+        Some(digits) => Some((name, Some(parse_port(digits)?))),
+        None => Some((name, None)),
+    }
+}
+
+/// Returns an IPv6 address, which may have a zone (`fe80::1%eth0`), in its shortest form and in brackets.
+fn ipv6(text: &str) -> Option<String> {
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    let address: Ipv6Addr = address.parse().ok()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match zone {
+        None => Some(format!("[{address}]")),
+        Some(zone) if (1..=MAX_ZONE).contains(&zone.len()) && zone.chars().all(plain) => {
+            Some(format!("[{address}%{zone}]"))
+        }
+        Some(_) => None,
+    }
+}
+
+/// Returns a name or an IPv4 address.
+fn plain_name(text: &str) -> Option<String> {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let good = (1..=MAX_NAME).contains(&text.len()) && text.chars().all(plain);
+    good.then(|| text.to_owned())
+}
+
+/// Parses a port of digits alone; `str::parse` takes a sign too.
+fn parse_port(digits: &str) -> Option<u16> {
+    let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
+    let port = digits.parse().ok().filter(|_| plain)?;
+    (port != 0).then_some(port)
 }
 
 impl fmt::Display for Host {
@@ -261,9 +319,17 @@ mod tests {
             ("2001:db8::7", "[2001:db8::7]:8081"),
             ("[2001:db8::7]", "[2001:db8::7]:8081"),
             ("[2001:db8::7]:9000", "[2001:db8::7]:9000"),
+            ("2001:0DB8:0:0::7", "[2001:db8::7]:8081"),
+            ("::", "[::]:8081"),
+            ("::ffff:192.0.2.7", "[::ffff:192.0.2.7]:8081"),
+            ("fe80::1%eth0", "[fe80::1%eth0]:8081"),
+            ("[fe80::1%2]:9000", "[fe80::1%2]:9000"),
+            ("relay.example:08037", "relay.example:8037"),
         ] {
             let parsed: Host = text.parse().unwrap();
             assert_eq!(parsed.to_string(), host, "{text}");
+            let port = text.ends_with(":9000") || text.ends_with(":08037");
+            assert_eq!(Host::names_port(text), port, "{text}");
         }
     }
 
@@ -277,9 +343,70 @@ mod tests {
             "host:99999",
             "ho st",
             "http://host",
+            "2::08037",
+            "2::08037:1",
+            "[2::08037]",
+            "host:+1",
+            "host:１",
+            "a:b:1",
+            "[host]",
+            "[192.0.2.7]:1",
+            "[::1",
+            "::1]",
+            "[::1]1",
+            "[::1]:",
+            "[[::1]]",
+            "[]",
+            "fe80::1%",
+            "fe80::1%a]b",
+            "host%eth0",
+            &"x".repeat(256),
         ] {
             let why = bad.parse::<Host>().unwrap_err().to_string();
             assert!(why.contains("examples"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_shows_the_text_escaped_and_cut() {
+        let bad = format!("\x1b[2J\n{}", "x y".repeat(1000));
+        let why = bad.parse::<Host>().unwrap_err().to_string();
+        assert!(!why.contains(char::is_control) && why.len() < 400, "{why}");
+    }
+
+    /// Texts near a host: pieces of one in any order.
+    fn hostlike() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            "[0-9a-f]{0,5}",
+            "[a-zß_.-]{1,4}",
+            "[+0-9]{1,6}",
+            Just("::".to_owned()),
+            prop::sample::select(vec![":", "[", "]", "%", "8081", "fe80", "192.0.2.7", "::1"])
+                .prop_map(str::to_owned),
+            any::<char>().prop_map(String::from),
+        ];
+        prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn any_text_that_is_a_host_is_shown_as_the_same_host(text in hostlike()) {
+            if let Ok(host) = text.parse::<Host>() {
+                prop_assert_eq!(host.to_string().parse(), Ok(host.clone()));
+                prop_assert!(Host::names_port(&host.to_string()));
+                prop_assert_eq!(host.name().contains([':', '[', ']', '%']), host.name().starts_with('['));
+            }
+        }
+
+        #[test]
+        fn any_text_that_is_a_ticket_is_shown_as_the_same_ticket(host in hostlike(), camera in "(/[a-zß %20.-]{0,6})?") {
+            let digits = "0123456789abcdef".repeat(4);
+            let text = format!("{SCHEME}{host}{camera}?token={digits}#sha256={digits}");
+            if let Ok(ticket) = text.parse::<Ticket>() {
+                prop_assert_eq!(ticket.to_string().parse(), Ok(ticket));
+            }
         }
     }
 

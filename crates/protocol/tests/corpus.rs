@@ -57,6 +57,16 @@ fn every_text_of_the_corpus_is_a_ticket_or_none() {
     replay("ticket", rules::ticket);
 }
 
+#[test]
+fn every_metadata_of_the_corpus_gives_harmless_names_or_none() {
+    replay("names_metadata", rules::names_metadata);
+}
+
+#[test]
+fn every_source_of_the_corpus_is_shown_as_it_is_read() {
+    replay("source_spec", rules::source_spec);
+}
+
 fn replay(target: &str, rule: impl Fn(&[u8])) {
     let files: Vec<_> = fs::read_dir(corpus(target))
         .expect("the corpus is committed")
@@ -95,6 +105,12 @@ fn seeds() {
     }
     for (name, text) in tickets() {
         write("ticket", name, text.as_bytes());
+    }
+    for (name, text) in metadata() {
+        write("names_metadata", name, text.as_bytes());
+    }
+    for (name, text) in sources() {
+        write("source_spec", name, text.as_bytes());
     }
     for (name, steps) in sequences() {
         write("sequence", &name, &steps);
@@ -171,6 +187,34 @@ fn tickets() -> Vec<(&'static str, String)> {
         ),
         ("host", "relay.example:9000".to_owned()),
         ("bare-ipv6", "2001:db8::7".to_owned()),
+        ("zone", "[fe80::1%eth0]:9000".to_owned()),
+        ("five-digits", "2::08037".to_owned()),
+        ("sign", "relay.example:+1".to_owned()),
+        ("control", "\u{1b}[2J\n\u{202e}".to_owned()),
+    ]
+}
+
+fn metadata() -> [(&'static str, &'static str); 6] {
+    [
+        ("dict", "{0: 'person', 1: \"hair drier\"}"),
+        ("list", "['person', 'traffic light',]"),
+        ("escapes", "{1: 'b', '0': 'it\\'s {a}, [b]'}"),
+        ("control", "['\u{1b}[2J\n', '\u{202e}']"),
+        ("large-key", "{99999: 'a'}"),
+        ("nested", "{0: {0: ['a']}}"),
+    ]
+}
+
+fn sources() -> [(&'static str, &'static str); 8] {
+    [
+        ("word", "demo"),
+        ("number", "0"),
+        ("device", "/dev/video2"),
+        ("url", "rtsp://me:p@ss@cam:554/1"),
+        ("pipeline", "gst:souphttpsrc location=http://cam/ ! appsink"),
+        ("file", "img_%03d.jpg"),
+        ("file-url", "file:///tmp/drive.mp4"),
+        ("file-named-demo", "file://demo"),
     ]
 }
 

@@ -21,6 +21,7 @@ use crate::endpoint;
 use crate::frames::CONTROL_PRIORITY;
 use crate::identity::{CertificateVerifier, NAME};
 use crate::lines::Lines;
+use crate::shown;
 
 /// Close code of a connection that ends as intended.
 pub const DONE: VarInt = VarInt::from_u32(0);
@@ -62,11 +63,18 @@ pub enum ConnectFailure {
     #[error("what answers there is not a relay, or of another version")]
     Nonsense,
     /// A connection that ended.
-    #[error("{0}")]
-    Lost(#[from] ConnectionError),
+    #[error("{}", shown(.0))]
+    Lost(ConnectionError),
     /// A failure of this host.
-    #[error("{0}")]
+    #[error("{}", shown(.0))]
     Host(#[from] io::Error),
+}
+
+// Not `#[from]`: that would make it the source too, whose text has the peer's close reason as it is.
+impl From<ConnectionError> for ConnectFailure {
+    fn from(end: ConnectionError) -> Self {
+        Self::Lost(end)
+    }
 }
 
 impl ConnectFailure {

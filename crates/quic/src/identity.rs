@@ -14,7 +14,10 @@ use ring::{hkdf, hmac};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
+
+use crate::endpoint;
 
 /// Name in the certificate and in the handshake. It is not checked: a peer knows a relay by its fingerprint, at any
 /// name or address.
@@ -51,6 +54,16 @@ impl Identity {
             certificate: certificate.into(),
             key,
         }
+    }
+
+    /// Checks that certificate and key are a pair that TLS can use.
+    ///
+    /// # Errors
+    /// [`BadIdentity`].
+    pub fn verify(&self) -> Result<(), BadIdentity> {
+        let provider = endpoint::ring_provider();
+        CertifiedKey::from_der(self.chain(), self.private_key(), &provider)?;
+        Ok(())
     }
 
     /// Returns the certificate in DER.

@@ -24,3 +24,13 @@ pub mod frames;
 pub mod identity;
 pub mod lines;
 pub mod path;
+
+use std::fmt::Display;
+
+use protocol::text::{MAX_SHOWN, printable};
+
+/// Returns quinn's error as text for the log. Its own text has the peer's close reason in it, as long and as hostile as the
+/// peer likes.
+pub fn shown(err: &impl Display) -> String {
+    printable(&err.to_string(), MAX_SHOWN)
+}

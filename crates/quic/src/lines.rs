@@ -4,6 +4,8 @@ use bytes::BytesMut;
 use protocol::quic::MAX_LINE;
 use quinn::{ReadError, RecvStream};
 
+use crate::shown;
+
 /// Why no line follows.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
@@ -14,8 +16,15 @@ pub enum LineError {
     #[error("a line is longer than {MAX_LINE} bytes")]
     TooLong,
     /// A connection or a stream that is lost.
-    #[error("{0}")]
-    Lost(#[from] ReadError),
+    #[error("{}", shown(.0))]
+    Lost(ReadError),
+}
+
+// Not `#[from]`: that would make it the source too, whose text has the peer's close reason as it is.
+impl From<ReadError> for LineError {
+    fn from(end: ReadError) -> Self {
+        Self::Lost(end)
+    }
 }
 
 /// Reads a stream line by line.

@@ -1,17 +1,20 @@
 //! Access to the relay: a token for each role, and the certificate by which peers recognise the relay. Both are created
 //! once and stored in the state directory.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
+use platform::state_dir::StateDir;
 use protocol::quic::{Hello, Refusal, Role};
 use protocol::ticket::{Host, Key, Ticket};
 use quic::identity::Identity;
 use subtle::ConstantTimeEq as _;
 use tracing::warn;
+
+/// Largest file of these, in bytes: a certificate and its key have less than one kilobyte.
+const MAX_FILE: usize = 16 << 10;
+/// What is wrong if the directory itself cannot be opened.
+const UNUSABLE: &str = "the state directory cannot be used; --state DIR names another";
 
 /// Files in the state directory that only the owner may read: the certificate with its key, and the two tokens.
 pub(crate) const SECRETS: [&str; 3] = ["identity", "sender.token", "viewer.token"];
@@ -38,12 +41,16 @@ impl Access {
     /// # Errors
     /// If the tokens of a private relay cannot be stored.
     pub fn open(state: Option<&Path>, private: bool, rotate: bool) -> anyhow::Result<Self> {
-        let stored = state
-            .context("there is neither --state nor a home directory")
-            .and_then(|state| Self::load(state, private, rotate));
+        let missing = "there is neither --state nor a home directory";
+        let stored = match state {
+            None if private => anyhow::bail!(
+                "--private needs a directory for its tokens, and {missing}: name one with --state DIR"
+            ),
+            None => Err(anyhow::anyhow!(missing)),
+            Some(state) => Self::load(state, private, rotate),
+        };
         match stored {
-            Err(err) if private => Err(err
-                .context("--private needs a directory for its tokens: name one with --state DIR")),
+            Err(err) if private => Err(err),
             Err(err) => {
                 warn!(
                     "the certificate is not stored, so each start makes a new one; name a directory with --state DIR: {err:#}"
@@ -59,25 +66,13 @@ impl Access {
     }
 
     fn load(state: &Path, private: bool, rotate: bool) -> anyhow::Result<Self> {
-        let file = |name: &str| Secret {
-            path: state.join(name),
-            rotate,
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(state)
-            .with_context(|| format!("making {}", state.display()))?;
-        let generate = || {
-            let identity = Identity::generate().context("making a certificate")?;
-            Ok(pack(&identity))
-        };
-        let [identity, sender, viewer] = SECRETS;
-        let file_of_identity = file(identity);
-        let identity = parse_identity(&file_of_identity.path, &file_of_identity.load(generate)?)?;
+        let directory = StateDir::create(state).context(UNUSABLE)?;
+        let secrets = Secrets { directory, rotate };
+        let identity = secrets.identity()?;
+        let [_, sender, viewer] = SECRETS;
         let tokens = private.then(|| -> anyhow::Result<_> {
-            let send = file(sender).token()?;
-            let view = file(viewer).token()?;
+            let send = secrets.token(sender)?;
+            let view = secrets.token(viewer)?;
             Ok(Tokens { send, view })
         });
         Ok(Self {
@@ -126,33 +121,51 @@ impl Access {
     }
 }
 
-/// Checks the files below `state`, without creating any.
+/// Checks the files below `state`, without creating or changing any.
 ///
 /// # Errors
 /// If a file cannot be used.
 pub(crate) fn examine(state: &Path) -> anyhow::Result<()> {
-    let [identity, tokens @ ..] = SECRETS.map(|name| state.join(name));
-    let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
-    if identity.exists() {
-        parse_identity(&identity, &read(&identity)?)?;
-    }
-    for token in tokens.iter().filter(|path| path.exists()) {
-        parse_token(token, &read(token)?)?;
+    let Some(directory) = StateDir::examine(state).context(UNUSABLE)? else {
+        return Ok(());
+    };
+    for name in SECRETS {
+        if let Some(stored) = directory.read(name, MAX_FILE)? {
+            let path = directory.path_of(name);
+            match name == SECRETS[0] {
+                true => parse_identity(&path, &stored.bytes).map(drop)?,
+                false => parse_token(&path, &stored.bytes).map(drop)?,
+            }
+        }
     }
     Ok(())
 }
 
 fn parse_identity(path: &Path, bytes: &[u8]) -> anyhow::Result<Identity> {
+    let identity = unpack(bytes).filter(|identity| identity.verify().is_ok());
     let path = path.display();
-    unpack(bytes)
-        .with_context(|| format!("{path} is damaged; remove it, which makes all tickets void"))
+    identity.with_context(|| {
+        format!(
+            "{path} is damaged; restore it, or remove this file alone: the next start makes a new certificate, and the \
+             tickets given out so far are void, since they name the old one"
+        )
+    })
 }
 
 fn parse_token(path: &Path, bytes: &[u8]) -> anyhow::Result<Key> {
     let text = std::str::from_utf8(bytes).ok();
     let key = text.and_then(|text| Key::parse(text.trim_end()));
+    let [own, other] = match path.ends_with(SECRETS[1]) {
+        true => ["senders", "viewers"],
+        false => ["viewers", "senders"],
+    };
     let path = path.display();
-    key.with_context(|| format!("{path} does not hold a token; --rotate makes a new one"))
+    key.with_context(|| {
+        format!(
+            "{path} does not hold a token; restore it, or remove this file alone: the next start makes a new ticket for \
+             {own}, and those of {other} stay valid"
+        )
+    })
 }
 
 /// Returns certificate and key as the content of one file, so that neither a crash nor a second relay leaves one without
@@ -170,61 +183,58 @@ fn unpack(bytes: &[u8]) -> Option<Identity> {
     (!key.is_empty()).then(|| Identity::restore(certificate.to_vec(), key.to_vec()))
 }
 
-/// A file that only its owner may read.
-struct Secret {
-    path: PathBuf,
-    /// Whether the file is replaced.
+/// The files that only their owner may read.
+struct Secrets {
+    directory: StateDir,
+    /// Whether the files are replaced.
     rotate: bool,
 }
 
-impl Secret {
-    fn token(&self) -> anyhow::Result<Key> {
-        let stored = self.load(|| {
+impl Secrets {
+    fn identity(&self) -> anyhow::Result<Identity> {
+        let [name, ..] = SECRETS;
+        let stored = self.load(name, || {
+            let identity = Identity::generate().context("making a certificate")?;
+            Ok(pack(&identity))
+        })?;
+        parse_identity(&self.directory.path_of(name), &stored)
+    }
+
+    fn token(&self, name: &str) -> anyhow::Result<Key> {
+        let stored = self.load(name, || {
             let mut key = Key([0; 32]);
             getrandom::fill(&mut key.0).context("no random numbers from the system")?;
             Ok(format!("{key}\n").into_bytes())
         })?;
-        parse_token(&self.path, &stored)
+        parse_token(&self.directory.path_of(name), &stored)
     }
 
-    /// Returns the file's content, made if the file does not exist. Of two relays that create it at the same time, the
+    /// Returns a file's content, made if the file does not exist. Of two relays that create it at the same time, the
     /// second one takes the content of the first.
-    fn load(&self, make: impl FnOnce() -> anyhow::Result<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
-        let path = self.path.display();
-        let read = || fs::read(&self.path).with_context(|| format!("reading {path}"));
-        if !self.rotate && self.path.exists() {
-            return read();
-        }
-        let made = make()?;
-        self.write(&made)
-            .with_context(|| format!("writing {path}"))?;
-        read()
-    }
-
-    /// Writes a temporary file and moves it into place, so that a power cut leaves the old content or the new one.
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let unique = getrandom::u64().map_err(io::Error::other)?;
-        let temporary = self.path.with_extension(format!("{unique:016x}.new"));
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
+    fn load(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> anyhow::Result<Vec<u8>>,
+    ) -> anyhow::Result<Vec<u8>> {
         if self.rotate {
-            return fs::rename(&temporary, &self.path);
+            self.directory.replace(name, &make()?)?;
+        } else if let Some(stored) = self.directory.read(name, MAX_FILE)? {
+            return Ok(stored.bytes);
+        } else {
+            self.directory.write_new(name, &make()?)?;
         }
-        let linked = fs::hard_link(&temporary, &self.path);
-        fs::remove_file(&temporary)?;
-        match linked {
-            Err(err) if err.kind() == ErrorKind::AlreadyExists => Ok(()),
-            linked => linked,
-        }
+        let written = self.directory.read(name, MAX_FILE)?;
+        let path = self.directory.path_of(name);
+        written
+            .map(|stored| stored.bytes)
+            .with_context(|| format!("{} was removed as soon as written", path.display()))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
     use super::*;
 
@@ -299,19 +309,74 @@ mod tests {
         assert!(format!("{why:#}").contains("--state DIR"));
     }
 
+    fn refused(state: &Path) -> String {
+        format!("{:#}", Access::open(Some(state), true, false).unwrap_err())
+    }
+
     #[test]
-    fn a_damaged_token_is_an_error_with_its_cure() {
+    fn a_damaged_token_is_named_and_its_removal_keeps_all_other_tickets() {
         let state = tempfile::tempdir().unwrap();
-        private(state.path(), false);
-        fs::write(state.path().join("viewer.token"), "12").unwrap();
-        let why = format!(
-            "{:#}",
-            Access::open(Some(state.path()), true, false).unwrap_err()
-        );
+        let [send, view] = tickets(&private(state.path(), false));
+        let file = state.path().join("viewer.token");
+        fs::write(&file, "12").unwrap();
+        let why = refused(state.path());
+        for part in [
+            "viewer.token does not hold a token",
+            "remove this file alone",
+            "a new ticket for viewers",
+            "those of senders stay valid",
+        ] {
+            assert!(why.contains(part), "{why}");
+        }
         assert!(
-            why.contains("viewer.token") && why.contains("--rotate"),
+            !why.contains("needs a directory") && !why.contains("--rotate"),
             "{why}"
         );
+        fs::remove_file(&file).unwrap();
+        let [send_after, view_after] = tickets(&private(state.path(), false));
+        assert_eq!(send_after, send);
+        assert_ne!(view_after.token, view.token);
+        assert_eq!(view_after.fingerprint, view.fingerprint);
+    }
+
+    #[test]
+    fn a_damaged_certificate_is_named() {
+        let state = tempfile::tempdir().unwrap();
+        private(state.path(), false);
+        let file = state.path().join("identity");
+        let whole = fs::read(&file).unwrap();
+        let mut other_key = whole.clone();
+        *other_key.last_mut().unwrap() ^= 1;
+        for damaged in [&b""[..], b"\0\x02ab", &whole[..whole.len() - 1], &other_key] {
+            fs::write(&file, damaged).unwrap();
+            let why = refused(state.path());
+            assert!(why.contains("identity is damaged"), "{why}");
+            assert!(examine(state.path()).is_err());
+        }
+    }
+
+    #[test]
+    fn what_another_user_prepared_is_refused_and_modes_of_ours_are_repaired() {
+        let state = tempfile::tempdir().unwrap();
+        let first = tickets(&private(state.path(), false));
+        let set_mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let token = state.path().join("viewer.token");
+        set_mode(state.path(), 0o777);
+        set_mode(&token, 0o644);
+        assert_eq!(tickets(&private(state.path(), false)), first);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(state.path()), mode(&token)), (0o755, 0o600));
+        let aside = state.path().join("aside");
+        fs::rename(&token, &aside).unwrap();
+        symlink(&aside, &token).unwrap();
+        let why = refused(state.path());
+        assert!(why.contains("viewer.token: it is a symbolic link"), "{why}");
+        if chown(state.path(), Some(12345), None).is_ok() {
+            let why = refused(state.path());
+            assert!(why.contains("--state") && why.contains("12345"), "{why}");
+        }
     }
 
     #[test]

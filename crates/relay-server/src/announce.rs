@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use platform::udp;
 use protocol::ticket::Host;
 use tracing::{info, warn};
+use vision::detect::Model;
 
 use crate::access::Access;
 use crate::args::{Advertise, Args, ModelChoice};
@@ -22,7 +23,16 @@ pub(crate) fn listening(
 }
 
 /// Logs what an operator should know at the start.
-pub(crate) fn advice(args: &Args, port: &SharedUdpSocket) {
+pub(crate) fn advice(args: &Args, port: &SharedUdpSocket, model: Option<&Model>) {
+    if let (None, Some(Model::File(file))) = (&args.model, model) {
+        let file = file.display();
+        info!(%file, "a model was found and is used; --model names another, or demo, or none");
+    }
+    if args.advertise.is_some() && !args.private {
+        warn!(
+            "--advertise names the host in tickets, and only --private makes tickets: it has no effect"
+        );
+    }
     if !args.private && !args.listen.ip().is_loopback() {
         warn!(
             "open to all: any peer that reaches UDP port {} can watch, and send; --private lets in only peers with a ticket",

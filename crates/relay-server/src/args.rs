@@ -215,10 +215,9 @@ fn listen(s: &str) -> Result<SocketAddr, String> {
 
 fn advertise(s: &str) -> Result<Advertise, String> {
     let host: Host = s.parse().map_err(|why: BadHost| why.to_string())?;
-    let bare = host.name() == s || host.name() == format!("[{s}]");
     Ok(Advertise {
         host,
-        port_given: !bare,
+        port_given: Host::names_port(s),
     })
 }
 

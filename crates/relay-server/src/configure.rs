@@ -23,7 +23,7 @@ pub(crate) fn model(args: &Args) -> anyhow::Result<Option<Model>> {
             Ok(Some(Model::File(found?)))
         }
         None => Ok(Some(
-            runtime::model(Path::new(DEFAULT_MODEL)).map_or(Model::Demo, Model::File),
+            runtime::default_model(Path::new(DEFAULT_MODEL)).map_or(Model::Demo, Model::File),
         )),
     }
 }

@@ -5,11 +5,12 @@
 //! machine alone is inferred from signs. A relay that runs already is not a fault: then the user wants to know why no
 //! picture comes.
 
+mod state;
+
 use std::fs;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use platform::doctor::machine::{self, ReassemblyCheck};
 use platform::doctor::{Check, Report};
 use protocol::every::Every;
 
-use crate::access::{self, SECRETS};
+use self::state::{State, judge_state};
 use crate::args::{Args, ModelChoice};
 use crate::configure;
 use crate::transport::http::Listen;
@@ -136,77 +137,6 @@ fn judge_http(http: SocketAddr, taken: io::Result<()>, answers: bool, flag: bool
     }
 }
 
-/// The state directory.
-#[derive(Debug)]
-struct State {
-    path: Option<PathBuf>,
-    /// Whether a file can be created in it, or in the part of its path that exists.
-    writable: io::Result<()>,
-    /// Secrets that other users may read.
-    loose: Vec<PathBuf>,
-    /// Whether the files in it can be used.
-    content: anyhow::Result<()>,
-}
-
-impl State {
-    fn of(path: Option<PathBuf>) -> Self {
-        let secrets = |dir: &Path| SECRETS.map(|name| dir.join(name));
-        let files = path.iter().flat_map(|dir| secrets(dir));
-        let loose = files.filter(|file| is_loose(file)).collect();
-        let writable = path.as_deref().map_or(Ok(()), files::try_directory);
-        let content = path.as_deref().map_or(Ok(()), access::examine);
-        Self {
-            path,
-            writable,
-            loose,
-            content,
-        }
-    }
-}
-
-/// Returns whether other users than the owner have any right to a file.
-fn is_loose(file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
-}
-
-fn judge_state(state: State, private: bool) -> Check {
-    let missing = |what: String| match private {
-        true => Check::bad(
-            "state",
-            format!(
-                "{what}, and --private needs a directory for its tokens: name another with --state DIR"
-            ),
-        ),
-        false => Check::advice(
-            "state",
-            format!(
-                "{what}, so a restart loses certificate and viewers: name another with --state DIR"
-            ),
-        ),
-    };
-    let Some(path) = state.path else {
-        return missing("there is no home directory for the state".to_owned());
-    };
-    if let Err(err) = state.content {
-        return missing(format!("{err:#}"));
-    }
-    let path = path.display();
-    match (state.writable, state.loose.first()) {
-        (Err(err), _) => missing(format!("{path} cannot be written: {err}")),
-        (Ok(()), Some(loose)) => Check::advice(
-            "state",
-            format!(
-                "other users may read {}, which holds a secret: chmod 600 {path}/*",
-                loose.display()
-            ),
-        ),
-        (Ok(()), None) => Check::good(
-            "state",
-            format!("{path} can be written, and other users cannot read its secrets"),
-        ),
-    }
-}
-
 /// Loads ONNX Runtime and the model, and runs them.
 fn check_model(args: &Args, report: &mut Report) {
     let model = match configure::model(args) {
@@ -292,14 +222,12 @@ fn judge_model(model: &Model, args: &Args, tried: anyhow::Result<(Duration, Prov
 
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
-
     use clap::Parser as _;
     use platform::doctor::Verdict::{self, Advice, Bad, Good};
 
     use super::*;
 
-    fn assert_check(check: &Check, verdict: Verdict, text: &str) {
+    pub(super) fn assert_check(check: &Check, verdict: Verdict, text: &str) {
         assert!(
             check.verdict == verdict && check.text.contains(text),
             "{check:?}"
@@ -365,51 +293,6 @@ mod tests {
         assert_eq!(at("0.0.0.0:8081"), "127.0.0.1:8081");
         assert_eq!(at("[::]:8081"), "[::1]:8081");
         assert_eq!(at("192.0.2.1:1"), "192.0.2.1:1");
-    }
-
-    #[test]
-    fn a_private_relay_needs_its_state_and_an_open_one_only_misses_it() {
-        let state = |path: Option<&str>, writable| State {
-            path: path.map(PathBuf::from),
-            writable,
-            loose: Vec::new(),
-            content: Ok(()),
-        };
-        let denied = || Err(ErrorKind::PermissionDenied.into());
-        assert_check(&judge_state(state(Some("/s"), Ok(())), true), Good, "/s");
-        assert_check(
-            &judge_state(state(Some("/s"), denied()), true),
-            Bad,
-            "--state DIR",
-        );
-        assert_check(
-            &judge_state(state(Some("/s"), denied()), false),
-            Advice,
-            "/s cannot be written",
-        );
-        assert_check(&judge_state(state(None, Ok(())), true), Bad, "--state DIR");
-        let damaged = State {
-            content: Err(anyhow::anyhow!("identity is damaged")),
-            ..state(Some("/s"), Ok(()))
-        };
-        assert_check(&judge_state(damaged, true), Bad, "identity is damaged");
-    }
-
-    #[test]
-    fn a_secret_that_others_may_read_is_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("viewer.token");
-        fs::write(&file, protocol::ticket::Key([7; 32]).to_string()).unwrap();
-        for (mode, verdict) in [(0o640, Advice), (0o600, Good)] {
-            fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-            let state = State::of(Some(dir.path().to_owned()));
-            assert_check(&judge_state(state, true), verdict, "");
-        }
-        assert_eq!(
-            fs::read_dir(dir.path()).unwrap().count(),
-            1,
-            "the trial file was removed"
-        );
     }
 
     #[test]

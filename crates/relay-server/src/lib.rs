@@ -32,7 +32,6 @@ pub mod threads;
 pub mod transport;
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -54,6 +53,7 @@ use crate::egress::EgressByTransport;
 use crate::event::{EVENT_QUEUE, Event};
 use crate::fanout::Fanout;
 use crate::handle::RelayHandle;
+use crate::lease_store::LeaseFile;
 use crate::live_settings::LiveSettings;
 use crate::outputs::{Outputs, jsonl};
 use crate::relay_loop::{LoopStats, RelayLoop};
@@ -112,7 +112,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         endpoint::server(port.clone(), &access.identity).context("opening the QUIC transport")?;
     let quic = QuicTransport::new(access.clone(), events_tx.clone(), handle.clone());
     let mut relay_loop = RelayLoop {
-        relay: relay(args, chosen.as_ref(), batch, leases.as_deref())?,
+        relay: relay(args, chosen.as_ref(), batch, leases.as_ref())?,
         tracking: tracking::start(settings, events_tx.clone())?,
         annotation: annotation::start(events_tx.clone())?,
         udp: UdpTransport::new(port.clone(), events_tx),
@@ -133,7 +133,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     handle.set_ready();
     let local = http.as_ref().map(|http| http.local);
     announce::listening(args, &port, local, &configure::name(chosen.as_ref()));
-    announce::advice(args, &port);
+    announce::advice(args, &port, chosen.as_ref());
     announce::tickets(args, &access, port.local(), local);
     tokio::spawn(Arc::new(quic).serve(endpoint.clone()));
     // As a task like the transports': what runs outside of all tasks is woken by a system call each time.
@@ -169,14 +169,15 @@ fn relay(
     args: &Args,
     chosen: Option<&Model>,
     batch: usize,
-    leases: Option<&Path>,
+    leases: Option<&LeaseFile>,
 ) -> anyhow::Result<Relay> {
     let rules = configure::rules(args, chosen, batch);
     let mut random = [0; 32];
     getrandom::fill(&mut random).context("no random numbers from the system")?;
     let mut relay = Relay::new(rules, CookieSecret::new(random), Instant::now());
     if let Some(file) = leases {
-        relay.restore_leases(lease_store::load(file, SystemTime::now()), Instant::now());
+        let viewers = lease_store::load(file, args.udp_viewers.into(), SystemTime::now());
+        relay.restore_leases(viewers, Instant::now());
     }
     Ok(relay)
 }

@@ -10,10 +10,12 @@ mod common {
     pub(crate) mod quic;
 }
 
+use std::fs::{self, Permissions};
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use common::process::{MS, SOON, report, stop};
+use common::process::{MS, RELAY, SOON, report, stop};
 use common::quic::{frame, hello, open, start};
 use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::datagram::{Datagram, classify};
@@ -21,7 +23,7 @@ use protocol::quic::{Refusal, Role};
 use protocol::ticket::{Key, Ticket};
 use quic::client::ConnectFailure;
 use testkit::jpeg::Sketch;
-use testkit::process::Running;
+use testkit::process::{Program, Running};
 
 /// Returns the sender's and the viewer's ticket as the log prints them.
 fn tickets(relay: &Running) -> [Ticket; 2] {
@@ -121,6 +123,41 @@ async fn tickets_outlive_a_restart_and_not_a_rotation_and_name_the_advertised_ho
     );
     let rotated = run(&["--rotate"]);
     assert!(rotated[0].token != first[0].token && rotated[0].fingerprint != first[0].fingerprint);
+}
+
+#[test]
+fn a_state_that_another_user_may_have_prepared_ends_the_start_with_its_cure() {
+    let state = tempfile::tempdir().unwrap();
+    let (relay, _) = private(state.path(), &[]);
+    stop(relay);
+    let fails = |texts: &[&str]| {
+        let flags = ["--private", "--state", state.path().to_str().unwrap()];
+        let start = [
+            "--listen",
+            "127.0.0.1:0",
+            "--model",
+            "none",
+            "--http",
+            "off",
+        ];
+        let done = Program::new(RELAY).args(start).args(flags).start().finish();
+        assert_eq!(done.status.code(), Some(1), "{}", done.stderr);
+        for text in texts {
+            assert!(done.stderr.contains(text), "{text}: {}", done.stderr);
+        }
+    };
+    let token = state.path().join("sender.token");
+    fs::write(&token, "12").unwrap();
+    fails(&[
+        "sender.token",
+        "remove this file alone",
+        "viewers stay valid",
+    ]);
+    fs::remove_file(&token).unwrap();
+    symlink("/dev/zero", &token).unwrap();
+    fails(&["sender.token", "symbolic link"]);
+    fs::set_permissions(state.path(), Permissions::from_mode(0o1777)).unwrap();
+    fails(&["--state", "chmod"]);
 }
 
 #[test]

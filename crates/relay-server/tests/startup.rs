@@ -7,13 +7,14 @@ mod common {
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::process::{RELAY, SOON, relay, stop, without_model};
 use common::udp::{socket, viewer};
 use protocol::control::{Control, Question};
-use testkit::process::Program;
+use testkit::process::{Program, Running};
 
 #[test]
 fn a_second_relay_on_the_port_fails_with_in_use() {
@@ -106,6 +107,84 @@ fn a_file_that_is_no_model_is_refused_by_name() {
         "{}",
         finished.stderr
     );
+}
+
+#[test]
+fn a_model_in_the_current_directory_is_used_unless_another_user_may_have_put_it_there() {
+    if vision::detect::runtime::library(None).is_err() {
+        return testkit::skip("ONNX Runtime is not here (scripts/setup)");
+    }
+    let place = tempfile::tempdir().unwrap();
+    let models = place.path().join("models");
+    fs::create_dir(&models).unwrap();
+    fs::write(models.join("yolov5n.onnx"), "not a model").unwrap();
+    let start = || {
+        let flags = ["--listen", "127.0.0.1:0", "--http", "off"];
+        Program::new(RELAY).args(flags).dir(place.path()).start()
+    };
+    set_mode(&models, 0o777);
+    let running = start();
+    running.listening();
+    let done = stop(running);
+    for text in ["passed over", "yolov5n.onnx", "chmod go-w", "--model FILE"] {
+        assert!(done.stderr.contains(text), "{text}: {}", done.stderr);
+    }
+    assert!(done.stderr.contains("model=demo"), "{}", done.stderr);
+    set_mode(&models, 0o755);
+    let done = start().finish();
+    assert_eq!(done.status.code(), Some(1), "{}", done.stderr);
+    assert!(done.stderr.contains("yolov5n.onnx"), "{}", done.stderr);
+}
+
+#[test]
+fn a_mistyped_environment_variable_is_logged_with_the_name_that_was_meant() {
+    let running = without_model_and_with("RELAY_SERVER_UDP_VIEWRS", "7");
+    running.wait_for_line("did you mean RELAY_SERVER_UDP_VIEWERS?", SOON);
+    let done = stop(running);
+    assert!(
+        !done.stderr.contains("RELAY_SERVER_STATE"),
+        "{}",
+        done.stderr
+    );
+}
+
+fn without_model_and_with(variable: &str, value: &str) -> Running {
+    let flags = [
+        "--listen",
+        "127.0.0.1:0",
+        "--model",
+        "none",
+        "--http",
+        "off",
+    ];
+    Program::new(RELAY).args(flags).env(variable, value).start()
+}
+
+#[test]
+fn a_model_that_was_found_and_a_flag_without_effect_are_logged() {
+    if vision::detect::runtime::library(None).is_err() {
+        return testkit::skip("ONNX Runtime is not here (scripts/setup)");
+    }
+    let model = testkit::repository().join("models/demo.onnx");
+    let place = tempfile::tempdir().unwrap();
+    fs::create_dir(place.path().join("models")).unwrap();
+    fs::copy(model, place.path().join("models/yolov5n.onnx")).unwrap();
+    let flags = [
+        "--listen",
+        "127.0.0.1:0",
+        "--http",
+        "off",
+        "--advertise",
+        "relay.example",
+    ];
+    let running = Program::new(RELAY).args(flags).dir(place.path()).start();
+    running.wait_for_line("a model was found and is used", SOON);
+    running.wait_for_line("--advertise names the host in tickets", SOON);
+    stop(running);
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the file is ours");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use half::f16;
 use opencv::core::{CV_8UC3, Mat, Scalar};
 use ort::environment::Environment;
 use protocol::detections::Detection;
+use protocol::text::is_hidden;
 use vision::detect::{self, Detector, runtime};
 
 use self::onnx::{FLOAT, FLOAT16, INT64, Model};
@@ -303,4 +304,70 @@ fn settings_change_between_pictures_and_a_bad_one_changes_nothing() {
     assert_eq!(boxes(&mut detector), 0, "the old settings stay");
     detector.set(0.25, 0.45, &class("dog")).unwrap();
     assert_eq!(boxes(&mut detector), 1);
+}
+
+#[test]
+fn a_hostile_models_names_are_shown_escaped_and_cut() {
+    let names = format!("{{0: 'cat', 1: '\x1b[2J\\n{}'}}", "x".repeat(5000));
+    let hostile = export().metadata("names", &names);
+    let Some(found) = found(&hostile) else { return };
+    let label = &found[0].label;
+    assert!(
+        label.starts_with("\\u{1b}[2J") && label.len() <= 66,
+        "{label}"
+    );
+}
+
+#[test]
+fn a_hostile_models_refusal_is_one_short_line() {
+    if runtime().is_none() {
+        return;
+    }
+    let name = format!("\x1b[2J\nERROR forged {}", "x".repeat(5000));
+    for model in [
+        Model::new().input("images", FLOAT, &[1, 3, 32, 64]).output(
+            &name,
+            FLOAT,
+            &[1, ROWS, 7],
+            &head(7),
+        ),
+        Model::new()
+            .input(&name, FLOAT, &[1, 3])
+            .output("output0", FLOAT, &[1], &[0.0]),
+    ] {
+        let why = format!("{:#}", load(&model).unwrap_err());
+        assert!(!why.contains(is_hidden) && why.len() < 1200, "{why}");
+    }
+}
+
+#[test]
+fn no_size_that_a_model_claims_is_a_panic_or_takes_the_memory() {
+    let sides = [0, -1, -5, 31, 4097, i64::from(i32::MAX), i64::MAX, i64::MIN];
+    for side in sides {
+        for shape in [
+            [1, 3, side, 64],
+            [1, 3, 32, side],
+            [1, 3, side, side],
+            [side, 3, 32, 64],
+            [1, side, 32, 64],
+        ] {
+            let model = Model::new().input("images", FLOAT, &shape).output(
+                "output0",
+                FLOAT,
+                &[1, ROWS, 7],
+                &head(7),
+            );
+            // Some are understood: a free side is negative.
+            let _ = load(&model);
+        }
+    }
+    for shape in [[0, ROWS, 7], [1, 0, 7], [1, ROWS, 0]] {
+        let model = Model::new().input("images", FLOAT, &[1, 3, 32, 64]).output(
+            "output0",
+            FLOAT,
+            &shape,
+            &[],
+        );
+        is_refused(&model, &["not a YOLOv5 detector"]);
+    }
 }

@@ -5,6 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+/// Start of a file's name that is a name whatever it looks like.
+const FILE: &str = "file://";
+
 /// The value of `--source`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceSpec {
@@ -29,7 +32,7 @@ impl FromStr for SourceSpec {
 
     fn from_str(s: &str) -> Result<Self, String> {
         Ok(match s {
-            "" => return Err("a source is missing; 'demo' needs no camera".to_owned()),
+            "" | FILE => return Err("a source is missing; 'demo' needs no camera".to_owned()),
             "auto" => Self::Auto,
             "demo" => Self::Demo,
             "rpicam" => Self::Rpicam,
@@ -37,23 +40,34 @@ impl FromStr for SourceSpec {
                 Self::Device(format!("/dev/video{s}").into())
             }
             _ if s.starts_with("/dev/") => Self::Device(s.into()),
-            _ if s.starts_with("file://") => Self::File(s["file://".len()..].into()),
-            _ if s.contains("://") => Self::Url(s.to_owned()),
-            _ => match s.strip_prefix("gst:") {
-                Some(pipeline) => Self::Gst(pipeline.to_owned()),
-                None => Self::File(s.into()),
+            _ => match (s.strip_prefix(FILE), s.strip_prefix("gst:")) {
+                (Some(path), _) => Self::File(path.into()),
+                // Before URLs, since a pipeline may have one in it.
+                (None, Some(pipeline)) => Self::Gst(pipeline.to_owned()),
+                (None, None) if s.contains("://") => Self::Url(s.to_owned()),
+                (None, None) => Self::File(s.into()),
             },
         })
     }
 }
 
+/// Shows the source as `--source` takes it, but for the login of a URL.
 impl fmt::Display for SourceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Demo => f.write_str("demo"),
             Self::Rpicam => f.write_str("rpicam"),
-            Self::Device(path) | Self::File(path) => path.display().fmt(f),
+            Self::Device(path) => path.display().fmt(f),
+            Self::File(path) => {
+                // A file that is called `demo` or `0` is not the source of that name.
+                let bare = path.to_str().and_then(|text| text.parse().ok());
+                let scheme = match bare.as_ref() == Some(self) {
+                    true => "",
+                    false => FILE,
+                };
+                write!(f, "{scheme}{}", path.display())
+            }
             Self::Url(url) => f.write_str(without_password(url).as_ref()),
             Self::Gst(pipeline) => write!(f, "gst:{pipeline}"),
         }
@@ -74,7 +88,58 @@ pub(super) fn without_password(url: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn sourcelike() -> impl Strategy<Value = String> {
+        let words = [
+            "auto", "demo", "rpicam", "0", "/dev/", "file://", "gst:", "http://", "://", "@", ":",
+            "/", "%",
+        ];
+        let piece = prop_oneof![
+            prop::sample::select(words.to_vec()).prop_map(str::to_owned),
+            "[0-9a-z]{1,3}",
+            any::<char>().prop_map(String::from),
+        ];
+        prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn any_source_is_shown_as_the_same_source_but_for_a_login(text in sourcelike()) {
+            if let Ok(spec) = text.parse::<SourceSpec>() {
+                let want = match &spec {
+                    SourceSpec::Url(url) => SourceSpec::Url(without_password(url).into_owned()),
+                    other => other.clone(),
+                };
+                prop_assert_eq!(spec.to_string().parse(), Ok(want));
+            }
+        }
+    }
+
+    #[test]
+    fn a_pipeline_with_a_url_is_a_pipeline() {
+        let text = "gst:souphttpsrc location=http://cam/ ! jpegparse ! appsink";
+        assert!(matches!(text.parse(), Ok(SourceSpec::Gst(_))));
+    }
+
+    #[test]
+    fn a_file_may_be_called_like_another_source() {
+        for text in [
+            "file://demo",
+            "file://0",
+            "file://gst:x",
+            "file:///dev/null",
+        ] {
+            let spec: SourceSpec = text.parse().unwrap();
+            assert!(matches!(spec, SourceSpec::File(_)), "{text}");
+            assert_eq!(spec.to_string(), text);
+        }
+        assert!("file://".parse::<SourceSpec>().is_err());
+    }
 
     #[test]
     fn a_cameras_password_does_not_get_into_the_log() {

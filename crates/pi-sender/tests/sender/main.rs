@@ -5,6 +5,7 @@
     reason = "a helper of a test may panic as the test may"
 )]
 
+mod close_reason;
 mod frames;
 #[cfg(feature = "window")]
 mod preview;

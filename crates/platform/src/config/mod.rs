@@ -4,6 +4,7 @@
 //! shows the values in force, and the order "flag, environment, file, built-in" is clap's own.
 
 mod template;
+mod variables;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use clap::{Arg, ArgAction, Args, Command, Parser, ValueEnum};
 use crate::directories;
 
 pub use self::template::template;
+pub use self::variables::warn_of_unknown_variables;
 
 /// The flags that all programs share.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]

@@ -10,6 +10,11 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use protocol::text::printable;
+
+/// Longest text of a line, in characters: no text of ours is as long.
+const MAX_TEXT: usize = 2000;
+
 /// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -76,7 +81,7 @@ impl Check {
             false => ("", ""),
         };
         // The text may come from the network or from files: it must not control the terminal, and it stays one line.
-        let text = text.replace(char::is_control, " ");
+        let text = printable(text, MAX_TEXT);
         format!("{on}{verdict:<6}{off}  {about:<12}  {text}")
     }
 }

@@ -12,7 +12,16 @@ use protocol::label::{CameraName, Label, StreamId};
 use protocol::lease::{Grant, LeaseRequest, Leases, REPEAT_REQUEST_AFTER, Renewal};
 use protocol::peer::Cookie;
 use protocol::quic::{self, Answer, ClientMessage, Hello, ServerMessage};
+use protocol::text::is_hidden;
 use protocol::ticket::{Host, Ticket};
+
+use self::source_spec::SourceSpec;
+
+// Parsers of other crates, which link OpenCV and ONNX Runtime: their files need neither.
+#[path = "../../../vision/src/detect/names.rs"]
+mod names;
+#[path = "../../../pi-sender/src/source/spec.rs"]
+mod source_spec;
 
 /// Checks one datagram: its class agrees with every other reading of the same bytes.
 pub fn classify(bytes: &[u8]) {
@@ -56,16 +65,51 @@ pub fn lines(line: &[u8]) {
     }
 }
 
-/// Checks a text that was pasted: a ticket in it is written and parsed again, and so is a host.
+/// Checks the metadata of a model file: names of classes are few, short and on one line.
+pub fn names_metadata(text: &[u8]) {
+    let found = str::from_utf8(text).ok().and_then(names::parse);
+    let count = found.as_ref().map_or(3, Vec::len);
+    assert!(count <= names::MAX_CLASSES);
+    for name in names::complete(found, count) {
+        assert!(!name.is_empty() && !name.contains(is_hidden));
+        assert!(name.chars().count() <= names::MAX_NAME + 2);
+    }
+}
+
+/// Checks a value of `--source`: it is written and parsed again, and a URL's login is not written.
+pub fn source_spec(text: &[u8]) {
+    let Ok(text) = str::from_utf8(text) else {
+        return;
+    };
+    if let Ok(spec) = text.parse::<SourceSpec>() {
+        let shown = spec.to_string();
+        let again = shown
+            .parse::<SourceSpec>()
+            .expect("what is written is read");
+        assert_eq!(again.to_string(), shown);
+        assert!(
+            again == spec || matches!(spec, SourceSpec::Url(_)),
+            "{shown}"
+        );
+    }
+}
+
+/// Checks a text that was pasted: a ticket in it is written and parsed again, and so is a host; a reason against it is
+/// harmless.
 pub fn ticket(text: &[u8]) {
     let Ok(text) = str::from_utf8(text) else {
         return;
     };
-    if let Ok(ticket) = text.parse::<Ticket>() {
-        assert_eq!(ticket.to_string().parse(), Ok(ticket));
+    match text.parse::<Ticket>() {
+        Ok(ticket) => assert_eq!(ticket.to_string().parse(), Ok(ticket)),
+        Err(why) => assert!(!why.to_string().contains(is_hidden)),
     }
-    if let Ok(host) = text.parse::<Host>() {
-        assert_eq!(host.to_string().parse(), Ok(host));
+    match text.parse::<Host>() {
+        Ok(host) => {
+            assert!(Host::names_port(&host.to_string()) && host.port() != 0);
+            assert_eq!(host.to_string().parse(), Ok(host));
+        }
+        Err(why) => assert!(!why.to_string().contains(is_hidden)),
     }
 }
 

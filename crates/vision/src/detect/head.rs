@@ -5,11 +5,15 @@
 
 use protocol::geometry::Size;
 
+use super::names::MAX_CLASSES;
 use super::yolo::rows;
 
 /// The end of every refusal: what is needed.
 pub const CURE: &str = "needed is a detection model of YOLOv5 as export.py of ultralytics/yolov5 makes it (--include onnx); \
                         scripts/get-model yolov5n fetches one";
+
+/// Largest number of columns: 5 and the most classes.
+const MAX_COLUMNS: i64 = 5 + MAX_CLASSES as i64;
 
 /// Returns how many numbers a row of the output has: 5 and one for each class.
 ///
@@ -19,7 +23,9 @@ pub fn columns(shape: &[i64], pictures: usize, net: Size) -> Result<usize, Strin
     let wanted = rows(net).map(i64::from);
     match *shape {
         [n, rows, columns]
-            if usize::try_from(n) == Ok(pictures) && columns >= 6 && wanted.contains(&rows) =>
+            if usize::try_from(n) == Ok(pictures)
+                && (6..=MAX_COLUMNS).contains(&columns)
+                && wanted.contains(&rows) =>
         {
             Ok(columns as usize)
         }
@@ -87,6 +93,10 @@ mod tests {
             &[1, 25_201, 85],
             &[25_200, 85],
             &[-1, 25_200, 85],
+            &[1, 25_200, 5 + MAX_CLASSES as i64 + 1],
+            &[1, 25_200, i64::MAX],
+            &[1, i64::MIN, 85],
+            &[i64::MIN; 3],
             &[],
         ] {
             let message = refused(shape, NET);

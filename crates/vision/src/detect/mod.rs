@@ -58,6 +58,7 @@ use bytes::Bytes;
 use ort::environment::Environment;
 use protocol::detections::{Detection, Found};
 use protocol::geometry::Size;
+use protocol::text::printable;
 
 use self::input::InputImage;
 use self::onnx::Weights;
@@ -70,6 +71,9 @@ const DEFAULT_FRAME: Size = Size {
     width: 300,
     height: 200,
 };
+
+/// Length of the longest list of class names in an error, in characters: twice that of COCO's 80.
+const MAX_NAMES_SHOWN: usize = 1500;
 
 /// The demo scene's own model, embedded so that the whole chain runs anywhere.
 const DEMO: &[u8] = include_bytes!("../../../../models/demo.onnx");
@@ -391,7 +395,7 @@ fn wanted(classes: &[String], names: &[String]) -> anyhow::Result<Vec<bool>> {
         let number = number.with_context(|| {
             format!(
                 "--classes: the model has no class '{class}'; it has {}",
-                names.join(", ")
+                printable(&names.join(", "), MAX_NAMES_SHOWN)
             )
         })?;
         wanted[number] = true;

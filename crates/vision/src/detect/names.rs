@@ -2,10 +2,25 @@
 //!
 //! YOLOv5 writes Python's `str()` of a dict (`{0: 'person', 1: 'bicycle'}`) or, from older checkpoints, of a list
 //! (`['person', 'bicycle']`). That is neither JSON nor any other format with a parser, so this file has one for these two
-//! forms. Without names, 80 classes are COCO's, in which all of YOLOv5's own weights are trained.
+//! forms. A model may be of anyone's making, so text, number and length of the names are bounded, and what a terminal would
+//! obey is escaped. Without names, 80 classes are COCO's, in which all of YOLOv5's own weights are trained.
 
-/// Parses the `names` metadata into names by class number; `None` if it is neither form.
+use protocol::text::printable;
+
+/// Number of a model's classes, at most, above any detector's: without a bound a hostile key would decide how much memory
+/// is taken.
+pub const MAX_CLASSES: usize = 10_000;
+/// Length of the longest name in characters: names are drawn beside boxes.
+pub const MAX_NAME: usize = 64;
+/// Length of the longest metadata that is parsed, in bytes: that of the most names of three bytes a character.
+const MAX_TEXT: usize = MAX_CLASSES * MAX_NAME * 3;
+
+/// Parses the `names` metadata into names by class number, each on one line and cut to [`MAX_NAME`] characters; `None` if it
+/// is neither form, or too long.
 pub fn parse(text: &str) -> Option<Vec<String>> {
+    if text.len() > MAX_TEXT {
+        return None;
+    }
     let text = text.trim();
     let inner = |open, close| Some(text.strip_prefix(open)?.strip_suffix(close)?.trim());
     if let Some(list) = inner('[', ']') {
@@ -35,9 +50,6 @@ pub fn complete(found: Option<Vec<String>>, count: usize) -> Vec<String> {
     names
 }
 
-/// Largest class number, above any detector's: without a bound a hostile key would decide how much memory is taken.
-const MAX_CLASSES: usize = 10_000;
-
 /// Parses `key string, key string, ...`; `key` parses the text before a string.
 fn entries(
     mut rest: &str,
@@ -54,7 +66,7 @@ fn entries(
         if names.len() <= number {
             names.resize(number + 1, String::new());
         }
-        names[number] = name;
+        names[number] = printable(&name, MAX_NAME);
         let behind = behind.trim_start();
         rest = match behind.strip_prefix(',') {
             Some(more) => more,
@@ -95,6 +107,7 @@ const COCO: [&str; 80] = [
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use protocol::text::is_hidden;
 
     use super::*;
 
@@ -126,9 +139,40 @@ mod tests {
             "{x: 'a'}",
             "['a",
             "{99999999999: 'a'}",
+            "{10000: 'a'}",
+            "{-1: 'a'}",
+            "{0: {0: 'a'}}",
+            "[['a']]",
         ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_hostile_models_names_are_few_short_and_harmless() {
+        let list = |count| format!("[{}]", "'a',".repeat(count));
+        assert_eq!(parse(&list(MAX_CLASSES)).unwrap().len(), MAX_CLASSES);
+        assert_eq!(parse(&list(MAX_CLASSES + 1)), None);
+        assert_eq!(parse(&format!("['{}']", "x".repeat(MAX_TEXT))), None);
+        let names = parse("['\x1b[2J\r\nERROR', 'x\u{202e}y', '\\\\']").unwrap();
+        assert_eq!(names, ["\\u{1b}[2J\\r\\nERROR", "x\\u{202e}y", "\\\\"]);
+        let long = parse(&format!("['{}']", "x".repeat(1000))).unwrap();
+        assert_eq!(long[0], "x".repeat(MAX_NAME) + "..");
+    }
+
+    #[test]
+    fn a_hostile_models_names_are_parsed_in_linear_time() {
+        let start = std::time::Instant::now();
+        for text in [
+            format!("{{{}", "0:'a',".repeat(300_000)),
+            format!("{{{}", " ".repeat(MAX_TEXT - 1)),
+            format!("['{}", "\\'".repeat(MAX_TEXT / 2 - 2)),
+            format!("{{{}:''}}", "0".repeat(MAX_TEXT - 10)),
+        ] {
+            let _ = parse(&text);
+            let _ = parse(&format!("{text}}}"));
+        }
+        assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
     }
 
     #[test]
@@ -140,10 +184,16 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2048))]
+
         #[test]
-        fn any_text_gives_names_or_none(text in "\\PC{0,60}") {
-            let _ = parse(&text);
-            let _ = parse(&format!("{{{text}}}"));
+        fn any_text_gives_harmless_names_or_none(text in r#"(any|[0-9]{1,5}|[:,'"\\{}\[\] ]|.){0,60}"#) {
+            for text in [text.clone(), format!("{{{text}}}"), format!("[{text}]")] {
+                for name in parse(&text).unwrap_or_default() {
+                    prop_assert!(!name.contains(is_hidden), "{name:?}");
+                    prop_assert!(name.chars().count() <= MAX_NAME + 2);
+                }
+            }
         }
     }
 }

@@ -10,12 +10,16 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 use protocol::geometry::Size;
+use protocol::text::printable;
 
 use super::head;
 use super::input;
 use super::names;
 use super::provider::Provider;
 use super::yolo::MAX_SIDE;
+
+/// Length of the longest error of a model in characters: a sentence of ours and one of ONNX Runtime.
+const MAX_ERROR: usize = 1000;
 
 /// A model's bytes.
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +87,8 @@ impl Network {
             Weights::File(path) => builder.commit_from_file(path),
             Weights::Memory(bytes) => builder.commit_from_memory(bytes),
         });
-        Self::new(session.map_err(|err| anyhow!("{err}"))?)
+        let session = session.map_err(|err| anyhow!("{err}"));
+        session.and_then(Self::new).map_err(harmless)
     }
 
     /// Checks that a session is that of a YOLOv5 export.
@@ -149,7 +154,8 @@ impl Network {
         let read: Result<T, String> = self
             .infer(pixels, pictures, net, rows)
             .map_err(|err| anyhow!("{err}"))
-            .context("running the model")?;
+            .context("running the model")
+            .map_err(harmless)?;
         read.map_err(anyhow::Error::msg)
     }
 
@@ -196,6 +202,11 @@ impl Network {
             Ok(read(shape, values))
         }
     }
+}
+
+/// Returns an error with its causes in one short line: it names what stands in the model, which may be hostile.
+fn harmless(err: anyhow::Error) -> anyhow::Error {
+    anyhow!(printable(&format!("{err:#}"), MAX_ERROR))
 }
 
 /// Returns the output that holds the boxes.

@@ -1,5 +1,9 @@
 //! Finds ONNX Runtime's shared library and the model files; an error lists the places that were searched.
 //!
+//! A library is code, and a model file is read by code that was not written for hostile files. So what a search finds is
+//! used only if no other user of the machine can have put it there ([`platform::trusted_path`]); what the user names, by
+//! flag, environment or configuration file, is taken as it is.
+//!
 //! `ort` would panic if the library is missing, and the loader's own search depends on variables that a user should
 //! not need to set.
 
@@ -8,8 +12,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use platform::directories;
+use platform::trusted_path::{self, Untrusted};
 use tracing::warn;
 
 /// The library's name, as `scripts/setup` and packages install it.
@@ -52,52 +57,127 @@ pub fn load(flag: Option<&Path>) -> anyhow::Result<ort::environment::Environment
         .with_context(loading)
 }
 
-/// Returns the path of ONNX Runtime: `flag`, or else the first place that has it.
+/// Returns the path of ONNX Runtime: `flag`, or else the first place that has it and that no other user can write.
 ///
 /// # Errors
 /// If there is none: all places.
 pub fn library(flag: Option<&Path>) -> anyhow::Result<PathBuf> {
     match flag {
-        Some(path) => existing(path).context("--onnxruntime"),
-        None => first(&library_places()).context(
+        Some(path) => first(&[Place::Named(path.to_owned())], LIBRARY_FLAG).context(LIBRARY_FLAG),
+        None => first(&library_places(), LIBRARY_FLAG).context(
             "ONNX Runtime is missing: run scripts/setup, or name the library with --onnxruntime FILE, or do without boxes with --model none",
         ),
     }
 }
 
-/// Returns the path of a model file like `models/yolov5n.onnx`: as given, or below one of Sightline's own directories.
+/// Returns the path of a model file that the user has named: as given, or below one of Sightline's own directories, if no
+/// other user can write that.
 ///
 /// # Errors
 /// If no place has it: all places.
 pub fn model(name: &Path) -> anyhow::Result<PathBuf> {
-    let own = if name.is_absolute() {
-        Vec::new()
-    } else {
-        own_directories()
-    };
-    let below = own.into_iter().map(|dir| dir.join(name));
-    let places: Vec<PathBuf> = std::iter::once(name.to_owned()).chain(below).collect();
-    first(&places)
+    let below = below_own_directories(name);
+    let places: Vec<Place> = std::iter::once(Place::Named(name.to_owned()))
+        .chain(below)
+        .collect();
+    first(&places, MODEL_FLAG)
 }
 
-fn existing(path: &Path) -> anyhow::Result<PathBuf> {
-    first(&[path.to_owned()])
+/// Returns the path of a model file that the user has not named: in the current directory, or below one of Sightline's own,
+/// if no other user can write it there. `None` if no place has it.
+pub fn default_model(name: &Path) -> Option<PathBuf> {
+    let here = std::iter::once(Place::Searched(name.to_owned()));
+    let places: Vec<Place> = here.chain(below_own_directories(name)).collect();
+    choose_and_warn(&places, MODEL_FLAG).taken
 }
 
-fn first(places: &[PathBuf]) -> anyhow::Result<PathBuf> {
-    match places.iter().find(|path| path.is_file()) {
-        Some(path) => Ok(path.clone()),
-        None => {
-            let list: Vec<String> = places
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect();
-            bail!("no such file (looked at {})", list.join(", "))
+/// The flag that names the library.
+const LIBRARY_FLAG: &str = "--onnxruntime";
+/// The flag that names the model.
+const MODEL_FLAG: &str = "--model";
+
+/// A path that may have the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    /// Named by the user: taken as it is.
+    Named(PathBuf),
+    /// Searched by the program: taken only if no other user can have put it there.
+    Searched(PathBuf),
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Named(path) | Self::Searched(path) => path,
         }
     }
 }
 
-fn library_places() -> Vec<PathBuf> {
+/// Outcome of a search.
+#[derive(Debug, Default)]
+struct Choice {
+    taken: Option<PathBuf>,
+    passed_over: Vec<(PathBuf, Untrusted)>,
+}
+
+/// Returns the first place that has the file, and those before it that are not trusted. Pure.
+fn choose(
+    places: &[Place],
+    has: impl Fn(&Path) -> bool,
+    trust: impl Fn(&Path) -> Result<PathBuf, Untrusted>,
+) -> Choice {
+    let mut choice = Choice::default();
+    for place in places.iter().filter(|place| has(place.path())) {
+        let trusted = match place {
+            Place::Named(path) => Ok(path.clone()),
+            Place::Searched(path) => trust(path),
+        };
+        match trusted {
+            Ok(path) => {
+                choice.taken = Some(path);
+                break;
+            }
+            Err(why) => choice.passed_over.push((place.path().to_owned(), why)),
+        }
+    }
+    choice
+}
+
+fn choose_and_warn(places: &[Place], flag: &str) -> Choice {
+    let choice = choose(places, Path::is_file, trusted_path::resolve);
+    for (path, why) in &choice.passed_over {
+        let file = path.display();
+        warn!(%file, "passed over, since another user may have put it there: {why}; {flag} FILE takes it all the same");
+    }
+    choice
+}
+
+fn first(places: &[Place], flag: &str) -> anyhow::Result<PathBuf> {
+    let choice = choose_and_warn(places, flag);
+    let list: Vec<String> = places
+        .iter()
+        .map(|place| place.path().display().to_string())
+        .collect();
+    let passed_over = match choice.passed_over.len() {
+        0 => "",
+        _ => "; what another user may have put there is passed over",
+    };
+    let list = list.join(", ");
+    choice
+        .taken
+        .with_context(|| format!("no such file (looked at {list}{passed_over})"))
+}
+
+fn below_own_directories(name: &Path) -> Vec<Place> {
+    let own = match name.is_absolute() {
+        true => Vec::new(),
+        false => own_directories(),
+    };
+    let below = own.into_iter().map(|dir| Place::Searched(dir.join(name)));
+    below.collect()
+}
+
+fn library_places() -> Vec<Place> {
     let system = [
         "/usr/local/lib",
         "/usr/lib/x86_64-linux-gnu",
@@ -110,8 +190,9 @@ fn library_places() -> Vec<PathBuf> {
         .into_iter()
         .chain(system.map(PathBuf::from));
     named
+        .map(Place::Named)
         .into_iter()
-        .chain(directories.map(|dir| dir.join(LIBRARY)))
+        .chain(directories.map(|dir| Place::Searched(dir.join(LIBRARY))))
         .collect()
 }
 
@@ -143,6 +224,9 @@ fn own_directories() -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -154,6 +238,51 @@ mod tests {
             err.contains("models/no-such.onnx") && err.contains("sightline/models/no-such.onnx"),
             "{err}"
         );
+    }
+
+    fn untrusted(path: &Path) -> Result<PathBuf, Untrusted> {
+        Err(Untrusted::Writable {
+            path: path.to_owned(),
+            mode: 0o777,
+        })
+    }
+
+    #[test]
+    fn a_searched_file_that_is_not_trusted_is_passed_over_and_a_named_one_is_taken() {
+        let searched = |path: &str| Place::Searched(path.into());
+        let places = [searched("/none/a"), searched("/tmp/a"), searched("/usr/a")];
+        let has = |path: &Path| !path.starts_with("/none");
+        let trust = |path: &Path| match path.starts_with("/tmp") {
+            true => untrusted(path),
+            false => Ok(path.with_extension("resolved")),
+        };
+        let choice = choose(&places, has, trust);
+        assert_eq!(choice.taken, Some("/usr/a.resolved".into()));
+        let (passed_over, _) = &choice.passed_over[0];
+        assert_eq!(
+            (choice.passed_over.len(), passed_over),
+            (1, &"/tmp/a".into())
+        );
+        let named = [Place::Named("/tmp/a".into()), searched("/usr/a")];
+        assert_eq!(choose(&named, has, untrusted).taken, Some("/tmp/a".into()));
+        assert_eq!(choose(&places, has, untrusted).taken, None);
+    }
+
+    #[test]
+    fn a_real_file_in_a_directory_that_others_write_is_passed_over_until_it_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("model.onnx");
+        fs::write(&file, "").unwrap();
+        let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
+        mode(&file, 0o644).unwrap();
+        mode(dir.path(), 0o777).unwrap();
+        assert_eq!(default_model(&file), None);
+        let searched = [Place::Searched(file.clone())];
+        let why = first(&searched, MODEL_FLAG).unwrap_err().to_string();
+        assert!(why.contains("passed over"), "{why}");
+        assert_eq!(model(&file).unwrap(), file);
+        mode(dir.path(), 0o755).unwrap();
+        assert_eq!(default_model(&file), Some(file.canonicalize().unwrap()));
     }
 
     #[test]

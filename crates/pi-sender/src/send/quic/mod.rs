@@ -17,6 +17,7 @@ use protocol::ticket::Key;
 use quic::client::{Client, ConnectFailure, ControlEvent, ControlStream, DONE, Session};
 use quic::frame_window::MAX_FRAME_AGE;
 use quic::frames::{self, OutgoingFrame};
+use quic::shown;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -267,7 +268,7 @@ impl ConnectionTask {
                 }
             },
             Err(why) = run_control(session.control, &mut self.quality) => {
-                debug!(%relay, %why, "the relay's control stream ended");
+                debug!(%relay, why = %shown(&why), "the relay's control stream ended");
                 SessionEnd::Lost
             }
             Ok(_) = moved => {

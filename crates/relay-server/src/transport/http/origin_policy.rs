@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use protocol::quic::{Hello, Refusal, Role};
+use protocol::ticket::Host;
 
 use crate::access::Access;
 
@@ -26,16 +27,28 @@ impl FromStr for Origin {
 
     fn from_str(s: &str) -> Result<Self, String> {
         let origin = s.trim_end_matches('/').to_ascii_lowercase();
-        let host = host_of(&origin).filter(|host| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
-            !host.is_empty() && host.chars().all(plain)
-        });
-        (origin == "*" || host.is_some())
-            .then_some(Self(origin))
-            .ok_or_else(|| {
-                "an origin as in https://cam.example or http://nas:8123, or *".to_owned()
-            })
+        normalised(&origin).map(Self).ok_or_else(|| {
+            "an origin as in https://cam.example or http://nas:8123, or *".to_owned()
+        })
     }
+}
+
+/// Returns an origin in the form in which browsers send it: an IPv6 address in its shortest form, no default port.
+fn normalised(origin: &str) -> Option<String> {
+    if origin == "*" {
+        return Some(origin.to_owned());
+    }
+    let schemes = [("http://", 80), ("https://", 443)];
+    let mut schemes = schemes.into_iter();
+    let (scheme, text, default_port) =
+        schemes.find_map(|(scheme, port)| Some((scheme, origin.strip_prefix(scheme)?, port)))?;
+    // Browsers send the ASCII form of other names.
+    let host: Host = text.parse().ok().filter(|_| text.is_ascii())?;
+    let name = host.name();
+    Some(match host.port() {
+        port if Host::names_port(text) && port != default_port => format!("{scheme}{name}:{port}"),
+        _ => format!("{scheme}{name}"),
+    })
 }
 
 /// Returns host and port of an origin.
@@ -241,9 +254,24 @@ mod tests {
             "http://a/b",
             "ftp://a",
             "http://a b",
+            "http://a:b:c",
+            "http://[::1",
+            "http://nas:0",
+            "https://küche.example",
             "",
         ] {
             assert!(bad.parse::<Origin>().is_err(), "{bad}");
+        }
+        for (text, origin) in [
+            ("https://cam.example:443", "https://cam.example"),
+            ("http://nas:80/", "http://nas"),
+            ("http://nas:443", "http://nas:443"),
+            ("http://nas:8081", "http://nas:8081"),
+            ("http://[2001:DB8:0::7]:8123", "http://[2001:db8::7]:8123"),
+        ] {
+            let parsed: Origin = text.parse().unwrap();
+            assert_eq!(parsed.0, origin);
+            assert_eq!(parsed.0.parse(), Ok(parsed), "{text}");
         }
         assert_eq!(
             "HTTPS://Cam.Example/".parse(),
