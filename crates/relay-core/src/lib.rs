@@ -21,7 +21,6 @@ mod action;
 mod camera;
 mod cameras;
 mod completions;
-pub mod connection_limits;
 pub mod connections;
 mod counts;
 mod demand;

@@ -7,11 +7,10 @@ mod common {
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::thread;
 use std::time::Instant;
 
 use common::http::{HttpRelay, exchange};
-use common::process::{MS, SOON};
+use common::process::SOON;
 
 #[test]
 fn hostile_requests_get_an_answer_or_the_end_and_harm_nobody() {
@@ -77,28 +76,6 @@ fn a_connection_that_is_kept_open_for_nothing_is_closed() {
         .unwrap();
     answer.rest.read_to_end(&mut rest).unwrap();
     assert!((8..20).contains(&start.elapsed().as_secs()));
-}
-
-#[test]
-fn there_are_so_many_places_and_no_more() {
-    let relay = HttpRelay::start(&[]);
-    let mut connections: Vec<TcpStream> = (0..512)
-        .map(|_| TcpStream::connect(relay.http).unwrap())
-        .collect();
-    // The last connection is admitted once it is answered.
-    connections[511]
-        .write_all(b"GET /healthz HTTP/1.1\r\nhost: nas\r\n\r\n")
-        .unwrap();
-    let mut first = [0; 12];
-    connections[511].read_exact(&mut first).unwrap();
-    assert!(exchange(relay.http, b"GET /healthz HTTP/1.1\r\nhost: nas\r\n\r\n").is_none());
-    drop(connections);
-    let deadline = Instant::now() + SOON;
-    while exchange(relay.http, b"GET /healthz HTTP/1.1\r\nhost: nas\r\n\r\n").is_none() {
-        assert!(Instant::now() < deadline);
-        thread::sleep(10 * MS);
-    }
-    relay.stop();
 }
 
 /// Returns requests with hostile names, methods, heads and versions.

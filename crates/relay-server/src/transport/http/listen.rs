@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use super::connections::Connection;
+use super::connection::Connection;
 use super::{Context, routes};
 
 /// Longest wait for a request's head, also for the next one on a connection that stays open.
@@ -99,12 +99,14 @@ pub(super) async fn serve(context: Arc<Context>, listener: std::net::TcpListener
     let router = routes::router(context.clone());
     loop {
         match listener.accept().await {
-            Ok((stream, from)) if context.connections.admit(from.ip()) => {
-                let connection = Connection::new(context.clone(), from.ip());
-                tokio::spawn(serve_connection(connection, router.clone(), stream));
-            }
-            // The dropped stream closes the connection: an overloaded server does not send an answer.
-            Ok((_, from)) => debug!(%from, "connection refused: too many"),
+            Ok((stream, from)) => match context.connections.open(from.into()) {
+                Some(slot) => {
+                    let connection = Arc::new(Connection::new(slot, from));
+                    tokio::spawn(serve_connection(connection, router.clone(), stream));
+                }
+                // The dropped stream closes the connection: an overloaded server does not send an answer.
+                None => debug!(%from, "connection refused: too many"),
+            },
             Err(err) => {
                 debug!(%err, "no connection can be accepted");
                 sleep(ACCEPT_RETRY).await;
@@ -113,14 +115,14 @@ pub(super) async fn serve(context: Arc<Context>, listener: std::net::TcpListener
     }
 }
 
-async fn serve_connection(connection: Connection, router: Router, stream: TcpStream) {
-    let from = connection.from;
+async fn serve_connection(connection: Arc<Connection>, router: Router, stream: TcpStream) {
+    let from = connection.peer;
     if let Err(err) = set_socket_options(&stream) {
         debug!(%from, %err, "a connection's socket options were not set");
     }
-    let connection = Arc::new(connection);
+    let of_request = connection.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(connection.clone());
+        request.extensions_mut().insert(of_request.clone());
         TowerToHyperService::new(router.clone()).call(request)
     });
     let served = http1::Builder::new()
@@ -128,10 +130,14 @@ async fn serve_connection(connection: Connection, router: Router, stream: TcpStr
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
-    if let Err(err) = served {
-        debug!(%from, %err, "a connection ended");
+        .with_upgrades();
+    tokio::select! {
+        served = served => {
+            if let Err(err) = served {
+                debug!(%from, %err, "a connection ended");
+            }
+        }
+        () = connection.lost() => debug!(%from, "a connection was closed for another host's"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The HTTP server: a page, streams and metrics, for browsers and for other software that takes a URL.
 //!
 //! ```text
-//!  TCP 8080 --> listen, connections --> request, origin_policy (PURE): access --> routes --> page, cameras, health
+//!  TCP 8080 --> listen, connection -->  request, origin_policy (PURE): access --> routes --> page, cameras, health
 //!                                                                                    |
 //!  the loop's fan-out --> shared_feed: one feed a camera ----------------------------+--> stream.mjpg, snapshot.jpg,
 //!                                                                                         detections, ws
@@ -10,7 +10,7 @@
 //! It has a thread and a runtime of its own, so that many HTTP clients, honest or hostile, delay no frame of another
 //! transport. For the same reason the loop wakes one task a camera here, for any number of clients; that task wakes theirs.
 
-mod connections;
+mod connection;
 mod listen;
 mod mjpeg;
 mod origin_policy;
@@ -30,11 +30,11 @@ use platform::egress::EgressStats;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
-use self::connections::Connections;
 pub use self::listen::{Listen, bind};
 pub use self::origin_policy::Origin;
 use self::origin_policy::OriginPolicy;
 use self::shared_feed::SharedFeeds;
+use super::connections::Connections;
 use crate::access::Access;
 use crate::handle::RelayHandle;
 
@@ -42,7 +42,7 @@ use crate::handle::RelayHandle;
 #[derive(Debug)]
 struct Context {
     policy: OriginPolicy,
-    connections: Connections,
+    connections: Arc<Connections>,
     feeds: SharedFeeds,
     relay: RelayHandle,
 }
@@ -71,8 +71,8 @@ pub fn start(
     let local = listener.local_addr()?;
     let stats = Arc::<EgressStats>::default();
     let context = Arc::new(Context {
+        connections: Connections::http(access.is_private()),
         policy: OriginPolicy::new(access, trusted.to_vec()),
-        connections: Connections::default(),
         feeds: SharedFeeds::new(relay.clone(), stats.clone()),
         relay,
     });

@@ -10,7 +10,7 @@ use protocol::quic::Refusal;
 use serde::Deserialize;
 
 use super::Context;
-use super::connections::Connection;
+use super::connection::Connection;
 use super::origin_policy::{Denial, Requester};
 
 /// Parameters of a URL's query.
@@ -28,10 +28,14 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let origin = origin(request.headers()).map(str::to_owned);
-    let mut answer = match refusal(&context, &request) {
-        Some(answer) => answer,
-        None if *request.method() == Method::OPTIONS => preflight(),
-        None => next.run(request).await,
+    let verdict = verdict(&context, &request);
+    if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
+        connection.settle(matches!(verdict, Verdict::Permitted));
+    }
+    let mut answer = match verdict {
+        Verdict::Refused(answer) => answer,
+        _ if *request.method() == Method::OPTIONS => preflight(),
+        _ => next.run(request).await,
     };
     let headers = answer.headers_mut();
     headers.insert(header::CACHE_CONTROL, header_value("no-store"));
@@ -65,31 +69,30 @@ fn origin(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::ORIGIN)?.to_str().ok()
 }
 
-/// Returns the answer to a request that is refused; `None` if it is permitted.
-fn refusal(context: &Context, request: &Request) -> Option<Response> {
+/// What becomes of a request.
+enum Verdict {
+    /// Every client may send it.
+    Public,
+    /// The policy permits it.
+    Permitted,
+    Refused(Response),
+}
+
+fn verdict(context: &Context, request: &Request) -> Verdict {
     let preflight = *request.method() == Method::OPTIONS;
     if preflight || request.uri().path() == "/healthz" {
-        return None;
-    }
-    let connection = request.extensions().get::<Arc<Connection>>();
-    let from = connection.map(|connection| connection.from);
-    if from.is_some_and(|from| context.connections.is_blocked(from)) {
-        let why = "too many wrong tokens came from this address; wait ten seconds";
-        return Some(text(StatusCode::TOO_MANY_REQUESTS, why));
+        return Verdict::Public;
     }
     let parameters = parameters(request.uri());
-    let denial = context
-        .policy
-        .check(requester(request.headers(), &parameters))
-        .err()?;
-    if let (Denial::Token(Refusal::Token | Refusal::Role), Some(from)) = (denial, from) {
-        context.connections.note_wrong_token(from);
+    match context.policy.check(requester(request, &parameters)) {
+        Ok(()) => Verdict::Permitted,
+        Err(denial) => Verdict::Refused(denied(denial)),
     }
-    Some(denied(denial))
 }
 
 /// Returns what decides about a request. A name or an origin that is not text matches none.
-fn requester<'a>(headers: &'a HeaderMap, parameters: &'a Parameters) -> Requester<'a> {
+fn requester<'a>(request: &'a Request, parameters: &'a Parameters) -> Requester<'a> {
+    let headers = request.headers();
     let host = headers.get(header::HOST);
     let origin = headers.get(header::ORIGIN);
     Requester {

@@ -16,7 +16,7 @@ use protocol::label::CameraName;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::connections::Connection;
+use super::connection::Connection;
 use super::request::{Parameters, guard, header_value, text};
 use super::shared_feed::{HttpSubscription, next_frame, next_line};
 use super::{Context, mjpeg, page, socket};
