@@ -57,7 +57,7 @@ use crate::live_settings::LiveSettings;
 use crate::outputs::{Outputs, jsonl};
 use crate::relay_loop::{LoopStats, RelayLoop};
 use crate::threads::{Worker, annotation, model, tracking};
-use crate::transport::http::{self, HttpServer};
+use crate::transport::http::{self, HttpServer, Trust};
 use crate::transport::port::SharedUdpSocket;
 use crate::transport::quic::QuicTransport;
 use crate::transport::udp::UdpTransport;
@@ -97,7 +97,11 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         events_tx.clone(),
     )?);
     let http = http::bind(args.http)?;
-    let start = |port| http::start(port, access.clone(), &args.http_origin, handle.clone());
+    let trust = Trust {
+        origins: &args.http_origin,
+        proxies: &args.http_trust_proxy,
+    };
+    let start = |port| http::start(port, access.clone(), trust, handle.clone());
     let http = http.map(start).transpose()?;
     let jsonl = args.detections.as_deref().map(jsonl::open).transpose()?;
     let settings = reload::watch(args)?;

@@ -100,6 +100,19 @@ fn a_newcomer_gets_the_youngest_slot_of_the_host_that_holds_most_and_that_ends_s
 }
 
 #[test]
+fn behind_a_trusted_proxy_the_client_that_holds_most_gives_way_and_not_the_proxy() {
+    let relay = HttpRelay::start(&["--http-trust-proxy", "127.0.0.1"]);
+    let mut honest = Client::connect(&relay, 1);
+    assert!(honest.is_served("x-forwarded-for: 198.51.100.7\r\n"));
+    let mut greedy = clients(&relay, SLOTS - 1, "x-forwarded-for: 6.6.6.6, 192.0.2.1\r\n");
+    let mut other = Client::connect(&relay, 1);
+    assert!(other.is_served("forwarded: for=203.0.113.5\r\n"));
+    assert!(greedy[SLOTS - 2].is_closed());
+    assert!(honest.is_served("") && other.is_served(""));
+    relay.stop();
+}
+
+#[test]
 fn a_right_token_works_at_once_after_many_wrong_ones_from_the_same_address() {
     let relay = HttpRelay::start(&["--private"]);
     let line = relay.running.wait_for_line("viewer --server", SOON);

@@ -112,6 +112,11 @@ impl Slot {
         }
     }
 
+    /// Counts the connection for another host: that of the client behind a proxy.
+    pub(super) fn set_host(&self, host: Host) {
+        self.connections.lock().table.set_host(self.id, host);
+    }
+
     /// Notes that the connection carries a camera.
     pub(super) fn protect(&self) {
         let now = Instant::now();

@@ -1,7 +1,8 @@
 //! The HTTP server: a page, streams and metrics, for browsers and for other software that takes a URL.
 //!
 //! ```text
-//!  TCP 8080 --> listen, connection -->  request, origin_policy (PURE): access --> routes --> page, cameras, health
+//!  TCP 8080 --> listen, connection --> request, origin_policy (PURE): access --> routes --> page
+//!                  proxies (PURE)                                                  |   --> cameras, health
 //!                                                                                    |
 //!  the loop's fan-out --> shared_feed: one feed a camera ----------------------------+--> stream.mjpg, snapshot.jpg,
 //!                                                                                         detections, ws
@@ -15,6 +16,7 @@ mod listen;
 mod mjpeg;
 mod origin_policy;
 mod page;
+mod proxies;
 mod request;
 mod routes;
 mod shared_feed;
@@ -33,6 +35,8 @@ use tokio_util::sync::CancellationToken;
 pub use self::listen::{Listen, bind};
 pub use self::origin_policy::Origin;
 use self::origin_policy::OriginPolicy;
+pub use self::proxies::ProxyNetwork;
+use self::proxies::TrustedProxies;
 use self::shared_feed::SharedFeeds;
 use super::connections::Connections;
 use crate::access::Access;
@@ -42,9 +46,19 @@ use crate::handle::RelayHandle;
 #[derive(Debug)]
 struct Context {
     policy: OriginPolicy,
+    proxies: TrustedProxies,
     connections: Arc<Connections>,
     feeds: SharedFeeds,
     relay: RelayHandle,
+}
+
+/// What the flags say about the clients.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Trust<'a> {
+    /// Origins whose pages may read the answers.
+    pub origins: &'a [Origin],
+    /// Proxies that name their clients.
+    pub proxies: &'a [ProxyNetwork],
 }
 
 /// The running server.
@@ -65,14 +79,15 @@ pub struct HttpServer {
 pub fn start(
     listener: TcpListener,
     access: Arc<Access>,
-    trusted: &[Origin],
+    trust: Trust<'_>,
     relay: RelayHandle,
 ) -> anyhow::Result<HttpServer> {
     let local = listener.local_addr()?;
     let stats = Arc::<EgressStats>::default();
     let context = Arc::new(Context {
+        proxies: TrustedProxies::new(trust.proxies),
         connections: Connections::http(access.is_private()),
-        policy: OriginPolicy::new(access, trusted.to_vec()),
+        policy: OriginPolicy::new(access, trust.origins.to_vec()),
         feeds: SharedFeeds::new(relay.clone(), stats.clone()),
         relay,
     });

@@ -30,6 +30,7 @@ pub(super) async fn guard(
     let origin = origin(request.headers()).map(str::to_owned);
     let verdict = verdict(&context, &request);
     if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
+        connection.on_request(request.headers(), &context.proxies);
         connection.settle(matches!(verdict, Verdict::Permitted));
     }
     let mut answer = match verdict {
