@@ -1,16 +1,24 @@
 //! Hostile HTTP clients: malformed requests, half-open and idle connections, and too many of them.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
 mod common {
     pub(crate) mod http;
     pub(crate) mod process;
 }
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Instant;
 
-use common::http::{HttpRelay, exchange};
-use common::process::SOON;
+use common::http::{HttpRelay, exchange, seq};
+use common::process::{MS, SOON};
 
 #[test]
 fn hostile_requests_get_an_answer_or_the_end_and_harm_nobody() {
@@ -76,6 +84,66 @@ fn a_connection_that_is_kept_open_for_nothing_is_closed() {
         .unwrap();
     answer.rest.read_to_end(&mut rest).unwrap();
     assert!((8..20).contains(&start.elapsed().as_secs()));
+}
+
+#[test]
+fn clients_that_request_metrics_all_the_time_delay_no_frame() {
+    let mut relay = HttpRelay::with_camera("yard", &[]);
+    let viewer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    viewer.connect(relay.running.listening()).unwrap();
+    viewer.set_read_timeout(Some(SOON)).unwrap();
+    viewer.send(b"Request").unwrap();
+    let (http, answers) = (relay.http, Arc::<AtomicUsize>::default());
+    let counted = answers.clone();
+    let flood = thread::spawn(move || flood(http, 64, &counted));
+    let deadline = Instant::now() + SOON;
+    while answers.load(Ordering::Relaxed) < 100 {
+        assert!(Instant::now() < deadline);
+        thread::sleep(MS);
+    }
+    let mut buffer = vec![0; 70_000];
+    let mut delays: Vec<_> = (0..100)
+        .map(|_| {
+            thread::sleep(5 * MS);
+            let start = Instant::now();
+            relay.send_frame("yard", 0);
+            let length = viewer.recv(&mut buffer).unwrap();
+            assert_eq!(seq(&buffer[..length]), relay.seq, "none is lost");
+            start.elapsed()
+        })
+        .collect();
+    relay.stop();
+    flood.join().unwrap();
+    delays.sort();
+    assert!(delays[75] < 20 * MS, "{answers:?} answers, {delays:?}");
+}
+
+/// Requests metrics on so many connections as fast as they are answered, until the relay ends.
+fn flood(at: SocketAddr, connections: usize, answers: &AtomicUsize) {
+    let connect = || {
+        let stream = TcpStream::connect(at).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    };
+    let mut streams: Vec<_> = (0..connections).map(|_| connect()).collect();
+    let mut buffer = vec![0; 1 << 16];
+    while !streams.is_empty() {
+        streams.retain_mut(|stream| {
+            let _ = stream.write(b"GET /metrics HTTP/1.1\r\nhost: nas\r\n\r\n");
+            loop {
+                match stream.read(&mut buffer) {
+                    Ok(0) => return false,
+                    Ok(length) => {
+                        let text = String::from_utf8_lossy(&buffer[..length]);
+                        let count = text.matches("HTTP/1.1 200").count();
+                        answers.fetch_add(count, Ordering::Relaxed);
+                    }
+                    Err(err) => return err.kind() == ErrorKind::WouldBlock,
+                }
+            }
+        });
+        thread::sleep(MS);
+    }
 }
 
 /// Returns requests with hostile names, methods, heads and versions.

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!  TCP 8080 --> listen, connection --> request, origin_policy (PURE): access --> routes --> page
-//!                  proxies (PURE)                                                  |   --> cameras, health
+//!                  proxies (PURE)                                                  |   --> shared_answers: status, metrics
 //!                                                                                    |
 //!  the loop's fan-out --> shared_feed: one feed a camera ----------------------------+--> stream.mjpg, snapshot.jpg,
 //!                                                                                         detections, ws
 //! ```
 //!
 //! It has a thread and a runtime of its own, so that many HTTP clients, honest or hostile, delay no frame of another
-//! transport. For the same reason the loop wakes one task a camera here, for any number of clients; that task wakes theirs.
+//! transport. For the same reason the loop wakes one task a camera here, for any number of clients; that task wakes theirs,
+//! and status and metrics are made once for all clients that request them at the same time.
 
 mod connection;
 mod listen;
@@ -19,6 +20,7 @@ mod page;
 mod proxies;
 mod request;
 mod routes;
+mod shared_answers;
 mod shared_feed;
 mod socket;
 
@@ -37,6 +39,7 @@ pub use self::origin_policy::Origin;
 use self::origin_policy::OriginPolicy;
 pub use self::proxies::ProxyNetwork;
 use self::proxies::TrustedProxies;
+use self::shared_answers::SharedAnswers;
 use self::shared_feed::SharedFeeds;
 use super::connections::Connections;
 use crate::access::Access;
@@ -49,7 +52,7 @@ struct Context {
     proxies: TrustedProxies,
     connections: Arc<Connections>,
     feeds: SharedFeeds,
-    relay: RelayHandle,
+    answers: SharedAnswers,
 }
 
 /// What the flags say about the clients.
@@ -89,7 +92,7 @@ pub fn start(
         connections: Connections::http(access.is_private()),
         policy: OriginPolicy::new(access, trust.origins.to_vec()),
         feeds: SharedFeeds::new(relay.clone(), stats.clone()),
-        relay,
+        answers: SharedAnswers::new(relay),
     });
     let stop = CancellationToken::new();
     let stopped = stop.clone();

@@ -326,7 +326,7 @@ mod tests {
             loop {
                 tokio::select! {
                     Some(event) = events.recv() => {
-                        if let Event::Query(Query::Subscribe(_, camera, reply)) = event {
+                        if let Event::Query(Query::Subscribe(_, camera, reply), _) = event {
                             reply.send(fanout.subscribe(camera.as_ref())).unwrap();
                         }
                     }
