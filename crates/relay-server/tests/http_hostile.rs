@@ -87,6 +87,68 @@ fn a_connection_that_is_kept_open_for_nothing_is_closed() {
 }
 
 #[test]
+fn a_body_that_no_path_reads_is_refused_and_not_stored() {
+    let relay = HttpRelay::with_camera("yard", &[]);
+    for (path, status) in [("/snapshot", 405), ("/nothing", 404), ("/metrics", 405)] {
+        let mut stream = TcpStream::connect(relay.http).unwrap();
+        stream.set_write_timeout(Some(SOON)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: nas\r\ntransfer-encoding: chunked\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let chunk = [b"8000\r\n".as_slice(), &[0x20; 0x8000], b"\r\n"].concat();
+        let written = (0..1000).find(|_| stream.write_all(&chunk).is_err());
+        assert!(written.is_some(), "{path}: 32 MB were taken");
+        // The answer may be lost with the connection, since the relay does not read on.
+        let mut answer = [0; 12];
+        if stream.read_exact(&mut answer).is_ok() {
+            assert_eq!(answer[9..], *status.to_string().as_bytes(), "{path}");
+        }
+    }
+    assert_eq!(relay.get("/healthz").status, 200);
+    assert!(relay.running.rss_kb() < 150_000);
+}
+
+#[test]
+fn requests_whose_answers_are_not_read_are_not_answered_without_limit() {
+    let relay = HttpRelay::with_camera("yard", &[]);
+    let before = relay.running.rss_kb();
+    let request = b"GET /metrics HTTP/1.1\r\nhost: nas\r\n\r\n".repeat(1000);
+    let clients: Vec<_> = (0..32)
+        .map(|_| {
+            let mut stream = TcpStream::connect(relay.http).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            while stream.write_all(&request).is_ok() {}
+            stream
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(relay.get("/healthz").status, 200);
+    }
+    let each = relay.running.rss_kb().saturating_sub(before) / 32;
+    assert!(each < 128, "{each} kB a client");
+    drop(clients);
+}
+
+#[test]
+fn the_head_of_a_stream_makes_no_viewer() {
+    let mut relay = HttpRelay::with_camera("yard", &[]);
+    for path in ["/stream", "/cam/yard/stream.mjpg", "/cam/yard/detections"] {
+        let mut head = relay.request("HEAD", path, &[("connection", "close")]);
+        assert_eq!(head.status, 200, "{path}");
+        let mut rest = Vec::new();
+        head.rest.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "{path}");
+    }
+    relay.send_frame("yard", 0);
+    let metrics = relay.get("/metrics").body();
+    assert!(
+        metrics.contains("sightline_viewers{transport=\"http\"} 0"),
+        "{metrics}"
+    );
+}
+
+#[test]
 fn clients_that_request_metrics_all_the_time_delay_no_frame() {
     let mut relay = HttpRelay::with_camera("yard", &[]);
     let viewer = UdpSocket::bind("127.0.0.1:0").unwrap();

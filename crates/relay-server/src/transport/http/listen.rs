@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::connection::Connection;
+use super::stalls::StallGuard;
 use super::{Context, routes};
 
 /// Longest wait for a request's head, also for the next one on a connection that stays open.
@@ -28,8 +29,11 @@ const MAX_BUFFER: usize = 16 << 10;
 /// Most bytes in the kernel that were not sent yet: less than a frame, so that a slow reader's next frame is the newest
 /// when it leaves. Bytes in flight do not count.
 const MAX_UNSENT: u32 = 16 << 10;
-/// Most bytes in flight: 2 s of 1 Mbit/s.
-const SEND_BUFFER: usize = 256 << 10;
+/// Bytes in flight, which the kernel doubles for its own needs: so a client costs it at most 128 kB. That is 5 Mbit/s over a
+/// round trip of 100 ms.
+const SEND_BUFFER: usize = 64 << 10;
+/// Bytes that came and were not read yet, doubled as well: requests are small, and a body that no path reads waits here.
+const RECEIVE_BUFFER: usize = 32 << 10;
 /// Time after which a peer is gone that acknowledges nothing, or reads nothing of what waits for it.
 const PEER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time after which the kernel probes a peer to which nothing is sent.
@@ -125,6 +129,7 @@ async fn serve_connection(connection: Arc<Connection>, router: Router, stream: T
         request.extensions_mut().insert(of_request.clone());
         TowerToHyperService::new(router.clone()).call(request)
     });
+    let stream = StallGuard::new(stream, PEER_TIMEOUT);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -146,6 +151,7 @@ fn set_socket_options(stream: &TcpStream) -> std::io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
             .with_time(KEEPALIVE)

@@ -11,6 +11,9 @@
 //! It has a thread and a runtime of its own, so that many HTTP clients, honest or hostile, delay no frame of another
 //! transport. For the same reason the loop wakes one task a camera here, for any number of clients; that task wakes theirs,
 //! and status and metrics are made once for all clients that request them at the same time.
+//!
+//! A client costs at most one frame that waits for it, shared with the others that it waits for, and 128 kB in the kernel;
+//! one that does not read what waits is dropped (`stalls`).
 
 mod connection;
 mod listen;
@@ -23,6 +26,7 @@ mod routes;
 mod shared_answers;
 mod shared_feed;
 mod socket;
+mod stalls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
