@@ -131,6 +131,50 @@ fn requests_whose_answers_are_not_read_are_not_answered_without_limit() {
 }
 
 #[test]
+fn a_request_that_does_not_name_one_host_of_the_relay_is_refused() {
+    let relay = HttpRelay::start(&[]);
+    let status = |request: &str| {
+        let answer = exchange(relay.http, request.as_bytes()).unwrap();
+        (
+            answer.status,
+            answer.header("x-frame-options").map(str::to_owned),
+        )
+    };
+    for (request, expected) in [
+        ("GET /api/cameras HTTP/1.0\r\n\r\n", 200),
+        (
+            "GET /api/cameras HTTP/1.0\r\nhost: evil.example\r\n\r\n",
+            421,
+        ),
+        ("GET /api/cameras HTTP/1.1\r\n\r\n", 400),
+        (
+            "GET /api/cameras HTTP/1.1\r\nhost: nas\r\nhost: evil.example\r\n\r\n",
+            400,
+        ),
+        (
+            "GET http://evil.example/api/cameras HTTP/1.1\r\nhost: nas\r\n\r\n",
+            421,
+        ),
+        (
+            "GET http://nas@evil.example/ HTTP/1.1\r\nhost: nas\r\n\r\n",
+            421,
+        ),
+        (
+            "GET http://nas/api/cameras HTTP/1.1\r\nhost: nas\r\n\r\n",
+            200,
+        ),
+        ("HEAD / HTTP/1.1\r\nhost: nas\r\n\r\n", 200),
+        ("GET /nothing HTTP/1.1\r\nhost: nas\r\n\r\n", 404),
+    ] {
+        let expected = (expected, Some("SAMEORIGIN".to_owned()));
+        assert_eq!(status(request), expected, "{request}");
+    }
+    let page = relay.get("/");
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.contains("frame-ancestors 'self'"), "{policy}");
+}
+
+#[test]
 fn the_head_of_a_stream_makes_no_viewer() {
     let mut relay = HttpRelay::with_camera("yard", &[]);
     for path in ["/stream", "/cam/yard/stream.mjpg", "/cam/yard/detections"] {

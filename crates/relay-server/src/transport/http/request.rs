@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use protocol::quic::Refusal;
@@ -39,6 +40,7 @@ pub(super) async fn guard(
         _ => next.run(request).await,
     };
     let headers = answer.headers_mut();
+    headers.insert(header::X_FRAME_OPTIONS, header_value("SAMEORIGIN"));
     headers.insert(header::CACHE_CONTROL, header_value("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, header_value("nosniff"));
     headers.insert(header::REFERRER_POLICY, header_value("no-referrer"));
@@ -84,10 +86,23 @@ fn verdict(context: &Context, request: &Request) -> Verdict {
     if preflight || request.uri().path() == "/healthz" {
         return Verdict::Public;
     }
+    if let Some(why) = bad_host(request) {
+        return Verdict::Refused(text(StatusCode::BAD_REQUEST, why));
+    }
     let parameters = parameters(request.uri());
     match context.policy.check(requester(request, &parameters)) {
         Ok(()) => Verdict::Permitted,
         Err(denial) => Verdict::Refused(denied(denial)),
+    }
+}
+
+/// Returns what is wrong with a request that does not name its host exactly once (RFC 9112, section 3.2): another server on
+/// the way may have read another name than this one does.
+fn bad_host(request: &Request) -> Option<&'static str> {
+    match request.headers().get_all(header::HOST).iter().count() {
+        0 if request.version() == Version::HTTP_11 => Some("a request of HTTP/1.1 needs a host"),
+        0 | 1 => None,
+        _ => Some("a request has one host"),
     }
 }
 
@@ -96,8 +111,10 @@ fn requester<'a>(request: &'a Request, parameters: &'a Parameters) -> Requester<
     let headers = request.headers();
     let host = headers.get(header::HOST);
     let origin = headers.get(header::ORIGIN);
+    // A URL with a name in the request line replaces the header (RFC 9112, section 3.2.2).
+    let in_url = request.uri().authority().map(Authority::as_str);
     Requester {
-        host: host.map(|host| host.to_str().unwrap_or("?.?")),
+        host: in_url.or(host.map(|host| host.to_str().unwrap_or("?.?"))),
         origin: origin.map(|origin| origin.to_str().unwrap_or_default()),
         upgrade: headers.contains_key(header::UPGRADE),
         token: bearer(headers).or(parameters.token.as_deref()),
