@@ -20,6 +20,7 @@ mod listen;
 mod mjpeg;
 mod origin_policy;
 mod page;
+mod picture;
 mod proxies;
 mod request;
 mod routes;

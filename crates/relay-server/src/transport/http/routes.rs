@@ -12,15 +12,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use futures_util::stream;
-use protocol::CAMERA_TIMEOUT;
 use protocol::label::CameraName;
-use tokio::time::timeout;
 
 use super::connection::Connection;
 use super::request::{Parameters, guard, header_value, text};
 use super::shared_answers::StatusAnswer;
 use super::shared_feed::{HttpSubscription, next_frame, next_line};
-use super::{Context, mjpeg, page, socket};
+use super::{Context, mjpeg, page, picture, socket};
 use crate::event::RelayStatus;
 use crate::handle::Unavailable;
 use crate::metrics;
@@ -121,25 +119,16 @@ async fn frames(context: &Context, name: Option<&str>, parameters: &Parameters) 
     Ok(mjpeg::response(parts))
 }
 
-/// Returns the newest frame: the current one, or the next; a camera that has stopped has none.
 async fn frame(context: &Context, name: Option<&str>, parameters: &Parameters) -> Answer {
     let subscription = subscribe(context, name).await?;
-    let mut slot = match parameters.annotated() {
-        true => subscription.annotated().await,
-        false => subscription.frames(),
+    // Without a model there is nothing to wait for.
+    let boxes = parameters.annotated() && status(context).await?.status.has_model;
+    let shared = match boxes {
+        true => picture::annotated(&subscription).await,
+        false => picture::newest(&subscription).await,
     };
-    let fresh = async {
-        loop {
-            let shared = next_frame(&mut slot).await?;
-            if shared.frame.received.elapsed() < CAMERA_TIMEOUT {
-                return Some(shared);
-            }
-        }
-    };
-    let Ok(Some(shared)) = timeout(CAMERA_TIMEOUT, fresh).await else {
-        let why = "no frame comes from this camera";
-        return Err(text(StatusCode::SERVICE_UNAVAILABLE, why));
-    };
+    let why = "no frame comes from this camera";
+    let shared = shared.ok_or_else(|| text(StatusCode::SERVICE_UNAVAILABLE, why))?;
     subscription.on_sent(&shared.frame, None);
     let headers = [
         ("content-type", "image/jpeg".to_owned()),
