@@ -16,6 +16,7 @@ pub mod access;
 mod announce;
 pub mod args;
 mod configure;
+mod descriptors;
 pub mod doctor;
 pub mod egress;
 pub mod event;
@@ -86,6 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 async fn serve(args: &Args) -> anyhow::Result<()> {
     let stop = signals::stop_on_signals()?;
     jpeg::single_threaded()?;
+    descriptors::raise_limit();
     let (events_tx, events) = mpsc::channel(EVENT_QUEUE);
     let handle = RelayHandle::new(events_tx.clone());
     let state = directories::state(args.state.as_deref());
