@@ -38,6 +38,9 @@ const RECEIVE_BUFFER: usize = 32 << 10;
 const PEER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time after which the kernel probes a peer to which nothing is sent.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Connections that may wait to be accepted: with the standard library's 128, a burst makes honest clients wait a second, as
+/// the kernel drops what does not fit.
+const BACKLOG: i32 = 1024;
 /// Wait between two attempts to accept a connection, for example while the process has no descriptor left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -80,6 +83,7 @@ pub fn bind(flag: Option<Listen>) -> anyhow::Result<Option<std::net::TcpListener
     match (std::net::TcpListener::bind(address), flag) {
         (Ok(listener), _) => {
             listener.set_nonblocking(true)?;
+            SockRef::from(&listener).listen(BACKLOG)?;
             Ok(Some(listener))
         }
         (Err(err), None) => {
