@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 /// Percentiles of durations from 1 us to an hour, to three digits, in constant memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Percentiles(Histogram<u64>);
 
 impl Default for Percentiles {

@@ -1,17 +1,17 @@
 //! What is known of the other end of a transport: its host, its standing, and the cookie that proves its address.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::label;
 
-/// A peer's host: its IPv4 address, or the /64 network of its IPv6 address, which is one household's.
+/// The host of an address: the IPv4 address, or the /64 network of an IPv6 address, since a household has all addresses of
+/// its /64. An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Host(IpAddr);
 
-impl Host {
-    /// Returns the host of an address; an IPv4 address inside an IPv6 one is the IPv4 host.
-    pub fn of(address: IpAddr) -> Self {
+impl From<IpAddr> for Host {
+    fn from(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
             v4 => v4,
@@ -19,9 +19,18 @@ impl Host {
     }
 }
 
+impl From<SocketAddr> for Host {
+    fn from(address: SocketAddr) -> Self {
+        address.ip().into()
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self.0 {
+            IpAddr::V4(v4) => v4.fmt(f),
+            IpAddr::V6(network) => write!(f, "{network}/64"),
+        }
     }
 }
 
@@ -66,13 +75,24 @@ impl fmt::Debug for Cookie {
 mod tests {
     use super::*;
 
+    fn host(address: &str) -> Host {
+        address.parse::<IpAddr>().unwrap().into()
+    }
+
     #[test]
-    fn an_ipv4_address_is_a_host_and_an_ipv6_network_is_one() {
-        let host = |text: &str| Host::of(text.parse().unwrap());
-        assert_ne!(host("192.0.2.1"), host("192.0.2.2"));
-        assert_eq!(host("192.0.2.1"), host("::ffff:192.0.2.1"));
-        assert_eq!(host("2001:db8::1"), host("2001:db8::ffff:1"));
+    fn an_ipv6_network_is_one_host_and_each_ipv4_address_is_another() {
+        assert_eq!(host("2001:db8::1"), host("2001:db8::ffff:0:0:1"));
         assert_ne!(host("2001:db8::1"), host("2001:db8:0:1::1"));
+        assert_ne!(host("192.0.2.1"), host("192.0.2.2"));
+        assert_eq!(host("::ffff:192.0.2.1"), host("192.0.2.1"));
+        let [a, b] = ["192.0.2.1:5", "192.0.2.1:6"].map(|at| at.parse::<SocketAddr>().unwrap());
+        assert_eq!(Host::from(a), Host::from(b), "whatever the port");
+    }
+
+    #[test]
+    fn a_host_is_written_as_operators_write_networks() {
+        assert_eq!(host("::ffff:192.0.2.1").to_string(), "192.0.2.1");
+        assert_eq!(host("2001:db8::1").to_string(), "2001:db8::/64");
     }
 
     #[test]

@@ -40,6 +40,7 @@ fn hello() -> Hello {
         camera: None,
         token: None,
         stream: None,
+        cookie: None,
     }
 }
 
@@ -81,6 +82,7 @@ async fn a_relay_that_closes_later_writes_no_line_of_its_own() {
             ok: true,
             refusal: None,
             cameras: Vec::new(),
+            cookie: None,
         };
         send.write_all(&to_line(&answer)).await.unwrap();
         (connection, send, endpoint)

@@ -21,7 +21,7 @@ mod action;
 mod camera;
 mod cameras;
 mod completions;
-pub mod connection_limits;
+pub mod connections;
 mod cookie;
 mod counts;
 mod demand;

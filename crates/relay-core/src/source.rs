@@ -64,7 +64,7 @@ impl Source {
     }
 
     pub(crate) fn host(self) -> Host {
-        Host::of(self.address.ip())
+        self.address.into()
     }
 
     /// Returns whether both are the same connection, or datagrams of the same stream from the same address.

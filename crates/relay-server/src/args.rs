@@ -12,7 +12,7 @@ use protocol::geometry::Size;
 use protocol::ticket::{BadHost, Host};
 
 use crate::live_settings::LiveSettings;
-use crate::transport::http::{Listen, Origin};
+use crate::transport::http::{Listen, Origin, ProxyNetwork};
 use relay_core::Overlay;
 use vision::detect::provider;
 
@@ -90,6 +90,10 @@ pub struct Args {
     /// a proxy; * is any
     #[arg(long, value_name = "ORIGINS", value_delimiter = ',')]
     pub http_origin: Vec<Origin>,
+    /// Reverse proxies of the HTTP server, as addresses or networks: a client behind one is known by the address that the
+    /// proxy gives in X-Forwarded-For or Forwarded; without this flag the headers are ignored
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',')]
+    pub http_trust_proxy: Vec<ProxyNetwork>,
     /// Flags of all programs.
     #[command(flatten)]
     pub common: Common,

@@ -6,7 +6,7 @@ use platform::egress::{EgressSnapshot, EgressStats};
 use protocol::transport::Transport;
 
 /// Counters of the frames that leave, by transport.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct EgressByTransport {
     /// UDP viewers.
     pub udp: Arc<EgressStats>,

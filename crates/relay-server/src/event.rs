@@ -11,10 +11,10 @@ use protocol::quic::{Refusal, SenderInfo};
 use relay_core::{
     AnnotationJob, CameraStatus, Inference, Publisher, SenderId, SubscriberId, TrackedFrame,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::fanout::Feed;
-use crate::metrics::Metrics;
+use crate::metrics::LoopMetrics;
 
 /// Events that may wait for the loop.
 pub const EVENT_QUEUE: usize = 256;
@@ -26,8 +26,8 @@ pub enum Event {
     Ingress(Ingress),
     /// From a thread.
     Completion(Completion),
-    /// From a transport or an output.
-    Query(Query),
+    /// From a transport or an output, with its place among the queries that may wait.
+    Query(Query, Option<OwnedSemaphorePermit>),
 }
 
 /// What comes in from the network.
@@ -71,15 +71,17 @@ pub enum Query {
     Unsubscribe(SubscriberId),
     /// The status of the cameras and the model.
     Status(oneshot::Sender<RelayStatus>),
-    /// All metrics of this moment.
-    Metrics(oneshot::Sender<Box<Metrics>>),
+    /// The loop's part of the metrics of this moment.
+    Metrics(oneshot::Sender<Box<LoopMetrics>>),
 }
 
 /// The relay's status.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct RelayStatus {
     /// All cameras, in order of appearance.
     pub cameras: Vec<CameraStatus>,
+    /// Whether there is a model.
+    pub has_model: bool,
     /// Whether there was a model and its thread has died.
     pub model_died: bool,
 }
@@ -120,6 +122,6 @@ impl From<Completion> for Event {
 
 impl From<Query> for Event {
     fn from(query: Query) -> Self {
-        Self::Query(query)
+        Self::Query(query, None)
     }
 }

@@ -9,21 +9,32 @@ use protocol::label::CameraName;
 use relay_core::{SenderId, SubscriberId};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::event::{Event, Query, RelayStatus};
+use crate::event::{EVENT_QUEUE, Event, Query, RelayStatus};
 use crate::fanout::Feed;
-use crate::metrics::Metrics;
+use crate::metrics::LoopMetrics;
 
 /// Longest wait for the loop's answer. The loop forwards a frame in less than a thousandth of that.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Queries that may wait for the loop at a time: the rest of its queue is left to frames, however many clients there are.
+const MAX_QUERIES: usize = EVENT_QUEUE / 8;
+
 /// A handle to the loop; clones are handles to the same loop.
 #[derive(Debug, Clone)]
 pub struct RelayHandle {
-    events: mpsc::Sender<Event>,
+    queries: QuerySender,
     shared: Arc<Shared>,
+}
+
+/// Sends queries to the loop, not too many at a time.
+#[derive(Debug, Clone)]
+struct QuerySender {
+    events: mpsc::Sender<Event>,
+    /// Places in the loop's queue.
+    places: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -58,14 +69,17 @@ pub struct Subscription {
 #[derive(Debug)]
 pub struct SubscriptionGuard {
     id: SubscriberId,
-    events: mpsc::Sender<Event>,
+    queries: QuerySender,
 }
 
 impl RelayHandle {
     /// Returns a handle to the loop that receives these events.
     pub fn new(events: mpsc::Sender<Event>) -> Self {
         Self {
-            events,
+            queries: QuerySender {
+                events,
+                places: Arc::new(Semaphore::new(MAX_QUERIES)),
+            },
             shared: Arc::default(),
         }
     }
@@ -85,10 +99,10 @@ impl RelayHandle {
         let id = SubscriberId(self.shared.subscribers.fetch_add(1, Ordering::Relaxed));
         let (reply, feed) = oneshot::channel();
         let query = Query::Subscribe(id, camera, reply);
-        self.events.send(query.into()).await.ok()?;
+        self.queries.send(query).await?;
         let guard = SubscriptionGuard {
             id,
-            events: self.events.clone(),
+            queries: self.queries.clone(),
         };
         let feed = feed.await.ok()?;
         Some(Subscription { feed, guard })
@@ -102,11 +116,11 @@ impl RelayHandle {
         self.query(Query::Status).await
     }
 
-    /// Returns all metrics of this moment.
+    /// Returns the loop's part of the metrics of this moment.
     ///
     /// # Errors
     /// If the loop does not run yet or does not answer.
-    pub async fn metrics(&self) -> Result<Box<Metrics>, Unavailable> {
+    pub async fn metrics(&self) -> Result<Box<LoopMetrics>, Unavailable> {
         self.query(Query::Metrics).await
     }
 
@@ -116,7 +130,7 @@ impl RelayHandle {
         }
         let (reply, answer) = oneshot::channel();
         let answered = async {
-            self.events.send(query(reply).into()).await.ok()?;
+            self.queries.send(query(reply)).await?;
             answer.await.ok()
         };
         let answer = timeout(TIMEOUT, answered).await.ok().flatten();
@@ -129,19 +143,70 @@ impl SubscriptionGuard {
     pub async fn request_annotated(&self) {
         // Once the loop has ended no frame comes, and the reader notices that.
         let query = Query::RequestAnnotated(self.id);
-        let _ = self.events.send(query.into()).await;
+        let _ = self.queries.send(query).await;
     }
 }
 
 impl Drop for SubscriptionGuard {
     fn drop(&mut self) {
         let query = Query::Unsubscribe(self.id);
-        let Err(TrySendError::Full(event)) = self.events.try_send(query.into()) else {
+        let Some(query) = self.queries.try_send(query) else {
             return;
         };
-        let events = self.events.clone();
+        let queries = self.queries.clone();
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { events.send(event).await });
+            runtime.spawn(async move { queries.send(query).await });
         }
+    }
+}
+
+impl QuerySender {
+    /// Sends a query when there is a place for it; `None` once the loop has ended.
+    async fn send(&self, query: Query) -> Option<()> {
+        let place = self.places.clone().acquire_owned().await.ok()?;
+        let event = Event::Query(query, Some(place));
+        self.events.send(event).await.ok()
+    }
+
+    /// Sends a query if there is a place for it now; returns it if there is none.
+    fn try_send(&self, query: Query) -> Option<Query> {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            return Some(query);
+        };
+        match self.events.try_send(Event::Query(query, Some(place))) {
+            Err(TrySendError::Full(Event::Query(query, _))) => Some(query),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn most_of_the_loops_queue_is_left_to_frames_however_many_queries_wait() {
+        let (events_tx, mut events) = mpsc::channel(EVENT_QUEUE);
+        let relay = RelayHandle::new(events_tx);
+        let clients: Vec<_> = (0..1000)
+            .map(|_| {
+                let relay = relay.clone();
+                tokio::spawn(async move { relay.subscribe(None).await.is_some() })
+            })
+            .collect();
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert_eq!(events.len(), MAX_QUERIES);
+        // The test answers none, so each client also unsubscribes.
+        let mut subscribed = 0;
+        while subscribed < 1000 {
+            let event = events.recv().await.unwrap();
+            assert!(events.len() < MAX_QUERIES);
+            subscribed += usize::from(matches!(event, Event::Query(Query::Subscribe(..), _)));
+        }
+        drop(clients);
     }
 }

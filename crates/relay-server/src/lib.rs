@@ -16,6 +16,7 @@ pub mod access;
 mod announce;
 pub mod args;
 mod configure;
+mod descriptors;
 pub mod doctor;
 pub mod egress;
 pub mod event;
@@ -58,7 +59,7 @@ use crate::live_settings::LiveSettings;
 use crate::outputs::{Outputs, jsonl};
 use crate::relay_loop::{LoopStats, RelayLoop};
 use crate::threads::{Worker, annotation, model, tracking};
-use crate::transport::http::{self, HttpServer};
+use crate::transport::http::{self, HttpServer, Trust};
 use crate::transport::port::SharedUdpSocket;
 use crate::transport::quic::QuicTransport;
 use crate::transport::udp::UdpTransport;
@@ -87,6 +88,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 async fn serve(args: &Args) -> anyhow::Result<()> {
     let stop = signals::stop_on_signals()?;
     jpeg::single_threaded()?;
+    descriptors::raise_limit();
     let (events_tx, events) = mpsc::channel(EVENT_QUEUE);
     let handle = RelayHandle::new(events_tx.clone());
     let state = directories::state(args.state.as_deref());
@@ -98,7 +100,11 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         events_tx.clone(),
     )?);
     let http = http::bind(args.http)?;
-    let start = |port| http::start(port, access.clone(), &args.http_origin, handle.clone());
+    let trust = Trust {
+        origins: &args.http_origin,
+        proxies: &args.http_trust_proxy,
+    };
+    let start = |port| http::start(port, access.clone(), trust, handle.clone());
     let http = http.map(start).transpose()?;
     let jsonl = args.detections.as_deref().map(jsonl::open).transpose()?;
     let settings = reload::watch(args)?;

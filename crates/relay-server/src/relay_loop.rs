@@ -7,12 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use platform::clock::unix_micros;
-use platform::egress::{EgressSnapshot, EgressStats};
-use platform::kernel;
 use platform::report::Percentiles;
 use protocol::detections::Detections;
 use protocol::quic::Refusal;
-use protocol::transport::Transport;
 use relay_core::{Action, AnnotationJob, CameraFrame, Forward, Relay, SenderId};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -23,9 +20,9 @@ use tracing::{info, warn};
 use crate::egress::EgressByTransport;
 use crate::event::{Accepted, Completion, Event, Ingress, PublishRequest, Query, RelayStatus};
 use crate::fanout::Fanout;
-use crate::metrics::distribution::{BucketHistogram, FORWARDING, INFERENCE};
+use crate::metrics::LoopMetrics;
+use crate::metrics::distribution::{BucketHistogram, INFERENCE};
 use crate::metrics::tally::Tally;
-use crate::metrics::{self, Metrics};
 use crate::outputs::Outputs;
 use crate::summary::{Summary, log_note};
 use crate::threads::Worker;
@@ -65,9 +62,11 @@ pub struct RelayLoop {
 }
 
 /// What only the loop can count.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LoopStats {
     inference: Percentiles,
+    /// The same, for metrics: to count it here costs less than to walk the percentiles.
+    inference_spread: BucketHistogram,
     tally: Tally,
     model: String,
 }
@@ -76,8 +75,10 @@ impl LoopStats {
     /// Returns figures of a relay with this model that has done nothing yet.
     pub fn new(model: String) -> Self {
         Self {
+            inference: Percentiles::default(),
+            inference_spread: BucketHistogram::new(INFERENCE),
+            tally: Tally::default(),
             model,
-            ..Self::default()
         }
     }
 }
@@ -164,50 +165,25 @@ impl RelayLoop {
         })
     }
 
-    /// Returns all metrics of this moment.
-    fn metrics(&self, now: Instant) -> Metrics {
+    /// Returns the loop's part of the metrics: copies of counters, so that no frame waits for more.
+    fn metrics(&self, now: Instant) -> LoopMetrics {
         let counts = self.relay.counts();
         let mut dropped = counts.dropped.clone();
         dropped.insert("overrun", self.udp.port().overrun());
         let live = self.relay.live_cameras(now);
-        Metrics {
+        LoopMetrics {
             tally: self.stats.tally.clone(),
             live: live.iter().map(ToString::to_string).collect(),
             dropped,
-            transports: self.transport_metrics(),
-            inference: BucketHistogram::of(INFERENCE, &self.stats.inference),
+            over_egress: counts.over_egress,
+            egress: self.egress.clone(),
+            inference: self.stats.inference_spread.clone(),
             not_inferred: vec![
                 ("busy", counts.not_inferred),
                 ("undecodable", counts.undecodable),
             ],
             model: self.stats.model.clone(),
-            reassembly_failures: kernel::reassembly_failures(),
         }
-    }
-
-    fn transport_metrics(&self) -> Vec<metrics::TransportMetrics> {
-        let metrics = |(transport, stats): (Transport, &EgressStats)| {
-            let EgressSnapshot {
-                sent,
-                annotated,
-                skipped,
-                expired,
-                bytes,
-                viewers,
-            } = stats.snapshot();
-            let over_egress =
-                (transport == Transport::Udp).then(|| ("egress", self.relay.counts().over_egress));
-            let unsent = [("skipped", skipped), ("expired", expired)];
-            metrics::TransportMetrics {
-                name: transport.name(),
-                viewers,
-                forwarded: vec![("passthrough", sent - annotated), ("annotated", annotated)],
-                bytes,
-                unsent: over_egress.into_iter().chain(unsent).collect(),
-                forwarding: BucketHistogram::of(FORWARDING, &stats.waits()),
-            }
-        };
-        self.egress.transports().map(metrics).collect()
     }
 
     fn on_event(&mut self, event: Event) {
@@ -215,7 +191,7 @@ impl RelayLoop {
         match event {
             Event::Ingress(ingress) => self.on_ingress(ingress, now),
             Event::Completion(completion) => self.on_completion(completion, now),
-            Event::Query(query) => self.on_query(query, now),
+            Event::Query(query, _waited) => self.on_query(query, now),
         }
     }
 
@@ -245,6 +221,7 @@ impl RelayLoop {
                     .filter_map(|inference| inference.found.as_ref());
                 for found in found {
                     self.stats.inference.record(found.took);
+                    self.stats.inference_spread.add(found.took);
                     self.stats.tally.on_found(found);
                 }
                 self.relay.on_inferred(inferences, now);
@@ -273,6 +250,7 @@ impl RelayLoop {
             Query::Status(reply) => {
                 let _ = reply.send(RelayStatus {
                     cameras: self.relay.cameras(now),
+                    has_model: self.model.is_some(),
                     model_died: self.model_died,
                 });
             }

@@ -1,16 +1,23 @@
 //! Hostile HTTP clients: malformed requests, half-open and idle connections, and too many of them.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
 mod common {
     pub(crate) mod http;
     pub(crate) mod process;
 }
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use common::http::{HttpRelay, exchange};
+use common::http::{HttpRelay, exchange, seq};
 use common::process::{MS, SOON};
 
 #[test]
@@ -80,25 +87,169 @@ fn a_connection_that_is_kept_open_for_nothing_is_closed() {
 }
 
 #[test]
-fn there_are_so_many_places_and_no_more() {
-    let relay = HttpRelay::start(&[]);
-    let mut connections: Vec<TcpStream> = (0..512)
-        .map(|_| TcpStream::connect(relay.http).unwrap())
-        .collect();
-    // The last connection is admitted once it is answered.
-    connections[511]
-        .write_all(b"GET /healthz HTTP/1.1\r\nhost: nas\r\n\r\n")
-        .unwrap();
-    let mut first = [0; 12];
-    connections[511].read_exact(&mut first).unwrap();
-    assert!(exchange(relay.http, b"GET /healthz HTTP/1.1\r\nhost: nas\r\n\r\n").is_none());
-    drop(connections);
-    let deadline = Instant::now() + SOON;
-    while exchange(relay.http, b"GET /healthz HTTP/1.1\r\nhost: nas\r\n\r\n").is_none() {
-        assert!(Instant::now() < deadline);
-        thread::sleep(10 * MS);
+fn a_body_that_no_path_reads_is_refused_and_not_stored() {
+    let relay = HttpRelay::with_camera("yard", &[]);
+    for (path, status) in [("/snapshot", 405), ("/nothing", 404), ("/metrics", 405)] {
+        let mut stream = TcpStream::connect(relay.http).unwrap();
+        stream.set_write_timeout(Some(SOON)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: nas\r\ntransfer-encoding: chunked\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let chunk = [b"8000\r\n".as_slice(), &[0x20; 0x8000], b"\r\n"].concat();
+        let written = (0..1000).find(|_| stream.write_all(&chunk).is_err());
+        assert!(written.is_some(), "{path}: 32 MB were taken");
+        // The answer may be lost with the connection, since the relay does not read on.
+        let mut answer = [0; 12];
+        if stream.read_exact(&mut answer).is_ok() {
+            assert_eq!(answer[9..], *status.to_string().as_bytes(), "{path}");
+        }
     }
+    assert_eq!(relay.get("/healthz").status, 200);
+    assert!(relay.running.rss_kb() < 150_000);
+}
+
+#[test]
+fn requests_whose_answers_are_not_read_are_not_answered_without_limit() {
+    let relay = HttpRelay::with_camera("yard", &[]);
+    let before = relay.running.rss_kb();
+    let request = b"GET /metrics HTTP/1.1\r\nhost: nas\r\n\r\n".repeat(1000);
+    let clients: Vec<_> = (0..32)
+        .map(|_| {
+            let mut stream = TcpStream::connect(relay.http).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            while stream.write_all(&request).is_ok() {}
+            stream
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(relay.get("/healthz").status, 200);
+    }
+    let each = relay.running.rss_kb().saturating_sub(before) / 32;
+    assert!(each < 128, "{each} kB a client");
+    drop(clients);
+}
+
+#[test]
+fn a_request_that_does_not_name_one_host_of_the_relay_is_refused() {
+    let relay = HttpRelay::start(&[]);
+    let status = |request: &str| {
+        let answer = exchange(relay.http, request.as_bytes()).unwrap();
+        (
+            answer.status,
+            answer.header("x-frame-options").map(str::to_owned),
+        )
+    };
+    for (request, expected) in [
+        ("GET /api/cameras HTTP/1.0\r\n\r\n", 200),
+        (
+            "GET /api/cameras HTTP/1.0\r\nhost: evil.example\r\n\r\n",
+            421,
+        ),
+        ("GET /api/cameras HTTP/1.1\r\n\r\n", 400),
+        (
+            "GET /api/cameras HTTP/1.1\r\nhost: nas\r\nhost: evil.example\r\n\r\n",
+            400,
+        ),
+        (
+            "GET http://evil.example/api/cameras HTTP/1.1\r\nhost: nas\r\n\r\n",
+            421,
+        ),
+        (
+            "GET http://nas@evil.example/ HTTP/1.1\r\nhost: nas\r\n\r\n",
+            421,
+        ),
+        (
+            "GET http://nas/api/cameras HTTP/1.1\r\nhost: nas\r\n\r\n",
+            200,
+        ),
+        ("HEAD / HTTP/1.1\r\nhost: nas\r\n\r\n", 200),
+        ("GET /nothing HTTP/1.1\r\nhost: nas\r\n\r\n", 404),
+    ] {
+        let expected = (expected, Some("SAMEORIGIN".to_owned()));
+        assert_eq!(status(request), expected, "{request}");
+    }
+    let page = relay.get("/");
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.contains("frame-ancestors 'self'"), "{policy}");
+}
+
+#[test]
+fn the_head_of_a_stream_makes_no_viewer() {
+    let mut relay = HttpRelay::with_camera("yard", &[]);
+    for path in ["/stream", "/cam/yard/stream.mjpg", "/cam/yard/detections"] {
+        let mut head = relay.request("HEAD", path, &[("connection", "close")]);
+        assert_eq!(head.status, 200, "{path}");
+        let mut rest = Vec::new();
+        head.rest.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "{path}");
+    }
+    relay.send_frame("yard", 0);
+    let metrics = relay.get("/metrics").body();
+    assert!(
+        metrics.contains("sightline_viewers{transport=\"http\"} 0"),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn clients_that_request_metrics_all_the_time_delay_no_frame() {
+    let mut relay = HttpRelay::with_camera("yard", &[]);
+    let viewer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    viewer.connect(relay.running.listening()).unwrap();
+    viewer.set_read_timeout(Some(SOON)).unwrap();
+    viewer.send(b"Request").unwrap();
+    let (http, answers) = (relay.http, Arc::<AtomicUsize>::default());
+    let counted = answers.clone();
+    let flood = thread::spawn(move || flood(http, 64, &counted));
+    let deadline = Instant::now() + SOON;
+    while answers.load(Ordering::Relaxed) < 100 {
+        assert!(Instant::now() < deadline);
+        thread::sleep(MS);
+    }
+    let mut buffer = vec![0; 70_000];
+    let mut delays: Vec<_> = (0..100)
+        .map(|_| {
+            thread::sleep(5 * MS);
+            let start = Instant::now();
+            relay.send_frame("yard", 0);
+            let length = viewer.recv(&mut buffer).unwrap();
+            assert_eq!(seq(&buffer[..length]), relay.seq, "none is lost");
+            start.elapsed()
+        })
+        .collect();
     relay.stop();
+    flood.join().unwrap();
+    delays.sort();
+    assert!(delays[75] < 20 * MS, "{answers:?} answers, {delays:?}");
+}
+
+/// Requests metrics on so many connections as fast as they are answered, until the relay ends.
+fn flood(at: SocketAddr, connections: usize, answers: &AtomicUsize) {
+    let connect = || {
+        let stream = TcpStream::connect(at).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    };
+    let mut streams: Vec<_> = (0..connections).map(|_| connect()).collect();
+    let mut buffer = vec![0; 1 << 16];
+    while !streams.is_empty() {
+        streams.retain_mut(|stream| {
+            let _ = stream.write(b"GET /metrics HTTP/1.1\r\nhost: nas\r\n\r\n");
+            loop {
+                match stream.read(&mut buffer) {
+                    Ok(0) => return false,
+                    Ok(length) => {
+                        let text = String::from_utf8_lossy(&buffer[..length]);
+                        let count = text.matches("HTTP/1.1 200").count();
+                        answers.fetch_add(count, Ordering::Relaxed);
+                    }
+                    Err(err) => return err.kind() == ErrorKind::WouldBlock,
+                }
+            }
+        });
+        thread::sleep(MS);
+    }
 }
 
 /// Returns requests with hostile names, methods, heads and versions.

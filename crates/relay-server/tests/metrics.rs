@@ -407,7 +407,7 @@ fn frame(camera: &str, seq: u64) -> Bytes {
 async fn metrics(events: &mpsc::Sender<Event>) -> Metrics {
     let (reply, metrics) = oneshot::channel();
     events.send(Query::Metrics(reply).into()).await.unwrap();
-    *metrics.await.unwrap()
+    metrics.await.unwrap().complete()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,11 +86,11 @@ async fn a_private_relay_lets_in_its_tickets_and_says_to_everybody_else_why_not(
 }
 
 #[tokio::test]
-async fn who_guesses_tokens_is_refused_for_a_while() {
+async fn a_right_token_works_at_once_after_many_wrong_ones_from_the_same_address() {
     let state = tempfile::tempdir().unwrap();
     let (relay, at) = private(state.path(), &[]);
     let [_, view] = tickets(&relay);
-    for guess in 0..5 {
+    for guess in 0..20 {
         let wrong = hello(Role::View, None, Some(Key([guess; 32]).to_string()));
         let failure = open(at, &wrong, None).await.unwrap_err();
         assert!(
@@ -99,8 +99,7 @@ async fn who_guesses_tokens_is_refused_for_a_while() {
         );
     }
     let right = hello(Role::View, None, Some(view.token.to_string()));
-    let failure = open(at, &right, None).await.unwrap_err();
-    assert!(failure.is_temporary(), "{failure}");
+    assert!(open(at, &right, None).await.is_ok());
     stop(relay);
 }
 

@@ -201,6 +201,7 @@ fn usage_errors_exit_with_2_and_say_what_is_wrong() {
         (&["--no-such-flag"], "--no-such-flag"),
         (&["--http", "8080"], "ADDRESS:PORT or off"),
         (&["--http-origin", "cam.example"], "https://cam.example"),
+        (&["--http-trust-proxy", "localhost"], "172.16.0.0/12"),
         (&["--provider", "gpu"], "cuda"),
     ] {
         let finished = relay(flags).finish();

@@ -6,6 +6,7 @@
 )]
 
 mod common {
+    pub(crate) mod http;
     pub(crate) mod process;
 }
 
@@ -14,9 +15,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::LazyLock;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use common::http::request;
 use common::process::{RELAY, SOON, stop};
 use imaging::jpeg;
 use opencv::core::{self, Mat, Rect, Vec3b};
@@ -159,6 +161,46 @@ fn with_hold_udp_viewers_see_boxes_on_every_frame_and_every_frame_once() {
     );
     assert_eq!(report["received"], 80);
     assert_eq!(report["forwarded"], 80);
+}
+
+#[test]
+fn a_snapshot_with_boxes_waits_for_an_inference_although_there_is_no_viewer() {
+    let Some((relay, address)) = relay(&["--http", "127.0.0.1:0", "--every", "4"]) else {
+        return;
+    };
+    let line = relay.wait_for_line("listening", SOON);
+    let http = line
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("http="));
+    let http: SocketAddr = http.unwrap().parse().unwrap();
+    let mut camera = DemoCamera::connect(address);
+    let mut sent: Vec<_> = (0..10).map(|_| camera.send()).collect();
+    for _ in 0..2 {
+        let start = Instant::now();
+        let path = "/cam/yard/snapshot.jpg?boxes=1";
+        let snapshot = thread::spawn(move || request(http, "GET", path, &[]).bytes());
+        while !snapshot.is_finished() {
+            sent.push(camera.send());
+        }
+        let took = start.elapsed();
+        let seen = snapshot.join().unwrap();
+        let seq = Label::read(&seen).unwrap().unwrap().seq;
+        let difference = difference(&sent[usize::try_from(seq).unwrap() - 1], &seen);
+        let truth = camera.truth(seq);
+        let outlined = truth
+            .iter()
+            .filter(|d| is_outlined(&difference, d.bbox))
+            .count();
+        assert!(
+            2 * outlined > truth.len(),
+            "frame {seq}: {outlined} of {}",
+            truth.len()
+        );
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        // The boxes of this request are gone by the next one.
+        (0..20).for_each(|_| sent.push(camera.send()));
+    }
+    stop(relay);
 }
 
 /// Returns the detections of these frames on the relay's standard output.

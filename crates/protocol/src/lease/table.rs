@@ -259,7 +259,7 @@ impl Lease {
     }
 
     fn host(&self) -> Host {
-        Host::of(self.viewer.ip())
+        self.viewer.into()
     }
 
     /// Takes a request of the viewer, or of a peer that forges its address.

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  the loop --> Tally, counted as it goes --+
-//!           --> what others count anyway ---+--> Metrics, on request --> render(), on the thread that asked
+//!           --> its other counters ---------+--> LoopMetrics, on request
+//!                                                    |
+//!  a thread that may wait:                           +--> complete() --> Metrics --> render()
 //! ```
 //!
-//! The HTTP server requests a copy of all figures of one moment ([`RelayHandle::metrics`]) and makes text of it on its own
-//! thread, where no frame waits. So graphs cost a frame a few additions.
+//! The HTTP server requests a copy of the loop's counters ([`RelayHandle::metrics`]) and makes text of it at most once a
+//! second, on a thread where no frame waits. So graphs cost a frame a few additions.
 //!
 //! Units are seconds and bytes, what only grows ends in `_total`. Labels are bounded: the relay knows at most
 //! [`MAX_CAMERAS`] cameras, and the model its classes. Addresses are nowhere.
@@ -15,6 +17,7 @@
 //! [`MAX_CAMERAS`]: protocol::quic::MAX_CAMERAS
 
 pub mod distribution;
+mod of_loop;
 pub mod tally;
 mod text;
 
@@ -25,6 +28,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
 use self::distribution::BucketHistogram;
+pub use self::of_loop::LoopMetrics;
 use self::tally::Tally;
 use self::text::{Labels, counters, gauges, histograms};
 

@@ -9,6 +9,7 @@
 //!  UDP viewers have a connected socket each on the same port; subscribers (QUIC, HTTP) read their camera's feed
 //! ```
 
+mod connections;
 pub mod http;
 pub mod port;
 pub mod quic;

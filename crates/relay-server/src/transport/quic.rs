@@ -1,9 +1,9 @@
 //! The QUIC transport: accepts peers, one task a connection. Who is let in is decided elsewhere: by [`Access`], by
-//! [`ConnectionLimits`], and by the relay for the names of cameras.
+//! [`Connections`], and by the relay for the names of cameras.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use platform::egress::EgressStats;
 use protocol::label::CameraName;
@@ -17,12 +17,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use super::connections::{Connections, Slot};
 use super::quic_session::{Peer, SenderSession, ViewerSession};
 use crate::access::Access;
 use crate::event::{Event, Ingress, PublishRequest};
 use crate::handle::RelayHandle;
 use relay_core::Publisher;
-use relay_core::connection_limits::ConnectionLimits;
 
 /// Longest time for the handshake, and for the hello behind it.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct QuicTransport {
     access: Arc<Access>,
-    limits: Mutex<ConnectionLimits>,
+    connections: Arc<Connections>,
     events: mpsc::Sender<Event>,
     relay: RelayHandle,
     /// Counters of the frames to all viewers.
@@ -46,8 +46,8 @@ impl QuicTransport {
     /// Returns the transport without a peer.
     pub fn new(access: Arc<Access>, events: mpsc::Sender<Event>, relay: RelayHandle) -> Self {
         Self {
+            connections: Connections::quic(access.is_private()),
             access,
-            limits: Mutex::default(),
             events,
             relay,
             stats: Arc::default(),
@@ -66,35 +66,57 @@ impl QuicTransport {
             if !incoming.remote_address_validated() {
                 // An address that may be forged gets one small packet, and has to answer it.
                 let _ = incoming.retry();
-            } else if self.limits().admit(from.ip(), Instant::now()) {
-                tokio::spawn(Arc::clone(&self).serve_connection(incoming, from));
+            } else if let Some(slot) = self.connections.open(from.into()) {
+                tokio::spawn(Arc::clone(&self).serve_connection(incoming, from, slot));
             } else {
                 incoming.refuse();
             }
         }
     }
 
-    async fn serve_connection(self: Arc<Self>, incoming: Incoming, from: SocketAddr) {
-        if let Some((peer, hello)) = receive_hello(incoming, from).await {
-            let refused = match self.access.check(&hello) {
-                Ok(()) => self.serve_peer(peer, &hello).await,
+    async fn serve_connection(self: Arc<Self>, incoming: Incoming, from: SocketAddr, slot: Slot) {
+        let hello = tokio::select! {
+            hello = receive_hello(incoming, from) => hello,
+            () = slot.lost() => None,
+        };
+        let Some((peer, hello)) = hello else { return };
+        let connection = peer.connection.clone();
+        // The session notices the end by itself, so that the relay learns that a sender has left.
+        let close = async {
+            slot.lost().await;
+            connection.close(REFUSED, &to_line(&Refusal::Full));
+            std::future::pending::<()>().await;
+        };
+        let serve = async {
+            let checked = self.access.check(&hello);
+            slot.settle(checked.is_ok());
+            let refused = match checked {
+                Ok(()) => self.serve_peer(peer, &hello, &slot).await,
                 Err(refusal) => Err((peer, refusal)),
             };
             if let Err((peer, refusal)) = refused {
                 self.refuse(peer, &hello, refusal).await;
             }
+        };
+        tokio::select! {
+            () = close => {}
+            () = serve => {}
         }
-        self.limits().release(from.ip());
     }
 
     /// Serves a peer until it leaves, or returns it with the reason why it is refused.
-    async fn serve_peer(&self, peer: Peer, hello: &Hello) -> Result<(), (Peer, Refusal)> {
+    async fn serve_peer(
+        &self,
+        peer: Peer,
+        hello: &Hello,
+        slot: &Slot,
+    ) -> Result<(), (Peer, Refusal)> {
         let camera = match hello.camera() {
             Ok(camera) => camera,
             Err(refusal) => return Err((peer, refusal)),
         };
         match (hello.role, camera) {
-            (Role::Send, Some(camera)) => self.serve_sender(peer, camera, hello).await,
+            (Role::Send, Some(camera)) => self.serve_sender(peer, camera, hello, slot).await,
             (Role::Send, None) => Err((peer, Refusal::Hello)),
             (Role::View, camera) => {
                 self.serve_viewer(peer, camera).await;
@@ -108,6 +130,7 @@ impl QuicTransport {
         mut peer: Peer,
         camera: CameraName,
         hello: &Hello,
+        slot: &Slot,
     ) -> Result<(), (Peer, Refusal)> {
         let publisher = Arc::new(Publisher {
             id: self.relay.next_sender(),
@@ -143,6 +166,7 @@ impl QuicTransport {
             .is_some()
         {
             widen_windows(&peer.connection);
+            slot.protect();
             info!(camera = %publisher.camera, source = %peer.from, "sender joined by QUIC");
             let session = SenderSession { peer, publisher };
             session.run(&self.events, refusal).await;
@@ -171,9 +195,6 @@ impl QuicTransport {
     async fn refuse(&self, mut peer: Peer, hello: &Hello, refusal: Refusal) {
         let from = peer.from;
         warn!(%from, ?hello, why = %refusal, "peer refused");
-        if matches!(refusal, Refusal::Token | Refusal::Role) {
-            self.limits().note_wrong_token(from.ip(), Instant::now());
-        }
         let answer = Answer {
             ok: false,
             refusal: Some(refusal),
@@ -187,10 +208,6 @@ impl QuicTransport {
         };
         let _ = timeout(REFUSAL_TIMEOUT, delivered).await;
         peer.connection.close(REFUSED, &to_line(&refusal));
-    }
-
-    fn limits(&self) -> MutexGuard<'_, ConnectionLimits> {
-        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

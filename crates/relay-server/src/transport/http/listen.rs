@@ -18,7 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use super::connections::Connection;
+use super::connection::Connection;
+use super::stalls::StallGuard;
 use super::{Context, routes};
 
 /// Longest wait for a request's head, also for the next one on a connection that stays open.
@@ -28,12 +29,18 @@ const MAX_BUFFER: usize = 16 << 10;
 /// Most bytes in the kernel that were not sent yet: less than a frame, so that a slow reader's next frame is the newest
 /// when it leaves. Bytes in flight do not count.
 const MAX_UNSENT: u32 = 16 << 10;
-/// Most bytes in flight: 2 s of 1 Mbit/s.
-const SEND_BUFFER: usize = 256 << 10;
+/// Bytes in flight, which the kernel doubles for its own needs: so a client costs it at most 128 kB. That is 5 Mbit/s over a
+/// round trip of 100 ms.
+const SEND_BUFFER: usize = 64 << 10;
+/// Bytes that came and were not read yet, doubled as well: requests are small, and a body that no path reads waits here.
+const RECEIVE_BUFFER: usize = 32 << 10;
 /// Time after which a peer is gone that acknowledges nothing, or reads nothing of what waits for it.
 const PEER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time after which the kernel probes a peer to which nothing is sent.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Connections that may wait to be accepted: with the standard library's 128, a burst makes honest clients wait a second, as
+/// the kernel drops what does not fit.
+const BACKLOG: i32 = 1024;
 /// Wait between two attempts to accept a connection, for example while the process has no descriptor left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -76,6 +83,7 @@ pub fn bind(flag: Option<Listen>) -> anyhow::Result<Option<std::net::TcpListener
     match (std::net::TcpListener::bind(address), flag) {
         (Ok(listener), _) => {
             listener.set_nonblocking(true)?;
+            SockRef::from(&listener).listen(BACKLOG)?;
             Ok(Some(listener))
         }
         (Err(err), None) => {
@@ -99,12 +107,14 @@ pub(super) async fn serve(context: Arc<Context>, listener: std::net::TcpListener
     let router = routes::router(context.clone());
     loop {
         match listener.accept().await {
-            Ok((stream, from)) if context.connections.admit(from.ip()) => {
-                let connection = Connection::new(context.clone(), from.ip());
-                tokio::spawn(serve_connection(connection, router.clone(), stream));
-            }
-            // The dropped stream closes the connection: an overloaded server does not send an answer.
-            Ok((_, from)) => debug!(%from, "connection refused: too many"),
+            Ok((stream, from)) => match context.connections.open(from.into()) {
+                Some(slot) => {
+                    let connection = Arc::new(Connection::new(slot, from));
+                    tokio::spawn(serve_connection(connection, router.clone(), stream));
+                }
+                // The dropped stream closes the connection: an overloaded server does not send an answer.
+                None => debug!(%from, "connection refused: too many"),
+            },
             Err(err) => {
                 debug!(%err, "no connection can be accepted");
                 sleep(ACCEPT_RETRY).await;
@@ -113,25 +123,30 @@ pub(super) async fn serve(context: Arc<Context>, listener: std::net::TcpListener
     }
 }
 
-async fn serve_connection(connection: Connection, router: Router, stream: TcpStream) {
-    let from = connection.from;
+async fn serve_connection(connection: Arc<Connection>, router: Router, stream: TcpStream) {
+    let from = connection.peer;
     if let Err(err) = set_socket_options(&stream) {
         debug!(%from, %err, "a connection's socket options were not set");
     }
-    let connection = Arc::new(connection);
+    let of_request = connection.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(connection.clone());
+        request.extensions_mut().insert(of_request.clone());
         TowerToHyperService::new(router.clone()).call(request)
     });
+    let stream = StallGuard::new(stream, PEER_TIMEOUT);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
-    if let Err(err) = served {
-        debug!(%from, %err, "a connection ended");
+        .with_upgrades();
+    tokio::select! {
+        served = served => {
+            if let Err(err) = served {
+                debug!(%from, %err, "a connection ended");
+            }
+        }
+        () = connection.lost() => debug!(%from, "a connection was closed for another host's"),
     }
 }
 
@@ -140,6 +155,7 @@ fn set_socket_options(stream: &TcpStream) -> std::io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
             .with_time(KEEPALIVE)

@@ -1,24 +1,33 @@
 //! The HTTP server: a page, streams and metrics, for browsers and for other software that takes a URL.
 //!
 //! ```text
-//!  TCP 8080 --> listen, connections --> request, origin_policy (PURE): access --> routes --> page, cameras, health
+//!  TCP 8080 --> listen, connection --> request, origin_policy (PURE): access --> routes --> page
+//!                  proxies (PURE)                                                  |   --> shared_answers: status, metrics
 //!                                                                                    |
 //!  the loop's fan-out --> shared_feed: one feed a camera ----------------------------+--> stream.mjpg, snapshot.jpg,
 //!                                                                                         detections, ws
 //! ```
 //!
 //! It has a thread and a runtime of its own, so that many HTTP clients, honest or hostile, delay no frame of another
-//! transport. For the same reason the loop wakes one task a camera here, for any number of clients; that task wakes theirs.
+//! transport. For the same reason the loop wakes one task a camera here, for any number of clients; that task wakes theirs,
+//! and status and metrics are made once for all clients that request them at the same time.
+//!
+//! A client costs at most one frame that waits for it, shared with the others that it waits for, and 128 kB in the kernel;
+//! one that does not read what waits is dropped (`stalls`).
 
-mod connections;
+mod connection;
 mod listen;
 mod mjpeg;
 mod origin_policy;
 mod page;
+mod picture;
+mod proxies;
 mod request;
 mod routes;
+mod shared_answers;
 mod shared_feed;
 mod socket;
+mod stalls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -30,11 +39,14 @@ use platform::egress::EgressStats;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
-use self::connections::Connections;
 pub use self::listen::{Listen, bind};
 pub use self::origin_policy::Origin;
 use self::origin_policy::OriginPolicy;
+pub use self::proxies::ProxyNetwork;
+use self::proxies::TrustedProxies;
+use self::shared_answers::SharedAnswers;
 use self::shared_feed::SharedFeeds;
+use super::connections::Connections;
 use crate::access::Access;
 use crate::handle::RelayHandle;
 
@@ -42,9 +54,19 @@ use crate::handle::RelayHandle;
 #[derive(Debug)]
 struct Context {
     policy: OriginPolicy,
-    connections: Connections,
+    proxies: TrustedProxies,
+    connections: Arc<Connections>,
     feeds: SharedFeeds,
-    relay: RelayHandle,
+    answers: SharedAnswers,
+}
+
+/// What the flags say about the clients.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Trust<'a> {
+    /// Origins whose pages may read the answers.
+    pub origins: &'a [Origin],
+    /// Proxies that name their clients.
+    pub proxies: &'a [ProxyNetwork],
 }
 
 /// The running server.
@@ -65,16 +87,17 @@ pub struct HttpServer {
 pub fn start(
     listener: TcpListener,
     access: Arc<Access>,
-    trusted: &[Origin],
+    trust: Trust<'_>,
     relay: RelayHandle,
 ) -> anyhow::Result<HttpServer> {
     let local = listener.local_addr()?;
     let stats = Arc::<EgressStats>::default();
     let context = Arc::new(Context {
-        policy: OriginPolicy::new(access, trusted.to_vec()),
-        connections: Connections::default(),
+        proxies: TrustedProxies::new(trust.proxies),
+        connections: Connections::http(access.is_private()),
+        policy: OriginPolicy::new(access, trust.origins.to_vec()),
         feeds: SharedFeeds::new(relay.clone(), stats.clone()),
-        relay,
+        answers: SharedAnswers::new(relay),
     });
     let stop = CancellationToken::new();
     let stopped = stop.clone();

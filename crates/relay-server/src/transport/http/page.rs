@@ -22,7 +22,7 @@ pub(super) fn response() -> Response {
     let nonce = format!("{nonce:016x}");
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' blob: data:; \
-         connect-src 'self'; base-uri 'none'; form-action 'none'"
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     );
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use protocol::quic::Refusal;
 use serde::Deserialize;
 
 use super::Context;
-use super::connections::Connection;
+use super::connection::Connection;
 use super::origin_policy::{Denial, Requester};
 
 /// Parameters of a URL's query.
@@ -28,12 +29,18 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let origin = origin(request.headers()).map(str::to_owned);
-    let mut answer = match refusal(&context, &request) {
-        Some(answer) => answer,
-        None if *request.method() == Method::OPTIONS => preflight(),
-        None => next.run(request).await,
+    let verdict = verdict(&context, &request);
+    if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
+        connection.on_request(request.headers(), &context.proxies);
+        connection.settle(matches!(verdict, Verdict::Permitted));
+    }
+    let mut answer = match verdict {
+        Verdict::Refused(answer) => answer,
+        _ if *request.method() == Method::OPTIONS => preflight(),
+        _ => next.run(request).await,
     };
     let headers = answer.headers_mut();
+    headers.insert(header::X_FRAME_OPTIONS, header_value("SAMEORIGIN"));
     headers.insert(header::CACHE_CONTROL, header_value("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, header_value("nosniff"));
     headers.insert(header::REFERRER_POLICY, header_value("no-referrer"));
@@ -65,35 +72,49 @@ fn origin(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::ORIGIN)?.to_str().ok()
 }
 
-/// Returns the answer to a request that is refused; `None` if it is permitted.
-fn refusal(context: &Context, request: &Request) -> Option<Response> {
+/// What becomes of a request.
+enum Verdict {
+    /// Every client may send it.
+    Public,
+    /// The policy permits it.
+    Permitted,
+    Refused(Response),
+}
+
+fn verdict(context: &Context, request: &Request) -> Verdict {
     let preflight = *request.method() == Method::OPTIONS;
     if preflight || request.uri().path() == "/healthz" {
-        return None;
+        return Verdict::Public;
     }
-    let connection = request.extensions().get::<Arc<Connection>>();
-    let from = connection.map(|connection| connection.from);
-    if from.is_some_and(|from| context.connections.is_blocked(from)) {
-        let why = "too many wrong tokens came from this address; wait ten seconds";
-        return Some(text(StatusCode::TOO_MANY_REQUESTS, why));
+    if let Some(why) = bad_host(request) {
+        return Verdict::Refused(text(StatusCode::BAD_REQUEST, why));
     }
     let parameters = parameters(request.uri());
-    let denial = context
-        .policy
-        .check(requester(request.headers(), &parameters))
-        .err()?;
-    if let (Denial::Token(Refusal::Token | Refusal::Role), Some(from)) = (denial, from) {
-        context.connections.note_wrong_token(from);
+    match context.policy.check(requester(request, &parameters)) {
+        Ok(()) => Verdict::Permitted,
+        Err(denial) => Verdict::Refused(denied(denial)),
     }
-    Some(denied(denial))
+}
+
+/// Returns what is wrong with a request that does not name its host exactly once (RFC 9112, section 3.2): another server on
+/// the way may have read another name than this one does.
+fn bad_host(request: &Request) -> Option<&'static str> {
+    match request.headers().get_all(header::HOST).iter().count() {
+        0 if request.version() == Version::HTTP_11 => Some("a request of HTTP/1.1 needs a host"),
+        0 | 1 => None,
+        _ => Some("a request has one host"),
+    }
 }
 
 /// Returns what decides about a request. A name or an origin that is not text matches none.
-fn requester<'a>(headers: &'a HeaderMap, parameters: &'a Parameters) -> Requester<'a> {
+fn requester<'a>(request: &'a Request, parameters: &'a Parameters) -> Requester<'a> {
+    let headers = request.headers();
     let host = headers.get(header::HOST);
     let origin = headers.get(header::ORIGIN);
+    // A URL with a name in the request line replaces the header (RFC 9112, section 3.2.2).
+    let in_url = request.uri().authority().map(Authority::as_str);
     Requester {
-        host: host.map(|host| host.to_str().unwrap_or("?.?")),
+        host: in_url.or(host.map(|host| host.to_str().unwrap_or("?.?"))),
         origin: origin.map(|origin| origin.to_str().unwrap_or_default()),
         upgrade: headers.contains_key(header::UPGRADE),
         token: bearer(headers).or(parameters.token.as_deref()),

@@ -10,16 +10,15 @@ use axum::middleware;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use futures_util::stream;
-use protocol::CAMERA_TIMEOUT;
 use protocol::label::CameraName;
-use serde_json::json;
-use tokio::time::timeout;
 
-use super::connections::Connection;
+use super::connection::Connection;
 use super::request::{Parameters, guard, header_value, text};
+use super::shared_answers::StatusAnswer;
 use super::shared_feed::{HttpSubscription, next_frame, next_line};
-use super::{Context, mjpeg, page, socket};
+use super::{Context, mjpeg, page, picture, socket};
 use crate::event::RelayStatus;
 use crate::handle::Unavailable;
 use crate::metrics;
@@ -120,25 +119,16 @@ async fn frames(context: &Context, name: Option<&str>, parameters: &Parameters) 
     Ok(mjpeg::response(parts))
 }
 
-/// Returns the newest frame: the current one, or the next; a camera that has stopped has none.
 async fn frame(context: &Context, name: Option<&str>, parameters: &Parameters) -> Answer {
     let subscription = subscribe(context, name).await?;
-    let mut slot = match parameters.annotated() {
-        true => subscription.annotated().await,
-        false => subscription.frames(),
+    // Without a model there is nothing to wait for.
+    let boxes = parameters.annotated() && status(context).await?.status.has_model;
+    let shared = match boxes {
+        true => picture::annotated(&subscription).await,
+        false => picture::newest(&subscription).await,
     };
-    let fresh = async {
-        loop {
-            let shared = next_frame(&mut slot).await?;
-            if shared.frame.received.elapsed() < CAMERA_TIMEOUT {
-                return Some(shared);
-            }
-        }
-    };
-    let Ok(Some(shared)) = timeout(CAMERA_TIMEOUT, fresh).await else {
-        let why = "no frame comes from this camera";
-        return Err(text(StatusCode::SERVICE_UNAVAILABLE, why));
-    };
+    let why = "no frame comes from this camera";
+    let shared = shared.ok_or_else(|| text(StatusCode::SERVICE_UNAVAILABLE, why))?;
     subscription.on_sent(&shared.frame, None);
     let headers = [
         ("content-type", "image/jpeg".to_owned()),
@@ -187,21 +177,23 @@ async fn ws(
 /// # Errors
 /// With the answer that states why there is no such subscription.
 async fn subscribe(context: &Context, name: Option<&str>) -> Result<HttpSubscription, Response> {
-    let status = context
-        .relay
-        .status()
-        .await
-        .map_err(IntoResponse::into_response)?;
+    let status = &status(context).await?.status;
     let camera = match name {
         None if status.cameras.is_empty() => {
             let why = "no camera has appeared yet";
             return Err(text(StatusCode::SERVICE_UNAVAILABLE, why));
         }
         None => None,
-        Some(name) => Some(find_camera(name, &status.cameras).ok_or_else(|| not_found(&status))?),
+        Some(name) => Some(find_camera(name, &status.cameras).ok_or_else(|| not_found(status))?),
     };
     let stopping = || text(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping");
     context.feeds.subscribe(camera).await.ok_or_else(stopping)
+}
+
+/// Returns the status, or the answer that states why there is none.
+async fn status(context: &Context) -> Result<Arc<StatusAnswer>, Response> {
+    let status = context.answers.status().await;
+    status.map_err(IntoResponse::into_response)
 }
 
 fn find_camera(name: &str, cameras: &[CameraStatus]) -> Option<CameraName> {
@@ -226,31 +218,15 @@ fn not_found(status: &RelayStatus) -> Response {
 }
 
 async fn cameras(State(context): State<Arc<Context>>) -> Response {
-    let status = match context.relay.status().await {
-        Ok(status) => status,
-        Err(why) => return why.into_response(),
-    };
-    let cameras = status.cameras.iter().map(|camera| {
-        json!({
-            "name": camera.name.as_str(),
-            "live": camera.live,
-            "fps": camera.fps.map(|fps| (fps * 10.0).round() / 10.0),
-            "width": camera.size.width,
-            "height": camera.size.height,
-            "age_ms": u64::try_from(camera.silence.as_millis()).unwrap_or(u64::MAX),
-        })
-    });
-    let json = serde_json::Value::from_iter(cameras).to_string();
-    (
-        [(header::CONTENT_TYPE, header_value("application/json"))],
-        json,
-    )
-        .into_response()
+    match status(&context).await {
+        Ok(answer) => typed("application/json", answer.cameras()),
+        Err(why) => why,
+    }
 }
 
 /// Returns whether the relay is alive: it is while the model is being loaded, and is not if the loop does not answer.
 async fn health(State(context): State<Arc<Context>>) -> Response {
-    match context.relay.status().await {
+    match context.answers.status().await {
         Err(Unavailable::Stuck) => Unavailable::Stuck.into_response(),
         Ok(_) | Err(Unavailable::Loading) => text(StatusCode::OK, "alive"),
     }
@@ -259,12 +235,12 @@ async fn health(State(context): State<Arc<Context>>) -> Response {
 /// Returns whether there is something to watch.
 async fn readiness(State(context): State<Arc<Context>>) -> Response {
     let unready = |why: &str| text(StatusCode::SERVICE_UNAVAILABLE, why);
-    match context.relay.status().await {
+    match context.answers.status().await {
         Err(why) => why.into_response(),
-        Ok(status) if status.model_died => {
+        Ok(answer) if answer.status.model_died => {
             unready("the model's thread has died; frames go on without boxes")
         }
-        Ok(status) if !status.cameras.iter().any(|camera| camera.live) => {
+        Ok(answer) if !answer.status.cameras.iter().any(|camera| camera.live) => {
             unready("no camera is live")
         }
         Ok(_) => text(StatusCode::OK, "ready"),
@@ -273,15 +249,13 @@ async fn readiness(State(context): State<Arc<Context>>) -> Response {
 
 /// Returns the metrics, as Prometheus reads them.
 async fn metrics(State(context): State<Arc<Context>>) -> Response {
-    match context.relay.metrics().await {
-        Ok(metrics) => {
-            let text = metrics.render();
-            (
-                [(header::CONTENT_TYPE, header_value(metrics::CONTENT_TYPE))],
-                text,
-            )
-                .into_response()
-        }
+    match context.answers.metrics().await {
+        Ok(text) => typed(metrics::CONTENT_TYPE, text),
         Err(why) => why.into_response(),
     }
+}
+
+fn typed(content_type: &'static str, body: Bytes) -> Response {
+    let headers = [(header::CONTENT_TYPE, header_value(content_type))];
+    (headers, body).into_response()
 }

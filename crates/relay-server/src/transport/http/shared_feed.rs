@@ -178,10 +178,12 @@ async fn forward(mut feed: Feed, channels: Channels) {
     }
 }
 
-/// Receives what comes next, without frames that were overtaken; `None` once the relay has ended.
+/// Receives what comes next, without frames that were overtaken; `None` once the relay has ended. A message never overtakes
+/// the frames before it.
 async fn next_item(feed: &mut Feed, last: &mut u64) -> Option<Item> {
     loop {
         tokio::select! {
+            biased;
             frame = feed.frames.recv() => {
                 let frame = frame?;
                 if frame.number > *last {
@@ -221,6 +223,7 @@ impl Receivers {
 async fn distribute(mut from: Receivers, channels: Arc<Channels>) {
     loop {
         let item = tokio::select! {
+            biased;
             frame = next_frame(&mut from.newest) => frame.map(Item::Newest),
             frame = next_frame(&mut from.annotated) => frame.map(Item::Annotated),
             line = next_line(&mut from.messages) => line.map(Item::Message),
@@ -304,7 +307,7 @@ impl Drop for HttpSubscription {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use relay_core::Publication;
     use tokio::sync::mpsc;
 
@@ -317,25 +320,41 @@ mod tests {
         publication("yard", true, reordered, jpeg)
     }
 
+    /// What the loop does next to its fan-out.
+    pub(in crate::transport::http) type Step = Box<dyn FnOnce(&mut Fanout) + Send>;
+
     /// The shared feeds, with a loop behind them that publishes what it is sent.
     fn feeds() -> (Arc<SharedFeeds>, mpsc::Sender<Publication>) {
+        let (feeds, steps) = feeds_of_steps();
+        let (publish, mut published) = mpsc::channel::<Publication>(8);
+        tokio::spawn(async move {
+            while let Some(publication) = published.recv().await {
+                let step: Step = Box::new(move |fanout| fanout.publish(&publication));
+                steps.send(step).await.unwrap();
+            }
+        });
+        (feeds, publish)
+    }
+
+    /// The shared feeds, with a loop behind them that takes these steps.
+    pub(in crate::transport::http) fn feeds_of_steps() -> (Arc<SharedFeeds>, mpsc::Sender<Step>) {
         let (events_tx, mut events) = mpsc::channel(8);
-        let (publish, mut published) = mpsc::channel(8);
+        let (steps_tx, mut steps) = mpsc::channel::<Step>(8);
         let mut fanout = Fanout::default();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     Some(event) = events.recv() => {
-                        if let Event::Query(Query::Subscribe(_, camera, reply)) = event {
+                        if let Event::Query(Query::Subscribe(_, camera, reply), _) = event {
                             reply.send(fanout.subscribe(camera.as_ref())).unwrap();
                         }
                     }
-                    Some(publication) = published.recv() => fanout.publish(&publication),
+                    Some(step) = steps.recv() => step(&mut fanout),
                 }
             }
         });
         let relay = RelayHandle::new(events_tx);
-        (Arc::new(SharedFeeds::new(relay, Arc::default())), publish)
+        (Arc::new(SharedFeeds::new(relay, Arc::default())), steps_tx)
     }
 
     #[tokio::test]

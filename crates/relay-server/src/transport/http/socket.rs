@@ -26,7 +26,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::super::quic_session::names;
-use super::connections::Connection;
+use super::connection::Connection;
 use super::shared_feed::{HttpSubscription, SharedFrame, Slot, next_frame, next_line};
 
 /// Most bytes of a message from a browser.
@@ -49,9 +49,11 @@ pub(super) fn upgrade(
         .max_frame_size(MAX_CLIENT_MESSAGE)
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        .on_upgrade(async |socket| {
-            let _connection = connection;
-            SocketSession::new(socket, subscription).run().await;
+        .on_upgrade(async move |socket| {
+            tokio::select! {
+                _ = SocketSession::new(socket, subscription).run() => {}
+                () = connection.lost() => {}
+            }
         })
 }
 

@@ -1,0 +1,49 @@
+//! A client's connection, as its requests see it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::http::HeaderMap;
+
+use super::proxies::TrustedProxies;
+use crate::transport::connections::Slot;
+
+/// An admitted connection; its slot is free again when it is dropped, by the connection or by the WebSocket that it became.
+#[derive(Debug)]
+pub(super) struct Connection {
+    slot: Slot,
+    /// Address of the other end: the client's, or a proxy's.
+    pub(super) peer: SocketAddr,
+    has_host: AtomicBool,
+}
+
+impl Connection {
+    pub(super) fn new(slot: Slot, peer: SocketAddr) -> Self {
+        Self {
+            slot,
+            peer,
+            has_host: AtomicBool::new(false),
+        }
+    }
+
+    /// Counts the connection for the client that its first request is from. A proxy may later send other clients' requests
+    /// on it.
+    pub(super) fn on_request(&self, headers: &HeaderMap, proxies: &TrustedProxies) {
+        if self.has_host.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(client) = proxies.client(self.peer.ip(), headers) {
+            self.slot.set_host(client.into());
+        }
+    }
+
+    /// Notes whether a request was permitted.
+    pub(super) fn settle(&self, permitted: bool) {
+        self.slot.settle(permitted);
+    }
+
+    /// Waits until another connection has taken the slot of this one.
+    pub(super) async fn lost(&self) {
+        self.slot.lost().await;
+    }
+}

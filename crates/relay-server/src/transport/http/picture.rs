@@ -1,0 +1,182 @@
+//! One picture of a camera: the newest frame, or the first one with the boxes of an inference.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::CAMERA_TIMEOUT;
+use protocol::detections::{Detections, Kind};
+use tokio::sync::broadcast;
+use tokio::time::timeout;
+
+use super::shared_feed::{HttpSubscription, SharedFrame, Slot, next_frame, next_line};
+
+/// Longest wait for boxes: an inference is due within 0.4 s at 10 frames a second and `--every 4`.
+const BOXES_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Returns the current frame, or the next; `None` if the camera has stopped.
+pub(super) async fn newest(subscription: &HttpSubscription) -> Option<Arc<SharedFrame>> {
+    let mut slot = subscription.frames();
+    let fresh = async {
+        loop {
+            let shared = next_frame(&mut slot).await?;
+            if shared.frame.received.elapsed() < CAMERA_TIMEOUT {
+                return Some(shared);
+            }
+        }
+    };
+    timeout(CAMERA_TIMEOUT, fresh).await.ok().flatten()
+}
+
+/// Returns the first frame with the boxes of an inference. When none comes in time, it returns the last frame that the
+/// boxes were to be drawn into, or the newest.
+pub(super) async fn annotated(subscription: &HttpSubscription) -> Option<Arc<SharedFrame>> {
+    let mut waiting = Waiting {
+        messages: subscription.messages(),
+        annotated: subscription.annotated().await,
+        newest: subscription.frames(),
+        last: None,
+    };
+    match timeout(BOXES_TIMEOUT, waiting.first()).await {
+        Ok(first) => first,
+        Err(_) => match waiting.last {
+            None => newest(subscription).await,
+            last => last,
+        },
+    }
+}
+
+struct Waiting {
+    messages: broadcast::Receiver<Bytes>,
+    annotated: Slot,
+    newest: Slot,
+    last: Option<Arc<SharedFrame>>,
+}
+
+impl Waiting {
+    /// Waits without limit; `None` once the relay has ended.
+    async fn first(&mut self) -> Option<Arc<SharedFrame>> {
+        let mut boxes_from = None;
+        loop {
+            tokio::select! {
+                line = next_line(&mut self.messages) => {
+                    boxes_from = boxes_from.or(self.boxes_from(&line?));
+                }
+                frame = next_frame(&mut self.annotated) => self.last = Some(frame?),
+            }
+            let has_boxes = |frame: &&Arc<SharedFrame>| {
+                boxes_from.is_some_and(|from| frame.frame.label.seq >= from)
+            };
+            if let Some(frame) = self.last.as_ref().filter(has_boxes) {
+                return Some(frame.clone());
+            }
+        }
+    }
+
+    /// Returns the number of the first frame that has the boxes of this message. The tracker has an inference's boxes from
+    /// the frame on that comes next.
+    fn boxes_from(&self, line: &[u8]) -> Option<u64> {
+        let message = Detections::parse(line).ok()?;
+        match message.kind {
+            Kind::Tracked => (!message.detections.is_empty()).then_some(message.seq),
+            Kind::Inferred => {
+                let newest = self.newest.borrow();
+                Some(
+                    newest
+                        .as_ref()
+                        .map_or(message.seq, |shared| shared.frame.label.seq + 1),
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_core::Publication;
+    use tokio::sync::mpsc;
+    use tokio::time::{Instant, sleep};
+
+    use super::super::shared_feed::tests::{Step, feeds_of_steps};
+    use super::*;
+    use crate::fanout::tests::publication;
+
+    const INTERVAL: Duration = Duration::from_millis(100);
+    const JPEG: &[u8] = b"jpeg";
+
+    fn frame(seq: u64) -> Publication {
+        let mut publication = publication("yard", true, false, JPEG);
+        publication.frame.label.seq = seq;
+        publication
+    }
+
+    fn message(kind: &str, seq: u64, found: bool) -> Bytes {
+        let boxes = match found {
+            true => r#"{"class":0,"label":"person","score":0.9,"box":[0.1,0.1,0.5,0.5]}"#,
+            false => "",
+        };
+        let text = format!(
+            r#"{{"v":1,"camera":"yard","seq":{seq},"t":1.5,"w":300,"h":200,"kind":"{kind}","detections":[{boxes}]}}"#
+        );
+        Bytes::from(text + "\n")
+    }
+
+    /// A camera of which each frame is annotated; the model infers the frames `inferred` and answers one frame later.
+    async fn film(steps: mpsc::Sender<Step>, inferred: Option<u64>) {
+        for seq in 1.. {
+            let step: Step = Box::new(move |fanout| {
+                fanout.publish(&frame(seq));
+                fanout.publish_annotated(&frame(seq));
+                if inferred.is_some_and(|inferred| seq == inferred + 1) {
+                    fanout.publish_message("yard", &message("inferred", seq - 1, true));
+                }
+            });
+            if steps.send(step).await.is_err() {
+                return;
+            }
+            sleep(INTERVAL).await;
+        }
+    }
+
+    async fn picture(inferred: Option<u64>) -> (u64, Duration) {
+        let (feeds, steps) = feeds_of_steps();
+        let subscription = feeds.subscribe("yard".parse().ok()).await.unwrap();
+        tokio::spawn(film(steps, inferred));
+        let start = Instant::now();
+        let shared = annotated(&subscription).await.unwrap();
+        (shared.frame.label.seq, start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_annotated_frame_behind_an_inference_is_the_answer() {
+        let (seq, _) = picture(Some(4)).await;
+        assert_eq!(seq, 6, "the answer on frame 4 came with frame 5");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_model_that_does_not_answer_costs_a_second_and_not_the_picture() {
+        let (seq, took) = picture(None).await;
+        assert!((9..=11).contains(&seq), "the newest: {seq}");
+        assert_eq!(took.as_secs(), BOXES_TIMEOUT.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn boxes_that_are_there_for_another_viewer_need_no_wait() {
+        let (feeds, steps) = feeds_of_steps();
+        let subscription = feeds.subscribe("yard".parse().ok()).await.unwrap();
+        let publish = tokio::spawn(async move {
+            sleep(INTERVAL).await;
+            let step: Step = Box::new(|fanout| {
+                fanout.publish_message("yard", &message("tracked", 7, true));
+                fanout.publish_annotated(&frame(7));
+            });
+            steps.send(step).await.unwrap();
+            steps
+        });
+        let start = Instant::now();
+        let shared = annotated(&subscription).await.unwrap();
+        assert_eq!(shared.frame.label.seq, 7);
+        assert!(start.elapsed() < 2 * INTERVAL);
+        drop(publish);
+    }
+}
