@@ -5,11 +5,13 @@
 //! would have to do is counted. The walk skips what libjpeg skips (fill bytes, stuffed zeros, restart markers, junk between
 //! segments) and takes the frame header that libjpeg takes, so that the size checked here is the size the decoder allocates.
 
+mod splitter;
 mod survey;
 mod walk;
 
 use crate::geometry::Size;
 
+pub use self::splitter::Splitter;
 pub use self::survey::Survey;
 use self::walk::{Step, Walk};
 
@@ -128,7 +130,8 @@ pub fn scan(bytes: &[u8], limits: Limits) -> Result<Size, Defect> {
 
 /// Returns the end of the first JPEG of a byte stream: the offset behind its EOI, or `None` if that has not come yet.
 ///
-/// `stream` starts at a SOI. Thumbnails inside segments do not end it, since segments are skipped by their length.
+/// `stream` starts at a SOI. Thumbnails inside segments do not end it, since segments are skipped by their length. For a
+/// stream that comes in pieces, see [`Splitter`].
 ///
 /// # Errors
 /// [`Defect::NotJpeg`] if the stream does not start with SOI, [`Defect::NoFrameHeader`] if the marker structure is
