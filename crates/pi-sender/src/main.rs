@@ -10,7 +10,7 @@ use platform::logging;
 fn main() -> ExitCode {
     preview::exit_if_display_probe();
     let args: Args = config::parse(Args::check);
-    logging::init(args.common.log_format);
+    let _logging = logging::init(args.common.log_format);
     match args.common.task {
         Some(Task::Doctor) => pi_sender::doctor::run(&args),
         None => platform::exit(pi_sender::run(&args)),

@@ -8,7 +8,7 @@ use relay_server::args::Args;
 
 fn main() -> ExitCode {
     let args = config::parse(Args::check);
-    logging::init(args.common.log_format);
+    let _logging = logging::init(args.common.log_format);
     match args.common.task {
         Some(Task::Doctor) => relay_server::doctor::run(&args),
         None => platform::exit(relay_server::run(&args)),
