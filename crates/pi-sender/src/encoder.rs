@@ -112,9 +112,14 @@ impl FrameEncoder {
         self.log_step(before, "network");
     }
 
-    /// Returns a JPEG as it came, if its size is near the wanted one and it fits into a datagram.
+    /// Returns a JPEG as it came, if its size is near the wanted one, a relay accepts it and it fits into a datagram.
     fn pass_through(&self, picture: &Picture, label: &Label) -> Option<(Vec<u8>, Encoding)> {
-        let Picture::Jpeg { jpeg, size } = picture else {
+        let Picture::Jpeg {
+            jpeg,
+            size,
+            sendable: true,
+        } = picture
+        else {
             return None;
         };
         let encoding = Encoding {
@@ -206,6 +211,7 @@ mod tests {
     use protocol::jpeg;
     use protocol::label::StreamId;
     use testkit::jpeg::Sketch;
+    use testkit::jpeg::bombs::{self, Forged};
 
     use super::*;
 
@@ -287,6 +293,31 @@ mod tests {
         let frame = encoder.encode(&camera_jpeg(&jpeg), &label(), Instant::now());
         assert_eq!(size(&frame.unwrap().unwrap()).to_string(), "300x200");
         assert_eq!(encoder.encoding(), top("300x200", 80).into());
+    }
+
+    #[test]
+    fn a_cameras_jpeg_above_the_networks_limits_is_scaled_down_into_them() {
+        let dark = Mat::new_rows_cols_with_default(2592, 4608, CV_8UC3, Scalar::all(9.0)).unwrap();
+        let jpeg = imaging::jpeg::encode(&dark, 80).unwrap();
+        let mut encoder = FrameEncoder::new(top("640x360", 80), false);
+        let frame = encoder.encode(&camera_jpeg(&jpeg), &label(), Instant::now());
+        assert_eq!(size(&frame.unwrap().unwrap()).to_string(), "640x360");
+        let smallest = encoder.encode_smallest(&camera_jpeg(&jpeg), &label());
+        assert!(size(&smallest.unwrap()).width < 640);
+        // Near the wanted size, which no relay accepts.
+        let mut encoder = FrameEncoder::new(top("4096x8", 80), false);
+        let wide = camera_jpeg(&bombs::flat(4200, 8));
+        let frame = encoder.encode(&wide, &label(), Instant::now());
+        assert_eq!(size(&frame.unwrap().unwrap()).to_string(), "4096x8");
+    }
+
+    #[test]
+    fn a_jpeg_that_a_relay_refuses_is_encoded_again_even_near_the_size() {
+        let cmyk =
+            Forged::new(0xC0, (64, 48), &[0x11; 4]).scan(&[1, 2, 3, 4], [0, 63, 0], &[0; 64]);
+        let mut encoder = FrameEncoder::new(top("64x48", 80), false);
+        let frame = encoder.encode(&camera_jpeg(&cmyk.bytes()), &label(), Instant::now());
+        assert_eq!(size(&frame.unwrap().unwrap()).to_string(), "64x48");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use platform::logging;
 fn main() -> ExitCode {
     preview::exit_if_display_probe();
     let args: Args = config::parse(Args::check);
-    logging::init(args.common.log_format);
+    let _logging = logging::init(args.common.log_format);
     config::warn_of_unknown_variables::<Args>();
     match args.common.task {
         Some(Task::Doctor) => pi_sender::doctor::run(&args),

@@ -12,8 +12,9 @@
 //!
 //! **`udp` transport.** Each datagram is one whole JPEG of at most 65 507 bytes ([`datagram::MAX_DATAGRAM`]), in both
 //! directions, or the 7 bytes `Request` ([`datagram::REQUEST`]) of a viewer, or a control message ([`control`]). A
-//! datagram is a frame only if it starts `FF D8 FF`, ends in EOI (zero padding allowed) and its frame header declares a
-//! size from 1x1 to 4096x4096 ([`jpeg::scan`]). Everything else is counted by [`datagram::DropReason`] and dropped.
+//! datagram is a frame only if it starts `FF D8 FF`, ends in EOI (zero padding allowed), its frame header declares a size
+//! from 1x1 to 4096x4096 and decoding it costs no more than [`jpeg::Limits::NETWORK`] allows ([`jpeg::scan`]). Everything
+//! else is counted by [`datagram::DropReason`] and dropped.
 //!
 //! **Label.** Our sender writes the stream id, camera name, frame number and capture time into the JPEG ([`label`]);
 //! the picture stays an ordinary JPEG. Frames without one are cameras too.

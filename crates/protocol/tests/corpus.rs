@@ -16,7 +16,7 @@ use protocol::peer::Cookie;
 use protocol::quic::{
     self, CameraInfo, ClientMessage, Ping, Pong, Refusal, SenderInfo, ServerMessage,
 };
-use testkit::jpeg::Sketch;
+use testkit::jpeg::{Sketch, bombs};
 
 #[path = "../fuzz/src/lib.rs"]
 #[allow(
@@ -67,6 +67,16 @@ fn every_source_of_the_corpus_is_shown_as_it_is_read() {
     replay("source_spec", rules::source_spec);
 }
 
+#[test]
+fn every_picture_of_the_corpus_costs_what_it_may_or_is_refused() {
+    replay("jpeg_cost", rules::jpeg_cost);
+}
+
+#[test]
+fn every_stream_of_the_corpus_is_cut_into_the_same_pictures_in_any_pieces() {
+    replay("splitter", rules::splitter);
+}
+
 fn replay(target: &str, rule: impl Fn(&[u8])) {
     let files: Vec<_> = fs::read_dir(corpus(target))
         .expect("the corpus is committed")
@@ -97,6 +107,12 @@ fn seeds() {
         write("label", &name, &to_be_labelled(b"yard", &picture));
     }
     write("label", "seed-nameless", &to_be_labelled(b"", &sketch()));
+    for (name, picture) in costs() {
+        write("jpeg_cost", &name, &picture);
+    }
+    for (name, stream) in streams() {
+        write("splitter", name, &stream);
+    }
     for (name, line) in messages() {
         write("detections", &name, line.as_bytes());
     }
@@ -268,6 +284,41 @@ fn pictures() -> Vec<(&'static str, Vec<u8>)> {
             Sketch::new(8, 8)
                 .segment(0xE1, &Sketch::new(4, 4).bytes())
                 .bytes(),
+        ),
+    ]
+}
+
+/// Returns the small ones of the pictures that keep a decoder busy, and honest ones.
+fn costs() -> Vec<(String, Vec<u8>)> {
+    let hostile = bombs::costly().into_iter().chain(bombs::unusual());
+    let honest = [
+        ("flat", bombs::flat(64, 48)),
+        ("flat progressive", bombs::flat_progressive(64, 48)),
+    ];
+    let small = hostile.chain(honest).filter(|(_, jpeg)| jpeg.len() < 2000);
+    small
+        .map(|(name, jpeg)| (name.replace([' ', ','], "-"), jpeg))
+        .collect()
+}
+
+/// Returns inputs of the target `splitter`: the size of the pieces, and the stream.
+fn streams() -> Vec<(&'static str, Vec<u8>)> {
+    let jpeg = Sketch::new(8, 8).segment(0xE1, &sketch()).bytes();
+    let cut = &jpeg[..jpeg.len() / 2];
+    vec![
+        ("two", [&[7], &jpeg[..], &sketch()].concat()),
+        ("cut", [&[1], cut, &jpeg, &jpeg].concat()),
+        (
+            "junk",
+            [&[5][..], b"--boundary\r\n\r\n", &jpeg[..], b"\r\n"].concat(),
+        ),
+        (
+            "starts",
+            [&[3][..], &[0xFF, 0xD8, 0xFF].repeat(20), &jpeg].concat(),
+        ),
+        (
+            "bad-length",
+            [&[3], &jpeg[..9], &[0xFF, 0xE0, 0, 1], &jpeg].concat(),
         ),
     ]
 }

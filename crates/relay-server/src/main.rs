@@ -8,7 +8,7 @@ use relay_server::args::Args;
 
 fn main() -> ExitCode {
     let args = config::parse(Args::check);
-    logging::init(args.common.log_format);
+    let _logging = logging::init(args.common.log_format);
     config::warn_of_unknown_variables::<Args>();
     match args.common.task {
         Some(Task::Doctor) => relay_server::doctor::run(&args),

@@ -10,7 +10,7 @@ use viewer::args::Args;
 fn main() -> ExitCode {
     window::exit_if_display_probe();
     let args = config::parse(Args::check);
-    logging::init(args.common.log_format);
+    let _logging = logging::init(args.common.log_format);
     config::warn_of_unknown_variables::<Args>();
     match args.common.task {
         Some(Task::Doctor) => viewer::doctor::run(&args),

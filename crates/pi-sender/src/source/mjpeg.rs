@@ -1,14 +1,9 @@
-//! Cuts a stream of bytes into JPEGs: an MJPEG file, or the output of `rpicam-vid`.
-//!
-//! It follows the marker structure, so a thumbnail inside a picture does not end it, and the bytes that come out are the
-//! bytes that went in. Bytes between pictures are left out, and the memory is bounded for every input.
+//! Reads JPEGs from a stream of bytes: an MJPEG file, or the output of `rpicam-vid`.
 
 use std::io::{self, Read};
 
-use protocol::jpeg::{self, EOI, SOI};
+use protocol::jpeg::Splitter;
 
-/// Largest picture (bytes), more than any camera writes: a stream that never ends a picture must not fill the memory.
-const MAX_PICTURE: usize = 32 << 20;
 /// Bytes that are read at once, as many as a pipe holds.
 const READ_SIZE: usize = 64 << 10;
 
@@ -16,85 +11,33 @@ const READ_SIZE: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct JpegSplitter<R> {
     input: R,
-    buffer: Vec<u8>,
-    consumed: usize,
-    /// Whether the last bytes read contain an EOI; without one another walk would find nothing new.
-    may_hold_end: bool,
+    splitter: Splitter,
+    piece: Box<[u8]>,
 }
 
 impl<R: Read> JpegSplitter<R> {
     pub(super) fn new(input: R) -> Self {
         Self {
             input,
-            buffer: Vec::new(),
-            consumed: 0,
-            may_hold_end: false,
+            splitter: Splitter::new(),
+            piece: vec![0; READ_SIZE].into(),
         }
     }
 
     /// Returns the next JPEG, from SOI to EOI; `None` at the end of the stream. A picture that is cut short is left out.
     pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
-            if self.may_hold_end
-                && let Some(jpeg) = self.cut()
-            {
+            if let Some(jpeg) = self.splitter.next_picture() {
                 return Ok(Some(jpeg));
             }
-            if self.fill()? == 0 {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Returns the next JPEG that is whole in the buffer.
-    fn cut(&mut self) -> Option<Vec<u8>> {
-        loop {
-            let rest = &self.buffer[self.consumed..];
-            match jpeg::stream_end(rest) {
-                Ok(Some(end)) => {
-                    let jpeg = rest[..end].to_vec();
-                    self.consumed += end;
-                    return Some(jpeg);
-                }
-                Ok(None) if rest.len() <= MAX_PICTURE => return None,
-                // Junk, or a picture without an end: go on at what looks like the next one.
-                _ => match next_start(rest) {
-                    Some(at) => self.consumed += at,
-                    None => {
-                        // The last two bytes may be the start of the three that begin a picture.
-                        self.consumed = self.buffer.len().saturating_sub(2).max(self.consumed);
-                        return None;
-                    }
-                },
-            }
-        }
-    }
-
-    fn fill(&mut self) -> io::Result<usize> {
-        self.buffer.drain(..self.consumed);
-        self.consumed = 0;
-        let before = self.buffer.len();
-        self.buffer.resize(before + READ_SIZE, 0);
-        let read = loop {
-            match self.input.read(&mut self.buffer[before..]) {
+            match self.input.read(&mut self.piece) {
+                Ok(0) => return Ok(None),
+                Ok(read) => self.splitter.push(&self.piece[..read]),
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                read => break read,
+                Err(err) => return Err(err),
             }
-        };
-        self.buffer
-            .truncate(before + read.as_ref().map_or(0, |n| *n));
-        let fresh = &self.buffer[before.saturating_sub(1)..];
-        self.may_hold_end =
-            self.buffer.len() > MAX_PICTURE || fresh.windows(2).any(|pair| pair == EOI);
-        read
+        }
     }
-}
-
-/// Returns the index of the next `FF D8 FF` behind the first byte.
-fn next_start(bytes: &[u8]) -> Option<usize> {
-    let start = [SOI[0], SOI[1], 0xFF];
-    let found = bytes.get(1..)?.windows(3).position(|w| w == start)?;
-    Some(found + 1)
 }
 
 #[cfg(test)]
@@ -170,6 +113,6 @@ mod tests {
         let stream = endless.as_slice().chain(io::repeat(7)).take(80 << 20);
         let mut splitter = JpegSplitter::new(stream);
         assert!(splitter.next().unwrap().is_none());
-        assert!(splitter.buffer.capacity() <= 3 * MAX_PICTURE);
+        assert!(splitter.splitter.capacity() <= 3 * (32 << 20));
     }
 }

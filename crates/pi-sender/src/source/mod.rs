@@ -25,7 +25,7 @@ use opencv::core::Mat;
 use platform::clock::unix_micros;
 use protocol::detections::Detection;
 use protocol::geometry::Size;
-use protocol::jpeg::{self, Defect, Limits};
+use protocol::jpeg::{self, Defect, Limits, Survey};
 
 use crate::args::Args;
 use crate::pacer::Tick;
@@ -38,12 +38,14 @@ use spec::SourceSpec;
 /// A picture as its source delivers it.
 #[derive(Debug)]
 pub(crate) enum Picture {
-    /// A JPEG that passed [`jpeg::scan`].
+    /// A JPEG within [`Limits::OWN`].
     Jpeg {
         /// The bytes, from SOI to EOI.
         jpeg: Bytes,
         /// Size that the scan read.
         size: Size,
+        /// Whether it may leave as it is, since it is within [`Limits::NETWORK`].
+        sendable: bool,
     },
     /// 8-bit BGR or grey.
     Raw(Mat),
@@ -53,13 +55,19 @@ impl Picture {
     /// Scans the JPEG that these bytes start with, and returns it without the bytes behind it.
     ///
     /// # Errors
-    /// If it is not a whole JPEG, or one that no decoder should be given.
+    /// If it is not a whole JPEG, or beyond the limits of one's own pictures.
     pub(crate) fn from_jpeg(bytes: impl Into<Bytes>) -> Result<Self, Defect> {
         let mut jpeg = bytes.into();
         let end = jpeg::stream_end(&jpeg)?.ok_or(Defect::NoEnd)?;
         jpeg.truncate(end);
-        let size = jpeg::scan(&jpeg, Limits::default())?;
-        Ok(Self::Jpeg { jpeg, size })
+        let survey = Survey::of(&jpeg)?;
+        let size = survey.check(Limits::OWN)?;
+        let sendable = survey.check(Limits::NETWORK).is_ok();
+        Ok(Self::Jpeg {
+            jpeg,
+            size,
+            sendable,
+        })
     }
 }
 

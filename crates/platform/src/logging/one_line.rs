@@ -10,9 +10,31 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use protocol::text::is_hidden;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// Longest line, in characters. A ticket has 250, a list of a model's classes some thousand.
 const MAX_LINE: usize = 8000;
+
+/// Makes writers of the log from those of `inner`.
+pub(super) struct OneLines<M> {
+    inner: M,
+    /// Whether the log is in colours.
+    colour: bool,
+}
+
+impl<M> OneLines<M> {
+    pub(super) fn new(inner: M, colour: bool) -> Self {
+        Self { inner, colour }
+    }
+}
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for OneLines<M> {
+    type Writer = OneLine<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        OneLine::new(self.inner.make_writer(), self.colour)
+    }
+}
 
 /// A writer of the log. It is given one event at a time.
 pub(super) struct OneLine<W> {

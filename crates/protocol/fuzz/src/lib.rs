@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use protocol::control::{Control, Question};
 use protocol::datagram::{Datagram, classify as classify_datagram};
 use protocol::detections::Detections;
-use protocol::jpeg::{self, EOI, Limits, SOI};
+use protocol::jpeg::{self, EOI, Limits, SOI, Splitter, Survey};
 use protocol::label::{CameraName, Label, StreamId};
 use protocol::lease::{Grant, LeaseRequest, Leases, REPEAT_REQUEST_AFTER, Renewal};
 use protocol::peer::Cookie;
@@ -45,6 +45,63 @@ pub fn classify(bytes: &[u8]) {
         Ok(Datagram::Request) => assert_eq!(bytes, b"Request"),
         Err(reason) => assert!(!reason.name().is_empty()),
     }
+}
+
+/// Checks a picture's survey: what is admitted costs a decoder no more than it may, and the walk is linear.
+pub fn jpeg_cost(bytes: &[u8]) {
+    let Ok(survey) = Survey::of(bytes) else {
+        return;
+    };
+    assert!(survey.visited <= 5 * bytes.len() as u64);
+    for limits in [Limits::NETWORK, Limits::OWN] {
+        if survey.check(limits).is_ok() {
+            let pixels = u64::from(survey.size.width) * u64::from(survey.size.height);
+            assert!(survey.block_scans <= limits.block_scans);
+            assert!(survey.coded_bytes <= bytes.len() as u64);
+            assert!(survey.cost() >= pixels / 64);
+            assert!(survey.cost() <= limits.unpaid_cost.saturating_add(24 * survey.coded_bytes));
+            assert!((1..=limits.components).contains(&survey.components));
+        }
+    }
+    if survey.check(Limits::NETWORK).is_ok() {
+        assert_eq!(survey.check(Limits::OWN), Ok(survey.size));
+    }
+}
+
+/// Checks that pictures come out of a stream as they are in it, whatever its pieces, at a cost that is linear.
+///
+/// The first byte is the size of the pieces.
+pub fn splitter(bytes: &[u8]) {
+    let Some((size, stream)) = bytes.split_first() else {
+        return;
+    };
+    let (pictures, visited) = split(stream, usize::from(*size).max(1));
+    let (whole, visited_whole) = split(stream, stream.len().max(1));
+    let mut rest = stream;
+    for picture in &pictures {
+        assert!(picture.starts_with(&SOI) && picture.ends_with(&EOI));
+        assert_eq!(jpeg::stream_end(picture), Ok(Some(picture.len())));
+        let at = rest.windows(picture.len()).position(|part| part == picture);
+        rest = &rest[at.expect("it is in the stream, behind the one before") + picture.len()..];
+    }
+    // Below this, no broken picture is left out for its cost.
+    let free = 1 << 20;
+    for visited in [visited, visited_whole] {
+        assert!(visited <= free + 16 * stream.len() as u64);
+    }
+    if visited.max(visited_whole) < free {
+        assert_eq!(pictures, whole);
+    }
+}
+
+fn split(stream: &[u8], size: usize) -> (Vec<Vec<u8>>, u64) {
+    let mut splitter = Splitter::new();
+    let mut pictures = Vec::new();
+    for piece in stream.chunks(size) {
+        splitter.push(piece);
+        pictures.extend(std::iter::from_fn(|| splitter.next_picture()));
+    }
+    (pictures, splitter.visited())
 }
 
 /// Checks one line of the QUIC transport's first stream: each message that it parses as is written and parsed again.

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
-use platform::directories;
 use platform::trusted_path::{self, Untrusted};
+use platform::{directories, logging};
 use tracing::warn;
 
 /// The library's name, as `scripts/setup` and packages install it.
@@ -34,6 +34,7 @@ pub fn silence_telemetry() {
         let err = Command::new(program)
             .args(env::args_os().skip(1))
             .env(OFF, "1")
+            .stderr(logging::standard_error())
             .exec();
         warn!(%err, "ONNX Runtime's telemetry could not be turned off");
     }

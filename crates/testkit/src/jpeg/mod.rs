@@ -1,6 +1,8 @@
 //! JPEG fixtures: sketches with a true marker structure for tests that decode nothing, and whole pictures of exactly so many
 //! bytes for measurements that decode.
 
+pub mod bombs;
+
 use std::iter;
 
 /// A JPEG's marker structure, built piece by piece.
