@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::control::{BadControl, Control};
 use crate::frame::Frame;
-use crate::jpeg::{self, Defect, Limits};
+use crate::jpeg::{self, Defect, Limits, SOI};
 use crate::label::{self, Label};
 
 /// Datagram that a tutorial viewer sends once, so that the relay learns its address behind the router.
@@ -62,6 +62,13 @@ impl DropReason {
             Self::Control(BadControl) => "control",
         }
     }
+}
+
+/// Returns whether [`classify`] would find nothing and explain nothing, by the first bytes and the length alone: it does not
+/// start like a JPEG, is not `Request`, and not of the length at which ffmpeg cuts its stream.
+pub fn is_junk(bytes: &[u8]) -> bool {
+    let starts_like_jpeg = bytes.starts_with(&SOI) && bytes.get(2) == Some(&0xFF);
+    !(starts_like_jpeg || bytes == REQUEST || bytes.len() == FFMPEG_PIECE)
 }
 
 /// Classifies one datagram, with the default [`Limits`].
@@ -145,7 +152,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_get_a_verdict(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
-            let _ = classify(&bytes);
+            let verdict = classify(&bytes);
+            if is_junk(&bytes) {
+                prop_assert_eq!(verdict.map_err(DropReason::name), Err("not_jpeg"));
+            }
         }
     }
 }

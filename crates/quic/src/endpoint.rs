@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::datagram::MAX_DATAGRAM;
-use protocol::quic::ALPN;
+use protocol::quic::{ALPN, MAX_LINE};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     AckFrequencyConfig, AsyncUdpSocket, ClientConfig, Endpoint, EndpointConfig, IdleTimeout,
@@ -35,10 +35,10 @@ const MAX_ACK_DELAY: Duration = Duration::from_millis(5);
 const MAX_STREAMS: u32 = 128;
 /// Flow-control window of one stream: two of the largest frames.
 const STREAM_WINDOW: u32 = 2 * MAX_DATAGRAM as u32;
-/// Flow-control window of a connection: as many frames as are read at a time.
-const CONNECTION_WINDOW: u32 = 32 * MAX_DATAGRAM as u32;
-/// Flow-control window of a connection whose hello is not accepted yet: a few lines.
-pub const UNAUTHENTICATED_WINDOW: u32 = 16 << 10;
+/// Flow-control window of a viewer's connection: as many of the largest frames as are in flight on any path.
+pub const CONNECTION_WINDOW: u32 = 32 * MAX_DATAGRAM as u32;
+/// Flow-control window of a connection that carries no frames to the relay: the longest line.
+pub const UNAUTHENTICATED_WINDOW: u32 = MAX_LINE as u32;
 /// Bytes that may wait for acknowledgement; the frame window sends no more than 0.4 s of frames.
 const SEND_WINDOW: u64 = 8 << 20;
 
@@ -111,9 +111,10 @@ pub fn server(socket: Arc<dyn AsyncUdpSocket>, identity: &Identity) -> io::Resul
     Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(TokioRuntime))
 }
 
-/// Lets a peer whose hello was accepted send frames.
-pub fn widen_windows(connection: &quinn::Connection) {
-    connection.set_receive_window(CONNECTION_WINDOW.into());
+/// Lets a peer whose hello was accepted send frames, so many bytes before they are read.
+pub fn widen_windows(connection: &quinn::Connection, bytes: usize) {
+    let window = u32::try_from(bytes).unwrap_or(CONNECTION_WINDOW);
+    connection.set_receive_window(window.into());
     connection.set_max_concurrent_uni_streams(MAX_STREAMS.into());
 }
 

@@ -9,10 +9,8 @@ use futures_util::StreamExt as _;
 use futures_util::future::{AbortHandle, BoxFuture, abortable};
 use futures_util::stream::FuturesUnordered;
 use platform::egress::EgressStats;
-use protocol::datagram::MAX_DATAGRAM;
-use quinn::{Connection, ConnectionError, RecvStream, VarInt};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use quinn::{Connection, ConnectionError, VarInt};
+use tokio::sync::watch;
 use tokio::time::{Sleep, sleep, sleep_until};
 
 use crate::frame_window::{Delivery, FrameWindow, MAX_FRAME_AGE, Outcome};
@@ -235,76 +233,5 @@ impl Drop for Expiring {
     fn drop(&mut self) {
         // An error means that the stream has ended already.
         let _ = self.0.reset(EXPIRED);
-    }
-}
-
-/// An item of a unidirectional stream.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Incoming {
-    /// A frame, not scanned yet.
-    Frame(Bytes),
-    /// A line of JSON, without its end.
-    Line(Bytes),
-}
-
-/// Forwards all items until the connection ends or `out` is closed. Frames that have arrived whole by then were
-/// acknowledged, so they are forwarded as well.
-///
-/// # Errors
-/// The connection's end.
-pub async fn receive(
-    connection: &Connection,
-    out: mpsc::Sender<Incoming>,
-) -> Result<(), ConnectionError> {
-    let mut readers = JoinSet::new();
-    let mut end = None;
-    while end.is_none() || !readers.is_empty() {
-        tokio::select! {
-            stream = connection.accept_uni(), if end.is_none() => match stream {
-                Ok(stream) => {
-                    readers.spawn(read(stream, out.clone()));
-                }
-                Err(why) => end = Some(why),
-            },
-            Some(_) = readers.join_next(), if !readers.is_empty() => {}
-            () = out.closed() => return Ok(()),
-        }
-    }
-    end.map_or(Ok(()), Err)
-}
-
-/// Reads one stream: lines if it starts with `{`, else a frame. A stream that is reset or too long is dropped.
-async fn read(mut stream: RecvStream, out: mpsc::Sender<Incoming>) -> Option<()> {
-    let first = stream.read_chunk(MAX_DATAGRAM, true).await.ok()??.bytes;
-    if first.first() == Some(&b'{') {
-        return lines(first, stream, &out).await;
-    }
-    let mut frame = Vec::with_capacity(first.len());
-    frame.extend_from_slice(&first);
-    while let Some(chunk) = stream.read_chunk(MAX_DATAGRAM + 1, true).await.ok()? {
-        if frame.len() + chunk.bytes.len() > MAX_DATAGRAM {
-            return None;
-        }
-        frame.extend_from_slice(&chunk.bytes);
-    }
-    out.send(Incoming::Frame(frame.into())).await.ok()
-}
-
-/// Length of the longest detections message: 1000 boxes of about 130 bytes.
-const MAX_MESSAGE: usize = 256 << 10;
-
-async fn lines(first: Bytes, mut stream: RecvStream, out: &mpsc::Sender<Incoming>) -> Option<()> {
-    let mut buffer = first.to_vec();
-    loop {
-        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-            let line = Bytes::copy_from_slice(&buffer[..end]);
-            buffer.drain(..=end);
-            out.send(Incoming::Line(line)).await.ok()?;
-        }
-        if buffer.len() > MAX_MESSAGE {
-            return None;
-        }
-        let chunk = stream.read_chunk(MAX_DATAGRAM, true).await.ok()??;
-        buffer.extend_from_slice(&chunk.bytes);
     }
 }

@@ -11,7 +11,7 @@
 //!   hello, answer, clocks: lines of JSON on the first bidirectional stream (`protocol::quic`)
 //! ```
 //!
-//! `frame_window` and `clock` are pure and decide; `frames`, `lines` and `client` move bytes; `endpoint`, `identity`
+//! `frame_window` and `clock` are pure and decide; `frames`, `receive`, `lines` and `client` move bytes; `endpoint`, `identity`
 //! and `path` set up quinn and rustls; `doctor` checks a relay for the other programs' `doctor`. Apart from `doctor`,
 //! nothing here knows what a camera is.
 
@@ -24,6 +24,7 @@ pub mod frames;
 pub mod identity;
 pub mod lines;
 pub mod path;
+pub mod receive;
 
 use std::fmt::Display;
 

@@ -12,13 +12,18 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use platform::egress::EgressStats;
 use quic::endpoint::{self, widen_windows};
-use quic::frames::{self, Incoming, OutgoingFrame};
+use quic::frames::{self, OutgoingFrame};
 use quic::identity::Identity;
+use quic::receive::{self, Incoming, InputLimits};
 use quinn::{Endpoint, Runtime as _, TokioRuntime};
 use testkit::link::{Bottleneck, Conditions, Impairments, Link, Loss};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+const INPUT: InputLimits = InputLimits {
+    bytes: 1 << 20,
+    lines: false,
+};
 const MS: Duration = Duration::from_millis(1);
 
 /// Counts and ages of one run.
@@ -108,11 +113,11 @@ async fn run(path: Impairments, bytes: usize, fps: u32, seconds: u32) -> Run {
 /// Accepts one connection, and returns the age of each frame on it, by number.
 async fn receive_ages(relay: Endpoint, start: Instant) -> HashMap<u64, Duration> {
     let connection = relay.accept().await.unwrap().await.unwrap();
-    widen_windows(&connection);
+    widen_windows(&connection, 1 << 20);
     let (out, mut arrivals) = mpsc::channel(8);
-    tokio::spawn(async move { frames::receive(&connection, out).await });
+    tokio::spawn(async move { receive::receive(&connection, INPUT, out).await });
     let mut ages = HashMap::new();
-    while let Some(Incoming::Frame(frame)) = arrivals.recv().await {
+    while let Some(Incoming::Frame(frame, _)) = arrivals.recv().await {
         let number = u64::from_be_bytes(frame[..8].try_into().unwrap());
         let sent = u64::from_be_bytes(frame[8..16].try_into().unwrap());
         ages.insert(number, start.elapsed() - Duration::from_micros(sent));

@@ -18,6 +18,7 @@
 //! backwards.
 
 mod action;
+mod bucket;
 mod camera;
 mod cameras;
 mod completions;
@@ -27,8 +28,10 @@ mod counts;
 mod demand;
 mod demo;
 mod frame;
+pub mod handshakes;
 mod hold;
 mod ingress;
+pub mod input;
 mod note;
 mod ownership;
 mod refusals;
@@ -48,6 +51,7 @@ use protocol::lease::Leases;
 pub use self::action::{
     Action, AnnotationJob, BoxesOf, Forward, Inference, Publication, TrackedFrame,
 };
+pub use self::bucket::TokenBucket;
 use self::cameras::Cameras;
 pub use self::cookie::CookieSecret;
 pub use self::counts::RelayCounts;

@@ -5,18 +5,16 @@ use std::time::{Duration, Instant};
 
 use protocol::datagram::MAX_DATAGRAM;
 
+use crate::bucket::TokenBucket;
+
 /// The bucket holds the rate times this, and always the largest frame.
 const BURST: Duration = Duration::from_millis(500);
 
-/// A token bucket in bits.
+/// What UDP viewers are sent.
 #[derive(Debug)]
 pub(crate) struct UdpEgress {
-    /// Bits per second.
-    rate: f64,
-    /// Capacity in bits.
-    depth: f64,
-    tokens: f64,
-    filled: Instant,
+    /// Holds bits.
+    bucket: TokenBucket,
     /// Counts frames, so that another viewer is served first with each.
     turn: usize,
 }
@@ -32,25 +30,14 @@ impl UdpEgress {
         };
         let depth = largest.max(rate * BURST.as_secs_f64());
         Self {
-            rate,
-            depth,
-            tokens: depth,
-            filled: now,
+            bucket: TokenBucket::new(rate, depth, now),
             turn: 0,
         }
     }
 
     /// Takes the tokens for a datagram of `bytes`. Returns whether they were there.
     pub(crate) fn take(&mut self, bytes: usize, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.filled = now;
-        self.tokens = (self.tokens + passed * self.rate).min(self.depth);
-        let bits = bytes as f64 * 8.0;
-        let enough = self.tokens >= bits;
-        if enough {
-            self.tokens -= bits;
-        }
-        enough
+        self.bucket.take(bytes as f64 * 8.0, now)
     }
 
     /// Returns which of `viewers` is served first: another one with each frame, so that all miss the same share.

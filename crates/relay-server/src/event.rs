@@ -8,6 +8,7 @@ use bytes::Bytes;
 use protocol::label::CameraName;
 use protocol::peer::Cookie;
 use protocol::quic::{Refusal, SenderInfo};
+use quic::receive::Held;
 use relay_core::{
     AnnotationJob, CameraStatus, Inference, Publisher, SenderId, SubscriberId, TrackedFrame,
 };
@@ -18,6 +19,8 @@ use crate::metrics::LoopMetrics;
 
 /// Events that may wait for the loop.
 pub const EVENT_QUEUE: usize = 256;
+/// Datagrams that may wait for the loop, in a queue of their own: a flood of them delays no frame of a validated peer.
+pub const DATAGRAM_QUEUE: usize = 256;
 
 /// One event.
 #[derive(Debug)]
@@ -39,8 +42,8 @@ pub enum Ingress {
     Refused(SocketAddr),
     /// A QUIC sender wants to send.
     PublishRequest(PublishRequest),
-    /// A QUIC sender sent what should be a frame of its camera.
-    FrameReceived(Arc<Publisher>, Bytes),
+    /// A QUIC sender sent what should be a frame of its camera. It counts as that sender's input until the loop has taken it.
+    FrameReceived(Arc<Publisher>, Bytes, Held),
     /// A QUIC sender reports something of itself.
     SenderInfo(SenderId, SenderInfo),
     /// The connection of a QUIC sender has ended.

@@ -51,7 +51,7 @@ use vision::detect::{Model, runtime};
 use crate::access::Access;
 use crate::args::{Args, ModelChoice};
 use crate::egress::EgressByTransport;
-use crate::event::{EVENT_QUEUE, Event};
+use crate::event::{DATAGRAM_QUEUE, EVENT_QUEUE, Event};
 use crate::fanout::Fanout;
 use crate::handle::RelayHandle;
 use crate::lease_store::LeaseFile;
@@ -90,6 +90,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     jpeg::single_threaded()?;
     descriptors::raise_limit();
     let (events_tx, events) = mpsc::channel(EVENT_QUEUE);
+    let (datagrams_tx, datagrams) = mpsc::channel(DATAGRAM_QUEUE);
     let handle = RelayHandle::new(events_tx.clone());
     let state = directories::state(args.state.as_deref());
     let access = Arc::new(Access::open(state.as_deref(), args.private, args.rotate)?);
@@ -97,7 +98,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let port = Arc::new(SharedUdpSocket::open(
         args.listen,
         filter,
-        events_tx.clone(),
+        datagrams_tx.clone(),
     )?);
     let http = http::bind(args.http)?;
     let trust = Trust {
@@ -120,8 +121,8 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let mut relay_loop = RelayLoop {
         relay: relay(args, chosen.as_ref(), batch, leases.as_ref())?,
         tracking: tracking::start(settings, events_tx.clone())?,
-        annotation: annotation::start(events_tx.clone())?,
-        udp: UdpTransport::new(port.clone(), events_tx),
+        annotation: annotation::start(events_tx)?,
+        udp: UdpTransport::new(port.clone(), datagrams_tx),
         senders: HashMap::new(),
         fanout: Fanout::default(),
         egress: EgressByTransport {
@@ -144,7 +145,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     tokio::spawn(Arc::new(quic).serve(endpoint.clone()));
     // As a task like the transports': what runs outside of all tasks is woken by a system call each time.
     let running = tokio::spawn(async move {
-        relay_loop.run(events, stop).await;
+        relay_loop.run(events, datagrams, stop).await;
         relay_loop
     });
     let relay_loop = running.await.context("the loop panicked")?;

@@ -1,6 +1,6 @@
 //! The loop: datagrams, answers and time into the [`Relay`], its actions out. It moves bytes and decides nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use platform::clock::unix_micros;
 use platform::report::Percentiles;
+use protocol::datagram::DropReason;
 use protocol::detections::Detections;
+use protocol::jpeg::Defect;
 use protocol::quic::Refusal;
 use relay_core::{Action, AnnotationJob, CameraFrame, Forward, Relay, SenderId};
 use serde_json::{Value, json};
@@ -84,8 +86,13 @@ impl LoopStats {
 }
 
 impl RelayLoop {
-    /// Runs until `stop`.
-    pub async fn run(&mut self, mut events: mpsc::Receiver<Event>, stop: CancellationToken) {
+    /// Runs until `stop`. What comes by UDP has a queue of its own, and the two take turns.
+    pub async fn run(
+        &mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut datagrams: mpsc::Receiver<Event>,
+        stop: CancellationToken,
+    ) {
         let mut summaries = interval(SUMMARY_INTERVAL);
         summaries.set_missed_tick_behavior(MissedTickBehavior::Skip);
         summaries.tick().await;
@@ -102,6 +109,7 @@ impl RelayLoop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(event) = events.recv() => self.on_event(event),
+                Some(event) = datagrams.recv() => self.on_event(event),
                 () = &mut timer => timer.as_mut().reset(tokio::time::Instant::now() + SUMMARY_INTERVAL),
                 _ = summaries.tick() => {
                     let summary = Summary::of(&self.relay, &self.egress);
@@ -139,6 +147,18 @@ impl RelayLoop {
         report
     }
 
+    /// Returns the datagrams and frames that were dropped, by reason; some are dropped at the port already.
+    fn dropped(&self) -> BTreeMap<&'static str, u64> {
+        let mut dropped = self.relay.counts().dropped.clone();
+        let junk = self.udp.port().junk();
+        if junk > 0 {
+            *dropped
+                .entry(DropReason::Jpeg(Defect::NotJpeg).name())
+                .or_default() += junk;
+        }
+        dropped
+    }
+
     fn report(&self) -> Value {
         let mut forward = Percentiles::default();
         for (_, stats) in self.egress.transports() {
@@ -149,7 +169,7 @@ impl RelayLoop {
         json!({
             "received": counts.received,
             "forwarded": forwarded,
-            "dropped": counts.dropped,
+            "dropped": self.dropped(),
             "overrun": self.udp.port().overrun(),
             "inferred": counts.inferred,
             "inference_ms_p50": self.stats.inference.ms(50.0),
@@ -168,7 +188,7 @@ impl RelayLoop {
     /// Returns the loop's part of the metrics: copies of counters, so that no frame waits for more.
     fn metrics(&self, now: Instant) -> LoopMetrics {
         let counts = self.relay.counts();
-        let mut dropped = counts.dropped.clone();
+        let mut dropped = self.dropped();
         dropped.insert("overrun", self.udp.port().overrun());
         let live = self.relay.live_cameras(now);
         LoopMetrics {
@@ -202,7 +222,7 @@ impl RelayLoop {
             }
             Ingress::Refused(viewer) => self.relay.on_refused(viewer, now),
             Ingress::PublishRequest(request) => self.on_publish_request(request, now),
-            Ingress::FrameReceived(publisher, bytes) => {
+            Ingress::FrameReceived(publisher, bytes, _held) => {
                 self.relay.on_frame(&publisher, bytes, unix_micros(), now);
             }
             Ingress::SenderInfo(sender, info) => self.relay.on_sender_info(sender, info),

@@ -24,6 +24,7 @@ use protocol::label::{Label, StreamId};
 use protocol::peer::Standing;
 use protocol::quic::SenderInfo;
 use quic::endpoint::PacketFilter;
+use quic::receive::Held;
 use relay_core::{
     CameraFrame, CookieSecret, Inference, Overlay, Publisher, Relay, RelaySettings, SenderId,
     SubscriberId,
@@ -345,7 +346,8 @@ fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, EgressByTransport, So
         leases: None,
         stats: LoopStats::new("test".to_owned()),
     };
-    tokio::spawn(async move { relay_loop.run(events, stop).await });
+    let (_, datagrams) = mpsc::channel(1);
+    tokio::spawn(async move { relay_loop.run(events, datagrams, stop).await });
     (events_tx, egress, local)
 }
 
@@ -453,7 +455,7 @@ async fn the_loop_counts_what_comes_and_goes() {
         offset_us: Some(5),
         ..SenderInfo::default()
     };
-    send(Ingress::FrameReceived(publisher, frame("drive", 1)).into()).await;
+    send(Ingress::FrameReceived(publisher, frame("drive", 1), Held::default()).into()).await;
     send(Ingress::SenderInfo(SenderId(1), info).into()).await;
     let found = metrics(&events).await;
     let yard = &found.tally.cameras["yard"];

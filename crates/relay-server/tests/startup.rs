@@ -139,6 +139,7 @@ fn a_model_in_the_current_directory_is_used_unless_another_user_may_have_put_it_
 #[test]
 fn a_mistyped_environment_variable_is_logged_with_the_name_that_was_meant() {
     let running = without_model_and_with("RELAY_SERVER_UDP_VIEWRS", "7");
+    running.listening();
     running.wait_for_line("did you mean RELAY_SERVER_UDP_VIEWERS?", SOON);
     let done = stop(running);
     assert!(

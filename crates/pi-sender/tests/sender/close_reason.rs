@@ -26,7 +26,7 @@ async fn accept_and_close(relay: &Endpoint, answered: bool) -> Option<Connection
             cookie: None,
         };
         send.write_all(&to_line(&answer)).await.ok()?;
-        endpoint::widen_windows(&connection);
+        endpoint::widen_windows(&connection, 1 << 20);
         connection.accept_uni().await.ok()?;
     }
     connection.close(VarInt::from_u32(9), REASON);

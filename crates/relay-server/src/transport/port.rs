@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use bytes::Bytes;
 use platform::udp;
+use protocol::datagram;
 use quic::endpoint::PacketFilter;
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
@@ -41,6 +42,7 @@ pub struct SharedUdpSocket {
     quic: PacketFilter,
     events: mpsc::Sender<Event>,
     overrun: AtomicU64,
+    junk: AtomicU64,
     /// The send buffer was full the last time.
     full: AtomicBool,
     local: SocketAddr,
@@ -66,6 +68,7 @@ impl SharedUdpSocket {
             quic,
             events,
             overrun: AtomicU64::new(0),
+            junk: AtomicU64::new(0),
             full: AtomicBool::new(false),
             receive_buffer,
         })
@@ -79,6 +82,11 @@ impl SharedUdpSocket {
     /// Returns the number of datagrams that were dropped because too many waited for the loop.
     pub fn overrun(&self) -> u64 {
         self.overrun.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of datagrams that were dropped here since they cannot be anything.
+    pub fn junk(&self) -> u64 {
+        self.junk.load(Ordering::Relaxed)
     }
 
     /// Sends a control message without waiting; if that fails, the peer sends its request again.
@@ -108,6 +116,11 @@ impl SharedUdpSocket {
     }
 
     fn pass_on(&self, datagram: &[u8], from: SocketAddr) {
+        // A flood of garbage is not copied for the loop.
+        if datagram::is_junk(datagram) {
+            self.junk.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let datagram = Ingress::Datagram(from, Bytes::copy_from_slice(datagram));
         if self.events.try_send(datagram.into()).is_err() {
             self.overrun.fetch_add(1, Ordering::Relaxed);
@@ -269,12 +282,13 @@ mod tests {
     async fn a_piece_of_both_kinds_is_split_by_its_stride_and_quic_moves_together() {
         let (port, mut events) = port();
         let quic = |n: u8| [&[0xC0, 0, 0, 0, 1][..], &[n; 5]].concat();
-        let plain = [0x55; 10];
-        let mut piece = [&plain[..], &quic(1), &plain, &quic(2), &[0xC0, 0, 0]].concat();
+        let plain = *b"\xFF\xD8\xFF\xE0123456";
+        let end = b"\xFF\xD8\xFF";
+        let mut piece = [&plain[..], &quic(1), &plain, &quic(2), end].concat();
         let from = SocketAddr::from(([192, 0, 2, 1], 7));
         let kept = port.split(&mut piece, 10, from);
         assert_eq!(piece[..kept], [quic(1), quic(2)].concat());
-        for expected in [&plain[..], &plain, &[0xC0, 0, 0]] {
+        for expected in [&plain[..], &plain, end] {
             let Some(Event::Ingress(Ingress::Datagram(source, bytes))) = events.recv().await else {
                 panic!("no datagram");
             };
@@ -288,7 +302,8 @@ mod tests {
         let from = SocketAddr::from(([192, 0, 2, 1], 7));
         for _ in 0..20 {
             port.split(&mut [0x55; 10], 10, from);
+            port.split(&mut b"Request".to_owned(), 7, from);
         }
-        assert_eq!((port.overrun(), events.len()), (12, 8));
+        assert_eq!((port.junk(), port.overrun(), events.len()), (20, 12, 8));
     }
 }

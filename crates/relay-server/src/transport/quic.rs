@@ -1,18 +1,22 @@
 //! The QUIC transport: accepts peers, one task a connection. Who is let in is decided elsewhere: by [`Access`], by
 //! [`Connections`], and by the relay for the names of cameras.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use platform::egress::EgressStats;
 use protocol::label::CameraName;
-use protocol::peer::Standing;
+use protocol::peer::{Host, Standing};
 use protocol::quic::{Answer, Hello, Refusal, Role, from_line, to_line};
 use quic::endpoint::widen_windows;
 use quic::frames::CONTROL_PRIORITY;
 use quic::lines::Lines;
+use quic::receive::InputLimits;
 use quinn::{Endpoint, Incoming, VarInt};
+use relay_core::handshakes::HandshakeLimit;
+use relay_core::{Publisher, input};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
@@ -22,7 +26,6 @@ use super::quic_session::{Peer, SenderSession, ViewerSession};
 use crate::access::Access;
 use crate::event::{Event, Ingress, PublishRequest};
 use crate::handle::RelayHandle;
-use relay_core::Publisher;
 
 /// Longest time for the handshake, and for the hello behind it.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,6 +41,7 @@ pub struct QuicTransport {
     connections: Arc<Connections>,
     events: mpsc::Sender<Event>,
     relay: RelayHandle,
+    senders: Arc<SendersOfHosts>,
     /// Counters of the frames to all viewers.
     pub stats: Arc<EgressStats>,
 }
@@ -50,6 +54,7 @@ impl QuicTransport {
             access,
             events,
             relay,
+            senders: Arc::default(),
             stats: Arc::default(),
         }
     }
@@ -61,11 +66,15 @@ impl QuicTransport {
 
     /// Accepts peers for as long as the endpoint is open.
     pub async fn serve(self: Arc<Self>, endpoint: Endpoint) {
+        let mut handshakes = HandshakeLimit::new(Instant::now());
         while let Some(incoming) = endpoint.accept().await {
             let from = incoming.remote_address();
             if !incoming.remote_address_validated() {
                 // An address that may be forged gets one small packet, and has to answer it.
                 let _ = incoming.retry();
+            } else if !handshakes.admit(from.into(), Instant::now()) {
+                // Its client sends the packet again.
+                incoming.ignore();
             } else if let Some(slot) = self.connections.open(from.into()) {
                 tokio::spawn(Arc::clone(&self).serve_connection(incoming, from, slot));
             } else {
@@ -165,10 +174,19 @@ impl QuicTransport {
             .await
             .is_some()
         {
-            widen_windows(&peer.connection);
+            let share = self.senders.add(peer.from.into());
+            let bytes = input::share(share.of_host, self.access.is_private());
+            widen_windows(&peer.connection, bytes);
             slot.protect();
             info!(camera = %publisher.camera, source = %peer.from, "sender joined by QUIC");
-            let session = SenderSession { peer, publisher };
+            let session = SenderSession {
+                peer,
+                publisher,
+                input: InputLimits {
+                    bytes,
+                    lines: false,
+                },
+            };
             session.run(&self.events, refusal).await;
         }
         let _ = self.events.send(Ingress::SenderLeft(id).into()).await;
@@ -208,6 +226,47 @@ impl QuicTransport {
         };
         let _ = timeout(REFUSAL_TIMEOUT, delivered).await;
         peer.connection.close(REFUSED, &to_line(&refusal));
+    }
+}
+
+/// How many senders each host has.
+#[derive(Debug, Default)]
+struct SendersOfHosts(Mutex<HashMap<Host, usize>>);
+
+/// One sender of a host; it is counted out when this is dropped.
+struct SenderOfHost {
+    senders: Arc<SendersOfHosts>,
+    host: Host,
+    /// Number of the host's senders, this one included.
+    of_host: usize,
+}
+
+impl SendersOfHosts {
+    fn add(self: &Arc<Self>, host: Host) -> SenderOfHost {
+        let mut senders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = senders.entry(host).or_default();
+        *count += 1;
+        SenderOfHost {
+            senders: self.clone(),
+            host,
+            of_host: *count,
+        }
+    }
+}
+
+impl Drop for SenderOfHost {
+    fn drop(&mut self) {
+        let mut senders = self
+            .senders
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = senders.get_mut(&self.host) {
+            *count -= 1;
+            if *count == 0 {
+                senders.remove(&self.host);
+            }
+        }
     }
 }
 

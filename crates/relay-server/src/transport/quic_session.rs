@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use platform::clock::unix_micros;
@@ -13,22 +14,31 @@ use protocol::quic::{
     Answer, CameraInfo, ClientMessage, Ping, Pong, Refusal, ServerMessage, from_line, to_line,
 };
 use quic::client::DONE;
-use quic::frames::{self, DETECTIONS_PRIORITY, Incoming};
+use quic::frames::{self, DETECTIONS_PRIORITY};
 use quic::lines::Lines;
+use quic::receive::{self, Incoming, InputLimits};
 use quinn::{Connection, SendStream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::event::{Event, Ingress};
 use crate::fanout::Feed;
 use crate::handle::Subscription;
-use relay_core::Publisher;
+use relay_core::{Publisher, TokenBucket};
 
 use super::quic::REFUSED;
 
 /// Frames of one sender that may wait for the loop.
 const WAITING: usize = 4;
+/// Frames a second of one sender above which it has to wait, and frames at once: twice the fastest camera's, so that a flood
+/// of tiny frames takes no time from other cameras.
+const FRAME_RATE: f64 = 250.0;
+const FRAME_BURST: f64 = 64.0;
+/// Lines a second of one peer above which it has to wait, and lines at once: ours send fewer than two.
+const LINE_RATE: f64 = 20.0;
+const LINE_BURST: f64 = 40.0;
 
 /// A peer that has sent its hello.
 #[derive(Debug)]
@@ -67,6 +77,8 @@ impl Peer {
 pub(super) struct SenderSession {
     pub(super) peer: Peer,
     pub(super) publisher: Arc<Publisher>,
+    /// What the peer may make the relay hold.
+    pub(super) input: InputLimits,
 }
 
 impl SenderSession {
@@ -88,8 +100,10 @@ impl SenderSession {
         let id = publisher.id;
         let close = || connection.close(DONE, b"");
         let forward = async move {
-            while let Some(Incoming::Frame(jpeg)) = incoming.recv().await {
-                let received = Ingress::FrameReceived(publisher.clone(), jpeg);
+            let mut pace = TokenBucket::new(FRAME_RATE, FRAME_BURST, Instant::now());
+            while let Some(Incoming::Frame(jpeg, held)) = incoming.recv().await {
+                wait_for(&mut pace).await;
+                let received = Ingress::FrameReceived(publisher.clone(), jpeg, held);
                 if events.send(received.into()).await.is_err() {
                     break;
                 }
@@ -97,7 +111,8 @@ impl SenderSession {
             close();
         };
         let reports = async {
-            while let Some(message) = next_message(&mut lines, &mut control).await {
+            let mut pace = line_pace();
+            while let Some(message) = next_message(&mut lines, &mut control, &mut pace).await {
                 let ClientMessage::SenderInfo(info) = message else {
                     continue;
                 };
@@ -115,7 +130,7 @@ impl SenderSession {
             std::future::pending::<Infallible>().await
         };
         // Its end is the connection's, which the others notice.
-        let receive = frames::receive(&connection, incoming_tx);
+        let receive = receive::receive(&connection, self.input, incoming_tx);
         tokio::select! {
             _ = async { tokio::join!(receive, forward, reports) } => {}
             never = refusal => match never {},
@@ -188,10 +203,12 @@ async fn serve_control(
     camera.mark_changed();
     live.mark_unchanged();
     let mut last = None;
+    let mut pace = line_pace();
     loop {
         let message = tokio::select! {
             // A ping is answered on the way.
             line = lines.next() => {
+                wait_for(&mut pace).await;
                 if let Some(ClientMessage::Ping(ping)) = from_line(&line.ok()?) {
                     answer_ping(&mut control, ping).await?;
                 }
@@ -214,13 +231,31 @@ async fn serve_control(
 }
 
 /// Receives the next message of a peer and answers pings on the way.
-async fn next_message(lines: &mut Lines, control: &mut SendStream) -> Option<ClientMessage> {
+async fn next_message(
+    lines: &mut Lines,
+    control: &mut SendStream,
+    pace: &mut TokenBucket,
+) -> Option<ClientMessage> {
     loop {
-        match from_line(&lines.next().await.ok()?) {
+        let line = lines.next().await.ok()?;
+        wait_for(pace).await;
+        match from_line(&line) {
             Some(ClientMessage::Ping(ping)) => answer_ping(control, ping).await?,
             Some(message) => return Some(message),
             None => {}
         }
+    }
+}
+
+fn line_pace() -> TokenBucket {
+    TokenBucket::new(LINE_RATE, LINE_BURST, Instant::now())
+}
+
+/// Waits until the peer may send the next item.
+async fn wait_for(pace: &mut TokenBucket) {
+    let wait = pace.take_later(Instant::now());
+    if !wait.is_zero() {
+        sleep(wait).await;
     }
 }
 

@@ -19,6 +19,7 @@ use protocol::datagram::MAX_DATAGRAM;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
 
 use super::port::{SharedUdpSocket, readable};
@@ -125,7 +126,8 @@ async fn read(socket: Arc<AsyncFd<UdpSocket>>, viewer: SocketAddr, events: mpsc:
             Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => Ingress::Refused(viewer),
             Err(_) => continue,
         };
-        if events.send(ingress.into()).await.is_err() {
+        // Without room it is lost, as at the port itself.
+        if let Err(TrySendError::Closed(_)) = events.try_send(ingress.into()) {
             return;
         }
     }

@@ -15,7 +15,8 @@ use protocol::label::{Label, StreamId};
 use protocol::quic::{Hello, Role};
 use protocol::ticket::Key;
 use quic::client::{Client, ConnectFailure, Session};
-use quic::frames::{self, FrameSource, Incoming, OutgoingFrame};
+use quic::frames::{self, FrameSource, OutgoingFrame};
+use quic::receive::{self, Incoming, InputLimits};
 use testkit::jpeg::Sketch;
 use testkit::process::{Program, Running};
 use tokio::sync::mpsc;
@@ -24,6 +25,11 @@ use tokio::time::{interval, timeout};
 use super::process::RELAY;
 
 /// Starts a relay with neither model nor HTTP server.
+const INPUT: InputLimits = InputLimits {
+    bytes: 1 << 20,
+    lines: true,
+};
+
 pub(crate) fn start(flags: &[&str]) -> (Running, SocketAddr) {
     start_at("127.0.0.1:0", flags)
 }
@@ -131,14 +137,14 @@ pub(crate) async fn watch(session: &Session, silence: Duration) -> HashSet<u64> 
     let collect = async {
         let mut numbers = HashSet::new();
         while let Ok(Some(arrival)) = timeout(silence, arrivals.recv()).await {
-            if let Incoming::Frame(jpeg) = arrival {
+            if let Incoming::Frame(jpeg, _) = arrival {
                 numbers.insert(Label::read(&jpeg).unwrap().unwrap().seq);
             }
         }
         numbers
     };
     tokio::select! {
-        _ = frames::receive(&session.connection, out) => panic!("the connection ended"),
+        _ = receive::receive(&session.connection, INPUT, out) => panic!("the connection ended"),
         numbers = collect => numbers,
     }
 }

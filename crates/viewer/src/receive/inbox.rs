@@ -13,7 +13,7 @@ use protocol::lease::RelayKind;
 use protocol::quic::{MAX_CAMERAS, ServerMessage};
 use protocol::transport::Transport;
 use quic::client::ControlEvent;
-use quic::frames::Incoming;
+use quic::receive::Incoming;
 use tokio::sync::watch;
 use tracing::{debug, trace};
 
@@ -97,7 +97,7 @@ impl Inbox {
     /// Takes what came on a unidirectional QUIC stream: a frame, or a line with detections.
     pub(super) fn on_incoming(&mut self, incoming: Incoming) {
         match incoming {
-            Incoming::Frame(jpeg) => match classify(jpeg) {
+            Incoming::Frame(jpeg, _held) => match classify(jpeg) {
                 Ok(Datagram::Frame(frame)) => self.on_frame(frame, Transport::Quic),
                 Ok(_) => self.count_dropped("not_a_frame"),
                 Err(reason) => self.count_dropped(reason.name()),
@@ -162,6 +162,7 @@ mod tests {
     use bytes::Bytes;
     use platform::latest::{Received, latest};
     use protocol::label::{Label, StreamId};
+    use quic::receive::Held;
     use std::time::Duration;
     use testkit::jpeg::Sketch;
 
@@ -184,7 +185,10 @@ mod tests {
             captured_us: 5,
             camera: "yard".parse().unwrap(),
         };
-        Incoming::Frame(label.write(&Sketch::new(300, 200).bytes()).into())
+        Incoming::Frame(
+            label.write(&Sketch::new(300, 200).bytes()).into(),
+            Held::default(),
+        )
     }
 
     #[test]
@@ -196,7 +200,10 @@ mod tests {
             b"\xFF\xD8\xFF",
             &protocol::control::Control::Upgrade.write(),
         ] {
-            inbox.on_incoming(Incoming::Frame(Bytes::copy_from_slice(bytes)));
+            inbox.on_incoming(Incoming::Frame(
+                Bytes::copy_from_slice(bytes),
+                Held::default(),
+            ));
         }
         assert_eq!(frames.recv(Duration::ZERO), Received::Timeout);
         assert_eq!(status.borrow().dropped, 4);

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 
+use protocol::datagram::MAX_DATAGRAM;
 use protocol::quic::{Hello, Role};
 use protocol::ticket::Key;
 use quic::client::{Client, ConnectFailure, DONE, Session};
-use quic::frames;
+use quic::receive::{self, InputLimits};
 use tokio::sync::mpsc;
 
 use super::inbox::Inbox;
@@ -14,6 +15,12 @@ use super::options::ConnectOptions;
 
 /// Streams that may wait to be scanned; frames then wait in a slot of one.
 const WAITING: usize = 8;
+
+/// What a relay may make the viewer hold: as many of the largest frames as can be in flight.
+const INPUT: InputLimits = InputLimits {
+    bytes: 32 * MAX_DATAGRAM,
+    lines: true,
+};
 
 /// Returns the viewer's hello.
 pub(super) fn hello(options: &ConnectOptions) -> Hello {
@@ -53,7 +60,7 @@ pub(super) async fn receive(session: Session, inbox: &mut Inbox) {
     } = session;
     inbox.on_connected(answer.cameras);
     let (sender, mut streams) = mpsc::channel(WAITING);
-    let mut receiving = pin!(frames::receive(&connection, sender));
+    let mut receiving = pin!(receive::receive(&connection, INPUT, sender));
     loop {
         tokio::select! {
             _ = &mut receiving => break,

@@ -48,7 +48,7 @@ impl Relay {
             .write_all(&protocol::quic::to_line(&answer))
             .await
             .unwrap();
-        endpoint::widen_windows(&connection);
+        endpoint::widen_windows(&connection, 1 << 20);
         // Both halves stay open as long as the test does.
         tokio::spawn(async move {
             let _control_send = control_send;

@@ -1,0 +1,153 @@
+//! What comes on a connection's unidirectional streams: frames, and from a relay lines of JSON too.
+//!
+//! A peer may be hostile, so what it can make this end hold is bounded: so many streams are read at a time, and what was
+//! read and not taken yet has a bound in bytes. At either bound no further stream is read, and quinn's flow control makes
+//! the peer wait.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr;
+use protocol::datagram::MAX_DATAGRAM;
+use quinn::{Connection, ConnectionError, RecvStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+/// Most streams that are read at a time. The frame window has fewer frames in flight.
+const MAX_READERS: usize = 32;
+/// Bytes by which a frame's share grows: most frames need one step.
+const STEP: usize = 16 << 10;
+/// Unit in which bytes are counted: a semaphore's permit each.
+const UNIT: usize = 1 << 10;
+/// Length of the longest detections message: 1000 boxes of about 130 bytes.
+const MAX_MESSAGE: usize = 256 << 10;
+
+/// What a peer may send, and how much of it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputLimits {
+    /// Most bytes of frames that were read and not taken yet.
+    pub bytes: usize,
+    /// Whether the peer may send lines, on one stream at a time.
+    pub lines: bool,
+}
+
+/// An item of a unidirectional stream.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A frame, not scanned yet. It counts as input until [`Held`] is dropped.
+    Frame(Bytes, Held),
+    /// A line of JSON, without its end.
+    Line(Bytes),
+}
+
+/// The share of its connection's [`InputLimits`] that a frame takes.
+#[derive(Debug, Default)]
+pub struct Held(Option<OwnedSemaphorePermit>);
+
+impl Held {
+    fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * UNIT
+    }
+
+    /// Waits until there is room for another [`STEP`].
+    async fn grow(&mut self, budget: &Arc<Semaphore>) -> Option<()> {
+        let units = u32::try_from(STEP / UNIT).ok()?;
+        let permit = budget.clone().acquire_many_owned(units).await.ok()?;
+        match &mut self.0 {
+            Some(held) => held.merge(permit),
+            None => self.0 = Some(permit),
+        }
+        Some(())
+    }
+}
+
+/// Forwards all items until the connection ends or `out` is closed. Frames that have arrived whole by then were
+/// acknowledged, so they are forwarded as well.
+///
+/// # Errors
+/// The connection's end.
+pub async fn receive(
+    connection: &Connection,
+    limits: InputLimits,
+    out: mpsc::Sender<Incoming>,
+) -> Result<(), ConnectionError> {
+    let reader = Reader {
+        budget: Arc::new(Semaphore::new(limits.bytes.max(MAX_DATAGRAM + STEP) / UNIT)),
+        line_streams: Arc::new(Semaphore::new(usize::from(limits.lines))),
+        out: out.clone(),
+    };
+    let mut readers = JoinSet::new();
+    let mut end = None;
+    while end.is_none() || !readers.is_empty() {
+        tokio::select! {
+            stream = connection.accept_uni(), if end.is_none() && readers.len() < MAX_READERS => match stream {
+                Ok(stream) => {
+                    readers.spawn(reader.clone().read(stream));
+                }
+                Err(why) => end = Some(why),
+            },
+            Some(_) = readers.join_next(), if !readers.is_empty() => {}
+            () = out.closed() => return Ok(()),
+        }
+    }
+    end.map_or(Ok(()), Err)
+}
+
+/// Reads one stream.
+#[derive(Debug, Clone)]
+struct Reader {
+    budget: Arc<Semaphore>,
+    /// The streams of lines that may be open.
+    line_streams: Arc<Semaphore>,
+    out: mpsc::Sender<Incoming>,
+}
+
+impl Reader {
+    /// Reads lines if the stream starts with `{`, else a frame. A stream that is reset, too long or not permitted is
+    /// dropped.
+    async fn read(self, mut stream: RecvStream) -> Option<()> {
+        let mut held = Held::default();
+        // A copy: a piece of a packet would keep all of what came with it in memory.
+        let mut frame = BytesMut::new();
+        loop {
+            if frame.len() == held.bytes() {
+                held.grow(&self.budget).await?;
+            }
+            let room = held.bytes() - frame.len();
+            let Some(chunk) = stream.read_chunk(room, true).await.ok()? else {
+                break;
+            };
+            frame.extend_from_slice(&chunk.bytes);
+            if frame.first() == Some(&b'{') {
+                drop(held);
+                let _permit = self.line_streams.clone().try_acquire_owned().ok()?;
+                return self.lines(frame, stream).await;
+            }
+            if frame.len() > MAX_DATAGRAM {
+                return None;
+            }
+        }
+        self.out
+            .send(Incoming::Frame(frame.freeze(), held))
+            .await
+            .ok()
+    }
+
+    async fn lines(&self, mut buffer: BytesMut, mut stream: RecvStream) -> Option<()> {
+        let mut searched = 0;
+        loop {
+            while let Some(end) = memchr(b'\n', &buffer[searched..]) {
+                let mut line = buffer.split_to(searched + end + 1);
+                line.truncate(searched + end);
+                searched = 0;
+                self.out.send(Incoming::Line(line.freeze())).await.ok()?;
+            }
+            searched = buffer.len();
+            if buffer.len() > MAX_MESSAGE {
+                return None;
+            }
+            let chunk = stream.read_chunk(STEP, true).await.ok()??;
+            buffer.extend_from_slice(&chunk.bytes);
+        }
+    }
+}

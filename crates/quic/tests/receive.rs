@@ -1,0 +1,149 @@
+//! What a hostile peer's streams can make the other end hold.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use quic::endpoint::{self, widen_windows};
+use quic::identity::Identity;
+use quic::receive::{self, Incoming, InputLimits};
+use quinn::{Connection, Endpoint, Runtime as _, TokioRuntime};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Time without progress after which a peer has to wait.
+const STALL: Duration = Duration::from_millis(300);
+const TIMEOUT: Duration = Duration::from_secs(10);
+const BYTES: usize = 128 << 10;
+
+/// A peer, and what arrives from it.
+struct Ends {
+    _endpoint: Endpoint,
+    peer: Connection,
+    arrivals: mpsc::Receiver<Incoming>,
+}
+
+impl Ends {
+    async fn connect(lines: bool) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let at = socket.local_addr().unwrap();
+        let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
+        let endpoint = endpoint::server(socket, &Identity::generate().unwrap()).unwrap();
+        let accepting = endpoint.clone();
+        let (peer, connection) = tokio::join!(quic::client::connect(at), async {
+            accepting.accept().await.unwrap().await.unwrap()
+        });
+        widen_windows(&connection, BYTES);
+        let (out, arrivals) = mpsc::channel(1);
+        let limits = InputLimits {
+            bytes: BYTES,
+            lines,
+        };
+        tokio::spawn(async move { receive::receive(&connection, limits, out).await });
+        Self {
+            _endpoint: endpoint,
+            peer: peer.unwrap(),
+            arrivals,
+        }
+    }
+
+    /// Sends frames until the peer has to wait. Returns how many bytes it could send.
+    async fn flood(&self, frame: &[u8]) -> usize {
+        let mut sent = 0;
+        let send = async |sent: &mut usize| {
+            let mut stream = self.peer.open_uni().await.unwrap();
+            let mut rest = frame;
+            while !rest.is_empty() {
+                let n = stream.write(rest).await.unwrap();
+                *sent += n;
+                rest = &rest[n..];
+            }
+            stream.finish().unwrap();
+        };
+        while timeout(STALL, send(&mut sent)).await.is_ok() {
+            assert!(sent < 100 << 20, "the peer never has to wait");
+        }
+        sent
+    }
+}
+
+#[tokio::test]
+async fn tiny_frames_faster_than_they_are_taken_make_the_peer_wait() {
+    let mut ends = Ends::connect(false).await;
+    let sent = ends.flood(&[0x55; 82]).await / 82;
+    // Those that are read, those that wait in the channel, and as many streams as may be open.
+    assert!(sent <= 32 + 1 + 128 + 1, "{sent} frames");
+    for _ in 0..sent {
+        let next = timeout(TIMEOUT, ends.arrivals.recv()).await.unwrap();
+        assert!(matches!(next, Some(Incoming::Frame(frame, _)) if *frame == [0x55; 82]));
+    }
+}
+
+#[tokio::test]
+async fn large_frames_that_are_not_taken_fill_their_share_and_the_window_and_no_more() {
+    let mut ends = Ends::connect(false).await;
+    let frame = vec![0x55; 60_000];
+    let sent = ends.flood(&frame).await;
+    // The peer's own send buffer takes more than it may send.
+    let held = 2 * BYTES + frame.len();
+    let unsent = 8 << 20;
+    assert!(sent <= held + unsent, "{sent} bytes");
+    let next = timeout(TIMEOUT, ends.arrivals.recv()).await.unwrap();
+    assert!(matches!(next, Some(Incoming::Frame(got, _)) if got == frame));
+}
+
+#[tokio::test]
+async fn a_sender_cannot_send_lines() {
+    let mut ends = Ends::connect(false).await;
+    let mut stream = ends.peer.open_uni().await.unwrap();
+    stream.write_all(b"{\"v\":1}\n").await.unwrap();
+    let stopped = timeout(TIMEOUT, stream.stopped()).await.unwrap();
+    assert!(stopped.unwrap().is_some(), "the stream is refused");
+    let mut stream = ends.peer.open_uni().await.unwrap();
+    stream.write_all(b"frame").await.unwrap();
+    stream.finish().unwrap();
+    let next = timeout(TIMEOUT, ends.arrivals.recv()).await.unwrap();
+    assert!(matches!(next, Some(Incoming::Frame(frame, _)) if *frame == *b"frame"));
+}
+
+#[tokio::test]
+async fn a_relay_sends_lines_on_one_stream_in_any_pieces() {
+    let mut ends = Ends::connect(true).await;
+    let mut lines = ends.peer.open_uni().await.unwrap();
+    let long = format!("{{\"long\":\"{}\"}}", "x".repeat(200_000));
+    let text = format!("{{\"a\":1}}\n{long}\n{{\"b\":2}}\n");
+    let writing = async {
+        for piece in text.as_bytes().chunks(777) {
+            lines.write_all(piece).await.unwrap();
+        }
+    };
+    let reading = async {
+        for expected in ["{\"a\":1}", &long, "{\"b\":2}"] {
+            let next = timeout(TIMEOUT, ends.arrivals.recv()).await.unwrap();
+            assert!(matches!(next, Some(Incoming::Line(line)) if line == expected));
+        }
+    };
+    tokio::join!(writing, reading);
+    let mut second = ends.peer.open_uni().await.unwrap();
+    second.write_all(b"{\"c\":3}\n").await.unwrap();
+    let stopped = timeout(TIMEOUT, second.stopped()).await.unwrap();
+    assert!(stopped.unwrap().is_some(), "a second stream of lines");
+}
+
+#[tokio::test]
+async fn a_line_without_an_end_is_given_up() {
+    let ends = Ends::connect(true).await;
+    let mut lines = ends.peer.open_uni().await.unwrap();
+    let endless = async {
+        lines.write_all(b"{").await?;
+        loop {
+            lines.write_all(&[b'x'; 10_000]).await?;
+        }
+    };
+    let end: Result<(), quinn::WriteError> = timeout(TIMEOUT, endless).await.unwrap();
+    assert!(matches!(end, Err(quinn::WriteError::Stopped(_))));
+}
