@@ -1,8 +1,8 @@
 //! What comes on a connection's unidirectional streams: frames, and from a relay lines of JSON too.
 //!
-//! A peer may be hostile, so what it can make this end hold is bounded: so many streams are read at a time, and what was
-//! read and not taken yet has a bound in bytes. At either bound no further stream is read, and quinn's flow control makes
-//! the peer wait.
+//! A peer may be hostile, so what it can make this end hold is bounded: what was read and not taken yet has a bound in bytes,
+//! and a stream takes its first step of that before it is read. At the bound no further stream is read, so none is finished,
+//! and quinn's limits of streams and bytes make the peer wait.
 
 use std::sync::Arc;
 
@@ -13,8 +13,6 @@ use quinn::{Connection, ConnectionError, RecvStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-/// Most streams that are read at a time. The frame window has fewer frames in flight.
-const MAX_READERS: usize = 32;
 /// Bytes by which a frame's share grows: most frames need one step.
 const STEP: usize = 16 << 10;
 /// Unit in which bytes are counted: a semaphore's permit each.
@@ -80,7 +78,7 @@ pub async fn receive(
     let mut end = None;
     while end.is_none() || !readers.is_empty() {
         tokio::select! {
-            stream = connection.accept_uni(), if end.is_none() && readers.len() < MAX_READERS => match stream {
+            stream = connection.accept_uni(), if end.is_none() => match stream {
                 Ok(stream) => {
                     readers.spawn(reader.clone().read(stream));
                 }

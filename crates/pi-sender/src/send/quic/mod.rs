@@ -29,6 +29,8 @@ use super::relay_proof::Offer;
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Delay after a refusal that may pass: another source owns the camera's name, or the relay is full.
 const REFUSED_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// A connection that lasted for less is followed by a delay of [`REFUSED_RETRY_DELAY`].
+const SHORT_SESSION: Duration = Duration::from_secs(1);
 /// Time for the relay to receive the close of the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -196,9 +198,11 @@ impl ConnectionTask {
                     if let Some(cookie) = session.answer.cookie() {
                         self.config.hello.cookie = Some(cookie.to_string());
                     }
+                    let began = Instant::now();
                     if let SessionEnd::Finished = self.run_session(session, relay).await {
                         return self.close().await;
                     }
+                    self.wait_after_session(began.elapsed()).await;
                 }
                 Err(why) if !why.is_temporary() => {
                     let why = format!("the relay at {relay} refuses this sender: {why}");
@@ -240,6 +244,13 @@ impl ConnectionTask {
             _ => RETRY_DELAY,
         })
         .await;
+    }
+
+    /// Waits before the next attempt if the relay ended the connection soon, as one does that is overloaded or hostile.
+    async fn wait_after_session(&self, lasted: Duration) {
+        if lasted < SHORT_SESSION {
+            sleep(REFUSED_RETRY_DELAY).await;
+        }
     }
 
     /// Sends frames until the connection or the program ends, or the relay's address changes.
