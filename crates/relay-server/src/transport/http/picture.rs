@@ -14,13 +14,16 @@ use super::shared_feed::{HttpSubscription, SharedFrame, Slot, next_frame, next_l
 /// Longest wait for boxes: an inference is due within 0.4 s at 10 frames a second and `--every 4`.
 const BOXES_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Returns the current frame, or the next; `None` if the camera has stopped.
+/// Returns the current frame, or the next; `None` if the camera has stopped. The current frame of a slow camera is as old as
+/// that is slow.
 pub(super) async fn newest(subscription: &HttpSubscription) -> Option<Arc<SharedFrame>> {
     let mut slot = subscription.frames();
+    let live = subscription.live();
     let fresh = async {
         loop {
             let shared = next_frame(&mut slot).await?;
-            if shared.frame.received.elapsed() < CAMERA_TIMEOUT {
+            let is_live = live.borrow().contains(&shared.frame.label.camera);
+            if is_live || shared.frame.received.elapsed() < CAMERA_TIMEOUT {
                 return Some(shared);
             }
         }
@@ -145,6 +148,25 @@ mod tests {
         let start = Instant::now();
         let shared = annotated(&subscription).await.unwrap();
         (shared.frame.label.seq, start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_frame_is_the_answer_of_a_camera_that_is_live_and_of_no_other() {
+        for live in [true, false] {
+            let (feeds, steps) = feeds_of_steps();
+            let subscription = feeds.subscribe("yard".parse().ok()).await.unwrap();
+            let step: Step = Box::new(move |fanout| {
+                let mut old = frame(1);
+                old.frame.received_at -= 2 * CAMERA_TIMEOUT;
+                fanout.publish(&old);
+                let yard = "yard".parse().unwrap();
+                fanout.publish_live(if live { vec![yard] } else { Vec::new() });
+            });
+            steps.send(step).await.unwrap();
+            // Until the frame has come through.
+            sleep(INTERVAL).await;
+            assert_eq!(newest(&subscription).await.is_some(), live);
+        }
     }
 
     #[tokio::test(start_paused = true)]
