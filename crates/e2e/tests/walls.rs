@@ -115,3 +115,41 @@ fn sources(directory: &Path, files: &mut Vec<PathBuf>) {
         }
     }
 }
+
+#[test]
+fn the_bounds_in_the_security_policy_are_those_in_force() {
+    use protocol::jpeg::Limits;
+    use relay_core::limits;
+    let policy = fs::read_to_string(testkit::repository().join(".github/SECURITY.md")).unwrap();
+    let kib = limits::SENDER_SHARE >> 10;
+    let seconds = |time: std::time::Duration| time.as_secs();
+    let rows = [
+        format!("| cameras | {} |", protocol::quic::MAX_CAMERAS),
+        format!("| QUIC connections | {} |", limits::QUIC_CONNECTIONS),
+        format!("| HTTP connections | {} |", limits::HTTP_CONNECTIONS),
+        format!("gives way after | {} s |", seconds(limits::ARRIVAL)),
+        format!(
+            "never displaced after | {} s |",
+            seconds(limits::ESTABLISHED_AFTER)
+        ),
+        format!(
+            "of others | {} and {} |",
+            limits::HANDSHAKES_OF_FEW,
+            limits::HANDSHAKES_OF_MANY
+        ),
+        format!(
+            "wait for the loop | {} and {} |",
+            limits::EVENT_QUEUE,
+            limits::DATAGRAM_QUEUE
+        ),
+        format!("new subscribers | {} |", limits::QUERY_QUEUE),
+        format!("frames a second of one sender | {} |", limits::FRAME_RATE),
+        format!("of one peer | {} |", limits::LINE_RATE),
+        format!("unread and untaken | {kib} kB each |"),
+        format!("refusals a second by UDP | {} |", limits::REFUSALS),
+        format!("sides | {} pixels |", Limits::default().width),
+    ];
+    for row in rows {
+        assert!(policy.contains(&row), "no row ends in `{row}`");
+    }
+}

@@ -16,13 +16,11 @@ use protocol::transport::Transport;
 
 use crate::demo::DemoMatch;
 use crate::hold::HoldSlot;
+use crate::limits::UPGRADE_INTERVAL;
 use crate::note::Note;
 use crate::ownership::Ownership;
 use crate::rhythm::FrameRhythm;
 use crate::source::{Admission, Rejection, SenderId, Source};
-
-/// Time between two `upgrade` messages to a sender.
-const UPGRADE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The state of one camera.
 #[derive(Debug)]

@@ -15,15 +15,11 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use protocol::peer::{Host, Standing};
 
-/// Age from which a camera's connection is never displaced.
-const CAMERA_KNOWN: Duration = Duration::from_secs(60);
-/// Time in which an honest peer shows what it is, also over a slow network. Later, it gives way in a full table to any
-/// newcomer: else as many hosts as there are slots could each occupy one and send nothing.
-const ARRIVAL: Duration = Duration::from_secs(2);
+use crate::limits::{ARRIVAL, ESTABLISHED_AFTER};
 
 /// A connection in the table; later ones are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -179,7 +175,7 @@ impl ConnectionTable {
     /// Notes that a connection carries a camera from now on: once it is known for long enough, it is never displaced.
     pub fn protect(&mut self, id: ConnectionId, now: Instant) {
         if let Some(entry) = self.entries.get_mut(&id) {
-            entry.protected_from.get_or_insert(now + CAMERA_KNOWN);
+            entry.protected_from.get_or_insert(now + ESTABLISHED_AFTER);
         }
     }
 

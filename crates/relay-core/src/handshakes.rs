@@ -3,24 +3,15 @@
 //! A host that has made few of late goes first, so that a flood from some hosts keeps no other one waiting.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use protocol::peer::Host;
 
 use crate::bucket::TokenBucket;
-
-/// Handshakes a second of hosts that have made no more than [`FEW`] within [`WINDOW`]: 256 hosts together make 51.
-const RATE_OF_FEW: f64 = 60.0;
-/// Handshakes a second of all other hosts.
-const RATE_OF_MANY: f64 = 40.0;
-/// Handshakes at once: twenty cameras and as many viewers behind one router, after a restart of the relay.
-const BURST: f64 = 40.0;
-/// Number of handshakes within [`WINDOW`] that is few.
-const FEW: u32 = 2;
-/// Time over which the handshakes of a host are counted.
-const WINDOW: Duration = Duration::from_secs(10);
-/// Most hosts that are counted.
-const MAX_HOSTS: usize = 1024;
+use crate::limits::{
+    FEW_HANDSHAKES, HANDSHAKE_BURST, HANDSHAKE_HOSTS, HANDSHAKE_WINDOW, HANDSHAKES_OF_FEW,
+    HANDSHAKES_OF_MANY,
+};
 
 /// The handshakes of the last seconds.
 #[derive(Debug)]
@@ -34,24 +25,26 @@ impl HandshakeLimit {
     /// Returns a limit that nothing was counted against yet.
     pub fn new(now: Instant) -> Self {
         Self {
-            few: TokenBucket::new(RATE_OF_FEW, BURST, now),
-            many: TokenBucket::new(RATE_OF_MANY, BURST, now),
+            few: TokenBucket::new(HANDSHAKES_OF_FEW, HANDSHAKE_BURST, now),
+            many: TokenBucket::new(HANDSHAKES_OF_MANY, HANDSHAKE_BURST, now),
             hosts: HashMap::new(),
         }
     }
 
     /// Returns whether to make a handshake with this host now; its client asks again soon.
     pub fn admit(&mut self, host: Host, now: Instant) -> bool {
-        let few = self.count(host, now).is_some_and(|count| count <= FEW);
+        let few = self
+            .count(host, now)
+            .is_some_and(|count| count <= FEW_HANDSHAKES);
         few && self.few.take(1.0, now) || self.many.take(1.0, now)
     }
 
     /// Counts a handshake of a host; `None` if there is no room to count it.
     fn count(&mut self, host: Host, now: Instant) -> Option<u32> {
-        let over = |since: Instant| now.saturating_duration_since(since) >= WINDOW;
-        if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(&host) {
+        let over = |since: Instant| now.saturating_duration_since(since) >= HANDSHAKE_WINDOW;
+        if self.hosts.len() >= HANDSHAKE_HOSTS && !self.hosts.contains_key(&host) {
             self.hosts.retain(|_, (_, since)| !over(*since));
-            if self.hosts.len() >= MAX_HOSTS {
+            if self.hosts.len() >= HANDSHAKE_HOSTS {
                 return None;
             }
         }
@@ -67,6 +60,8 @@ impl HandshakeLimit {
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
+
+    use std::time::Duration;
 
     use super::*;
 
@@ -106,6 +101,6 @@ mod tests {
         for n in 0..10_000 {
             limit.admit(host(n), now);
         }
-        assert!(limit.hosts.len() <= MAX_HOSTS);
+        assert!(limit.hosts.len() <= HANDSHAKE_HOSTS);
     }
 }

@@ -1,7 +1,7 @@
 //! What comes in: datagrams, frames by QUIC, and what senders report of themselves.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::control::Control;
@@ -14,12 +14,10 @@ use protocol::quic::{Refusal, SenderInfo};
 
 use crate::action::{Action, Publication};
 use crate::frame::{CameraFrame, CameraId};
+use crate::limits::PRIVATE_UPGRADE_INTERVAL;
 use crate::note::Note;
 use crate::source::{Admission, Publisher, Rejection, SenderId, Source};
 use crate::{Demand, Relay};
-
-/// Time between two `upgrade` messages of a private relay, to whichever senders.
-const PRIVATE_UPGRADE_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Relay {
     /// Takes a datagram that is not QUIC's, at `wall_us` microseconds since the Unix epoch.

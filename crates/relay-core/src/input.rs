@@ -6,21 +6,14 @@
 
 use protocol::quic::MAX_CAMERAS;
 
-/// Share of one sender without a ticket: six of the largest frames.
-const SHARE: usize = 384 << 10;
-/// Shares of all senders of one host beyond the first five; each at least [`LEAST_SHARE`].
-const HOST_POOL: usize = 1_900_000;
-/// Least share: the largest frame, and the beginning of the next.
-const LEAST_SHARE: usize = 80 << 10;
-/// Share of a sender with a ticket: as many of the largest frames as are in flight on any path.
-const TICKET_SHARE: usize = 2 << 20;
+use crate::limits::{HOST_SHARES, LEAST_SHARE, SENDER_SHARE, TICKET_SHARE};
 
 /// Returns the bytes of each of the two kinds that a sender may make the relay hold; `of_host` counts the senders of its
 /// host, this one included.
 pub fn share(of_host: usize, ticket: bool) -> usize {
     match ticket {
         true => TICKET_SHARE,
-        false => (HOST_POOL / of_host.clamp(1, MAX_CAMERAS)).clamp(LEAST_SHARE, SHARE),
+        false => (HOST_SHARES / of_host.clamp(1, MAX_CAMERAS)).clamp(LEAST_SHARE, SENDER_SHARE),
     }
 }
 

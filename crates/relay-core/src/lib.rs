@@ -32,6 +32,7 @@ pub mod handshakes;
 mod hold;
 mod ingress;
 pub mod input;
+pub mod limits;
 mod note;
 mod ownership;
 mod refusals;

@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 
 use protocol::peer::{Cookie, Standing};
 
+use crate::limits::ESTABLISHED_AFTER;
 use crate::rhythm::FrameRhythm;
 use crate::source::Source;
 
 /// The same host goes on from a new port or stream after this silence of the old one, or three frame intervals.
 const RESTART: Duration = Duration::from_millis(300);
-/// Time after which a connected owner keeps its camera's slot whatever comes.
-const ESTABLISHED_AFTER: Duration = Duration::from_secs(60);
 
 /// The owner of a camera's name.
 #[derive(Debug)]

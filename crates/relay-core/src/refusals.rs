@@ -3,12 +3,9 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Time between two refusals to one address: a sender learns of it within 2 s even if one is lost.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// Most refusals within [`INTERVAL`].
-const MAX_RECENT: usize = 64;
+use crate::limits::{REFUSAL_INTERVAL, REFUSALS};
 
 /// The refusals of the last second.
 #[derive(Debug, Default)]
@@ -17,9 +14,9 @@ pub(crate) struct RefusalPacer(VecDeque<(SocketAddr, Instant)>);
 impl RefusalPacer {
     /// Returns whether to send a refusal to this address now, and notes that it is sent.
     pub(crate) fn is_due(&mut self, to: SocketAddr, now: Instant) -> bool {
-        let over = |at: Instant| now.saturating_duration_since(at) >= INTERVAL;
+        let over = |at: Instant| now.saturating_duration_since(at) >= REFUSAL_INTERVAL;
         while self.0.pop_front_if(|(_, at)| over(*at)).is_some() {}
-        let due = self.0.len() < MAX_RECENT && self.0.iter().all(|(known, _)| *known != to);
+        let due = self.0.len() < REFUSALS && self.0.iter().all(|(known, _)| *known != to);
         if due {
             self.0.push_back((to, now));
         }
@@ -36,9 +33,9 @@ mod tests {
         let (mut pacer, now) = (RefusalPacer::default(), testkit::time::start());
         let address = |n: u16| SocketAddr::from(([192, 0, 2, 1], n));
         assert!(pacer.is_due(address(1), now));
-        assert!(!pacer.is_due(address(1), now + INTERVAL / 2));
+        assert!(!pacer.is_due(address(1), now + REFUSAL_INTERVAL / 2));
         let told = (2..1000).filter(|n| pacer.is_due(address(*n), now)).count();
-        assert_eq!(told, MAX_RECENT - 1);
-        assert!(pacer.is_due(address(1), now + INTERVAL));
+        assert_eq!(told, REFUSALS - 1);
+        assert!(pacer.is_due(address(1), now + REFUSAL_INTERVAL));
     }
 }

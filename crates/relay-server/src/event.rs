@@ -17,11 +17,6 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::fanout::Feed;
 use crate::metrics::LoopMetrics;
 
-/// Events that may wait for the loop.
-pub const EVENT_QUEUE: usize = 256;
-/// Datagrams that may wait for the loop, in a queue of their own: a flood of them delays no frame of a validated peer.
-pub const DATAGRAM_QUEUE: usize = 256;
-
 /// One event.
 #[derive(Debug)]
 pub enum Event {

@@ -6,21 +6,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use protocol::label::CameraName;
+use relay_core::limits::QUERY_QUEUE;
 use relay_core::{SenderId, SubscriberId};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::event::{EVENT_QUEUE, Event, Query, RelayStatus};
+use crate::event::{Event, Query, RelayStatus};
 use crate::fanout::Feed;
 use crate::metrics::LoopMetrics;
 
 /// Longest wait for the loop's answer. The loop forwards a frame in less than a thousandth of that.
 const TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Queries that may wait for the loop at a time: the rest of its queue is left to frames, however many clients there are.
-const MAX_QUERIES: usize = EVENT_QUEUE / 8;
 
 /// A handle to the loop; clones are handles to the same loop.
 #[derive(Debug, Clone)]
@@ -78,7 +76,7 @@ impl RelayHandle {
         Self {
             queries: QuerySender {
                 events,
-                places: Arc::new(Semaphore::new(MAX_QUERIES)),
+                places: Arc::new(Semaphore::new(QUERY_QUEUE)),
             },
             shared: Arc::default(),
         }
@@ -182,6 +180,8 @@ impl QuerySender {
 
 #[cfg(test)]
 mod tests {
+    use relay_core::limits::EVENT_QUEUE;
+
     use tokio::task::yield_now;
 
     use super::*;
@@ -199,12 +199,12 @@ mod tests {
         for _ in 0..100 {
             yield_now().await;
         }
-        assert_eq!(events.len(), MAX_QUERIES);
+        assert_eq!(events.len(), QUERY_QUEUE);
         // The test answers none, so each client also unsubscribes.
         let mut subscribed = 0;
         while subscribed < 1000 {
             let event = events.recv().await.unwrap();
-            assert!(events.len() < MAX_QUERIES);
+            assert!(events.len() < QUERY_QUEUE);
             subscribed += usize::from(matches!(event, Event::Query(Query::Subscribe(..), _)));
         }
         drop(clients);

@@ -25,6 +25,7 @@ use protocol::peer::Standing;
 use protocol::quic::SenderInfo;
 use quic::endpoint::PacketFilter;
 use quic::receive::Held;
+use relay_core::limits::EVENT_QUEUE;
 use relay_core::{
     CameraFrame, CookieSecret, Inference, Overlay, Publisher, Relay, RelaySettings, SenderId,
     SubscriberId,
@@ -32,7 +33,7 @@ use relay_core::{
 use relay_server::access::Access;
 use relay_server::args::Args;
 use relay_server::egress::EgressByTransport;
-use relay_server::event::{Completion, EVENT_QUEUE, Event, Ingress, PublishRequest, Query};
+use relay_server::event::{Completion, Event, Ingress, PublishRequest, Query};
 use relay_server::fanout::Fanout;
 use relay_server::metrics::distribution::{BucketHistogram, FORWARDING, INFERENCE};
 use relay_server::metrics::tally::{CameraMetrics, Tally};

@@ -2,6 +2,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
 
+use std::time::Duration;
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -69,8 +71,11 @@ fn a_camera_that_is_known_for_a_minute_is_never_displaced() {
     let (mut table, now) = (ConnectionTable::new(4, 0), start());
     let ids = table.fill(&[1], Standing::Validated, now);
     ids.iter().for_each(|id| table.protect(*id, now));
-    assert_eq!(table.open(host(2), now + CAMERA_KNOWN), Opening::Refused);
-    let earlier = table.open(host(2), now + CAMERA_KNOWN - SECOND);
+    assert_eq!(
+        table.open(host(2), now + ESTABLISHED_AFTER),
+        Opening::Refused
+    );
+    let earlier = table.open(host(2), now + ESTABLISHED_AFTER - SECOND);
     assert!(
         matches!(earlier, Opening::AdmittedInPlaceOf(..)),
         "{earlier:?}"

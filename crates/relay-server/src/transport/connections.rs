@@ -6,14 +6,8 @@ use std::time::Instant;
 
 use protocol::peer::{Host, Standing};
 use relay_core::connections::{ConnectionId, ConnectionTable, Opening, Settlement};
+use relay_core::limits::{HTTP_CONNECTIONS, QUIC_CONNECTIONS, RESERVED_PART};
 use tokio_util::sync::CancellationToken;
-
-/// Most QUIC connections. One that is idle costs about 60 kB, one that is blocked the frames in flight on it.
-const QUIC_CAPACITY: usize = 1024;
-/// Most HTTP connections: each needs a descriptor, and where the limit cannot be raised a process often has 1024 in all.
-const HTTP_CAPACITY: usize = 512;
-/// Part of a private relay's slots that is reserved for peers with a ticket, and again for those that only arrive.
-const RESERVE: usize = 8;
 
 /// The open connections of one transport.
 #[derive(Debug)]
@@ -41,17 +35,17 @@ pub(super) struct Slot {
 impl Connections {
     /// Returns the slots for QUIC.
     pub(super) fn quic(private: bool) -> Arc<Self> {
-        Self::new(QUIC_CAPACITY, private)
+        Self::new(QUIC_CONNECTIONS, private)
     }
 
     /// Returns the slots for HTTP.
     pub(super) fn http(private: bool) -> Arc<Self> {
-        Self::new(HTTP_CAPACITY, private)
+        Self::new(HTTP_CONNECTIONS, private)
     }
 
     fn new(capacity: usize, private: bool) -> Arc<Self> {
         let (reserve, permitted) = match private {
-            true => (capacity / RESERVE, Standing::Authenticated),
+            true => (capacity / RESERVED_PART, Standing::Authenticated),
             false => (0, Standing::Validated),
         };
         Arc::new(Self {

@@ -26,20 +26,13 @@ use tokio::time::sleep;
 use crate::event::{Event, Ingress};
 use crate::fanout::Feed;
 use crate::handle::Subscription;
+use relay_core::limits::{FRAME_BURST, FRAME_RATE, LINE_BURST, LINE_RATE};
 use relay_core::{Publisher, TokenBucket};
 
 use super::quic::REFUSED;
 
 /// Frames of one sender that may wait for the loop.
 const WAITING: usize = 4;
-/// Frames a second of one sender above which it has to wait, and frames at once: twice the fastest camera's, so that a flood
-/// of tiny frames takes no time from other cameras.
-const FRAME_RATE: f64 = 250.0;
-const FRAME_BURST: f64 = 64.0;
-/// Lines a second of one peer above which it has to wait, and lines at once: ours send fewer than two.
-const LINE_RATE: f64 = 20.0;
-const LINE_BURST: f64 = 40.0;
-
 /// A peer that has sent its hello.
 #[derive(Debug)]
 pub(super) struct Peer {

@@ -1,0 +1,68 @@
+//! The relay's bounds against hostile peers, each with its reason. `.github/SECURITY.md` lists them.
+//!
+//! What all programs share is bounded where it is parsed: the decoding budget in `protocol::jpeg`, lines in
+//! `protocol::quic`, frame numbers in `protocol::sequence`, leases in `protocol::lease`, log lines in `platform::logging`.
+
+use std::time::Duration;
+
+/// Most QUIC connections. One that is idle costs about 60 kB, one that is blocked the frames in flight on it.
+pub const QUIC_CONNECTIONS: usize = 1024;
+/// Most HTTP connections: each needs a descriptor, and where the limit cannot be raised a process often has 1024 in all.
+pub const HTTP_CONNECTIONS: usize = 512;
+/// Part of a private relay's connections that is reserved for peers with a ticket, and again for those that only arrive.
+pub const RESERVED_PART: usize = 8;
+/// Time in which an honest peer shows what it is, also over a slow network. Later, it gives way in a full table to any
+/// newcomer: else as many hosts as there are slots could each occupy one and send nothing.
+pub const ARRIVAL: Duration = Duration::from_secs(2);
+/// Time after which a connected camera keeps its connection and its slot whatever comes.
+pub const ESTABLISHED_AFTER: Duration = Duration::from_secs(60);
+
+/// Handshakes a second of hosts that have made no more than [`FEW_HANDSHAKES`] of late: 256 such hosts make 51. One costs
+/// about half a millisecond of the thread that forwards frames.
+pub const HANDSHAKES_OF_FEW: f64 = 60.0;
+/// Handshakes a second of all other hosts.
+pub const HANDSHAKES_OF_MANY: f64 = 40.0;
+/// Handshakes at once: twenty cameras and as many viewers behind one router, after a restart of the relay.
+pub const HANDSHAKE_BURST: f64 = 40.0;
+/// Number of handshakes within [`HANDSHAKE_WINDOW`] that is few.
+pub const FEW_HANDSHAKES: u32 = 2;
+/// Time over which the handshakes of a host are counted.
+pub const HANDSHAKE_WINDOW: Duration = Duration::from_secs(10);
+/// Most hosts whose handshakes are counted.
+pub const HANDSHAKE_HOSTS: usize = 1024;
+
+/// Events of validated peers, threads and queries that may wait for the loop.
+pub const EVENT_QUEUE: usize = 256;
+/// Part of [`EVENT_QUEUE`] that HTTP clients and new subscribers can fill.
+pub const QUERY_QUEUE: usize = EVENT_QUEUE / 8;
+/// Datagrams that may wait for the loop, in a queue of their own: a flood of them delays no frame of a validated peer.
+pub const DATAGRAM_QUEUE: usize = 256;
+
+/// Frames a second of one sender above which it has to wait: twice the fastest camera's, so that a flood of tiny frames
+/// takes no time from other cameras.
+pub const FRAME_RATE: f64 = 250.0;
+/// Frames of one sender at once.
+pub const FRAME_BURST: f64 = 64.0;
+/// Lines a second of one peer above which it has to wait: ours send fewer than two.
+pub const LINE_RATE: f64 = 20.0;
+/// Lines of one peer at once.
+pub const LINE_BURST: f64 = 40.0;
+
+/// Bytes that the relay holds of one sender without a ticket before they are read, and as many before the loop takes them:
+/// six of the largest frames.
+pub const SENDER_SHARE: usize = 384 << 10;
+/// What the senders of one host beyond the first five share.
+pub const HOST_SHARES: usize = 1_900_000;
+/// Least share of a sender: the largest frame, and the beginning of the next.
+pub const LEAST_SHARE: usize = 80 << 10;
+/// Share of a sender with a ticket: as many of the largest frames as are in flight on any path.
+pub const TICKET_SHARE: usize = 2 << 20;
+
+/// Time between two refusals to one address by UDP: a sender learns of it within 2 s even if one is lost.
+pub const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
+/// Most refusals by UDP within [`REFUSAL_INTERVAL`].
+pub const REFUSALS: usize = 64;
+/// Time between two `upgrade` messages to a sender.
+pub const UPGRADE_INTERVAL: Duration = Duration::from_secs(5);
+/// Time between two `upgrade` messages of a private relay, to whichever senders.
+pub const PRIVATE_UPGRADE_INTERVAL: Duration = Duration::from_millis(200);
