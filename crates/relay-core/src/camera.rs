@@ -155,6 +155,10 @@ impl Camera {
         now: Instant,
     ) -> Result<Admission, Rejection> {
         if !self.is_open_to(source, false, now) {
+            if self.owner.source().is_stream_of(source) {
+                // The owner's own frames, still on their way by UDP when it changed to QUIC.
+                return Err(Rejection::LateOrDuplicate);
+            }
             let first = !std::mem::replace(&mut self.rejection_noted, true);
             let note = first.then(|| Note::NameInUse(self.name.clone(), source.address));
             return Err(Rejection::NotOwner(note));

@@ -102,12 +102,12 @@ impl Relay {
         }
     }
 
-    /// Notes that a sender's connection has ended.
-    pub fn on_sender_left(&mut self, sender: SenderId) {
+    /// Notes that a sender's connection has ended: the sender `closed` it, or it was lost.
+    pub fn on_sender_left(&mut self, sender: SenderId, closed: bool) {
         for id in self.cameras.ids() {
             let camera = self.cameras.get_mut(id);
             if camera.is_of(sender) {
-                camera.owner.on_disconnected();
+                camera.owner.on_disconnected(closed);
             }
         }
     }
@@ -134,11 +134,14 @@ impl Relay {
         }
     }
 
-    /// Tells a sender of ours why its frame of so many bytes is dropped; never with more bytes than that.
+    /// Sends a sender of ours why its frame of so many bytes is dropped, and offers QUIC: there it can show more than its
+    /// address, and a restarted sender follows its old connection as soon as that is gone. Never more bytes than it sent.
     fn refuse_by_udp(&mut self, to: SocketAddr, refusal: Refusal, bytes: usize, now: Instant) {
-        let refused = Control::Refused(refusal);
-        if bytes >= refused.write().len() && self.refusals.is_due(to, now) {
-            self.actions.push_back(Action::Reply(to, refused));
+        let answers = [Control::Refused(refusal), Control::Upgrade];
+        let size: usize = answers.iter().map(|answer| answer.write().len()).sum();
+        if bytes >= size && self.refusals.is_due(to, now) {
+            let replies = answers.map(|answer| Action::Reply(to, answer));
+            self.actions.extend(replies);
         }
     }
 

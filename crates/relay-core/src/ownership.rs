@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::peer::{Cookie, Standing};
+use protocol::peer::{Cookie, Host, Standing};
 
 use crate::limits::ESTABLISHED_AFTER;
 use crate::rhythm::FrameRhythm;
@@ -21,10 +21,24 @@ pub(crate) struct Ownership {
     source: Source,
     /// Since when this source is the owner.
     since: Instant,
-    /// Whether the owner has a connection that is open.
-    connected: bool,
+    link: Link,
     /// What the last owner with a connection was sent as its proof.
     cookie: Option<Cookie>,
+    /// Host of the last owner with a connection.
+    validated_host: Option<Host>,
+}
+
+/// How the owner sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    /// By datagrams.
+    Datagrams,
+    /// By a connection that is open.
+    Open,
+    /// By a connection that the owner has closed.
+    Closed,
+    /// By a connection that was lost.
+    Lost,
 }
 
 impl Ownership {
@@ -32,8 +46,12 @@ impl Ownership {
         Self {
             source,
             since: now,
-            connected: source.connection.is_some(),
+            link: match source.connection {
+                Some(_) => Link::Open,
+                None => Link::Datagrams,
+            },
             cookie,
+            validated_host: source.connection.map(|_| source.host()),
         }
     }
 
@@ -50,17 +68,17 @@ impl Ownership {
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.connected
+        self.link == Link::Open
     }
 
     /// Returns whether the owner is connected and known for so long that no newcomer takes its slot.
     pub(crate) fn is_established(&self, now: Instant) -> bool {
-        self.connected && now.saturating_duration_since(self.since) >= ESTABLISHED_AFTER
+        self.is_connected() && now.saturating_duration_since(self.since) >= ESTABLISHED_AFTER
     }
 
-    /// Notes that the owner's connection has ended.
-    pub(crate) fn on_disconnected(&mut self) {
-        self.connected = false;
+    /// Notes that the owner's connection has ended: the owner `closed` it, or it was lost.
+    pub(crate) fn on_disconnected(&mut self, closed: bool) {
+        self.link = if closed { Link::Closed } else { Link::Lost };
     }
 
     /// Notes the stream of the owner's frames.
@@ -68,10 +86,12 @@ impl Ownership {
         self.source.stream = source.stream;
     }
 
-    /// Gives the name to another source. The cookie stays with a name that an unvalidated source takes over, so that the
-    /// sender that was sent it can come back at once.
+    /// Gives the name to another source. Cookie and host of the last owner with a connection stay with a name that an
+    /// unvalidated source takes over, so that it can come back at once.
     pub(crate) fn pass_to(&mut self, source: Source, cookie: Option<Cookie>, now: Instant) {
+        let validated_host = self.validated_host;
         *self = Self::new(source, cookie.or(self.cookie), now);
+        self.validated_host = self.validated_host.or(validated_host);
     }
 
     /// Returns whether a source may send as this camera now; `proved` states whether it has returned the owner's cookie.
@@ -86,7 +106,7 @@ impl Ownership {
         match rhythm.silence(now) {
             Some(silence) => reserved.is_some_and(|reserved| silence >= reserved),
             // Only a connection reserves a name under which no frame ever came.
-            None => !self.connected || reserved.is_some_and(|reserved| reserved.is_zero()),
+            None => !self.is_connected() || reserved.is_some_and(|reserved| reserved.is_zero()),
         }
     }
 
@@ -100,9 +120,12 @@ impl Ownership {
     ) -> Option<Duration> {
         let same_host = self.source.host() == source.host();
         let weaker = source.standing < self.source.standing;
+        let stronger = source.standing > self.source.standing;
         match () {
             () if proved || self.source.is_same(source) => Some(Duration::ZERO),
-            () if self.connected => None,
+            () if self.is_connected() => None,
+            () if stronger && self.validated_host == Some(source.host()) => Some(Duration::ZERO),
+            () if same_host && self.link == Link::Closed => Some(Duration::ZERO),
             () if weaker || !same_host => Some(rhythm.timeout()),
             () if self.source.standing > Standing::Unvalidated => Some(Duration::ZERO),
             () => Some(RESTART.max(3 * rhythm.interval()).min(rhythm.timeout())),

@@ -67,6 +67,11 @@ impl Source {
         self.address.into()
     }
 
+    /// Returns whether both send the same stream from the same host.
+    pub(crate) fn is_stream_of(self, other: Self) -> bool {
+        self.stream.is_some() && (self.stream, self.host()) == (other.stream, other.host())
+    }
+
     /// Returns whether both are the same connection, or datagrams of the same stream from the same address.
     pub(crate) fn is_same(self, other: Self) -> bool {
         match (self.connection, other.connection) {

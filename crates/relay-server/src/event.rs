@@ -41,8 +41,8 @@ pub enum Ingress {
     FrameReceived(Arc<Publisher>, Bytes, Held),
     /// A QUIC sender reports something of itself.
     SenderInfo(SenderId, SenderInfo),
-    /// The connection of a QUIC sender has ended.
-    SenderLeft(SenderId),
+    /// The connection of a QUIC sender has ended: the sender closed it (true), or it was lost.
+    SenderLeft(SenderId, bool),
 }
 
 /// What a thread has completed.

@@ -226,9 +226,9 @@ impl RelayLoop {
                 self.relay.on_frame(&publisher, bytes, unix_micros(), now);
             }
             Ingress::SenderInfo(sender, info) => self.relay.on_sender_info(sender, info),
-            Ingress::SenderLeft(sender) => {
+            Ingress::SenderLeft(sender, closed) => {
                 self.senders.remove(&sender);
-                self.relay.on_sender_left(sender);
+                self.relay.on_sender_left(sender, closed);
             }
         }
     }

@@ -205,12 +205,18 @@ impl Scene {
         Ok(cookie)
     }
 
+    /// The connections from this address are lost.
     fn disconnect(&mut self, from: SocketAddr) {
+        self.end_connections(from, false);
+    }
+
+    /// Ends the connections from this address: their senders close them, or they are lost.
+    fn end_connections(&mut self, from: SocketAddr, closed: bool) {
         for sender in self
             .senders
             .extract_if(.., |(address, _), _| *address == from)
         {
-            self.relay.on_sender_left(sender.1.id);
+            self.relay.on_sender_left(sender.1.id, closed);
         }
         self.act();
     }

@@ -36,6 +36,18 @@ fn a_sender_that_returns_the_cookie_changes_from_udp_to_quic_at_once() {
 }
 
 #[test]
+fn frames_that_were_on_their_way_when_a_sender_changed_to_quic_are_late_and_no_strangers() {
+    let mut scene = Scene::new(rules());
+    scene.sent_as("yard", address(1, 2000), labelled("yard", 7, 1));
+    scene.other.clear();
+    let label = Label::read(&labelled("yard", 7, 2)).unwrap().unwrap();
+    let picture = Sketch::new(300, 200).segment(0xFE, &[0; 2000]).bytes();
+    scene.datagram(address(1, 1000), label.write(&picture));
+    assert_eq!(scene.other, []);
+    assert_eq!(scene.relay.counts().dropped["late"], 1);
+}
+
+#[test]
 fn the_stream_id_alone_takes_no_cameras_name() {
     let mut scene = Scene::new(rules());
     scene.datagram(address(1, 1000), labelled("yard", 7, 1));
@@ -60,7 +72,8 @@ fn no_datagram_takes_the_place_of_a_connected_camera_however_long_it_pauses() {
     }
     scene.sent_as("yard", address(1, 2000), labelled("yard", 7, 3));
     assert_eq!(scene.numbers(), [1, 3]);
-    assert_eq!(scene.relay.counts().dropped["stranger"], 8);
+    let dropped = &scene.relay.counts().dropped;
+    assert_eq!((dropped["stranger"], dropped["late"]), (4, 4));
 }
 
 #[test]
@@ -117,7 +130,7 @@ fn a_sender_whose_old_connection_is_not_noticed_to_be_dead_replaces_it() {
             .other
             .contains(&Action::RefuseSender(old, Refusal::Taken))
     );
-    scene.relay.on_sender_left(old);
+    scene.relay.on_sender_left(old, false);
     scene.pass(10_000 * MS);
     scene.datagram(address(2, 1), labelled("yard", 8, 1));
     scene.sent_as("yard", address(1, 1), labelled("yard", 7, 2));
@@ -140,7 +153,30 @@ fn the_first_of_two_senders_with_one_name_keeps_it_and_the_second_is_refused() {
 }
 
 #[test]
-fn a_sender_that_closed_its_connection_is_followed_by_its_own_host_at_once() {
+fn a_sender_that_closed_its_connection_is_followed_by_datagrams_of_its_host_at_once() {
+    let mut scene = Scene::new(rules());
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
+    scene.end_connections(address(1, 1), true);
+    scene.datagram(address(2, 1), labelled("yard", 8, 1));
+    scene.datagram(address(1, 2), labelled("yard", 9, 1));
+    assert_eq!(scene.numbers(), [1, 1]);
+    let last = scene.published.last().unwrap();
+    assert_eq!(last.frame.label.stream, StreamId(9));
+}
+
+#[test]
+fn a_restarted_sender_takes_its_name_back_at_once_from_datagrams_that_were_forged_meanwhile() {
+    let mut scene = Scene::new(rules());
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
+    scene.end_connections(address(1, 1), true);
+    scene.datagram(address(1, 66), labelled("yard", 66, 1));
+    let elsewhere = scene.connect(address(2, 1), "yard", 8, None);
+    assert_eq!(elsewhere, Err(Refusal::Taken));
+    assert!(scene.connect(address(1, 2), "yard", 8, None).is_ok());
+}
+
+#[test]
+fn a_sender_whose_connection_was_lost_is_followed_by_its_own_host_at_once() {
     let mut scene = Scene::new(rules());
     scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
     scene.disconnect(address(1, 1));
@@ -160,6 +196,9 @@ fn a_second_sender_by_udp_is_told_once_a_second_and_never_with_more_bytes_than_i
         scene.pass(100 * MS);
     }
     assert_eq!(scene.refusals(), [Refusal::Taken; 3]);
+    let offer = Action::Reply(address(2, 1), Control::Upgrade);
+    let offers = scene.other.iter().filter(|action| **action == offer);
+    assert_eq!(offers.count(), 3, "and each time QUIC is offered");
     let small = label.write(&picture(0));
     assert!(small.len() < Control::Refused(Refusal::Taken).write().len());
     scene.datagram(address(3, 1), small);

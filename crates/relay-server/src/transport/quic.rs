@@ -14,7 +14,7 @@ use quic::endpoint::widen_windows;
 use quic::frames::CONTROL_PRIORITY;
 use quic::lines::Lines;
 use quic::receive::InputLimits;
-use quinn::{Endpoint, Incoming, VarInt};
+use quinn::{ConnectionError, Endpoint, Incoming, VarInt};
 use relay_core::handshakes::HandshakeLimit;
 use relay_core::{Publisher, input};
 use tokio::sync::{mpsc, oneshot};
@@ -168,7 +168,7 @@ impl QuicTransport {
             Ok(Err(refusal)) => return Err((peer, refusal)),
             Err(_) => return Ok(()),
         };
-        let id = publisher.id;
+        let (id, connection) = (publisher.id, peer.connection.clone());
         if peer
             .accept(accepted.cameras, Some(accepted.cookie))
             .await
@@ -189,7 +189,12 @@ impl QuicTransport {
             };
             session.run(&self.events, refusal).await;
         }
-        let _ = self.events.send(Ingress::SenderLeft(id).into()).await;
+        let closed = matches!(
+            connection.close_reason(),
+            Some(ConnectionError::ApplicationClosed(_))
+        );
+        let left = Ingress::SenderLeft(id, closed);
+        let _ = self.events.send(left.into()).await;
         Ok(())
     }
 
