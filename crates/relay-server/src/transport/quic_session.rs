@@ -91,7 +91,12 @@ impl SenderSession {
         let (incoming_tx, mut incoming) = mpsc::channel(WAITING);
         let publisher = self.publisher;
         let id = publisher.id;
-        let close = || connection.close(DONE, b"");
+        let close = || {
+            // The first reason stays: whether the sender closed the connection.
+            if connection.close_reason().is_none() {
+                connection.close(DONE, b"");
+            }
+        };
         let forward = async move {
             let mut pace = TokenBucket::new(FRAME_RATE, FRAME_BURST, Instant::now());
             while let Some(Incoming::Frame(jpeg, held)) = incoming.recv().await {
