@@ -31,7 +31,7 @@ impl HandshakeLimit {
         }
     }
 
-    /// Returns whether to make a handshake with this host now; its client asks again soon.
+    /// Returns whether to make a handshake with this host now; its client tries again soon.
     pub fn admit(&mut self, host: Host, now: Instant) -> bool {
         let few = self
             .count(host, now)

@@ -64,5 +64,5 @@ pub const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 pub const REFUSALS: usize = 64;
 /// Time between two `upgrade` messages to a sender.
 pub const UPGRADE_INTERVAL: Duration = Duration::from_secs(5);
-/// Time between two `upgrade` messages of a private relay, to whichever senders.
+/// Time between two `upgrade` messages of a private relay, to all senders together.
 pub const PRIVATE_UPGRADE_INTERVAL: Duration = Duration::from_millis(200);

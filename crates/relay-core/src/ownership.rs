@@ -1,4 +1,4 @@
-//! Who may send as a camera.
+//! The right to send as a camera.
 //!
 //! The name in a label is public and proves nothing, so a camera's name is owned by the source that came first, until that
 //! falls silent, and by a sender with a connection for as long as that is open. A source never takes the name from one that

@@ -1,5 +1,5 @@
-//! How often senders by UDP are told that their frames are dropped. Their addresses may be forged, so each is told at most
-//! once a second, and so many in all.
+//! How often senders by UDP are sent the reason why their frames are dropped. Their addresses may be forged, so each gets it
+//! once a second at most, and so many in all.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -34,8 +34,8 @@ mod tests {
         let address = |n: u16| SocketAddr::from(([192, 0, 2, 1], n));
         assert!(pacer.is_due(address(1), now));
         assert!(!pacer.is_due(address(1), now + REFUSAL_INTERVAL / 2));
-        let told = (2..1000).filter(|n| pacer.is_due(address(*n), now)).count();
-        assert_eq!(told, REFUSALS - 1);
+        let refused = (2..1000).filter(|n| pacer.is_due(address(*n), now)).count();
+        assert_eq!(refused, REFUSALS - 1);
         assert!(pacer.is_due(address(1), now + REFUSAL_INTERVAL));
     }
 }

@@ -121,7 +121,7 @@ impl Rejection {
         }
     }
 
-    /// Returns what its sender is told, if none of its frames will be let in.
+    /// Returns the refusal for its sender, if none of its frames will be let in.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::NotOwner(_) => Some(Refusal::Taken),

@@ -87,7 +87,7 @@ impl Relay {
         LeaseVerdict::Welcome
     }
 
-    /// Answers a viewer of ours, or a sender that asks whether this relay is.
+    /// Answers a viewer of ours, or the probe of a sender.
     pub(crate) fn answer_viewer(
         &mut self,
         viewer: SocketAddr,

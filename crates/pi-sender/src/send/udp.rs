@@ -47,7 +47,7 @@ struct Failure {
 }
 
 impl UdpSender {
-    /// Returns a sender that follows an address, and asks the relay there for QUIC with messages that hold this nonce.
+    /// Returns a sender that follows an address, and probes the relay there for QUIC with messages that hold this nonce.
     pub(crate) fn new(address: watch::Receiver<Option<SocketAddr>>, nonce: Option<u64>) -> Self {
         Self {
             address,
@@ -64,7 +64,7 @@ impl UdpSender {
         self.proof.as_mut()?.take_offer()
     }
 
-    /// Returns why the relay drops the frames, if it has said so lately.
+    /// Returns why the relay drops the frames, if it has sent a refusal lately.
     pub(crate) fn refusal(&self, now: Instant) -> Option<Refusal> {
         self.refusal.current(now)
     }

@@ -1,4 +1,4 @@
-//! Who may send as a camera, on both transports.
+//! The right to send as a camera, on both transports.
 
 use super::*;
 
@@ -12,7 +12,7 @@ impl Scene {
         self.relay.cameras.of_address(address)
     }
 
-    /// What senders were told, and senders by connection lost.
+    /// The refusals that senders got.
     fn refusals(&self) -> Vec<Refusal> {
         let refusal = |action: &Action| match action {
             Action::Reply(_, Control::Refused(refusal)) => Some(*refusal),
@@ -186,7 +186,7 @@ fn a_sender_whose_connection_was_lost_is_followed_by_its_own_host_at_once() {
 }
 
 #[test]
-fn a_second_sender_by_udp_is_told_once_a_second_and_never_with_more_bytes_than_it_sent() {
+fn a_second_sender_by_udp_gets_the_reason_once_a_second_and_never_with_more_bytes_than_it_sent() {
     let mut scene = Scene::new(rules());
     let label = Label::read(&labelled("yard", 2, 1)).unwrap().unwrap();
     let picture = |bytes| Sketch::new(300, 200).segment(0xFE, &vec![0; bytes]).bytes();
@@ -279,7 +279,7 @@ fn a_connected_camera_keeps_its_slot_while_it_pauses_whatever_names_appear() {
 }
 
 #[test]
-fn a_sender_that_lost_its_slot_is_told() {
+fn a_sender_that_lost_its_slot_gets_the_reason() {
     let mut scene = Scene::new(rules());
     for n in 0..64 {
         let camera = format!("flood{n}");

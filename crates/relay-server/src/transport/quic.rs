@@ -1,5 +1,5 @@
 //! The QUIC transport: accepts peers, one task a connection. Who is let in is decided elsewhere: by [`Access`], by
-//! [`Connections`], and by the relay for the names of cameras.
+//! the table of connections, and by the relay for the names of cameras.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
