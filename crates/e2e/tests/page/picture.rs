@@ -128,6 +128,39 @@ fn a_camera_that_sends_once_in_three_seconds_is_live() {
     setup.page.wait("figures.textContent.startsWith('0.3 fps')");
 }
 
+/// Two messages with 1000 boxes each, whose best come last; what the page keeps and draws of them, and the milliseconds of
+/// one drawing.
+const CROWD: &str = r#"(() => {
+    const item = (_, n) => ({ id: n, class: n % 8, label: "person", score: n / 1000, box: [0.1, 0.1, 0.6, 0.6] });
+    for (const seq of [1, 2]) {
+        addDetections({ v: 1, seq, t: seq, kind: "tracked", detections: Array.from({ length: 1000 }, item) });
+    }
+    frame = { seq: 3, captured: 2100, at: performance.now() + 3600000 };
+    const start = performance.now();
+    for (let n = 0; n < 50; n++) draw();
+    boxes.getContext("2d").getImageData(0, 0, 1, 1);
+    const ms = (performance.now() - start) / 50;
+    return { kept: tracked.map(m => m.detections.length), best: tracked[0].detections[0].id,
+        drawn: currentBoxes().boxes.length, ms };
+})()"#;
+
+#[test]
+fn of_a_frames_boxes_the_page_draws_the_100_best() {
+    let _alone = alone();
+    let Some(mut setup) = Setup::new() else {
+        return;
+    };
+    let _relay = setup.relay();
+    let url = setup.url();
+    setup.page.open(&url);
+    setup.page.wait("document.readyState === 'complete'");
+    let crowd = setup.page.evaluate(CROWD);
+    eprintln!("1000 boxes: {crowd}");
+    assert_eq!(crowd["kept"], serde_json::json!([100, 100]), "{crowd}");
+    assert_eq!(crowd["drawn"], 100, "{crowd}");
+    assert_eq!(crowd["best"], 999, "{crowd}");
+}
+
 /// `SIGHTLINE_PICTURE=.github/web.png cargo test -p e2e --test page picture -- --ignored`
 #[test]
 #[ignore = "writes the README's picture"]

@@ -24,6 +24,8 @@ const PROBE_INTERVAL = 60000;
 // Time after which a hidden page disconnects.
 const HIDDEN_TIMEOUT = 10000;
 const MAX_CLASSES = 100, MAX_TEXT = 64;
+// Boxes of a frame that are drawn, those with the best scores: Detections::MAX_DRAWN of crates/protocol.
+const MAX_DRAWN = 100;
 
 const query = new URLSearchParams(location.search);
 let chosenCamera = query.get("camera");
@@ -263,7 +265,9 @@ function handleMessage(json) {
 
 function addDetections(message) {
   message.received = performance.now();
-  message.detections = message.detections.filter(item => item && Array.isArray(item.box)).map(item => ({
+  const items = message.detections.filter(item => item && Array.isArray(item.box));
+  const best = items.sort((a, b) => (Number(b.score) || 0) - (Number(a.score) || 0)).slice(0, MAX_DRAWN);
+  message.detections = best.map(item => ({
     ...item, label: String(item.label).slice(0, MAX_TEXT), box: [0, 1, 2, 3].map(i => Number(item.box[i]) || 0),
   }));
   if (message.kind === "tracked") tracked = [message, ...tracked].slice(0, MAX_TRACKED);
