@@ -225,7 +225,7 @@ impl DisplayLoop {
     fn encoding(&self) -> Option<(Size, u8)> {
         let frame = &self.current.as_ref()?.received.frame;
         let (label, info) = frame.label.as_ref().zip(self.status.camera_info.as_ref())?;
-        let quality = info.sender.quality?;
+        let quality = info.sender.quality.filter(|q| (1..=100).contains(q))?;
         (info.name == label.camera.as_str()).then_some((frame.size, quality))
     }
 
