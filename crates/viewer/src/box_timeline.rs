@@ -218,5 +218,7 @@ fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
 
+// With its path: a fuzz target compiles this file too, under another path.
 #[cfg(test)]
+#[path = "box_timeline/tests.rs"]
 mod tests;

@@ -5,9 +5,9 @@ use protocol::label::StreamId;
 
 use protocol::geometry::BBox;
 
+use super::super::display_stats::DisplayStats;
+use super::super::loss::FrameCounts;
 use super::*;
-use crate::display_stats::DisplayStats;
-use crate::loss::FrameCounts;
 
 const START: u64 = 1_763_820_000_000_000;
 const MS: Duration = Duration::from_millis(1);
