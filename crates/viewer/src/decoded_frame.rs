@@ -4,7 +4,8 @@
 
 use std::borrow::Cow;
 
-use imaging::{draw, jpeg};
+use imaging::draw;
+use imaging::jpeg::{self, Reduction};
 use opencv::core::Mat;
 use opencv::prelude::*;
 use protocol::detections::Detection;
@@ -28,7 +29,9 @@ impl DecodedFrame {
     /// # Errors
     /// When its picture data is broken.
     pub(crate) fn new(received: ReceivedFrame, size: Size) -> anyhow::Result<Self> {
-        let decoded = jpeg::decode(&received.frame.jpeg)?;
+        // A sender decides how large its pictures are; what is not shown of them is not decoded.
+        let reduction = Reduction::between(received.frame.size, size);
+        let decoded = jpeg::decode_reduced(&received.frame.jpeg, reduction)?;
         let resized = match jpeg::resize(&decoded, size)? {
             Cow::Owned(resized) => Some(resized),
             Cow::Borrowed(_) => None,
@@ -190,6 +193,47 @@ mod tests {
         let drawn = boxes.list.len();
         frame.set_boxes(boxes).unwrap();
         (drawn, start.elapsed())
+    }
+
+    #[test]
+    fn of_a_large_picture_only_what_is_shown_is_decoded() {
+        let grey = Scalar::all(90.0);
+        let large = Mat::new_rows_cols_with_default(4096, 4096, CV_8UC3, grey).unwrap();
+        let jpeg = jpeg::encode(&large, 80).unwrap();
+        let (size, shown): (Size, Size) =
+            ("4096x4096".parse().unwrap(), "640x480".parse().unwrap());
+        let frame = |jpeg: &[u8]| Frame {
+            jpeg: jpeg.to_vec().into(),
+            size,
+            label: None,
+        };
+        let least = |run: &dyn Fn()| {
+            let took = |_| {
+                let start = Instant::now();
+                run();
+                start.elapsed()
+            };
+            (0..3).map(took).min().unwrap()
+        };
+        let whole = least(&|| {
+            let picture = jpeg::decode(&jpeg).unwrap();
+            jpeg::resize(&picture, shown).unwrap();
+        });
+        let reduced = least(&|| {
+            let received = ReceivedFrame {
+                frame: frame(&jpeg),
+                seq: 1,
+                transport: Transport::Quic,
+            };
+            let decoded = DecodedFrame::new(received, shown).unwrap();
+            assert_eq!(decoded.picture().cols(), 640);
+            assert_eq!(
+                decoded.picture().at_2d::<Vec3b>(240, 320).unwrap().0,
+                [90; 3]
+            );
+        });
+        eprintln!("{} bytes: {whole:?} whole, {reduced:?} reduced", jpeg.len());
+        assert!(2 * reduced < whole, "{reduced:?} and {whole:?}");
     }
 
     #[test]
