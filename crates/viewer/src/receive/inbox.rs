@@ -159,6 +159,11 @@ impl Inbox {
         });
     }
 
+    /// Publishes whether the relay ends each connection at once.
+    pub(super) fn set_unstable(&self, unstable: bool) {
+        self.status.send_modify(|status| status.unstable = unstable);
+    }
+
     /// Publishes an error that no waiting helps against.
     pub(super) fn set_failure(&self, failure: String) {
         self.status
