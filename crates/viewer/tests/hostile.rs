@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::quic_relay::QuicRelay;
@@ -18,6 +19,7 @@ use platform::clock::unix_micros;
 use protocol::label::{Label, StreamId};
 use protocol::quic::ServerMessage;
 use serde_json::{Value, json};
+use testkit::process::Program;
 
 const ANY: &str = "127.0.0.1:0";
 const WEEK_MS: f64 = 7.0 * 24.0 * 3600.0 * 1000.0;
@@ -213,4 +215,59 @@ fn assert_crowded(dir: &Path) {
     assert!(crowded.len() > 10, "{} of {}", crowded.len(), lines.len());
     assert!(crowded.iter().all(|boxes| boxes.len() == 100));
     assert!(crowded.iter().all(|boxes| boxes[0]["id"] == 999));
+}
+
+#[test]
+fn a_camera_that_counts_its_frames_anew_overwrites_no_saved_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = RelayScript::new(|mut session: ViewerSession| async move {
+        session.answer(&["yard"]).await?;
+        for stream in 1.. {
+            send(&session.connection, &labelled(stream, 7)).await?;
+            tokio::time::sleep(INTERVAL).await;
+        }
+        Some(())
+    });
+    let relay = QuicRelay::start(ANY, &identity(), script);
+    let done = viewer(relay.addr, dir.path())
+        .args(["--headless", "--transport", "quic", "--frames", "10"])
+        .args(["--save", "saved"])
+        .start()
+        .finish();
+    assert!(done.status.success(), "{}", done.stderr);
+    let saved = fs::read_dir(dir.path().join("saved")).unwrap();
+    assert_eq!(saved.count(), 10, "{}", done.stderr);
+}
+
+#[test]
+fn a_full_disk_costs_one_line_of_the_log_and_no_picture() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = QuicRelay::start(ANY, &identity(), RelayScript::yard(1, 0));
+    let saved = dir.path().join("saved");
+    fs::create_dir(&saved).unwrap();
+    // A file system of 64 kB, which a program without rights may mount for itself.
+    let mount = r#"mount -t tmpfs -o size=64k none "$1" && shift && exec "$@""#;
+    let may = Command::new("unshare")
+        .args(["-Urm", "mount", "-t", "tmpfs", "none"])
+        .arg(&saved)
+        .output();
+    if !may.is_ok_and(|may| may.status.success()) {
+        return testkit::skip("no user namespaces here (unshare -Urm), which a small disk takes");
+    }
+    let done = Program::new("unshare")
+        .dir(dir.path())
+        .env("XDG_CONFIG_HOME", dir.path())
+        .env_remove("RUST_LOG")
+        .args(["-Urm", "sh", "-c", mount, "sh"])
+        .args([saved.as_path(), Path::new(env!("CARGO_BIN_EXE_viewer"))])
+        .args(["--server", &relay.addr.to_string(), "--transport", "quic"])
+        .args(["--headless", "--report", "--frames", "40"])
+        .args(["--save", "saved", "--shown", "saved/shown.jsonl"])
+        .start()
+        .finish();
+    assert!(done.status.success(), "{}", done.stderr);
+    assert_eq!(done.report.unwrap()["shown"], 40);
+    let warnings = done.stderr.lines().filter(|line| line.contains("WARN"));
+    assert_eq!(warnings.count(), 1, "{}", done.stderr);
+    assert!(done.stderr.contains("cannot be written"), "{}", done.stderr);
 }
