@@ -161,6 +161,52 @@ fn of_a_frames_boxes_the_page_draws_the_100_best() {
     assert_eq!(crowd["best"], 999, "{crowd}");
 }
 
+/// The ages of frames captured so many milliseconds ago, by a camera's clock with this comparison.
+const AGES: &str = r#"(() => {
+    clock = { roundTrip: 2000, at: performance.now(), offset: 0 };
+    const age = (ago, info) => {
+        cameraInfo = info || {};
+        frame = { seq: 1, captured: Date.now() - ago, at: performance.now() };
+        const age = frameAge();
+        return age === null ? null : Math.round(age / 1000);
+    };
+    const day = 24 * 3600 * 1000;
+    return { good: [age(5000), age(7 * day - 5000)], behind: age(-500),
+        absurd: [age(8 * day), age(Date.now() - 1), age(-1e15), age(5000, { error_us: 2e6 }), age(5000, { offset_us: -9e18 })] };
+})()"#;
+
+#[test]
+fn an_absurd_time_is_no_age_and_lists_of_cameras_flood_no_requests() {
+    let _alone = alone();
+    let Some(mut setup) = Setup::new() else {
+        return;
+    };
+    let _relay = setup.relay();
+    let url = setup.url();
+    let page = &mut setup.page;
+    page.open(&url);
+    page.wait("document.readyState === 'complete'");
+    let ages = page.evaluate(AGES);
+    assert_eq!(ages["good"], serde_json::json!([5, 604_795]), "{ages}");
+    assert!(ages["behind"].is_number(), "{ages}");
+    let absurd = ages["absurd"].as_array().unwrap();
+    assert!(
+        absurd.len() == 5 && absurd.iter().all(|age| age.is_null()),
+        "{ages}"
+    );
+
+    page.evaluate(
+        "frame = null; disconnect(); recorded.requests = 0; window.began = performance.now()",
+    );
+    page.evaluate(
+        "window.flood = setInterval(() => { for (let n = 0; n < 20; n++) handleMessage('{\"cameras\":[\"a\"]}') }, 5)",
+    );
+    page.wait("performance.now() - began > 1000");
+    let requests = page.evaluate("clearInterval(flood); recorded.requests");
+    let requests = requests.as_u64().unwrap();
+    assert!((1..=8).contains(&requests), "{requests}");
+}
+
 /// `SIGHTLINE_PICTURE=.github/web.png cargo test -p e2e --test page picture -- --ignored`
 #[test]
 #[ignore = "writes the README's picture"]
