@@ -68,7 +68,13 @@ impl ConnectionState {
             (QuicState::Open, _) => Self::by_quic(options, status, live, patient),
             (QuicState::Full, _) if by_quic_only => Self::RelayFull,
             (QuicState::Nonsense, _) if by_quic_only => Self::NotARelay,
-            (QuicState::Closed, _) if by_quic_only && status.unstable => Self::RelayUnstable,
+            (QuicState::Closed, RelayKind::Sightline) if status.unstable => Self::RelayUnstable,
+            // By QUIC alone no other answer shows that the relay is there.
+            (QuicState::Closed, RelayKind::Silent)
+                if status.unstable && options.transport == TransportChoice::Quic =>
+            {
+                Self::RelayUnstable
+            }
             (_, RelayKind::Silent) if patient => Self::Searching,
             (_, RelayKind::Silent) => Self::NoAnswer,
             (_, RelayKind::SightlineFull) => Self::RelayFull,
@@ -323,25 +329,29 @@ mod tests {
 
     #[test]
     fn a_relay_that_ends_each_connection_is_named_until_one_lasts_or_frames_come() {
-        for words in [&["--transport", "quic"][..], &["--camera", "yard"]] {
-            let options = options(words);
-            let state = |quic, elapsed, live| {
-                let mut status = status(RelayKind::Sightline, quic);
-                status.unstable = true;
-                text(&options, &status, live, elapsed)
-            };
-            for (quic, elapsed) in [
-                (QuicState::Open, SOON),
-                (QuicState::Closed, SOON),
-                (QuicState::Closed, LATE),
-            ] {
-                let line = state(quic, elapsed, None);
+        let unstable = |words: &[&str], relay, quic, live, elapsed| {
+            let mut status = status(relay, quic);
+            status.unstable = true;
+            text(&options(words), &status, live, elapsed)
+        };
+        use QuicState::{Closed, Open};
+        use RelayKind::{Sightline, Silent};
+        let quic: &[&str] = &["--transport", "quic"];
+        for (words, relay) in [
+            (quic, Silent),
+            (&["--camera", "yard"], Sightline),
+            (&[], Sightline),
+        ] {
+            for (state, elapsed) in [(Open, SOON), (Closed, SOON), (Closed, LATE)] {
+                let line = unstable(words, relay, state, None, elapsed);
                 assert!(line.contains("ends each connection at once"), "{line}");
             }
-            let lasting = state(QuicState::Open, LATE, None);
+            let lasting = unstable(words, relay, Open, None, LATE);
             assert!(!lasting.contains("ends each"), "{lasting}");
-            assert_eq!(state(QuicState::Open, SOON, Some(true)), "");
+            assert_eq!(unstable(words, relay, Open, Some(true), SOON), "");
         }
+        let gone = unstable(&[], Silent, Closed, None, LATE);
+        assert!(gone.starts_with("No relay found"), "{gone}");
     }
 
     #[test]

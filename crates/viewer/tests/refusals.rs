@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::quic_relay::QuicRelay;
 use common::script::{RelayScript, ViewerSession, send};
-use common::shown::{identity, newest, start_headless, stop_and_report};
+use common::shown::{identity, newest, numbers, start_headless, stop_and_report};
 use common::{
     Behaviour, INTERVAL, LONG, UdpRelay, eventually, labelled, viewer, viewer_without_args,
 };
@@ -176,6 +176,24 @@ fn ends_each_connection(after: Duration) {
     eventually("frames", || newest(dir.path()) > 1);
     let back = start.elapsed();
     assert!(back < Duration::from_secs(3), "{back:?}");
+    stop_and_report(viewer);
+}
+
+#[test]
+fn while_a_relay_ends_each_quic_connection_frames_come_by_udp_and_the_log_stays_short() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = RelayScript::new(|mut session: ViewerSession| async move {
+        session.answer(&["yard"]).await?;
+        tokio::time::sleep(INTERVAL).await;
+        session.connection.close(7_u32.into(), b"");
+        Some(())
+    });
+    let relay = QuicRelay::start(ANY, &identity(), script);
+    let viewer = start_headless(viewer(relay.addr, dir.path()));
+    eventually("further connections", || relay.hellos().len() >= 7);
+    eventually("UDP frames", || numbers(dir.path()).len() > 50);
+    let lines = viewer.stderr();
+    assert!(lines.len() <= 15, "{lines:#?}");
     stop_and_report(viewer);
 }
 
