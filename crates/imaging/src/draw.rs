@@ -3,7 +3,7 @@
 use opencv::core::{Mat, Point, Rect, Scalar};
 use opencv::imgproc::{self, FONT_HERSHEY_SIMPLEX, LINE_8, LINE_AA};
 use opencv::prelude::*;
-use protocol::detections::Detection;
+use protocol::detections::{Detection, Detections};
 use protocol::geometry::BBox;
 
 /// Colours (BGR) far apart from each other, for neighbouring class numbers.
@@ -18,12 +18,14 @@ const COLOURS: [(u8, u8, u8); 8] = [
     (200, 200, 200),
 ];
 
-/// Draws each box with its label and score. Detections come best first; the best is drawn last, on top.
+/// Draws the first [`Detections::MAX_DRAWN`] boxes with label and score. Detections come best first; the best is drawn last,
+/// on top.
 ///
 /// # Errors
 /// OpenCV's own; none is known for an 8-bit BGR picture.
 pub fn boxes(picture: &mut Mat, detections: &[Detection]) -> opencv::Result<()> {
-    for detection in detections.iter().rev() {
+    let drawn = &detections[..detections.len().min(Detections::MAX_DRAWN)];
+    for detection in drawn.iter().rev() {
         let (b, g, r) = COLOURS[detection.class % COLOURS.len()];
         let colour = Scalar::new(b.into(), g.into(), r.into(), 0.0);
         let bounds = pixel_rect(detection.bbox, picture.cols(), picture.rows());
@@ -218,6 +220,20 @@ mod tests {
                 "{bounds:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_100_best_boxes_are_drawn_and_no_more() {
+        let dark = || Mat::new_rows_cols_with_default(200, 300, CV_8UC3, Scalar::all(0.0)).unwrap();
+        let at = |left: f32| detection([left, 0.5, left + 0.1, 0.9]);
+        let (mut first, mut all) = (dark(), dark());
+        boxes(&mut first, &vec![at(0.1); 100]).unwrap();
+        let further = [vec![at(0.1); 100], vec![at(0.8); 900]].concat();
+        boxes(&mut all, &further).unwrap();
+        assert!(first.data_bytes().unwrap() == all.data_bytes().unwrap());
+        let start = std::time::Instant::now();
+        boxes(&mut all, &further).unwrap();
+        eprintln!("1000 boxes on 300x200: {:?}", start.elapsed());
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The detections message: one line of JSON, the same bytes by every transport and in the `--detections` file.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::geometry::{BBox, Size};
 
@@ -30,6 +32,7 @@ pub struct Detections {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The boxes, best score first.
+    #[serde(deserialize_with = "bounded")]
     pub detections: Vec<Detection>,
 }
 
@@ -74,14 +77,14 @@ pub struct Detection {
 /// Why bytes are not a detections message.
 #[derive(Debug, thiserror::Error)]
 pub enum BadDetections {
-    /// Bytes that are not the JSON of such a message.
+    /// Bytes that are not the JSON of such a message, or one with more boxes than [`Detections::MAX`].
     #[error("not a detections message: {0}")]
     Json(#[from] serde_json::Error),
     /// A later version of the message.
     #[error("a detections message of version {0}; this program knows {known}", known = Detections::VERSION)]
     Version(u32),
-    /// A score or a coordinate outside 0 to 1, an invalid time, more boxes than [`Detections::MAX`], or a name that is too
-    /// long or has control characters.
+    /// A score or a coordinate outside 0 to 1, a time that no label holds, or a name that is too long or has control
+    /// characters.
     #[error("a detections message with values out of range")]
     Range,
 }
@@ -91,6 +94,11 @@ impl Detections {
     pub const VERSION: u32 = 1;
     /// Largest number of boxes in one message, as many as the model's post-processing keeps.
     pub const MAX: usize = 1000;
+    /// Largest number of boxes that a program draws on one picture, the best scores of them: as many as COCO's evaluation
+    /// counts, and more than are legible. It bounds what a screen spends on a frame, and what it keeps of one.
+    pub const MAX_DRAWN: usize = 100;
+    /// Latest capture time in seconds since the Unix epoch: a frame's label holds microseconds in 64 bits.
+    pub const MAX_TIME: f64 = u64::MAX as f64 / 1e6;
     /// Length of the longest name in a message (camera, model, class) in bytes: names are drawn into pictures.
     pub const MAX_NAME: usize = 256;
 
@@ -113,14 +121,50 @@ impl Detections {
         let sane =
             |d: &Detection| unit(&d.score) && d.bbox.edges().iter().all(unit) && name(&d.label);
         let time = |ms: f32| ms.is_finite() && ms >= 0.0;
-        let good = message.t.is_finite()
+        let good = (0.0..=Self::MAX_TIME).contains(&message.t)
             && message.infer_ms.is_none_or(time)
             && name(&message.camera)
             && message.model.as_deref().is_none_or(name)
-            && message.detections.len() <= Self::MAX
             && message.detections.iter().all(sane);
         good.then_some(message).ok_or(BadDetections::Range)
     }
+
+    /// Keeps the boxes that are drawn, those with the best scores, best first. The order of a peer's boxes proves nothing.
+    pub fn keep_drawn(&mut self) {
+        let boxes = &mut self.detections;
+        // A stable sort: boxes of one score keep their order from frame to frame.
+        boxes.sort_by(|a, b| b.score.total_cmp(&a.score));
+        if boxes.len() > Self::MAX_DRAWN {
+            boxes.truncate(Self::MAX_DRAWN);
+            boxes.shrink_to_fit();
+        }
+    }
+}
+
+/// Parses a list of at most [`Detections::MAX`] boxes, and stops at the first one too many.
+fn bounded<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Detection>, D::Error> {
+    struct Bounded;
+
+    impl<'de> Visitor<'de> for Bounded {
+        type Value = Vec<Detection>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {} boxes", Detections::MAX)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut boxes = Vec::new();
+            while let Some(detection) = list.next_element()? {
+                if boxes.len() == Detections::MAX {
+                    return Err(A::Error::invalid_length(boxes.len() + 1, &self));
+                }
+                boxes.push(detection);
+            }
+            Ok(boxes)
+        }
+    }
+
+    list.deserialize_seq(Bounded)
 }
 
 #[cfg(test)]
@@ -152,10 +196,72 @@ mod tests {
             ("person", "\\u001b[2J"),
             ("yolov5n", "a\\nb"),
             ("yard", &"x".repeat(257)),
+            ("1763820000.123", "-1"),
+            ("1763820000.123", "1e14"),
+            ("1763820000.123", "1e999"),
+            ("1763820000.123", "null"),
+            ("1234", "18446744073709551616"),
+            ("1234", "-1"),
+            ("1234", "1e3"),
         ] {
             let line = LINE.replace(old, new);
             assert_ne!(line, LINE);
             assert!(Detections::parse(line.as_bytes()).is_err(), "{line}");
+        }
+    }
+
+    /// The line of a message with so many boxes; their scores rise.
+    fn with_boxes(count: usize) -> String {
+        let mut message = Detections::parse(LINE.as_bytes()).unwrap();
+        let one = message.detections[0].clone();
+        let rising = |n: usize| Detection {
+            id: Some(n as u64),
+            score: n as f32 / count as f32,
+            ..one.clone()
+        };
+        message.detections = (0..count).map(rising).collect();
+        message.to_json()
+    }
+
+    #[test]
+    fn a_message_has_1000_boxes_at_most_and_parsing_ends_at_the_next_one() {
+        let parsed = |line: String| Detections::parse(line.as_bytes());
+        assert_eq!(parsed(with_boxes(1000)).unwrap().detections.len(), 1000);
+        let why = parsed(with_boxes(1001)).unwrap_err().to_string();
+        assert!(why.contains("a list of at most 1000 boxes"), "{why}");
+        // Nothing behind the box that is one too many is read, or this would be an error of syntax.
+        let torn = with_boxes(1001).replace(r#"}]}"#, r#"},?"#);
+        let why = parsed(torn).unwrap_err().to_string();
+        assert!(why.contains("at most 1000 boxes"), "{why}");
+    }
+
+    #[test]
+    fn the_100_best_boxes_are_drawn_whatever_their_order() {
+        let mut message = Detections::parse(with_boxes(1000).as_bytes()).unwrap();
+        message.keep_drawn();
+        let ids: Vec<_> = message.detections.iter().flat_map(|d| d.id).collect();
+        assert_eq!(ids, (900..1000).rev().collect::<Vec<_>>());
+        assert!(message.detections.capacity() < 200, "memory is given back");
+    }
+
+    #[test]
+    fn boxes_of_one_score_keep_their_order() {
+        let mut message = Detections::parse(with_boxes(300).as_bytes()).unwrap();
+        message.detections.iter_mut().for_each(|d| d.score = 0.5);
+        message.keep_drawn();
+        let ids: Vec<_> = message.detections.iter().flat_map(|d| d.id).collect();
+        assert_eq!(ids, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn any_time_of_a_label_is_a_time_of_a_message() {
+        for us in [0, 1, u64::MAX] {
+            let mut message = Detections::parse(LINE.as_bytes()).unwrap();
+            message.t = us as f64 / 1e6;
+            assert_eq!(
+                Detections::parse(message.to_json().as_bytes()).unwrap(),
+                message
+            );
         }
     }
 

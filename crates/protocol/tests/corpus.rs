@@ -18,6 +18,8 @@ use protocol::quic::{
 };
 use testkit::jpeg::{Sketch, bombs};
 
+#[path = "corpus/overlays.rs"]
+mod overlays;
 #[path = "../fuzz/src/lib.rs"]
 #[allow(
     unreachable_pub,
@@ -44,6 +46,13 @@ fn every_line_of_the_corpus_is_a_message_or_refused() {
 fn every_sequence_of_the_corpus_leaves_the_leases_in_order() {
     replay("sequence", |bytes| {
         rules::sequence(bytes, testkit::time::start());
+    });
+}
+
+#[test]
+fn every_overlay_of_the_corpus_keeps_the_viewers_rules() {
+    replay("overlay", |bytes| {
+        rules::overlay(bytes, testkit::time::start());
     });
 }
 
@@ -130,6 +139,9 @@ fn seeds() {
     }
     for (name, steps) in sequences() {
         write("sequence", &name, &steps);
+    }
+    for (name, steps) in overlays::seeds() {
+        write("overlay", name, &steps);
     }
 }
 

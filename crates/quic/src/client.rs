@@ -11,7 +11,8 @@ use platform::udp;
 use protocol::quic::{self, Answer, ClientMessage, Hello, Refusal, ServerMessage};
 use protocol::ticket::Key;
 use quinn::{
-    ClientConfig, ConnectError, Connection, ConnectionError, Endpoint, SendStream, VarInt,
+    ClientConfig, ConnectError, Connection, ConnectionError, Endpoint, SendStream,
+    TransportErrorCode, VarInt,
 };
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
@@ -84,6 +85,12 @@ impl ConnectFailure {
             ConnectionError::TimedOut => Self::Silence,
             ConnectionError::ApplicationClosed(ref close) => {
                 quic::from_line::<Refusal>(&close.reason).map_or(Self::Lost(err), Self::Refused)
+            }
+            // A relay that has no slot left does not spend a handshake on that answer.
+            ConnectionError::ConnectionClosed(ref close)
+                if close.error_code == TransportErrorCode::CONNECTION_REFUSED =>
+            {
+                Self::Refused(Refusal::Full)
             }
             other => Self::Lost(other),
         }
@@ -283,5 +290,29 @@ impl ControlStream {
             .write_all(&quic::to_line(message))
             .await
             .map_err(io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quinn::ConnectionClose;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_refused_before_its_handshake_met_a_full_relay() {
+        let of = |error_code| {
+            let close = ConnectionClose {
+                error_code,
+                frame_type: None,
+                reason: Vec::new().into(),
+            };
+            ConnectFailure::of_connection(ConnectionError::ConnectionClosed(close))
+        };
+        let refused = of(TransportErrorCode::CONNECTION_REFUSED);
+        assert!(matches!(refused, ConnectFailure::Refused(Refusal::Full)));
+        assert!(refused.is_temporary());
+        let broken = of(TransportErrorCode::PROTOCOL_VIOLATION);
+        assert!(matches!(broken, ConnectFailure::Lost(_)));
     }
 }

@@ -11,6 +11,11 @@ use quic::clock::{Offset, age_us};
 const AHEAD_US: u64 = 50_000;
 /// An age beyond this is more likely a wrong clock than an old picture.
 const OLDEST_US: u64 = 60_000_000;
+/// The same for clocks that have been compared. A frame may be a stopped camera's last one; a time of 1970 or of the year
+/// 500 000 is not a capture time.
+const OLDEST_COMPARED_US: u64 = 7 * 24 * 3600 * 1_000_000;
+/// A comparison with a larger error tells nothing: its round trip took two seconds, or its sender claims that.
+const MAX_ERROR_US: u64 = 1_000_000;
 /// What compared clocks have drifted apart at most before they are compared again (50 ppm over 16 s).
 const DRIFT_US: u64 = 800;
 
@@ -55,9 +60,12 @@ pub(crate) fn age(captured_us: u64, clocks: Clocks, now_us: u64) -> Option<Durat
         Clocks::Assumed => assumed(captured_us, now_us),
         Clocks::Compared { camera, ours } => {
             let error = camera.error_us.saturating_add(ours.error_us);
+            if camera.error_us.max(ours.error_us) > MAX_ERROR_US {
+                return None;
+            }
             let age = age_us(captured_us, camera.us, now_us, ours.us);
             match u64::try_from(age) {
-                Ok(age) => Some(Duration::from_micros(age)),
+                Ok(age) => (age <= OLDEST_COMPARED_US).then(|| Duration::from_micros(age)),
                 Err(_) => {
                     let within = age.unsigned_abs() <= error.saturating_add(DRIFT_US);
                     within.then_some(Duration::ZERO)
@@ -78,6 +86,7 @@ fn assumed(captured_us: u64, now_us: u64) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use protocol::label::StreamId;
     use protocol::quic::SenderInfo;
 
@@ -116,11 +125,24 @@ mod tests {
     }
 
     #[test]
-    fn compared_clocks_are_believed_whatever_age_they_say() {
-        let clocks = compared(0, 0);
+    fn compared_clocks_are_believed_for_a_week() {
+        let age = |age_us| age(NOW - age_us, compared(0, 0), NOW);
         let day = 86_400 * SECOND;
-        let age = age(NOW - day, clocks, NOW);
-        assert_eq!(age, Some(Duration::from_micros(day)));
+        for believed in [day, 7 * day] {
+            assert_eq!(age(believed), Some(Duration::from_micros(believed)));
+        }
+        assert_eq!((age(7 * day + 1), age(NOW)), (None, None));
+    }
+
+    #[test]
+    fn a_comparison_that_may_be_wrong_by_seconds_tells_no_age() {
+        let with = |error_us| {
+            let of = |us| Offset { us, error_us };
+            let (camera, ours) = (of(0), of(0));
+            age(NOW + 1000, Clocks::Compared { camera, ours }, NOW)
+        };
+        assert_eq!(with(1_000_000), Some(Duration::ZERO));
+        assert_eq!((with(1_000_001), with(u64::MAX)), (None, None));
     }
 
     #[test]
@@ -138,18 +160,35 @@ mod tests {
     }
 
     #[test]
-    fn absurd_offsets_overflow_nothing() {
-        let worst = |us| Offset {
-            us,
-            error_us: u64::MAX,
-        };
-        for (camera, ours) in [(i64::MIN, i64::MAX), (i64::MAX, i64::MIN)] {
-            let clocks = Clocks::Compared {
-                camera: worst(camera),
-                ours: worst(ours),
-            };
-            assert!(age(u64::MAX, clocks, 0).is_some());
-            assert!(age(0, clocks, u64::MAX).is_some());
+    fn absurd_offsets_overflow_nothing_and_tell_no_age() {
+        let extremes = [i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX];
+        for (camera, ours) in extremes.iter().flat_map(|c| extremes.map(|o| (*c, o))) {
+            for error_us in [0, u64::MAX] {
+                let of = |us| Offset { us, error_us };
+                let (camera, ours) = (of(camera), of(ours));
+                let clocks = Clocks::Compared { camera, ours };
+                for age in [age(u64::MAX, clocks, 0), age(0, clocks, u64::MAX)] {
+                    // Extremes of both signs may cancel each other out.
+                    assert!(age.is_none_or(|age| error_us == 0 && age < MS));
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_age_is_unknown_or_one_that_a_picture_can_have(
+            captured in any::<u64>(), now in any::<u64>(), camera in any::<(i64, u64)>(), ours in any::<(i64, u64)>(),
+            near in any::<bool>(),
+        ) {
+            let of = |(us, error_us)| Offset { us: if near { us % 1000 } else { us }, error_us };
+            let (camera, ours) = (of(camera), of(ours));
+            for clocks in [Clocks::Pending, Clocks::Assumed, Clocks::Compared { camera, ours }] {
+                for captured in [captured, now, now.wrapping_sub(captured % 1000)] {
+                    let age = age(captured, clocks, now).unwrap_or_default();
+                    prop_assert!(age <= Duration::from_micros(OLDEST_COMPARED_US));
+                }
+            }
         }
     }
 

@@ -13,8 +13,12 @@
 //!
 //! Time is the frames' capture time throughout, so how late a message was changes no box. Ids are of one connection: a
 //! restarted relay counts from the start again.
+//!
+//! The relay may be hostile, so its numbers and times are only compared, never counted up to, and of each message the
+//! [`Detections::MAX_DRAWN`] best boxes are kept. The boxes of a frame cost time linear in them, and the wait for them ends
+//! after [`MAX_WAIT`] whatever comes.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use protocol::ageing;
@@ -80,9 +84,11 @@ impl BoxTimeline {
             self.tracked.clear();
             self.inferred.clear();
         }
-        for detection in &mut message.detections {
-            let end = detection.label.floor_char_boundary(MAX_CLASS_NAME);
-            detection.label.truncate(end);
+        message.keep_drawn();
+        message.model = None;
+        for Detection { label, .. } in &mut message.detections {
+            label.truncate(label.floor_char_boundary(MAX_CLASS_NAME));
+            label.shrink_to_fit();
         }
         let (kept, most) = match message.kind {
             Kind::Tracked => (&mut self.tracked, MAX_TRACKED),
@@ -153,8 +159,10 @@ impl BoxTimeline {
         let before = newest(&self.tracked, (last.t - reach, last.t - 2.0 * PRECISION));
         let since = (at - last.t).max(0.0);
         let opacity = ageing::opacity(duration(since), life);
+        let tracks = before.map_or_else(HashMap::new, by_track);
+        let between = before.map_or(0.0, |m| last.t - m.t);
         let carry = |d: &Detection| {
-            let earlier = before.and_then(|m| Some((same_track(d, m)?, last.t - m.t)));
+            let earlier = d.id.and_then(|id| Some((*tracks.get(&id)?, between)));
             Some(Detection {
                 bbox: ageing::moved(d.bbox, earlier, since)?,
                 score: d.score * opacity,
@@ -199,11 +207,10 @@ fn newest(messages: &VecDeque<Detections>, (from, to): (f64, f64)) -> Option<&De
     messages.iter().rev().filter(within).max_by(older)
 }
 
-/// Returns the box of this detection's track in another message.
-fn same_track(d: &Detection, message: &Detections) -> Option<BBox> {
-    let id = d.id?;
-    let same = message.detections.iter().find(|b| b.id == Some(id));
-    same.map(|b| b.bbox)
+/// Returns the box of each track in a message; of several boxes with one id the best.
+fn by_track(message: &Detections) -> HashMap<u64, BBox> {
+    let boxes = message.detections.iter().rev();
+    boxes.filter_map(|d| Some((d.id?, d.bbox))).collect()
 }
 
 /// Converts seconds that a relay sent: any number has a duration.
@@ -211,5 +218,7 @@ fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
 
+// With its path: a fuzz target compiles this file too, under another path.
 #[cfg(test)]
+#[path = "box_timeline/tests.rs"]
 mod tests;

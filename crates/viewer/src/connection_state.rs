@@ -12,6 +12,9 @@ use crate::receive::{ConnectOptions, QuicState, ReceiveStatus};
 /// No warning before a second hello has gone without an answer too.
 const PATIENCE: Duration = RENEW_INTERVAL.saturating_add(ANSWER_TIMEOUT);
 
+/// Cameras that a line names; a relay may list 64, whose names would fill the window.
+const MAX_NAMED: usize = 8;
+
 /// What the viewer waits for, if anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConnectionState {
@@ -25,6 +28,10 @@ pub(crate) enum ConnectionState {
     RelayFound,
     /// The relay takes no further viewer.
     RelayFull,
+    /// The relay accepts each connection and ends it at once.
+    RelayUnstable,
+    /// What answers is not a relay that this viewer understands.
+    NotARelay,
     /// The relay is there, and no frame ever came.
     NoCamera,
     /// The camera that was chosen is not live; these are.
@@ -51,13 +58,22 @@ impl ConnectionState {
     ) -> Self {
         let patient = now.saturating_duration_since(status.since) < PATIENCE;
         let has_choice = options.camera.is_some();
+        let by_quic_only = has_choice || options.transport == TransportChoice::Quic;
         match (status.quic, status.relay) {
             _ if live == Some(true) => Self::Live,
             _ if !status.resolved && !patient => Self::Unresolved,
             _ if !status.resolved => Self::Searching,
+            // A connection that is open for as long as that has not ended at once.
+            (QuicState::Open, _) if status.unstable && patient => Self::RelayUnstable,
             (QuicState::Open, _) => Self::by_quic(options, status, live, patient),
-            (QuicState::Full, _) if has_choice || options.transport == TransportChoice::Quic => {
-                Self::RelayFull
+            (QuicState::Full, _) if by_quic_only => Self::RelayFull,
+            (QuicState::Nonsense, _) if by_quic_only => Self::NotARelay,
+            (QuicState::Closed, RelayKind::Sightline) if status.unstable => Self::RelayUnstable,
+            // By QUIC alone no other answer shows that the relay is there.
+            (QuicState::Closed, RelayKind::Silent)
+                if status.unstable && options.transport == TransportChoice::Quic =>
+            {
+                Self::RelayUnstable
             }
             (_, RelayKind::Silent) if patient => Self::Searching,
             (_, RelayKind::Silent) => Self::NoAnswer,
@@ -107,6 +123,14 @@ impl ConnectionState {
                 format!("The relay at {host} is full;"),
                 "the viewer tries again".to_owned(),
             ],
+            Self::RelayUnstable => vec![
+                format!("The relay at {host} ends each connection at once;"),
+                "the viewer tries again, and the relay's log may have the reason".to_owned(),
+            ],
+            Self::NotARelay => vec![
+                format!("What answers at {host} is not a relay, or of another version;"),
+                "check --server; the viewer tries again".to_owned(),
+            ],
             Self::NoCamera => vec![
                 format!("Relay found at {host};"),
                 "no camera is live yet".to_owned(),
@@ -142,6 +166,8 @@ impl ConnectionState {
             Self::Unresolved => {}
             Self::NoAnswer
             | Self::RelayFull
+            | Self::RelayUnstable
+            | Self::NotARelay
             | Self::NoCamera
             | Self::CameraNotLive(_)
             | Self::QuicUnavailable
@@ -163,10 +189,12 @@ fn remedy(options: &ConnectOptions) -> String {
 }
 
 fn live_cameras(live: &[CameraName]) -> String {
-    let names: Vec<_> = live.iter().map(CameraName::as_str).collect();
-    match names.is_empty() {
-        true => "none is".to_owned(),
-        false => format!("live are: {}", names.join(", ")),
+    let named = live.len().min(MAX_NAMED);
+    let names: Vec<_> = live[..named].iter().map(CameraName::as_str).collect();
+    match live.len() - named {
+        _ if live.is_empty() => "none is".to_owned(),
+        0 => format!("live are: {}", names.join(", ")),
+        more => format!("live are: {} and {more} more", names.join(", ")),
     }
 }
 
@@ -278,6 +306,66 @@ mod tests {
         assert!(line.contains("live are: drive, gate 2"), "{line}");
         open.cameras.push("yard".parse().unwrap());
         assert!(missing(&open).starts_with("Relay found"));
+    }
+
+    #[test]
+    fn of_many_cameras_the_first_few_are_named() {
+        let mut open = status(RelayKind::Sightline, QuicState::Open);
+        let live = |n| format!("camera {n}").parse().unwrap();
+        open.cameras = (1..=8).map(live).collect();
+        let line = |open: &ReceiveStatus| text(&options(&["--camera", "yard"]), open, None, SOON);
+        assert!(
+            line(&open).ends_with("camera 7, camera 8"),
+            "{}",
+            line(&open)
+        );
+        open.cameras.extend((9..=64).map(live));
+        assert!(
+            line(&open).ends_with("camera 8 and 56 more"),
+            "{}",
+            line(&open)
+        );
+    }
+
+    #[test]
+    fn a_relay_that_ends_each_connection_is_named_until_one_lasts_or_frames_come() {
+        let unstable = |words: &[&str], relay, quic, live, elapsed| {
+            let mut status = status(relay, quic);
+            status.unstable = true;
+            text(&options(words), &status, live, elapsed)
+        };
+        use QuicState::{Closed, Open};
+        use RelayKind::{Sightline, Silent};
+        let quic: &[&str] = &["--transport", "quic"];
+        for (words, relay) in [
+            (quic, Silent),
+            (&["--camera", "yard"], Sightline),
+            (&[], Sightline),
+        ] {
+            for (state, elapsed) in [(Open, SOON), (Closed, SOON), (Closed, LATE)] {
+                let line = unstable(words, relay, state, None, elapsed);
+                assert!(line.contains("ends each connection at once"), "{line}");
+            }
+            let lasting = unstable(words, relay, Open, None, LATE);
+            assert!(!lasting.contains("ends each"), "{lasting}");
+            assert_eq!(unstable(words, relay, Open, Some(true), SOON), "");
+        }
+        let gone = unstable(&[], Silent, Closed, None, LATE);
+        assert!(gone.starts_with("No relay found"), "{gone}");
+    }
+
+    #[test]
+    fn an_answer_that_is_not_a_relays_is_reported_at_once_where_only_quic_will_do() {
+        let nonsense = status(RelayKind::Silent, QuicState::Nonsense);
+        for words in [&["--transport", "quic"][..], &["--camera", "yard"]] {
+            let line = text(&options(words), &nonsense, None, Duration::ZERO);
+            assert!(
+                line.contains("is not a relay") && line.contains("--server"),
+                "{line}"
+            );
+        }
+        let by_udp = status(RelayKind::Sightline, QuicState::Nonsense);
+        assert!(text(&options(&[]), &by_udp, None, LATE).contains("no camera is live"));
     }
 
     #[test]

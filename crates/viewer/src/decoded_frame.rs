@@ -4,7 +4,8 @@
 
 use std::borrow::Cow;
 
-use imaging::{draw, jpeg};
+use imaging::draw;
+use imaging::jpeg::{self, Reduction};
 use opencv::core::Mat;
 use opencv::prelude::*;
 use protocol::detections::Detection;
@@ -28,7 +29,9 @@ impl DecodedFrame {
     /// # Errors
     /// When its picture data is broken.
     pub(crate) fn new(received: ReceivedFrame, size: Size) -> anyhow::Result<Self> {
-        let decoded = jpeg::decode(&received.frame.jpeg)?;
+        // A sender decides how large its pictures are; what is not shown of them is not decoded.
+        let reduction = Reduction::between(received.frame.size, size);
+        let decoded = jpeg::decode_reduced(&received.frame.jpeg, reduction)?;
         let resized = match jpeg::resize(&decoded, size)? {
             Cow::Owned(resized) => Some(resized),
             Cow::Borrowed(_) => None,
@@ -96,13 +99,22 @@ fn fade(annotated: &mut Mat, clean: &Mat, opacity: f32) -> opencv::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use opencv::core::{CV_8UC3, Scalar, Vec3b};
-    use protocol::frame::Frame;
+    use std::time::{Duration, Instant};
 
-    use super::*;
+    use opencv::core::{CV_8UC3, Scalar, Vec3b};
+    use protocol::detections::{Detections, Kind};
+    use protocol::frame::Frame;
+    use protocol::label::{Label, StreamId};
     use protocol::transport::Transport;
 
+    use super::*;
+    use crate::box_timeline::BoxTimeline;
+
     fn dark() -> DecodedFrame {
+        dark_at("300x200")
+    }
+
+    fn dark_at(shown: &str) -> DecodedFrame {
         let mat = Mat::new_rows_cols_with_default(200, 300, CV_8UC3, Scalar::all(0.0)).unwrap();
         let size: Size = "300x200".parse().unwrap();
         let received = ReceivedFrame {
@@ -114,7 +126,7 @@ mod tests {
             seq: 1,
             transport: Transport::Quic,
         };
-        DecodedFrame::new(received, size).unwrap()
+        DecodedFrame::new(received, shown.parse().unwrap()).unwrap()
     }
 
     fn boxes(opacity: f32) -> OverlayBoxes {
@@ -142,6 +154,96 @@ mod tests {
         assert!(!frame.set_boxes(boxes(0.1)).unwrap(), "the same as before");
         assert!(frame.set_boxes(OverlayBoxes::default()).unwrap());
         assert_eq!(frame.picture().at_2d::<Vec3b>(140, 150).unwrap().0[1], 0);
+    }
+
+    /// Returns the boxes of the frame behind two messages of so many tracks each, drawn, and how long that takes.
+    fn crowded(count: u32) -> (usize, Duration) {
+        let (mut timeline, now) = (BoxTimeline::default(), testkit::time::start());
+        let label = |seq: u64| Label {
+            stream: StreamId(1),
+            seq,
+            captured_us: seq * 100_000,
+            camera: "yard".parse().unwrap(),
+        };
+        for seq in 1..=2 {
+            let detections = (0..count).map(|n| Detection {
+                id: Some(n.into()),
+                class: n as usize,
+                label: "person".to_owned(),
+                score: 0.5,
+                bbox: [n as f32 / 2e3, 0.3, n as f32 / 2e3 + 0.2, 0.7].into(),
+            });
+            let message = Detections {
+                v: Detections::VERSION,
+                camera: "yard".to_owned(),
+                seq,
+                t: seq as f64 / 10.0,
+                w: 300,
+                h: 200,
+                kind: Kind::Tracked,
+                infer_ms: None,
+                model: None,
+                detections: detections.collect(),
+            };
+            timeline.add(message, now);
+        }
+        let mut frame = dark_at("640x480");
+        let start = Instant::now();
+        let boxes = timeline.boxes(&label(3), None);
+        let drawn = boxes.list.len();
+        frame.set_boxes(boxes).unwrap();
+        (drawn, start.elapsed())
+    }
+
+    #[test]
+    fn of_a_large_picture_only_what_is_shown_is_decoded() {
+        let grey = Scalar::all(90.0);
+        let large = Mat::new_rows_cols_with_default(4096, 4096, CV_8UC3, grey).unwrap();
+        let jpeg = jpeg::encode(&large, 80).unwrap();
+        let (size, shown): (Size, Size) =
+            ("4096x4096".parse().unwrap(), "640x480".parse().unwrap());
+        let frame = |jpeg: &[u8]| Frame {
+            jpeg: jpeg.to_vec().into(),
+            size,
+            label: None,
+        };
+        let least = |run: &dyn Fn()| {
+            let took = |_| {
+                let start = Instant::now();
+                run();
+                start.elapsed()
+            };
+            (0..3).map(took).min().unwrap()
+        };
+        let whole = least(&|| {
+            let picture = jpeg::decode(&jpeg).unwrap();
+            jpeg::resize(&picture, shown).unwrap();
+        });
+        let reduced = least(&|| {
+            let received = ReceivedFrame {
+                frame: frame(&jpeg),
+                seq: 1,
+                transport: Transport::Quic,
+            };
+            let decoded = DecodedFrame::new(received, shown).unwrap();
+            assert_eq!(decoded.picture().cols(), 640);
+            assert_eq!(
+                decoded.picture().at_2d::<Vec3b>(240, 320).unwrap().0,
+                [90; 3]
+            );
+        });
+        eprintln!("{} bytes: {whole:?} whole, {reduced:?} reduced", jpeg.len());
+        assert!(2 * reduced < whole, "{reduced:?} and {whole:?}");
+    }
+
+    #[test]
+    fn a_frame_with_1000_boxes_costs_as_much_as_one_with_100() {
+        for (count, drawn) in [(1, 1), (100, 100), (1000, 100)] {
+            let runs: Vec<_> = (0..9).map(|_| crowded(count)).collect();
+            let least = runs.iter().map(|(_, took)| took).min();
+            eprintln!("{count} boxes on 640x480: {least:?}");
+            assert!(runs.iter().all(|(boxes, _)| *boxes == drawn), "{count}");
+        }
     }
 
     #[test]

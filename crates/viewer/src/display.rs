@@ -3,10 +3,9 @@
 //! A frame that came while the last one was drawn has displaced the one before it, so a picture is never older than one
 //! round of this loop, and in that a frame waits for its boxes for a few milliseconds at most.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use imaging::jpeg;
@@ -28,7 +27,7 @@ use crate::connection_state::ConnectionState;
 use crate::decoded_frame::DecodedFrame;
 use crate::display_stats::DisplayStats;
 use crate::hud::Hud;
-use crate::output_files::OutputFiles;
+use crate::output_files::{OutputFiles, now_as_name, write_new};
 use crate::receive::{ConnectOptions, ReceiveStatus, ReceivedFrame};
 use crate::record::Recorder;
 use crate::shared_box_timeline::SharedBoxTimeline;
@@ -225,7 +224,7 @@ impl DisplayLoop {
     fn encoding(&self) -> Option<(Size, u8)> {
         let frame = &self.current.as_ref()?.received.frame;
         let (label, info) = frame.label.as_ref().zip(self.status.camera_info.as_ref())?;
-        let quality = info.sender.quality?;
+        let quality = info.sender.quality.filter(|q| (1..=100).contains(q))?;
         (info.name == label.camera.as_str()).then_some((frame.size, quality))
     }
 
@@ -325,12 +324,14 @@ impl DisplayLoop {
             .current
             .as_ref()
             .context("taking a snapshot: no picture has come yet")?;
-        let path = self
-            .snapshot_dir
-            .join(format!("sightline-{}.jpg", now_as_name()));
-        fs::write(&path, jpeg::encode(current.picture(), SNAPSHOT_QUALITY)?)
-            .with_context(|| format!("writing the snapshot {}", path.display()))?;
-        Ok(path)
+        let picture = jpeg::encode(current.picture(), SNAPSHOT_QUALITY)?;
+        let name = format!("sightline-{}", now_as_name());
+        write_new(&self.snapshot_dir, &name, &picture).with_context(|| {
+            format!(
+                "writing the snapshot {}",
+                self.snapshot_dir.join(name).display()
+            )
+        })
     }
 
     fn show_note(&mut self, note: String) {
@@ -360,12 +361,4 @@ impl DisplayLoop {
             "detections": status.detections,
         })
     }
-}
-
-/// Returns the seconds since the Unix epoch with their thousandths, so that file names sort and two in a second differ.
-fn now_as_name() -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    format!("{}-{:03}", now.as_secs(), now.subsec_millis())
 }

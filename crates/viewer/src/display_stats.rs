@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use protocol::CAMERA_TIMEOUT;
 
-use crate::loss::FrameCounts;
+// Not by `crate::`: a fuzz target compiles this file too.
+use super::loss::FrameCounts;
 
 /// How far the figures look back.
 const WINDOW: Duration = Duration::from_secs(5);

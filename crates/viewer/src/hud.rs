@@ -12,6 +12,8 @@ use protocol::geometry::Size;
 /// Height of a small line, and the top left corner of the first.
 const LINE: i32 = 22;
 const CORNER: i32 = 4;
+/// Ages from here on are shown in seconds.
+const LONG_AGE: Duration = Duration::from_secs(10);
 
 /// The figures of the HUD.
 #[derive(Debug, Clone, Default)]
@@ -35,10 +37,12 @@ impl Hud {
     pub(crate) fn line(&self) -> String {
         let unknown = || "?".to_owned();
         let fps = self.fps.map_or_else(unknown, |fps| format!("{fps:.1}"));
-        let ms = |age: Duration| age.as_secs_f64() * 1e3;
-        let ages = self.ages.map_or_else(unknown, |(p50, p99)| {
-            format!("{:.0}/{:.0} ms", ms(p50), ms(p99))
-        });
+        let ages = self
+            .ages
+            .map_or_else(unknown, |(p50, p99)| match p99 < LONG_AGE {
+                true => format!("{:.0}/{:.0} ms", ms(p50), ms(p99)),
+                false => format!("{:.0}/{:.0} s", p50.as_secs_f64(), p99.as_secs_f64()),
+            });
         let encoding = self
             .encoding
             .map(|(size, quality)| format!("  {size} q{quality}"));
@@ -50,6 +54,10 @@ impl Hud {
             if self.recording { "  REC" } else { "" },
         )
     }
+}
+
+fn ms(age: Duration) -> f64 {
+    age.as_secs_f64() * 1e3
 }
 
 /// Returns the mark on a picture that has stood still for so long.
@@ -132,6 +140,12 @@ mod tests {
             recording: false,
         };
         assert_eq!(hud.line(), "10.0 fps  age 35/60 ms  loss 1.2 %  udp");
+        let (short, long) = (Duration::from_millis(9999), Duration::from_secs(86_400));
+        let old = Hud {
+            ages: Some((short, long)),
+            ..hud
+        };
+        assert!(old.line().contains("age 10/86400 s "), "{}", old.line());
         let adapting = Hud {
             transport: "quic",
             encoding: Some(("300x200".parse().unwrap(), 60)),

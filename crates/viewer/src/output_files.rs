@@ -1,13 +1,15 @@
 //! What `--save` and `--shown` write, frame by frame.
 //!
+//! A camera chooses the numbers of its frames, and with them the names in the directory of `--save`: no file is overwritten.
+//!
 //! A path that cannot be written at all is found before anything starts. A disk that fills up later costs one line in the
 //! log and not the picture. Boxes are written as they were first drawn: those that come later are seen, and in no file but
 //! the recording.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use protocol::detections::Detection;
@@ -69,8 +71,8 @@ impl OutputFiles {
     ) -> io::Result<()> {
         let saved = match &self.save {
             Some(dir) => {
-                let path = dir.join(format!("{:08}.jpg", received.seq));
-                write_whole(&path, &received.frame.jpeg)
+                let name = format!("{:08}", received.seq);
+                write_new(dir, &name, &received.frame.jpeg).map(drop)
             }
             None => Ok(()),
         };
@@ -82,11 +84,36 @@ impl OutputFiles {
     }
 }
 
-/// Writes a file and removes it when that fails: a file that a full disk cut short is worse than none.
+/// Writes a JPEG into the directory, under this name or, where that file exists, with the time behind it. Returns its path.
+///
+/// # Errors
+/// The system's own.
+pub(crate) fn write_new(dir: &Path, name: &str, jpeg: &[u8]) -> io::Result<PathBuf> {
+    let path = dir.join(format!("{name}.jpg"));
+    match write_whole(&path, jpeg) {
+        Err(err) if err.kind() == ErrorKind::AlreadyExists => {
+            let path = dir.join(format!("{name}-{}.jpg", now_as_name()));
+            write_whole(&path, jpeg).map(|()| path)
+        }
+        written => written.map(|()| path),
+    }
+}
+
+/// Writes a file that does not exist yet, following no link, and removes it when that fails: a file that a full disk cut
+/// short is worse than none.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    fs::write(path, bytes).inspect_err(|_| {
+    let mut file = File::create_new(path)?;
+    file.write_all(bytes).inspect_err(|_| {
         let _ = fs::remove_file(path);
     })
+}
+
+/// Returns the seconds since the Unix epoch with their thousandths, so that file names sort and two in a second differ.
+pub(crate) fn now_as_name() -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    format!("{}-{:03}", now.as_secs(), now.subsec_millis())
 }
 
 /// A line of `--shown`.
@@ -123,6 +150,23 @@ mod tests {
             let value: Value = serde_json::from_str(line.strip_suffix('\n').unwrap()).unwrap();
             assert_eq!(value, json!({ "seq": 7, "age_ms": want, "boxes": [] }));
         }
+    }
+
+    #[test]
+    fn no_file_is_overwritten_and_no_link_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (dir, other) = (dir.path(), dir.path().join("other"));
+        fs::write(&other, b"mine").unwrap();
+        std::os::unix::fs::symlink(&other, dir.join("00000008.jpg")).unwrap();
+        let names = ["00000007", "00000007", "00000008"];
+        let paths = names.map(|name| write_new(dir, name, name.as_bytes()).unwrap());
+        assert_eq!(paths[0], dir.join("00000007.jpg"));
+        for (path, name) in paths.iter().zip(names) {
+            assert_eq!(fs::read(path).unwrap(), name.as_bytes(), "{path:?}");
+            let file = path.file_name().unwrap().to_str().unwrap();
+            assert!(file.starts_with(name) && file.ends_with(".jpg"), "{file}");
+        }
+        assert_eq!(fs::read(&other).unwrap(), b"mine");
     }
 
     #[test]

@@ -128,6 +128,85 @@ fn a_camera_that_sends_once_in_three_seconds_is_live() {
     setup.page.wait("figures.textContent.startsWith('0.3 fps')");
 }
 
+/// Two messages with 1000 boxes each, whose best come last; what the page keeps and draws of them, and the milliseconds of
+/// one drawing.
+const CROWD: &str = r#"(() => {
+    const item = (_, n) => ({ id: n, class: n % 8, label: "person", score: n / 1000, box: [0.1, 0.1, 0.6, 0.6] });
+    for (const seq of [1, 2]) {
+        addDetections({ v: 1, seq, t: seq, kind: "tracked", detections: Array.from({ length: 1000 }, item) });
+    }
+    frame = { seq: 3, captured: 2100, at: performance.now() + 3600000 };
+    const start = performance.now();
+    for (let n = 0; n < 50; n++) draw();
+    boxes.getContext("2d").getImageData(0, 0, 1, 1);
+    const ms = (performance.now() - start) / 50;
+    return { kept: tracked.map(m => m.detections.length), best: tracked[0].detections[0].id,
+        drawn: currentBoxes().boxes.length, ms };
+})()"#;
+
+#[test]
+fn of_a_frames_boxes_the_page_draws_the_100_best() {
+    let _alone = alone();
+    let Some(mut setup) = Setup::new() else {
+        return;
+    };
+    let _relay = setup.relay();
+    let url = setup.url();
+    setup.page.open(&url);
+    setup.page.wait("document.readyState === 'complete'");
+    let crowd = setup.page.evaluate(CROWD);
+    eprintln!("1000 boxes: {crowd}");
+    assert_eq!(crowd["kept"], serde_json::json!([100, 100]), "{crowd}");
+    assert_eq!(crowd["drawn"], 100, "{crowd}");
+    assert_eq!(crowd["best"], 999, "{crowd}");
+}
+
+/// The ages of frames captured so many milliseconds ago, by a camera's clock with this comparison.
+const AGES: &str = r#"(() => {
+    clock = { roundTrip: 2000, at: performance.now(), offset: 0 };
+    const age = (ago, info) => {
+        cameraInfo = info || {};
+        frame = { seq: 1, captured: Date.now() - ago, at: performance.now() };
+        const age = frameAge();
+        return age === null ? null : Math.round(age / 1000);
+    };
+    const day = 24 * 3600 * 1000;
+    return { good: [age(5000), age(7 * day - 5000)], behind: age(-500),
+        absurd: [age(8 * day), age(Date.now() - 1), age(-1e15), age(5000, { error_us: 2e6 }), age(5000, { offset_us: -9e18 })] };
+})()"#;
+
+#[test]
+fn an_absurd_time_is_no_age_and_lists_of_cameras_flood_no_requests() {
+    let _alone = alone();
+    let Some(mut setup) = Setup::new() else {
+        return;
+    };
+    let _relay = setup.relay();
+    let url = setup.url();
+    let page = &mut setup.page;
+    page.open(&url);
+    page.wait("document.readyState === 'complete'");
+    let ages = page.evaluate(AGES);
+    assert_eq!(ages["good"], serde_json::json!([5, 604_795]), "{ages}");
+    assert!(ages["behind"].is_number(), "{ages}");
+    let absurd = ages["absurd"].as_array().unwrap();
+    assert!(
+        absurd.len() == 5 && absurd.iter().all(|age| age.is_null()),
+        "{ages}"
+    );
+
+    page.evaluate(
+        "frame = null; disconnect(); recorded.requests = 0; window.began = performance.now()",
+    );
+    page.evaluate(
+        "window.flood = setInterval(() => { for (let n = 0; n < 20; n++) handleMessage('{\"cameras\":[\"a\"]}') }, 5)",
+    );
+    page.wait("performance.now() - began > 1000");
+    let requests = page.evaluate("clearInterval(flood); recorded.requests");
+    let requests = requests.as_u64().unwrap();
+    assert!((1..=8).contains(&requests), "{requests}");
+}
+
 /// `SIGHTLINE_PICTURE=.github/web.png cargo test -p e2e --test page picture -- --ignored`
 #[test]
 #[ignore = "writes the README's picture"]

@@ -23,6 +23,19 @@ mod names;
 #[path = "../../../pi-sender/src/source/spec.rs"]
 mod source_spec;
 
+// The viewer's rules, which need neither window nor codec.
+#[path = "../../../viewer/src/box_timeline.rs"]
+#[allow(dead_code, reason = "the viewer uses all of it")]
+mod box_timeline;
+#[path = "../../../viewer/src/display_stats.rs"]
+#[allow(dead_code, reason = "the viewer uses all of it")]
+mod display_stats;
+#[path = "../../../viewer/src/loss.rs"]
+mod loss;
+mod overlay;
+
+pub use self::overlay::overlay;
+
 /// Checks one datagram: its class agrees with every other reading of the same bytes.
 pub fn classify(bytes: &[u8]) {
     let label = Label::read(bytes);

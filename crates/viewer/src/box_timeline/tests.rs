@@ -5,9 +5,9 @@ use protocol::label::StreamId;
 
 use protocol::geometry::BBox;
 
+use super::super::display_stats::DisplayStats;
+use super::super::loss::FrameCounts;
 use super::*;
-use crate::display_stats::DisplayStats;
-use crate::loss::FrameCounts;
 
 const START: u64 = 1_763_820_000_000_000;
 const MS: Duration = Duration::from_millis(1);
@@ -387,6 +387,28 @@ fn memory_is_bounded_and_so_are_names() {
     overlay.add(long, testkit::time::start());
     let drawn = overlay.boxes(&label(10_000), None).list;
     assert_eq!(drawn[0].label.len(), MAX_CLASS_NAME);
+}
+
+#[test]
+fn of_a_frames_boxes_the_100_best_are_kept_and_drawn() {
+    let crowd = |seq| tracked(seq, &[(seq, 0.1); 1000]);
+    let mut better = crowd(1);
+    better.detections[700].score = 0.9;
+    let overlay = of([better, crowd(2)]);
+    let kept = |messages: &VecDeque<Detections>| messages.iter().all(|m| m.detections.len() == 100);
+    assert!(kept(&overlay.tracked));
+    for seq in [1, 2, 3] {
+        assert_eq!(drawn(&overlay, seq).len(), 100, "{seq}");
+    }
+    assert_eq!(overlay.boxes(&label(1), None).list[0].score, 0.9);
+}
+
+#[test]
+fn of_two_boxes_with_one_id_the_better_one_has_the_way() {
+    let mut twice = tracked(1, &[(7, 0.2), (7, 0.9)]);
+    twice.detections[1].score = 0.3;
+    let overlay = of([twice, tracked(2, &[(7, 0.3)])]);
+    assert_eq!(drawn(&overlay, 3), [(7, 400)]);
 }
 
 proptest! {

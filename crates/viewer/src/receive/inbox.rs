@@ -15,7 +15,7 @@ use protocol::transport::Transport;
 use quic::client::ControlEvent;
 use quic::receive::Incoming;
 use tokio::sync::watch;
-use tracing::{debug, trace};
+use tracing::{debug, info, trace};
 
 use super::status::{QuicState, ReceiveStatus};
 use crate::loss::LossCounter;
@@ -38,6 +38,8 @@ pub(super) struct Inbox {
     timeline: Arc<SharedBoxTimeline>,
     status: watch::Sender<ReceiveStatus>,
     counter: LossCounter,
+    /// It has been logged that frames have more boxes than are drawn.
+    crowded: bool,
 }
 
 impl Inbox {
@@ -51,6 +53,7 @@ impl Inbox {
             timeline,
             status,
             counter: LossCounter::default(),
+            crowded: false,
         }
     }
 
@@ -103,20 +106,32 @@ impl Inbox {
                 Err(reason) => self.count_dropped(reason.name()),
             },
             Incoming::Line(line) => match Detections::parse(&line) {
-                Ok(message) => {
-                    self.status.send_modify(|status| status.detections += 1);
-                    self.timeline.add(message);
-                }
+                Ok(message) => self.on_detections(message),
                 Err(_) => self.count_dropped("not_detections"),
             },
         }
+    }
+
+    fn on_detections(&mut self, message: Detections) {
+        let (boxes, drawn) = (message.detections.len(), Detections::MAX_DRAWN);
+        if boxes > drawn && !std::mem::replace(&mut self.crowded, true) {
+            info!(
+                boxes,
+                drawn, "a frame has more boxes than are drawn; those with the best scores are"
+            );
+        }
+        self.status.send_modify(|status| status.detections += 1);
+        self.timeline.add(message);
     }
 
     /// Takes what came on the QUIC control stream.
     pub(super) fn on_control(&self, event: ControlEvent) {
         self.status.send_modify(|status| match event {
             ControlEvent::Offset(offset) => status.clock_offset = Some(offset),
-            ControlEvent::Message(ServerMessage::Camera(info)) => status.camera_info = Some(info),
+            ControlEvent::Message(ServerMessage::Camera(info)) => {
+                // A name that is not a camera's is that of no label.
+                status.camera_info = Some(info).filter(|i| i.name.parse::<CameraName>().is_ok());
+            }
             ControlEvent::Message(ServerMessage::Cameras(cameras)) => {
                 status.cameras = camera_names(cameras)
             }
@@ -142,6 +157,11 @@ impl Inbox {
             }
             changed
         });
+    }
+
+    /// Publishes whether the relay ends each connection at once.
+    pub(super) fn set_unstable(&self, unstable: bool) {
+        self.status.send_modify(|status| status.unstable = unstable);
     }
 
     /// Publishes an error that no waiting helps against.
@@ -242,6 +262,22 @@ mod tests {
         }
         let status = status.borrow();
         assert_eq!((status.detections, status.dropped), (1, 3));
+    }
+
+    #[test]
+    fn what_a_relay_reports_of_a_camera_counts_under_a_cameras_name_alone() {
+        let (inbox, _frames, status) = inbox();
+        let report = |name: &str| {
+            let name = name.to_owned();
+            let sender = protocol::quic::SenderInfo::default();
+            let info = protocol::quic::CameraInfo { name, sender };
+            inbox.on_control(ControlEvent::Message(ServerMessage::Camera(info)));
+            status.borrow().camera_info.is_some()
+        };
+        assert!(report("yard"));
+        for name in ["", "\x1b[2J", "../yard", &"x".repeat(8000)] {
+            assert!(!report(name), "{name}");
+        }
     }
 
     #[test]

@@ -10,12 +10,13 @@
 //!                                             (UDP: lease released)
 //! ```
 //!
-//! `options` and `upgrade` are pure and decide; `udp` and `quic` move bytes; both hand in at the `inbox`, which publishes
+//! `options`, `upgrade` and `reconnect` are pure and decide; `udp` and `quic` move bytes; both hand in at the `inbox`, which publishes
 //! the `status`.
 
 mod inbox;
 mod options;
 mod quic;
+mod reconnect;
 mod status;
 mod udp;
 mod upgrade;
@@ -32,6 +33,7 @@ use protocol::control::LeaseVerdict;
 use protocol::lease::{RelayKind, Renewal};
 use protocol::quic::Refusal;
 use protocol::transport::Transport;
+use quinn::ConnectionError;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
@@ -41,9 +43,10 @@ use tracing::{debug, info, trace, warn};
 use self::inbox::Inbox;
 pub(crate) use self::inbox::ReceivedFrame;
 pub(crate) use self::options::ConnectOptions;
+use self::reconnect::Reconnect;
 pub(crate) use self::status::{QuicState, ReceiveStatus};
 use self::udp::{UdpMessage, UdpSession};
-use self::upgrade::{Preference, RETRY_SOON, Upgrade};
+use self::upgrade::{Preference, Upgrade};
 use crate::shared_box_timeline::SharedBoxTimeline;
 
 /// How long the end of the program waits for the relay to acknowledge the end of the connection.
@@ -64,6 +67,7 @@ pub(crate) fn start(
         inbox: Inbox::new(frames, timeline, publish),
         options,
         client: None,
+        reconnect: Reconnect::default(),
         explained: false,
     };
     (status, tokio::spawn(task.run(address, stop)))
@@ -74,6 +78,7 @@ struct ReceiveTask {
     inbox: Inbox,
     /// The QUIC client between two tries.
     client: Option<Client>,
+    reconnect: Reconnect,
     /// It has been logged what the encryption without a ticket is worth.
     explained: bool,
 }
@@ -101,7 +106,7 @@ impl ReceiveTask {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = moved => {
-                    self.client = None;
+                    (self.client, self.reconnect) = (None, Reconnect::default());
                     self.inbox.on_disconnected();
                 }
                 FatalError(why) = self.receive_from(relay) => {
@@ -142,12 +147,12 @@ impl ReceiveTask {
             self.client = client;
             match connected {
                 Ok(session) => {
-                    (state, warned) = (QuicState::Closed, false);
-                    self.receive_by_quic(relay, session).await;
+                    state = self.receive_by_quic(relay, session).await?;
+                    warned = self.reconnect.is_unstable();
                 }
                 Err(failure) => state = self.note_failure(&failure, &mut warned)?,
             }
-            sleep(RETRY_SOON).await;
+            sleep(self.reconnect.pause()).await;
         }
     }
 
@@ -156,18 +161,18 @@ impl ReceiveTask {
         let preference = self.options.preference();
         let mut upgrade = Upgrade::new(preference);
         let mut renewal = Renewal::new(preference != Preference::UdpOnly);
+        let mut state = QuicState::Closed;
         loop {
             let now = Instant::now();
-            self.inbox
-                .set_relay(renewal.relay(now), QuicState::Closed, now);
+            self.inbox.set_relay(renewal.relay(now), state, now);
             let mut udp = UdpSession::open(relay, renewal).await;
-            let session = self.udp_until_quic(relay, upgrade, &mut udp).await?;
+            let session = self.udp_until_quic(relay, state, upgrade, &mut udp).await?;
             tokio::select! {
-                () = self.receive_by_quic(relay, session) => {}
+                ended = self.receive_by_quic(relay, session) => state = ended?,
                 () = udp.stay_released() => {}
             }
             let now = Instant::now();
-            upgrade = Upgrade::after_disconnect(preference, now);
+            upgrade = Upgrade::after_disconnect(preference, self.reconnect.pause(), now);
             renewal = Renewal::new(true);
             // It was a Sightline relay a moment ago, so no `Request` is due there for now.
             renewal.on_answer(LeaseVerdict::Welcome, now);
@@ -178,11 +183,11 @@ impl ReceiveTask {
     async fn udp_until_quic(
         &mut self,
         relay: SocketAddr,
+        mut state: QuicState,
         mut upgrade: Upgrade,
         udp: &mut UdpSession,
     ) -> Result<Session, FatalError> {
-        let mut state = QuicState::Closed;
-        let mut warned = false;
+        let mut warned = self.reconnect.is_unstable();
         let mut attempts = JoinSet::new();
         loop {
             let now = Instant::now();
@@ -212,7 +217,7 @@ impl ReceiveTask {
                         Ok(session) => return Ok(session),
                         Err(failure) => state = self.note_failure(&failure, &mut warned)?,
                     }
-                    upgrade.on_failure(Instant::now());
+                    upgrade.on_failure(self.reconnect.pause(), Instant::now());
                 }
             }
         }
@@ -259,13 +264,13 @@ impl ReceiveTask {
 
     /// Logs a failed try, once until the next connection, and returns the state of QUIC after it.
     fn note_failure(
-        &self,
+        &mut self,
         failure: &ConnectFailure,
         warned: &mut bool,
     ) -> Result<QuicState, FatalError> {
-        if !failure.is_temporary() {
-            return Err(FatalError(failure.to_string()));
-        }
+        let state = state_after(failure)?;
+        self.reconnect.on_failure(failure);
+        self.inbox.set_unstable(self.reconnect.is_unstable());
         match self.options.preference() {
             _ if std::mem::replace(warned, true) => trace!(why = %failure, "no QUIC connection"),
             Preference::QuicPreferred => warn!(
@@ -277,15 +282,20 @@ impl ReceiveTask {
                 debug!(why = %failure, "no QUIC connection")
             }
         }
-        Ok(match failure {
-            ConnectFailure::Refused(Refusal::Full) => QuicState::Full,
-            _ => QuicState::Closed,
-        })
+        Ok(state)
     }
 
-    /// Receives by QUIC until the connection ends.
-    async fn receive_by_quic(&mut self, relay: SocketAddr, session: Session) {
-        info!(%relay, "connected by QUIC");
+    /// Receives by QUIC until the connection ends. Returns the state of QUIC after it.
+    async fn receive_by_quic(
+        &mut self,
+        relay: SocketAddr,
+        session: Session,
+    ) -> Result<QuicState, FatalError> {
+        let known = self.reconnect.is_unstable();
+        match known {
+            true => debug!(%relay, "connected by QUIC"),
+            false => info!(%relay, "connected by QUIC"),
+        }
         if !std::mem::replace(&mut self.explained, true) && !self.options.has_ticket() {
             info!(
                 "the connection is encrypted, but the relay's certificate is not verified; a ticket \
@@ -295,8 +305,30 @@ impl ReceiveTask {
         let now = Instant::now();
         self.inbox
             .set_relay(RelayKind::Sightline, QuicState::Open, now);
-        quic::receive(session, &mut self.inbox).await;
-        info!(%relay, "the connection has ended");
+        let why = quic::receive(session, &mut self.inbox).await;
+        self.reconnect.on_end(now.elapsed());
+        self.inbox.set_unstable(self.reconnect.is_unstable());
+        match known && self.reconnect.is_unstable() {
+            true => debug!(%relay, %why, "the connection has ended"),
+            false => info!(%relay, %why, "the connection has ended"),
+        }
+        state_after(&why)
+    }
+}
+
+/// Returns the state of QUIC after a try or a connection that ended like this.
+fn state_after(end: &ConnectFailure) -> Result<QuicState, FatalError> {
+    match end {
+        _ if !end.is_temporary() => Err(FatalError(end.to_string())),
+        ConnectFailure::Refused(Refusal::Full) => Ok(QuicState::Full),
+        // A peer that does not complete the handshake is of another kind or version.
+        ConnectFailure::Nonsense
+        | ConnectFailure::Lost(
+            ConnectionError::ConnectionClosed(_)
+            | ConnectionError::TransportError(_)
+            | ConnectionError::VersionMismatch,
+        ) => Ok(QuicState::Nonsense),
+        _ => Ok(QuicState::Closed),
     }
 }
 

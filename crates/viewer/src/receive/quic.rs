@@ -9,7 +9,9 @@ use protocol::ticket::Key;
 use quic::client::{Client, ConnectFailure, DONE, Session};
 use quic::receive::{self, InputLimits};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
+use super::CLOSE_TIMEOUT;
 use super::inbox::Inbox;
 use super::options::ConnectOptions;
 
@@ -51,8 +53,8 @@ pub(super) async fn connect(
     }
 }
 
-/// Hands all that comes to the inbox until the connection ends.
-pub(super) async fn receive(session: Session, inbox: &mut Inbox) {
+/// Hands all that comes to the inbox until the connection ends. Returns why it has ended.
+pub(super) async fn receive(session: Session, inbox: &mut Inbox) -> ConnectFailure {
     let Session {
         connection,
         answer,
@@ -71,8 +73,11 @@ pub(super) async fn receive(session: Session, inbox: &mut Inbox) {
             },
         }
     }
+    // The end of the control stream may overtake that of the connection, which has the reason.
+    let end = timeout(CLOSE_TIMEOUT, connection.closed()).await;
     connection.close(DONE, b"");
     inbox.on_disconnected();
+    end.map_or(ConnectFailure::Nonsense, ConnectFailure::of_connection)
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub(crate) enum QuicState {
     Closed,
     /// The relay takes no further connection.
     Full,
+    /// The answer was not a relay's.
+    Nonsense,
     /// A connection is open.
     Open,
 }
@@ -32,6 +34,8 @@ pub(crate) struct ReceiveStatus {
     pub(crate) quic: QuicState,
     /// Time of the last change of these three.
     pub(crate) since: Instant,
+    /// Whether the relay has ended several connections in a row at once.
+    pub(crate) unstable: bool,
     /// The transport of the newest frame; before the first one, the transport that is tried first.
     pub(crate) transport: Transport,
     /// The cameras that are live, by the relay's list.
@@ -60,6 +64,7 @@ impl ReceiveStatus {
             relay: RelayKind::Silent,
             quic: QuicState::Closed,
             since: now,
+            unstable: false,
             transport: first,
             cameras: Vec::new(),
             camera_info: None,

@@ -10,7 +10,7 @@ use protocol::lease::{RENEW_INTERVAL, SEARCH_INTERVAL};
 const UDP_AFTER: Duration = Duration::from_millis(700);
 /// Pause after a failed try while UDP frames come.
 const RETRY: Duration = Duration::from_secs(5);
-/// Pause after a failed try when no other transport may be used, and after a connection has ended.
+/// Shortest pause after a failed try when no other transport may be used, and after a connection has ended.
 pub(super) const RETRY_SOON: Duration = Duration::from_millis(100);
 /// An answer is fresh for this long: one of the last two hellos was answered.
 const FRESH: Duration = RENEW_INTERVAL.saturating_add(SEARCH_INTERVAL);
@@ -49,10 +49,10 @@ impl Upgrade {
         }
     }
 
-    /// Creates the state after a QUIC connection has ended.
-    pub(super) fn after_disconnect(preference: Preference, now: Instant) -> Self {
+    /// Creates the state after a QUIC connection has ended, with a pause before the next.
+    pub(super) fn after_disconnect(preference: Preference, pause: Duration, now: Instant) -> Self {
         Self {
-            paused_until: Some(now + RETRY_SOON),
+            paused_until: Some(now + pause),
             ..Self::new(preference)
         }
     }
@@ -73,10 +73,10 @@ impl Upgrade {
         due
     }
 
-    /// Notes that the try failed.
-    pub(super) fn on_failure(&mut self, now: Instant) {
+    /// Notes that the try failed; `pause` is that before the next one when no other transport may be used.
+    pub(super) fn on_failure(&mut self, pause: Duration, now: Instant) {
         let pause = match self.preference {
-            Preference::QuicOnly => RETRY_SOON,
+            Preference::QuicOnly => pause,
             Preference::UdpOnly | Preference::QuicPreferred => RETRY,
         };
         self.connecting = false;
@@ -146,7 +146,7 @@ mod tests {
         let (mut upgrade, now) = (Upgrade::new(Preference::QuicPreferred), start());
         upgrade.on_answer(now);
         assert!(upgrade.should_connect(now));
-        upgrade.on_failure(now + 1500 * MS);
+        upgrade.on_failure(RETRY_SOON, now + 1500 * MS);
         upgrade.on_answer(now + 6000 * MS);
         assert!(!upgrade.should_connect(now + 6499 * MS));
         assert_eq!(upgrade.deadline(now + 6000 * MS), Some(now + 6500 * MS));
@@ -158,7 +158,7 @@ mod tests {
         let (mut upgrade, now) = (Upgrade::new(Preference::QuicPreferred), start());
         upgrade.on_answer(now);
         assert!(upgrade.should_connect(now));
-        upgrade.on_failure(now + 1500 * MS);
+        upgrade.on_failure(RETRY_SOON, now + 1500 * MS);
         assert!(!upgrade.should_connect(now + 6500 * MS));
         upgrade.on_answer(now + 9000 * MS);
         assert!(upgrade.should_connect(now + 9000 * MS));
@@ -169,7 +169,7 @@ mod tests {
         let (mut upgrade, now) = (Upgrade::new(Preference::QuicOnly), start());
         upgrade.on_answer(now);
         assert!(upgrade.should_connect(now));
-        upgrade.on_failure(now + 1500 * MS);
+        upgrade.on_failure(RETRY_SOON, now + 1500 * MS);
         assert!(
             !upgrade.should_connect(now + 1599 * MS) && upgrade.should_connect(now + 1600 * MS)
         );
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_connection_that_ends_at_once_is_not_tried_again_without_a_pause() {
         let now = start();
-        let mut upgrade = Upgrade::after_disconnect(Preference::QuicPreferred, now);
+        let mut upgrade = Upgrade::after_disconnect(Preference::QuicPreferred, RETRY_SOON, now);
         upgrade.on_answer(now + MS);
         assert!(!upgrade.should_connect(now + MS));
         assert_eq!(upgrade.deadline(now + MS), Some(now + RETRY_SOON));

@@ -58,9 +58,11 @@ function movedBoxes(captured, life) {
   if (!last) return null;
   const earlier = newestMessage(tracked, last.t - life, last.t - 2 * TIME_ERROR);
   const age = Math.max(captured - last.t, 0);
+  // Of several boxes with one id, the best one, which comes first.
+  const tracks = new Map((earlier ? earlier.detections.slice().reverse() : []).map(item => [item.id, item.box]));
   const boxes = last.detections.map(item => {
-    const before = earlier && item.id != null && earlier.detections.find(other => other.id === item.id);
-    return { ...item, box: movedBox(item.box, before ? before.box : null, earlier ? last.t - earlier.t : 0, age) };
+    const before = item.id != null && tracks.get(item.id);
+    return { ...item, box: movedBox(item.box, before || null, earlier ? last.t - earlier.t : 0, age) };
   });
   return { boxes: boxes.filter(item => item.box), opacity: boxOpacity(age, life) };
 }

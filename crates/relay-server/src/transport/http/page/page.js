@@ -21,9 +21,15 @@ const PING_INTERVAL = 5000;
 const TIMEOUT = 4000;
 // Interval of attempts to open a socket during the MJPEG fallback.
 const PROBE_INTERVAL = 60000;
+// Interval of requests for the list of cameras while it changes.
+const LIST_INTERVAL = 200;
+// Greatest age that a picture can have, and largest error of a comparison of clocks that tells an age: as in the viewer.
+const OLDEST = 7 * 24 * 3600 * 1000, MAX_CLOCK_ERROR = 1000;
 // Time after which a hidden page disconnects.
 const HIDDEN_TIMEOUT = 10000;
 const MAX_CLASSES = 100, MAX_TEXT = 64;
+// Boxes of a frame that are drawn, those with the best scores: Detections::MAX_DRAWN of crates/protocol.
+const MAX_DRAWN = 100;
 
 const query = new URLSearchParams(location.search);
 let chosenCamera = query.get("camera");
@@ -36,7 +42,7 @@ let socket = null, failedSockets = 0, retries = 0, retryTimer = 0, eventSource =
 let attempt = 0, failure = "", tokenRefused = false;
 // Age of the relay's newest frame at the time of the connection; 0 after that frame has come.
 let initialAge = 0;
-let mjpegStale = false, lastPoll = 0;
+let mjpegStale = false, lastPoll = 0, listTimer = 0;
 let showBoxes = stored("boxes") !== "off";
 const hiddenClasses = new Set((stored("hidden") || "").split("\n").filter(Boolean));
 const classButtons = new Map();
@@ -257,19 +263,30 @@ function handleMessage(json) {
   try { message = JSON.parse(json); } catch { return; }
   if (message.pong) updateClock(message.pong);
   else if (message.camera && message.camera.name) cameraInfo = message.camera;
-  else if (Array.isArray(message.cameras)) fetchCameras().then(followLiveCamera).catch(() => {});
+  else if (Array.isArray(message.cameras)) refreshCameras();
   else if (message.v === 1 && Array.isArray(message.detections)) addDetections(message);
 }
 
 function addDetections(message) {
   message.received = performance.now();
-  message.detections = message.detections.filter(item => item && Array.isArray(item.box)).map(item => ({
+  const items = message.detections.filter(item => item && Array.isArray(item.box));
+  const best = items.sort((a, b) => (Number(b.score) || 0) - (Number(a.score) || 0)).slice(0, MAX_DRAWN);
+  message.detections = best.map(item => ({
     ...item, label: String(item.label).slice(0, MAX_TEXT), box: [0, 1, 2, 3].map(i => Number(item.box[i]) || 0),
   }));
   if (message.kind === "tracked") tracked = [message, ...tracked].slice(0, MAX_TRACKED);
   else inferred = [message, ...inferred].slice(0, MAX_INFERRED);
   addClassButtons(message);
   draw();
+}
+
+// The relay reports each change of its list, and a camera that comes and goes may change it all the time.
+function refreshCameras() {
+  if (listTimer) return;
+  listTimer = setTimeout(() => {
+    listTimer = 0;
+    fetchCameras().then(followLiveCamera).catch(() => {});
+  }, LIST_INTERVAL);
 }
 
 // If the user has chosen no camera and the shown one has stopped, connects to the first that is live.
@@ -332,10 +349,12 @@ function setAspectRatio(width, height) {
   $("view").style.setProperty("--ratio", width / height);
 }
 
-// Returns the frame's age by three clocks: the camera's, the relay's and the browser's.
+// Returns the frame's age by three clocks: the camera's, the relay's and the browser's; null if it cannot be known.
 function frameAge() {
   if (!frame || !frame.captured || !clock) return null;
-  return Date.now() + (clock.offset - (cameraInfo.offset_us || 0)) / 1000 - frame.captured;
+  const error = Math.max(cameraInfo.error_us || 0, clock.roundTrip / 2) / 1000;
+  const age = Date.now() + (clock.offset - (cameraInfo.offset_us || 0)) / 1000 - frame.captured;
+  return error <= MAX_CLOCK_ERROR && age >= -2 * MAX_CLOCK_ERROR && age <= OLDEST ? age : null;
 }
 
 function isStale() {
