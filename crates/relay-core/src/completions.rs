@@ -49,6 +49,19 @@ impl Relay {
             self.actions.push_back(Action::PublishDetections(message));
         }
         self.annotate_tracked(frame, detections, demand, now);
+        self.on_tracker_free(now);
+    }
+
+    /// Notes that the tracking thread is done with the frame that it was [given](Action::Track), or has not taken it.
+    pub fn on_tracker_free(&mut self, now: Instant) {
+        self.tracking.on_tracked(now);
+        self.feed_tracker(now);
+    }
+
+    /// Notes that the annotation thread is done with the frame that it was [given](Action::Annotate), or has not taken it.
+    pub fn on_annotation_free(&mut self, now: Instant) {
+        self.annotation.finish(now);
+        self.feed_annotation(now);
     }
 
     /// Takes an annotated frame; `jpeg` is `None` if drawing failed.
@@ -60,11 +73,11 @@ impl Relay {
                 .map_or_else(|| frame.clone(), |jpeg| frame.with_jpeg(jpeg));
             self.publish_annotated(annotated, now);
         }
-        let Some(boxes) = *held else { return };
         let hold = &mut self.cameras.get_mut(frame.camera).hold;
-        if hold.on_annotated(frame.count, boxes, jpeg) {
+        if held.is_some_and(|boxes| hold.on_annotated(frame.count, boxes, jpeg)) {
             self.release(frame.camera, now);
         }
+        self.on_annotation_free(now);
     }
 
     /// Gives the model the next frames if it is free.
@@ -72,6 +85,17 @@ impl Relay {
         if let Some(frames) = self.schedule.next_batch(now) {
             self.actions.push_back(Action::Infer(frames));
         }
+    }
+
+    /// Gives the tracking thread its next frame if it is idle.
+    pub(crate) fn feed_tracker(&mut self, now: Instant) {
+        self.actions.extend(self.tracking.next_actions(now));
+    }
+
+    /// Gives the annotation thread its next frame if it is idle.
+    fn feed_annotation(&mut self, now: Instant) {
+        let jobs = self.annotation.next_batch(now).unwrap_or_default();
+        self.actions.extend(jobs.into_iter().map(Action::Annotate));
     }
 
     /// Holds a frame for UDP viewers, or sends it on if there is nothing to hold it for.
@@ -87,7 +111,9 @@ impl Relay {
         match hold.hold(frame.clone(), awaits_own, until) {
             HoldDecision::Forward => self.forward(id, frame.jpeg().clone(), Some(now), now),
             HoldDecision::Waits => {}
-            HoldDecision::Draw(older) => self.annotate(frame, older, Some(BoxesOf::Older), false),
+            HoldDecision::Draw(older) => {
+                self.annotate(frame, older, Some(BoxesOf::Older), false, now);
+            }
         }
     }
 
@@ -123,8 +149,10 @@ impl Relay {
             self.actions.push_back(Action::PublishDetections(message));
         }
         if demand.tracks() {
-            let update = Action::UpdateTracker(id, frame.count, found.detections.clone());
-            self.actions.push_back(update);
+            let update = self
+                .tracking
+                .update(id, frame.count, found.detections.clone());
+            self.actions.extend(update);
         }
         self.annotate_inferred(frame, found.detections, now);
     }
@@ -146,7 +174,7 @@ impl Relay {
             BoxesArrival::Nothing => {}
             BoxesArrival::Release => self.release(id, now),
             BoxesArrival::Draw(frame) => {
-                self.annotate(frame, detections, Some(BoxesOf::Own), false)
+                self.annotate(frame, detections, Some(BoxesOf::Own), false, now);
             }
         }
     }
@@ -166,7 +194,7 @@ impl Relay {
         }
         if self.needs_annotation(id, &detections) {
             let held = held.then_some(BoxesOf::Own);
-            return self.annotate(frame, detections, held, demand.annotated);
+            return self.annotate(frame, detections, held, demand.annotated, now);
         }
         if demand.annotated {
             self.publish_annotated(frame, now);
@@ -187,6 +215,7 @@ impl Relay {
         detections: Vec<Detection>,
         held: Option<BoxesOf>,
         publish: bool,
+        now: Instant,
     ) {
         let annotate = AnnotationJob {
             demo_mismatch: self.is_demo_mismatch(frame.camera),
@@ -195,7 +224,9 @@ impl Relay {
             held,
             publish,
         };
-        self.actions.push_back(Action::Annotate(annotate));
+        let (id, pixels) = (annotate.frame.camera, annotate.frame.pixels());
+        self.annotation.enqueue(id, pixels, annotate);
+        self.feed_annotation(now);
     }
 
     /// Returns the detections message of a frame.

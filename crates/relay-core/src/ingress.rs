@@ -190,7 +190,9 @@ impl Relay {
         self.actions.push_back(Action::Publish(publication));
         if matches!(admission, Admission::Appeared | Admission::Moved) {
             self.schedule.forget(id);
-            self.actions.push_back(Action::ResetTracker(id));
+            self.annotation.forget(id);
+            let reset = self.tracking.reset(id);
+            self.actions.extend(reset);
         }
         if !reordered {
             self.publish_live(now);
@@ -239,7 +241,8 @@ impl Relay {
         self.hold_or_forward(frame.clone(), demand, due, now);
         // Behind the frame itself: a thread that is woken may well run in place of this one.
         if demand.tracks() {
-            self.actions.push_back(Action::Track(frame.clone()));
+            self.tracking.enqueue(frame.clone());
+            self.feed_tracker(now);
         } else if demand.annotated {
             // Nothing will find boxes for it; a frame without boxes is better than none.
             self.publish_annotated(frame.clone(), now);
@@ -255,7 +258,8 @@ impl Relay {
             return self.forward(frame.camera, frame.jpeg().clone(), Some(now), now);
         }
         let hold_time = self.cameras.get(frame.camera).hold_time();
-        let awaits_own = demand.holds_all() || self.schedule.answers_within(hold_time, now);
+        let awaits_own =
+            demand.holds_all() || self.schedule.answers_within(frame.camera, hold_time, now);
         self.hold(frame, awaits_own, now + hold_time, now);
     }
 }

@@ -26,6 +26,7 @@ mod cookie;
 mod counts;
 mod demand;
 mod demo;
+mod fair;
 mod frame;
 mod hold;
 mod ingress;
@@ -37,6 +38,7 @@ mod rules;
 mod schedule;
 mod source;
 mod status;
+mod tracking;
 mod udp_egress;
 mod viewers;
 
@@ -54,6 +56,7 @@ pub use self::counts::RelayCounts;
 use self::demand::Demand;
 pub use self::demand::SubscriberId;
 use self::demand::Subscribers;
+use self::fair::FairQueue;
 pub use self::frame::{CameraFrame, CameraId};
 pub use self::note::Note;
 use self::refusals::RefusalPacer;
@@ -61,7 +64,11 @@ pub use self::rules::{Overlay, RelaySettings};
 use self::schedule::ModelSchedule;
 pub use self::source::{Publisher, SenderId};
 pub use self::status::CameraStatus;
+use self::tracking::TrackingQueue;
 use self::udp_egress::UdpEgress;
+
+/// Annotation jobs of a camera that may wait: one for UDP viewers and one for subscribers.
+const WAITING_ANNOTATIONS: usize = 2;
 
 /// The relay's state.
 #[derive(Debug)]
@@ -72,6 +79,8 @@ pub struct Relay {
     udp_egress: UdpEgress,
     subscribers: Subscribers,
     schedule: ModelSchedule,
+    tracking: TrackingQueue,
+    annotation: FairQueue<AnnotationJob>,
     /// The cameras that were live when that was last published.
     live: Vec<CameraId>,
     /// When a sender was last told that only the QUIC transport is open.
@@ -92,6 +101,8 @@ impl Relay {
             udp_egress: UdpEgress::new(rules.udp_egress, now),
             subscribers: Subscribers::default(),
             schedule: ModelSchedule::new(rules.every, rules.batch, rules.model_rest_factor, now),
+            tracking: TrackingQueue::new(),
+            annotation: FairQueue::new(WAITING_ANNOTATIONS, 1),
             live: Vec::new(),
             upgrade_sent_at: None,
             refusals: RefusalPacer::default(),

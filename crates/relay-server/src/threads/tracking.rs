@@ -13,8 +13,8 @@ use super::Worker;
 use crate::event::{Completion, Event};
 use crate::live_settings::LiveSettings;
 
-/// Commands that may wait: half a second of a fast camera's frames and answers. One that finds no room is left out, and the
-/// next one comes soon.
+/// Commands that may wait. The relay gives one frame at a time, and few answers beside it; a command that finds no room is
+/// left out.
 const WAITING: usize = 16;
 
 /// What the thread does, in the order of its queue.
