@@ -52,7 +52,8 @@ pub fn start(
                         .entry(frame.camera)
                         .or_insert_with(|| CameraTracker::new(settings.borrow().tracking()));
                     let at = Duration::from_micros(frame.label.captured_us);
-                    let detections = tracker.on_frame(frame.count, frame.jpeg().clone(), at);
+                    let detections =
+                        tracker.on_frame(frame.count, frame.jpeg().clone(), frame.size(), at);
                     let tracked = Completion::Tracked(TrackedFrame { frame, detections });
                     if events.blocking_send(tracked.into()).is_err() {
                         return;
