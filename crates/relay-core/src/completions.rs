@@ -21,12 +21,14 @@ impl Relay {
     pub fn on_inferred(&mut self, inferences: Vec<Inference>, now: Instant) {
         self.schedule.on_answered(now);
         for Inference { frame, found } in inferences {
+            match &found {
+                Some(_) => self.counts.inferred += 1,
+                None => self.counts.undecodable += 1,
+            }
             match found {
+                _ if self.is_outdated(&frame) => {}
                 Some(found) => self.use_detections(&frame, found, now),
-                None => {
-                    self.counts.undecodable += 1;
-                    self.annotate_inferred(&frame, Vec::new(), now);
-                }
+                None => self.annotate_inferred(&frame, Vec::new(), now),
             }
         }
         self.feed_model(now);
@@ -42,13 +44,10 @@ impl Relay {
     }
 
     /// Takes the tracker's boxes for a frame that it was [given](Action::Track).
-    pub fn on_tracked(&mut self, TrackedFrame { frame, detections }: TrackedFrame, now: Instant) {
-        let demand = self.demand(frame.camera, now);
-        if demand.subscribed {
-            let message = self.message(&frame, Kind::Tracked, detections.clone());
-            self.actions.push_back(Action::PublishDetections(message));
+    pub fn on_tracked(&mut self, tracked: TrackedFrame, now: Instant) {
+        if !self.is_outdated(&tracked.frame) {
+            self.use_tracked(tracked, now);
         }
-        self.annotate_tracked(frame, detections, demand, now);
         self.on_tracker_free(now);
     }
 
@@ -66,6 +65,28 @@ impl Relay {
 
     /// Takes an annotated frame; `jpeg` is `None` if drawing failed.
     pub fn on_annotated(&mut self, annotate: &AnnotationJob, jpeg: Option<Bytes>, now: Instant) {
+        if !self.is_outdated(&annotate.frame) {
+            self.use_annotated(annotate, jpeg, now);
+        }
+        self.on_annotation_free(now);
+    }
+
+    /// Returns whether a frame is of another camera than the one that has its number now, or from before that began anew.
+    /// Its count then says nothing: a frame of the present camera may have the same.
+    fn is_outdated(&self, frame: &CameraFrame) -> bool {
+        frame.received_at < self.cameras.get(frame.camera).owner.since()
+    }
+
+    fn use_tracked(&mut self, TrackedFrame { frame, detections }: TrackedFrame, now: Instant) {
+        let demand = self.demand(frame.camera, now);
+        if demand.subscribed {
+            let message = self.message(&frame, Kind::Tracked, detections.clone());
+            self.actions.push_back(Action::PublishDetections(message));
+        }
+        self.annotate_tracked(frame, detections, demand, now);
+    }
+
+    fn use_annotated(&mut self, annotate: &AnnotationJob, jpeg: Option<Bytes>, now: Instant) {
         let AnnotationJob { frame, held, .. } = annotate;
         if annotate.publish {
             let annotated = jpeg
@@ -77,7 +98,6 @@ impl Relay {
         if held.is_some_and(|boxes| hold.on_annotated(frame.count, boxes, jpeg)) {
             self.release(frame.camera, now);
         }
-        self.on_annotation_free(now);
     }
 
     /// Gives the model the next frames if it is free.
@@ -134,7 +154,6 @@ impl Relay {
     /// Uses what the model found on a frame: in a message, for the tracker, and in the JPEG.
     fn use_detections(&mut self, frame: &CameraFrame, found: Found, now: Instant) {
         let id = frame.camera;
-        self.counts.inferred += 1;
         self.note_demo_match(id, !found.detections.is_empty());
         self.cameras
             .get_mut(id)
