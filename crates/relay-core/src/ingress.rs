@@ -153,7 +153,8 @@ impl Relay {
     fn refuse_udp_frame(&mut self, from: SocketAddr, frame: &Frame, now: Instant) {
         self.counts.drop("private");
         let passed = |at: Instant| now.saturating_duration_since(at) >= PRIVATE_UPGRADE_INTERVAL;
-        if frame.label.is_some() && self.upgrade_sent_at.is_none_or(passed) {
+        let pays = frame.jpeg.len() >= Control::Upgrade.write().len();
+        if frame.label.is_some() && pays && self.upgrade_sent_at.is_none_or(passed) {
             self.upgrade_sent_at = Some(now);
             let upgrade = Action::Reply(from, Control::Upgrade);
             self.actions.push_back(upgrade);
@@ -169,7 +170,7 @@ impl Relay {
         wall_us: u64,
         now: Instant,
     ) {
-        self.note_admission(id, admission, source, now);
+        self.note_admission(id, admission, source, frame.jpeg.len(), now);
         let camera = self.cameras.get_mut(id);
         camera.size = frame.size;
         let label = frame.label.clone().unwrap_or_else(|| Label {
@@ -200,11 +201,18 @@ impl Relay {
         }
     }
 
-    /// Counts a frame that was let in, and offers QUIC to a sender by UDP.
-    fn note_admission(&mut self, id: CameraId, admission: Admission, source: Source, now: Instant) {
+    /// Counts a frame of so many bytes that was let in, and offers QUIC to a sender by UDP; never with more bytes than that.
+    fn note_admission(
+        &mut self,
+        id: CameraId,
+        admission: Admission,
+        source: Source,
+        bytes: usize,
+        now: Instant,
+    ) {
         self.counts.received += 1;
         let camera = self.cameras.get_mut(id);
-        let upgrade = camera.upgrade_is_due(now);
+        let upgrade = bytes >= Control::Upgrade.write().len() && camera.upgrade_is_due(now);
         let name = camera.name.clone();
         match admission {
             Admission::Known | Admission::Reordered => {}

@@ -59,10 +59,11 @@ fn rules() -> RelaySettings {
     }
 }
 
-/// A frame whose bytes tell its number.
+/// A frame whose bytes tell its number, hardly larger than the largest control message: a real one's tables alone are.
 fn plain(n: u64) -> Bytes {
     Sketch::new(300, 200)
         .segment(0xFE, &n.to_be_bytes())
+        .segment(0xFE, &[0; 64])
         .bytes()
         .into()
 }
