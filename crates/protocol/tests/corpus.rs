@@ -53,6 +53,11 @@ fn every_line_of_the_quic_corpus_is_a_message_or_none() {
 }
 
 #[test]
+fn every_connection_of_the_corpus_gives_frames_that_bear_the_relays_label() {
+    replay("lines_and_frames", rules::lines_and_frames);
+}
+
+#[test]
 fn every_text_of_the_corpus_is_a_ticket_or_none() {
     replay("ticket", rules::ticket);
 }
@@ -119,6 +124,9 @@ fn seeds() {
     for (name, line) in lines() {
         write("lines", name, &line);
     }
+    for (name, connection) in connections() {
+        write("lines_and_frames", &name, &connection);
+    }
     for (name, text) in tickets() {
         write("ticket", name, text.as_bytes());
     }
@@ -184,6 +192,25 @@ fn lines() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("later", br#"{"dance":{"t1":1}}"#.to_vec()),
     ]
+}
+
+/// Returns inputs of the target `lines_and_frames`: lines, an empty one, and a frame.
+fn connections() -> Vec<(String, Vec<u8>)> {
+    let mut hellos = lines();
+    hellos.truncate(2);
+    let said: Vec<u8> = lines()
+        .into_iter()
+        .flat_map(|(_, line)| [line.trim_ascii_end(), b"\n"].concat())
+        .collect();
+    let mut connections = Vec::new();
+    for (hello, line) in hellos {
+        for (picture, jpeg) in pictures() {
+            let name = format!("seed-{hello}-{picture}");
+            let connection = [&line[..], b"\n", &said, b"\n", &jpeg].concat();
+            connections.push((name, connection));
+        }
+    }
+    connections
 }
 
 fn tickets() -> Vec<(&'static str, String)> {
