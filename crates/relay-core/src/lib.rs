@@ -3,9 +3,9 @@
 //! ```text
 //!  UDP datagram ----> classify --+                      +--> Forward       UDP viewers      (udp_egress, hold)
 //!                                +--> camera: owner, ---+--> Publish       subscribers      (demand)
-//!  QUIC frame ------> classify --+    order, count      +--> Infer         model thread     (schedule)
-//!                                                       +--> Track         tracker thread
-//!  model's answer, tracker's boxes ---------------------+--> Annotate      drawing thread
+//!  QUIC frame ------> classify --+    order, count      +--> Infer         model thread     (schedule, fair)
+//!                                                       +--> Track         tracker thread   (tracking, fair)
+//!  model's answer, tracker's boxes ---------------------+--> Annotate      drawing thread   (fair)
 //! ```
 //!
 //! The shell calls the `on_..` methods and does what [`Relay::next_action`] returns. Time is an argument throughout, so the
