@@ -196,21 +196,15 @@ fn lines() -> Vec<(&'static str, Vec<u8>)> {
 
 /// Returns inputs of the target `lines_and_frames`: lines, an empty one, and a frame.
 fn connections() -> Vec<(String, Vec<u8>)> {
-    let mut hellos = lines();
-    hellos.truncate(2);
-    let said: Vec<u8> = lines()
-        .into_iter()
-        .flat_map(|(_, line)| [line.trim_ascii_end(), b"\n"].concat())
+    let said = lines().into_iter().map(|(_, line)| line);
+    let said: Vec<u8> = said
+        .flat_map(|line| [line.trim_ascii_end(), b"\n"].concat())
         .collect();
-    let mut connections = Vec::new();
-    for (hello, line) in hellos {
-        for (picture, jpeg) in pictures() {
-            let name = format!("seed-{hello}-{picture}");
-            let connection = [&line[..], b"\n", &said, b"\n", &jpeg].concat();
-            connections.push((name, connection));
-        }
-    }
-    connections
+    let behind = |(name, jpeg): (&str, Vec<u8>)| {
+        let connection = [&said[..], b"\n", &jpeg].concat();
+        (format!("seed-{name}"), connection)
+    };
+    pictures().into_iter().map(behind).collect()
 }
 
 fn tickets() -> Vec<(&'static str, String)> {

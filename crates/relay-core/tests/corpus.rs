@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-#[path = "../../protocol/fuzz/src/relay_core.rs"]
+#[path = "../../protocol/fuzz/src/relay_core/mod.rs"]
 #[allow(unreachable_pub, reason = "it is shared with the fuzz target")]
 mod rules;
 

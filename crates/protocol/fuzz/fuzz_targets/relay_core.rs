@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Instant;
 
-#[path = "../src/relay_core.rs"]
+#[path = "../src/relay_core/mod.rs"]
 mod rules;
 
 /// One start for all inputs: the verdict hangs on times between events alone.
