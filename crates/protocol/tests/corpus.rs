@@ -196,12 +196,12 @@ fn lines() -> Vec<(&'static str, Vec<u8>)> {
 
 /// Returns inputs of the target `lines_and_frames`: lines, an empty one, and a frame.
 fn connections() -> Vec<(String, Vec<u8>)> {
-    let said = lines().into_iter().map(|(_, line)| line);
-    let said: Vec<u8> = said
+    let messages = lines().into_iter().map(|(_, line)| line);
+    let messages: Vec<u8> = messages
         .flat_map(|line| [line.trim_ascii_end(), b"\n"].concat())
         .collect();
     let behind = |(name, jpeg): (&str, Vec<u8>)| {
-        let connection = [&said[..], b"\n", &jpeg].concat();
+        let connection = [&messages[..], b"\n", &jpeg].concat();
         (format!("seed-{name}"), connection)
     };
     pictures().into_iter().map(behind).collect()

@@ -72,7 +72,7 @@ impl Relay {
     }
 
     /// Returns whether a frame is of another camera than the one that has its number now, or from before that began anew.
-    /// Its count then says nothing: a frame of the present camera may have the same.
+    /// Its count then means nothing: a frame of the present camera may have the same.
     fn is_outdated(&self, frame: &CameraFrame) -> bool {
         frame.received_at < self.cameras.get(frame.camera).owner.since()
     }

@@ -1,4 +1,4 @@
-//! What holds of any HTTP request's headers and URL: who is answered, and whose address is believed. The fuzz target checks
+//! What holds of any HTTP request's headers and URL: which client is answered, and whose address is believed. The fuzz target checks
 //! it, and the relay does for each committed file.
 
 use std::net::IpAddr;

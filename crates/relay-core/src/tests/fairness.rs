@@ -215,15 +215,15 @@ fn what_the_model_found_waits_for_a_busy_tracker_and_comes_before_the_next_frame
     scene.relay.subscribe(SubscriberId(1), None);
     scene.frames(1..=4);
     scene.answer_last();
-    let told = |scene: &Scene| {
-        let told = scene.tracks.iter().map(|action| match action {
+    let given = |scene: &Scene| {
+        let given = scene.tracks.iter().map(|action| match action {
             Action::Track(job) => ("frame", job.count),
             Action::UpdateTracker(_, count, _) => ("answer", *count),
             _ => ("reset", 0),
         });
-        told.collect::<Vec<_>>()
+        given.collect::<Vec<_>>()
     };
-    assert_eq!(told(&scene), [("frame", 1)], "it works on it");
+    assert_eq!(given(&scene), [("frame", 1)], "it works on it");
     let track = |scene: &mut Scene| {
         let frame = jobs(scene).pop().unwrap();
         let detections = person();
@@ -234,13 +234,13 @@ fn what_the_model_found_waits_for_a_busy_tracker_and_comes_before_the_next_frame
     track(&mut scene);
     track(&mut scene);
     assert_eq!(
-        told(&scene)[1..],
+        given(&scene)[1..],
         [("frame", 3), ("frame", 4)],
         "the newest two have waited"
     );
     track(&mut scene);
     scene.frames(5..=5);
-    assert_eq!(told(&scene)[3..], [("answer", 4), ("frame", 5)]);
+    assert_eq!(given(&scene)[3..], [("answer", 4), ("frame", 5)]);
 }
 
 #[test]

@@ -298,7 +298,7 @@ impl World {
         }
     }
 
-    /// An answer for a frame that was answered before. A thread never does that; it costs no more than what it says.
+    /// Gives an answer for a frame that was answered before, as a thread never does: only its content is wrong.
     fn old_answer(&mut self, input: &mut Input<'_>) {
         let which = usize::from(input.byte()) % KEPT;
         let idle = self.inferring.is_empty() && self.tracking.is_none() && self.drawing.is_none();
@@ -350,7 +350,10 @@ impl World {
             self.relay.tick(self.now);
             self.settle();
             let next = self.relay.deadline();
-            assert!(next.is_none_or(|next| next > self.now), "it ticks for ever");
+            assert!(
+                next.is_none_or(|next| next > self.now),
+                "it ticks without end"
+            );
         }
         self.now = self.now.max(end);
     }
