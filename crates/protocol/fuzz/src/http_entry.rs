@@ -1,5 +1,5 @@
-//! What holds of any HTTP request's headers and URL: which client is answered, and whose address is believed. The fuzz target checks
-//! it, and the relay does for each committed file.
+//! What holds of any HTTP request's headers and URL: which client is answered, and whose address is believed. The fuzz
+//! target checks it, and the relay does for each committed file.
 
 use std::net::IpAddr;
 
