@@ -62,6 +62,11 @@ fn every_line_of_the_quic_corpus_is_a_message_or_none() {
 }
 
 #[test]
+fn every_connection_of_the_corpus_gives_frames_that_bear_the_relays_label() {
+    replay("lines_and_frames", rules::lines_and_frames);
+}
+
+#[test]
 fn every_text_of_the_corpus_is_a_ticket_or_none() {
     replay("ticket", rules::ticket);
 }
@@ -127,6 +132,9 @@ fn seeds() {
     }
     for (name, line) in lines() {
         write("lines", name, &line);
+    }
+    for (name, connection) in connections() {
+        write("lines_and_frames", &name, &connection);
     }
     for (name, text) in tickets() {
         write("ticket", name, text.as_bytes());
@@ -196,6 +204,19 @@ fn lines() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("later", br#"{"dance":{"t1":1}}"#.to_vec()),
     ]
+}
+
+/// Returns inputs of the target `lines_and_frames`: lines, an empty one, and a frame.
+fn connections() -> Vec<(String, Vec<u8>)> {
+    let messages = lines().into_iter().map(|(_, line)| line);
+    let messages: Vec<u8> = messages
+        .flat_map(|line| [line.trim_ascii_end(), b"\n"].concat())
+        .collect();
+    let behind = |(name, jpeg): (&str, Vec<u8>)| {
+        let connection = [&messages[..], b"\n", &jpeg].concat();
+        (format!("seed-{name}"), connection)
+    };
+    pictures().into_iter().map(behind).collect()
 }
 
 fn tickets() -> Vec<(&'static str, String)> {

@@ -28,13 +28,14 @@ pub enum Action {
     RefuseSender(SenderId, Refusal),
     /// Hand frames, one of each camera, to the model, which is free.
     Infer(Vec<CameraFrame>),
-    /// Hand a frame to the tracker of its camera, which finds its boxes from those of earlier frames.
+    /// Hand a frame to the tracker of its camera, which finds its boxes from those of earlier frames. The next one comes
+    /// when this one was [tracked](crate::Relay::on_tracked).
     Track(CameraFrame),
     /// Give the tracker of a camera the model's detections on the frame with this count.
     UpdateTracker(CameraId, u64, Vec<Detection>),
     /// Reset the tracker of a camera: its next pictures are of another place or time.
     ResetTracker(CameraId),
-    /// Draw boxes into a frame.
+    /// Draw boxes into a frame. The next one comes when this one was [annotated](crate::Relay::on_annotated).
     Annotate(AnnotationJob),
     /// Publish a frame to the subscribers of its camera.
     Publish(Publication),

@@ -21,12 +21,14 @@ impl Relay {
     pub fn on_inferred(&mut self, inferences: Vec<Inference>, now: Instant) {
         self.schedule.on_answered(now);
         for Inference { frame, found } in inferences {
+            match &found {
+                Some(_) => self.counts.inferred += 1,
+                None => self.counts.undecodable += 1,
+            }
             match found {
+                _ if self.is_outdated(&frame) => {}
                 Some(found) => self.use_detections(&frame, found, now),
-                None => {
-                    self.counts.undecodable += 1;
-                    self.annotate_inferred(&frame, Vec::new(), now);
-                }
+                None => self.annotate_inferred(&frame, Vec::new(), now),
             }
         }
         self.feed_model(now);
@@ -42,7 +44,40 @@ impl Relay {
     }
 
     /// Takes the tracker's boxes for a frame that it was [given](Action::Track).
-    pub fn on_tracked(&mut self, TrackedFrame { frame, detections }: TrackedFrame, now: Instant) {
+    pub fn on_tracked(&mut self, tracked: TrackedFrame, now: Instant) {
+        if !self.is_outdated(&tracked.frame) {
+            self.use_tracked(tracked, now);
+        }
+        self.on_tracker_free(now);
+    }
+
+    /// Notes that the tracking thread is done with the frame that it was [given](Action::Track), or has not taken it.
+    pub fn on_tracker_free(&mut self, now: Instant) {
+        self.tracking.on_tracked(now);
+        self.feed_tracker(now);
+    }
+
+    /// Notes that the annotation thread is done with the frame that it was [given](Action::Annotate), or has not taken it.
+    pub fn on_annotation_free(&mut self, now: Instant) {
+        self.annotation.finish(now);
+        self.feed_annotation(now);
+    }
+
+    /// Takes an annotated frame; `jpeg` is `None` if drawing failed.
+    pub fn on_annotated(&mut self, annotate: &AnnotationJob, jpeg: Option<Bytes>, now: Instant) {
+        if !self.is_outdated(&annotate.frame) {
+            self.use_annotated(annotate, jpeg, now);
+        }
+        self.on_annotation_free(now);
+    }
+
+    /// Returns whether a frame is of another camera than the one that has its number now, or from before that began anew.
+    /// Its count then means nothing: a frame of the present camera may have the same.
+    fn is_outdated(&self, frame: &CameraFrame) -> bool {
+        frame.received_at < self.cameras.get(frame.camera).owner.since()
+    }
+
+    fn use_tracked(&mut self, TrackedFrame { frame, detections }: TrackedFrame, now: Instant) {
         let demand = self.demand(frame.camera, now);
         if demand.subscribed {
             let message = self.message(&frame, Kind::Tracked, detections.clone());
@@ -51,8 +86,7 @@ impl Relay {
         self.annotate_tracked(frame, detections, demand, now);
     }
 
-    /// Takes an annotated frame; `jpeg` is `None` if drawing failed.
-    pub fn on_annotated(&mut self, annotate: &AnnotationJob, jpeg: Option<Bytes>, now: Instant) {
+    fn use_annotated(&mut self, annotate: &AnnotationJob, jpeg: Option<Bytes>, now: Instant) {
         let AnnotationJob { frame, held, .. } = annotate;
         if annotate.publish {
             let annotated = jpeg
@@ -60,9 +94,8 @@ impl Relay {
                 .map_or_else(|| frame.clone(), |jpeg| frame.with_jpeg(jpeg));
             self.publish_annotated(annotated, now);
         }
-        let Some(boxes) = *held else { return };
         let hold = &mut self.cameras.get_mut(frame.camera).hold;
-        if hold.on_annotated(frame.count, boxes, jpeg) {
+        if held.is_some_and(|boxes| hold.on_annotated(frame.count, boxes, jpeg)) {
             self.release(frame.camera, now);
         }
     }
@@ -72,6 +105,17 @@ impl Relay {
         if let Some(frames) = self.schedule.next_batch(now) {
             self.actions.push_back(Action::Infer(frames));
         }
+    }
+
+    /// Gives the tracking thread its next frame if it is idle.
+    pub(crate) fn feed_tracker(&mut self, now: Instant) {
+        self.actions.extend(self.tracking.next_actions(now));
+    }
+
+    /// Gives the annotation thread its next frame if it is idle.
+    fn feed_annotation(&mut self, now: Instant) {
+        let jobs = self.annotation.next_batch(now).unwrap_or_default();
+        self.actions.extend(jobs.into_iter().map(Action::Annotate));
     }
 
     /// Holds a frame for UDP viewers, or sends it on if there is nothing to hold it for.
@@ -87,7 +131,9 @@ impl Relay {
         match hold.hold(frame.clone(), awaits_own, until) {
             HoldDecision::Forward => self.forward(id, frame.jpeg().clone(), Some(now), now),
             HoldDecision::Waits => {}
-            HoldDecision::Draw(older) => self.annotate(frame, older, Some(BoxesOf::Older), false),
+            HoldDecision::Draw(older) => {
+                self.annotate(frame, older, Some(BoxesOf::Older), false, now);
+            }
         }
     }
 
@@ -108,7 +154,6 @@ impl Relay {
     /// Uses what the model found on a frame: in a message, for the tracker, and in the JPEG.
     fn use_detections(&mut self, frame: &CameraFrame, found: Found, now: Instant) {
         let id = frame.camera;
-        self.counts.inferred += 1;
         self.note_demo_match(id, !found.detections.is_empty());
         self.cameras
             .get_mut(id)
@@ -123,8 +168,10 @@ impl Relay {
             self.actions.push_back(Action::PublishDetections(message));
         }
         if demand.tracks() {
-            let update = Action::UpdateTracker(id, frame.count, found.detections.clone());
-            self.actions.push_back(update);
+            let update = self
+                .tracking
+                .update(id, frame.count, found.detections.clone());
+            self.actions.extend(update);
         }
         self.annotate_inferred(frame, found.detections, now);
     }
@@ -146,7 +193,7 @@ impl Relay {
             BoxesArrival::Nothing => {}
             BoxesArrival::Release => self.release(id, now),
             BoxesArrival::Draw(frame) => {
-                self.annotate(frame, detections, Some(BoxesOf::Own), false)
+                self.annotate(frame, detections, Some(BoxesOf::Own), false, now);
             }
         }
     }
@@ -166,7 +213,7 @@ impl Relay {
         }
         if self.needs_annotation(id, &detections) {
             let held = held.then_some(BoxesOf::Own);
-            return self.annotate(frame, detections, held, demand.annotated);
+            return self.annotate(frame, detections, held, demand.annotated, now);
         }
         if demand.annotated {
             self.publish_annotated(frame, now);
@@ -187,6 +234,7 @@ impl Relay {
         detections: Vec<Detection>,
         held: Option<BoxesOf>,
         publish: bool,
+        now: Instant,
     ) {
         let annotate = AnnotationJob {
             demo_mismatch: self.is_demo_mismatch(frame.camera),
@@ -195,7 +243,9 @@ impl Relay {
             held,
             publish,
         };
-        self.actions.push_back(Action::Annotate(annotate));
+        let (id, pixels) = (annotate.frame.camera, annotate.frame.pixels());
+        self.annotation.enqueue(id, pixels, annotate);
+        self.feed_annotation(now);
     }
 
     /// Returns the detections message of a frame.

@@ -37,6 +37,11 @@ impl CameraFrame {
         self.frame.size
     }
 
+    /// Returns the number of pixels, by the JPEG's header.
+    pub(crate) fn pixels(&self) -> u64 {
+        u64::from(self.size().width) * u64::from(self.size().height)
+    }
+
     /// Returns the JPEG with its label: as it was received, or a copy with the relay's label inserted.
     pub fn labelled(&self) -> Bytes {
         match self.frame.label {

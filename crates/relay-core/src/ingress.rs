@@ -154,7 +154,8 @@ impl Relay {
     fn refuse_udp_frame(&mut self, from: SocketAddr, frame: &Frame, now: Instant) {
         self.counts.drop("private");
         let passed = |at: Instant| now.saturating_duration_since(at) >= PRIVATE_UPGRADE_INTERVAL;
-        if frame.label.is_some() && self.upgrade_sent_at.is_none_or(passed) {
+        let pays = frame.jpeg.len() >= Control::Upgrade.write().len();
+        if frame.label.is_some() && pays && self.upgrade_sent_at.is_none_or(passed) {
             self.upgrade_sent_at = Some(now);
             let upgrade = Action::Reply(from, Control::Upgrade);
             self.actions.push_back(upgrade);
@@ -170,7 +171,7 @@ impl Relay {
         wall_us: u64,
         now: Instant,
     ) {
-        self.note_admission(id, admission, source, now);
+        self.note_admission(id, admission, source, frame.jpeg.len(), now);
         let camera = self.cameras.get_mut(id);
         camera.size = frame.size;
         let label = frame.label.clone().unwrap_or_else(|| Label {
@@ -191,7 +192,9 @@ impl Relay {
         self.actions.push_back(Action::Publish(publication));
         if matches!(admission, Admission::Appeared | Admission::Moved) {
             self.schedule.forget(id);
-            self.actions.push_back(Action::ResetTracker(id));
+            self.annotation.forget(id);
+            let reset = self.tracking.reset(id);
+            self.actions.extend(reset);
         }
         if !reordered {
             self.publish_live(now);
@@ -199,11 +202,18 @@ impl Relay {
         }
     }
 
-    /// Counts a frame that was let in, and offers QUIC to a sender by UDP.
-    fn note_admission(&mut self, id: CameraId, admission: Admission, source: Source, now: Instant) {
+    /// Counts a frame of so many bytes that was let in, and offers QUIC to a sender by UDP; never with more bytes than that.
+    fn note_admission(
+        &mut self,
+        id: CameraId,
+        admission: Admission,
+        source: Source,
+        bytes: usize,
+        now: Instant,
+    ) {
         self.counts.received += 1;
         let camera = self.cameras.get_mut(id);
-        let upgrade = camera.upgrade_is_due(now);
+        let upgrade = bytes >= Control::Upgrade.write().len() && camera.upgrade_is_due(now);
         let name = camera.name.clone();
         match admission {
             Admission::Known | Admission::Reordered => {}
@@ -240,7 +250,8 @@ impl Relay {
         self.hold_or_forward(frame.clone(), demand, due, now);
         // Behind the frame itself: a thread that is woken may well run in place of this one.
         if demand.tracks() {
-            self.actions.push_back(Action::Track(frame.clone()));
+            self.tracking.enqueue(frame.clone());
+            self.feed_tracker(now);
         } else if demand.annotated {
             // Nothing will find boxes for it; a frame without boxes is better than none.
             self.publish_annotated(frame.clone(), now);
@@ -256,7 +267,8 @@ impl Relay {
             return self.forward(frame.camera, frame.jpeg().clone(), Some(now), now);
         }
         let hold_time = self.cameras.get(frame.camera).hold_time();
-        let awaits_own = demand.holds_all() || self.schedule.answers_within(hold_time, now);
+        let awaits_own =
+            demand.holds_all() || self.schedule.answers_within(frame.camera, hold_time, now);
         self.hold(frame, awaits_own, now + hold_time, now);
     }
 }

@@ -3,9 +3,9 @@
 //! ```text
 //!  UDP datagram ----> classify --+                      +--> Forward       UDP viewers      (udp_egress, hold)
 //!                                +--> camera: owner, ---+--> Publish       subscribers      (demand)
-//!  QUIC frame ------> classify --+    order, count      +--> Infer         model thread     (schedule)
-//!                                                       +--> Track         tracker thread
-//!  model's answer, tracker's boxes ---------------------+--> Annotate      drawing thread
+//!  QUIC frame ------> classify --+    order, count      +--> Infer         model thread     (schedule, fair)
+//!                                                       +--> Track         tracker thread   (tracking, fair)
+//!  model's answer, tracker's boxes ---------------------+--> Annotate      drawing thread   (fair)
 //! ```
 //!
 //! The shell calls the `on_..` methods and does what [`Relay::next_action`] returns. Time is an argument throughout, so the
@@ -27,6 +27,7 @@ mod cookie;
 mod counts;
 mod demand;
 mod demo;
+mod fair;
 mod frame;
 pub mod handshakes;
 mod hold;
@@ -41,6 +42,7 @@ mod rules;
 mod schedule;
 mod source;
 mod status;
+mod tracking;
 mod udp_egress;
 mod viewers;
 
@@ -59,6 +61,7 @@ pub use self::counts::RelayCounts;
 use self::demand::Demand;
 pub use self::demand::SubscriberId;
 use self::demand::Subscribers;
+use self::fair::FairQueue;
 pub use self::frame::{CameraFrame, CameraId};
 pub use self::note::Note;
 use self::refusals::RefusalPacer;
@@ -66,7 +69,11 @@ pub use self::rules::{Overlay, RelaySettings};
 use self::schedule::ModelSchedule;
 pub use self::source::{Publisher, SenderId};
 pub use self::status::CameraStatus;
+use self::tracking::TrackingQueue;
 use self::udp_egress::UdpEgress;
+
+/// Annotation jobs of a camera that may wait: one for UDP viewers and one for subscribers.
+const WAITING_ANNOTATIONS: usize = 2;
 
 /// The relay's state.
 #[derive(Debug)]
@@ -77,6 +84,8 @@ pub struct Relay {
     udp_egress: UdpEgress,
     subscribers: Subscribers,
     schedule: ModelSchedule,
+    tracking: TrackingQueue,
+    annotation: FairQueue<AnnotationJob>,
     /// The cameras that were live when that was last published.
     live: Vec<CameraId>,
     /// When a sender was last told that only the QUIC transport is open.
@@ -97,6 +106,8 @@ impl Relay {
             udp_egress: UdpEgress::new(rules.udp_egress, now),
             subscribers: Subscribers::default(),
             schedule: ModelSchedule::new(rules.every, rules.batch, rules.model_rest_factor, now),
+            tracking: TrackingQueue::new(),
+            annotation: FairQueue::new(WAITING_ANNOTATIONS, 1),
             live: Vec::new(),
             upgrade_sent_at: None,
             refusals: RefusalPacer::default(),

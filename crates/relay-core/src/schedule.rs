@@ -1,14 +1,14 @@
 //! Which frame the model gets next, and when.
 //!
-//! The model works on one batch at a time, on the newest waiting frame of each camera, and the cameras take turns: a busy
-//! camera never starves another. With `--every auto` every frame is offered, and after each answer the model rests for as
+//! The model works on one batch at a time, on the newest waiting frame of each camera, and the cameras share its time
+//! ([`FairQueue`]): neither a busy camera nor one of expensive pictures starves another. With `--every auto` every frame is offered, and after each answer the model rests for as
 //! long as keeps it within its share of the machine. Pure.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use protocol::every::Every;
 
+use crate::fair::FairQueue;
 use crate::frame::{CameraFrame, CameraId};
 
 /// The model's work.
@@ -16,34 +16,21 @@ use crate::frame::{CameraFrame, CameraId};
 pub(crate) struct ModelSchedule {
     /// `None` without a model.
     every: Option<Every>,
-    batch: usize,
     rest: f64,
-    idle: bool,
-    /// When the model was given its last batch.
-    started: Instant,
-    /// Smoothed time from a batch to its answer.
-    answer_time: Option<Duration>,
     /// The model gets nothing before this.
     rests_until: Instant,
-    /// The camera whose turn is next.
-    next: CameraId,
     /// The newest frame of each camera that waits for the model.
-    waiting: BTreeMap<CameraId, CameraFrame>,
+    queue: FairQueue<CameraFrame>,
 }
 
 impl ModelSchedule {
-    /// Returns the schedule of an idle model; see [`crate::Rules`] for `every`, `batch` and `rest`.
+    /// Returns the schedule of an idle model; see [`crate::RelaySettings`] for `every`, `batch` and `rest`.
     pub(crate) fn new(every: Option<Every>, batch: usize, rest: f64, now: Instant) -> Self {
         Self {
             every,
-            batch,
             rest,
-            idle: true,
-            started: now,
-            answer_time: None,
             rests_until: now,
-            next: CameraId(0),
-            waiting: BTreeMap::new(),
+            queue: FairQueue::new(1, batch),
         }
     }
 
@@ -52,51 +39,43 @@ impl ModelSchedule {
         self.every.is_some_and(|every| every.due(count))
     }
 
-    /// Returns whether the answer for a frame that is enqueued now is usually there within `patience`.
-    pub(crate) fn answers_within(&self, patience: Duration, now: Instant) -> bool {
+    /// Returns whether the answer for a frame of a camera that is enqueued now is usually there within `patience`.
+    pub(crate) fn answers_within(
+        &self,
+        camera: CameraId,
+        patience: Duration,
+        now: Instant,
+    ) -> bool {
         let in_time = |usual| usual < patience;
-        self.is_ready(now) && self.answer_time.is_none_or(in_time)
+        self.is_ready(now) && self.queue.usual(camera).is_none_or(in_time)
     }
 
     /// Adds a frame; it takes the place of an older one of its camera. Returns whether one was lost to the model by that;
     /// with [`Every::Auto`] that is how it is meant, and does not count.
     pub(crate) fn enqueue(&mut self, frame: CameraFrame) -> bool {
-        let replaced = self.waiting.insert(frame.camera, frame).is_some();
+        let replaced = self.queue.enqueue(frame.camera, frame.pixels(), frame);
         replaced && self.every != Some(Every::Auto)
     }
 
     /// Drops the waiting frame of a camera that is another one now.
     pub(crate) fn forget(&mut self, camera: CameraId) {
-        self.waiting.remove(&camera);
+        self.queue.forget(camera);
     }
 
     /// Returns the frames for the model if it is ready for some, beginning with the camera whose turn it is.
     pub(crate) fn next_batch(&mut self, now: Instant) -> Option<Vec<CameraFrame>> {
-        if !self.is_ready(now) || self.waiting.is_empty() {
-            return None;
+        match self.is_ready(now) {
+            true => self.queue.next_batch(now),
+            false => None,
         }
-        let turns = self
-            .waiting
-            .range(self.next..)
-            .chain(self.waiting.range(..self.next));
-        let cameras: Vec<CameraId> = turns.map(|(camera, _)| *camera).take(self.batch).collect();
-        self.next = CameraId(cameras.last()?.0 + 1);
-        (self.idle, self.started) = (false, now);
-        Some(
-            cameras
-                .iter()
-                .filter_map(|camera| self.waiting.remove(camera))
-                .collect(),
-        )
     }
 
-    /// Notes that the model has answered its batch.
+    /// Notes that the model has answered its batch. Its cameras are charged the time since they were given to it: that has
+    /// the decoding in it, and a picture that could not be decoded.
     pub(crate) fn on_answered(&mut self, now: Instant) {
-        let took = now.saturating_duration_since(self.started);
-        let usual = self.answer_time.unwrap_or(took);
-        self.idle = true;
-        self.answer_time = Some((3 * usual + took) / 4);
-        if self.every == Some(Every::Auto) {
+        if let Some(took) = self.queue.finish(now)
+            && self.every == Some(Every::Auto)
+        {
             self.rests_until = now + took.mul_f64(self.rest);
         }
     }
@@ -104,21 +83,21 @@ impl ModelSchedule {
     /// Notes that there is no model any more.
     pub(crate) fn on_model_died(&mut self) {
         self.every = None;
-        self.waiting.clear();
+        self.queue.clear();
     }
 
     /// Returns when the model has rested, if a frame waits for that.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        (self.idle && !self.waiting.is_empty()).then_some(self.rests_until)
+        (self.is_idle() && self.queue.has_waiting()).then_some(self.rests_until)
     }
 
     fn is_ready(&self, now: Instant) -> bool {
-        self.every.is_some() && self.idle && self.rests_until <= now
+        self.every.is_some() && self.is_idle() && self.rests_until <= now
     }
 
-    #[cfg(test)]
+    /// Returns whether the model works on nothing.
     pub(crate) fn is_idle(&self) -> bool {
-        self.idle
+        self.queue.is_idle()
     }
 }
 
@@ -193,13 +172,19 @@ mod tests {
     #[test]
     fn an_answer_is_expected_by_how_long_the_last_ones_took() {
         let (mut schedule, now) = schedule("1", 1, 0.0);
-        assert!(schedule.answers_within(MS, now), "nothing is known yet");
+        assert!(
+            schedule.answers_within(CameraId(0), MS, now),
+            "nothing is known yet"
+        );
         schedule.enqueue(frame(0, 1));
         next(&mut schedule, now);
-        assert!(!schedule.answers_within(100 * MS, now), "it is at work");
+        assert!(
+            !schedule.answers_within(CameraId(0), 100 * MS, now),
+            "it is at work"
+        );
         schedule.on_answered(now + 50 * MS);
-        assert!(schedule.answers_within(51 * MS, now + 50 * MS));
-        assert!(!schedule.answers_within(50 * MS, now + 50 * MS));
+        assert!(schedule.answers_within(CameraId(0), 51 * MS, now + 50 * MS));
+        assert!(!schedule.answers_within(CameraId(0), 50 * MS, now + 50 * MS));
     }
 
     #[test]

@@ -15,9 +15,10 @@ use crate::frame::CameraId;
 use crate::note::Note;
 
 impl Relay {
-    /// Gives leases to viewers that had one before the relay was restarted.
+    /// Gives leases to viewers that had one before the relay was restarted; not if it is private now.
     pub fn restore_leases(&mut self, viewers: impl IntoIterator<Item = SocketAddr>, now: Instant) {
-        for viewer in viewers {
+        let open = !self.rules.private;
+        for viewer in viewers.into_iter().filter(|_| open) {
             self.request_lease(viewer, LeaseRequest::Request, false, now);
         }
     }

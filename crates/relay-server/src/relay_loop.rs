@@ -319,15 +319,23 @@ impl RelayLoop {
             Action::Infer(frames) => {
                 self.model.as_ref().map(|model| model.send(frames));
             }
-            // Without room this frame's boxes are left out, or this update is.
-            Action::Track(frame) => drop(self.tracking.send(TrackCommand::Track(frame))),
+            // The same holds for the threads that track and draw; one without room has died, or lags by many updates. Then
+            // this frame's boxes are left out, or this update is, and the frame leaves as it came.
+            Action::Track(frame) => {
+                if !self.tracking.send(TrackCommand::Track(frame)) {
+                    self.relay.on_tracker_free(Instant::now());
+                }
+            }
             Action::UpdateTracker(camera, count, detections) => {
                 let update = TrackCommand::Update(camera, count, detections);
                 self.tracking.send(update);
             }
             Action::ResetTracker(camera) => drop(self.tracking.send(TrackCommand::Reset(camera))),
-            // Without room the frame leaves as it came.
-            Action::Annotate(annotate) => drop(self.annotation.send(annotate)),
+            Action::Annotate(annotate) => {
+                if !self.annotation.send(annotate) {
+                    self.relay.on_annotation_free(Instant::now());
+                }
+            }
             Action::Publish(publication) => {
                 let tally = &mut self.stats.tally;
                 tally.on_received(&publication.frame, unix_micros());

@@ -182,8 +182,10 @@ fn a_private_relay_answers_no_stranger_by_udp() {
         "{answer:?}"
     );
     assert!(length <= hello.len());
-    socket.send(&frame("yard", 1, 0)).unwrap();
+    let sent = frame("yard", 1, 400);
+    socket.send(&sent).unwrap();
     let length = socket.recv(&mut buffer).unwrap();
+    assert!(length <= sent.len());
     assert_eq!(
         classify(buffer[..length].to_vec()),
         Ok(Datagram::Control(Control::Upgrade))

@@ -135,6 +135,55 @@ pub fn lines(line: &[u8]) {
     }
 }
 
+/// Checks what a peer sends on one connection: the lines of its first stream up to an empty one, and a frame.
+///
+/// What the relay logs of the hello is short and harmless, and a frame that it accepts is one with the label, too, that it
+/// inserts where there is none.
+pub fn lines_and_frames(bytes: &[u8]) {
+    let mut rest = bytes;
+    let mut next_line = || {
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        let (line, behind) = rest.split_at(end);
+        rest = &behind[1..];
+        (!line.is_empty()).then_some(line)
+    };
+    let hello = next_line().and_then(quic::from_line::<Hello>);
+    while let Some(line) = next_line() {
+        lines(line);
+    }
+    let camera = hello.as_ref().and_then(|hello| hello.camera().ok()?);
+    if let Some(hello) = &hello {
+        let shown = format!("{hello:?}");
+        assert!(shown.len() < 400 && !shown.contains(is_hidden), "{shown}");
+        let again = quic::from_line::<Hello>(&quic::to_line(hello)).expect("it is written");
+        assert_eq!(
+            (again.stream(), again.cookie()),
+            (hello.stream(), hello.cookie())
+        );
+    }
+    let Ok(Datagram::Frame(frame)) = classify_datagram(rest.to_vec()) else {
+        return;
+    };
+    let Some(camera) = camera.filter(|_| frame.label.is_none()) else {
+        return;
+    };
+    let label = Label {
+        stream: hello
+            .and_then(|hello| hello.stream())
+            .unwrap_or(StreamId(1)),
+        seq: 1,
+        captured_us: 2,
+        camera,
+    };
+    match classify_datagram(label.write(&frame.jpeg)) {
+        Ok(Datagram::Frame(labelled)) => {
+            assert_eq!(labelled.size, frame.size);
+            assert_eq!(labelled.label, Some(label));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Checks the metadata of a model file: names of classes are few, short and on one line.
 pub fn names_metadata(text: &[u8]) {
     let found = str::from_utf8(text).ok().and_then(names::parse);

@@ -318,7 +318,7 @@ impl World {
                         Action::Reply(_, control) => Some(control.write().len()),
                         _ => None,
                     });
-                assert!(replies.sum::<usize>() <= bytes.len().max(400), "amplified");
+                assert!(replies.sum::<usize>() <= bytes.len(), "amplified");
             }
             Act::ClosedPort { of } => {
                 let now = self.scene.now;

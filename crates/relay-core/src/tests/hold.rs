@@ -437,3 +437,32 @@ proptest! {
         prop_assert_eq!(left, (1..=frames).collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn boxes_of_a_camera_are_not_drawn_into_the_frame_of_one_that_took_its_place() {
+    let mut scene = Scene::watched(RelaySettings {
+        every: Some("1".parse().unwrap()),
+        ..rules()
+    });
+    scene.datagram(address(1, 1), labelled("yard", 7, 1));
+    let old = scene.jobs.pop().unwrap();
+    scene.pass(3500 * MS);
+    // The table gets full: the camera that has left loses its slot.
+    for n in 0..64 {
+        scene.datagram(address(2, 1), labelled(&format!("other{n}"), 7, 1));
+    }
+    let new = scene.relay.cameras.get(old.camera).name.clone();
+    assert_ne!(new, old.label.camera);
+    scene.answer(&old, person());
+    assert!(scene.annotations.is_empty(), "{:?}", scene.annotations);
+    let job = AnnotationJob {
+        frame: old,
+        detections: person(),
+        demo_mismatch: false,
+        held: Some(BoxesOf::Own),
+        publish: true,
+    };
+    let sent = scene.sent.len();
+    scene.annotate(&job);
+    assert_eq!((scene.sent.len(), scene.annotated.len()), (sent, 0));
+}

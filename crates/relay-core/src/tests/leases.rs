@@ -188,3 +188,14 @@ fn garbage_is_counted_by_reason_and_ffmpegs_pieces_are_explained_once() {
     );
     assert_eq!(scene.other, [Action::Log(Note::Pieces(address(1, 1)))]);
 }
+
+#[test]
+fn a_relay_that_is_private_after_a_restart_gives_no_viewer_of_before_a_lease() {
+    for (private, leases) in [(true, 0), (false, 1)] {
+        let mut scene = Scene::new(RelaySettings { private, ..rules() });
+        scene.relay.restore_leases([viewer(1)], scene.now);
+        scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
+        assert_eq!(scene.relay.viewers()[0], leases);
+        assert_eq!(scene.forwards.len(), leases);
+    }
+}

@@ -3,6 +3,7 @@
 mod attack;
 mod cameras;
 mod circulation;
+mod fairness;
 mod hold;
 mod leases;
 mod model;
@@ -58,10 +59,11 @@ fn rules() -> RelaySettings {
     }
 }
 
-/// A frame whose bytes tell its number.
+/// A frame whose bytes tell its number, hardly larger than the largest control message: a real one's tables alone are.
 fn plain(n: u64) -> Bytes {
     Sketch::new(300, 200)
         .segment(0xFE, &n.to_be_bytes())
+        .segment(0xFE, &[0; 64])
         .bytes()
         .into()
 }
@@ -126,6 +128,8 @@ struct Scene {
     live: Vec<Vec<CameraName>>,
     /// What the tracker is sent.
     tracks: Vec<Action>,
+    /// Whether the threads that track and draw take the next job only when they have answered the last; else at once.
+    threads_are_busy: bool,
     other: Vec<Action>,
 }
 
@@ -145,6 +149,7 @@ impl Scene {
             annotated: Vec::new(),
             live: Vec::new(),
             tracks: Vec::new(),
+            threads_are_busy: false,
             other: Vec::new(),
         }
     }
@@ -304,11 +309,19 @@ impl Scene {
                     self.forwards.push(forward);
                 }
                 Action::Infer(jobs) => self.jobs.extend(jobs),
-                Action::Annotate(annotate) => self.annotations.push(annotate),
+                Action::Annotate(annotate) => {
+                    self.annotations.push(annotate);
+                    if !self.threads_are_busy {
+                        self.relay.annotation.finish(self.now);
+                    }
+                }
                 Action::Publish(frame) => self.published.push(frame),
                 Action::PublishAnnotated(frame) => self.annotated.push(frame),
                 Action::PublishLive(live) => self.live.push(live),
                 Action::Track(_) | Action::UpdateTracker(..) | Action::ResetTracker(_) => {
+                    if matches!(action, Action::Track(_)) && !self.threads_are_busy {
+                        self.relay.tracking.on_tracked(self.now);
+                    }
                     self.tracks.push(action);
                 }
                 other => self.other.push(other),

@@ -114,6 +114,20 @@ fn a_sender_of_ours_is_told_of_quic_every_5_s_and_a_tutorial_sender_never() {
 }
 
 #[test]
+fn no_frame_draws_an_upgrade_that_is_larger_than_itself() {
+    let label = Label::read(&labelled("yard", 7, 1)).unwrap().unwrap();
+    let tiny = Bytes::from(label.write(&Sketch::new(8, 8).bytes()));
+    assert!(tiny.len() < Control::Upgrade.write().len());
+    for private in [false, true] {
+        let mut scene = Scene::new(RelaySettings { private, ..rules() });
+        scene.datagram(address(1, 1), tiny.clone());
+        assert_eq!(scene.upgrades(), 0);
+        scene.datagram(address(1, 1), labelled("yard", 7, 2));
+        assert_eq!(scene.upgrades(), 1);
+    }
+}
+
+#[test]
 fn a_private_relay_takes_nothing_by_udp_and_says_so_to_our_own_programs_alone() {
     let mut scene = Scene::new(RelaySettings {
         private: true,

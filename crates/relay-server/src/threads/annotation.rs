@@ -16,8 +16,8 @@ use crate::event::{Completion, Event};
 
 /// Qualities at which a frame with boxes is tried until it fits a datagram; the first keeps the lines sharp.
 const QUALITIES: [u8; 4] = [90, 75, 50, 25];
-/// Frames that may wait: two cameras' worth. A frame that finds no room leaves as it came.
-const WAITING: usize = 4;
+/// Frames that may wait: the relay gives one at a time.
+const WAITING: usize = 1;
 
 /// Starts the annotation thread.
 ///

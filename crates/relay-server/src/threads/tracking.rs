@@ -13,8 +13,8 @@ use super::Worker;
 use crate::event::{Completion, Event};
 use crate::live_settings::LiveSettings;
 
-/// Commands that may wait: half a second of a fast camera's frames and answers. One that finds no room is left out, and the
-/// next one comes soon.
+/// Commands that may wait. The relay gives one frame at a time, and few answers beside it; a command that finds no room is
+/// left out.
 const WAITING: usize = 16;
 
 /// What the thread does, in the order of its queue.
@@ -52,7 +52,8 @@ pub fn start(
                         .entry(frame.camera)
                         .or_insert_with(|| CameraTracker::new(settings.borrow().tracking()));
                     let at = Duration::from_micros(frame.label.captured_us);
-                    let detections = tracker.on_frame(frame.count, frame.jpeg().clone(), at);
+                    let detections =
+                        tracker.on_frame(frame.count, frame.jpeg().clone(), frame.size(), at);
                     let tracked = Completion::Tracked(TrackedFrame { frame, detections });
                     if events.blocking_send(tracked.into()).is_err() {
                         return;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use protocol::jpeg::{Limits, scan};
 use vision::track::CameraTracker;
 
 use crate::{Clip, EVERY, FPS, TRACK};
@@ -18,8 +19,9 @@ fn times(clip: &Clip, boxes: usize) -> Vec<f64> {
     let mut times = Vec::new();
     for ((count, jpeg), found) in (1..).zip(&clip.frames).zip(&clip.found) {
         let at = Duration::from_secs_f64(count as f64 / FPS);
+        let size = scan(jpeg, Limits::default()).unwrap();
         let start = Instant::now();
-        let shown = tracker.on_frame(count, jpeg.clone(), at);
+        let shown = tracker.on_frame(count, jpeg.clone(), size, at);
         let took = start.elapsed();
         if shown.len() == boxes {
             times.push(took.as_secs_f64() * 1e6);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use protocol::jpeg::{Limits, scan};
 use testkit::boxes::ObjectBox;
 use vision::track::Tracker;
 use vision::track::frame_history::FrameHistory;
@@ -28,7 +29,8 @@ pub(crate) fn replay(clip: &Clip, overlay: Overlay, every: u64) -> Vec<Vec<Objec
     let mut answer = Vec::new();
     let mut boxes = Vec::new();
     for ((count, jpeg), found) in (1..).zip(&clip.frames).zip(&clip.found) {
-        history.push(count, jpeg.clone());
+        let size = scan(jpeg, Limits::default()).unwrap();
+        history.push(count, jpeg.clone(), size);
         let at = Duration::from_secs_f64(count as f64 / FPS);
         let inferred = count.is_multiple_of(every);
         boxes.push(outlines(&match overlay {

@@ -6,12 +6,10 @@
 
 use std::collections::VecDeque;
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use imaging::jpeg::{self, Reduction};
 use opencv::prelude::*;
-use protocol::geometry::BBox;
-use protocol::jpeg::{Limits, scan};
+use protocol::geometry::{BBox, Size};
 
 use super::correlate::{Correlator, Scores};
 use super::grey::{Area, Grey};
@@ -52,7 +50,7 @@ struct StoredFrame {
 
 #[derive(Debug)]
 enum Pixels {
-    Encoded(Bytes),
+    Encoded(Bytes, Size),
     Decoded(Pyramid),
     Broken,
 }
@@ -64,14 +62,15 @@ struct Pyramid {
 }
 
 impl FrameHistory {
-    /// Adds a frame, a JPEG that passed `protocol::jpeg::scan`. If its number does not rise, the older ones are dropped.
-    pub fn push(&mut self, count: u64, jpeg: Bytes) {
+    /// Adds a frame, a JPEG that passed `protocol::jpeg::scan`, with the size in its header. If its number does not rise, the
+    /// older ones are dropped.
+    pub fn push(&mut self, count: u64, jpeg: Bytes, size: Size) {
         if self.frames.back().is_some_and(|last| last.count >= count) {
             self.frames.clear();
         }
         self.frames.push_back(StoredFrame {
             count,
-            pixels: Pixels::Encoded(jpeg),
+            pixels: Pixels::Encoded(jpeg, size),
         });
         if self.frames.len() > MAX_PATCH_AGE {
             self.frames.pop_front();
@@ -96,16 +95,15 @@ impl FrameHistory {
 
 impl StoredFrame {
     fn decode(&mut self) {
-        if let Pixels::Encoded(jpeg) = &self.pixels {
-            self.pixels = Pyramid::of(jpeg).map_or(Pixels::Broken, Pixels::Decoded);
+        if let Pixels::Encoded(jpeg, size) = &self.pixels {
+            self.pixels = Pyramid::of(jpeg, *size).map_or(Pixels::Broken, Pixels::Decoded);
         }
     }
 }
 
 impl Pyramid {
-    fn of(bytes: &[u8]) -> anyhow::Result<Self> {
-        let header = scan(bytes, Limits::default()).context("scanning a frame")?;
-        let longer = header.width.max(header.height);
+    fn of(bytes: &[u8], size: Size) -> anyhow::Result<Self> {
+        let longer = size.width.max(size.height);
         let fits = |reduction: &Reduction| longer / reduction.divisor() <= MAX_SIDE;
         let reduction = Reduction::ALL.into_iter().find(fits);
         let picture = jpeg::decode_grey(bytes, reduction.unwrap_or(Reduction::Eighth))?;
@@ -242,7 +240,7 @@ fn peak(before: Option<f32>, middle: f32, after: Option<f32>) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use opencv::core::{CV_8UC3, Mat, Rect, Scalar, Size};
+    use opencv::core::{self, CV_8UC3, Mat, Rect, Scalar};
     use opencv::imgproc;
 
     use super::*;
@@ -254,6 +252,17 @@ mod tests {
         let mut there = Mat::roi_mut(&mut picture, Rect::new(x, y, 60, 60)).unwrap();
         square.copy_to(&mut there).unwrap();
         jpeg::encode(&picture, 80).unwrap().into()
+    }
+
+    impl FrameHistory {
+        /// Adds a frame of the size of most here.
+        fn push_small(&mut self, count: u64, jpeg: Bytes) {
+            self.push(count, jpeg, size(300, 200));
+        }
+    }
+
+    fn size(width: u16, height: u16) -> Size {
+        Size { width, height }
     }
 
     /// Smoothed noise, the same for the same seed.
@@ -268,7 +277,7 @@ mod tests {
             *byte = (state >> 56) as u8;
         }
         let mut smooth = Mat::default();
-        imgproc::blur_def(&noise, &mut smooth, Size::new(7, 7)).unwrap();
+        imgproc::blur_def(&noise, &mut smooth, core::Size::new(7, 7)).unwrap();
         smooth
     }
 
@@ -286,8 +295,9 @@ mod tests {
     fn a_thing_is_found_where_it_went_on_pictures_of_any_size() {
         for (width, height) in [(160, 120), (300, 200), (640, 480), (720, 1280)] {
             let mut history = FrameHistory::default();
-            history.push(1, frame(width, height, [40, 30]));
-            history.push(2, frame(width, height, [47, 21]));
+            let sides = size(width as u16, height as u16);
+            history.push(1, frame(width, height, [40, 30]), sides);
+            history.push(2, frame(width, height, [47, 21]), sides);
             let (w, h) = (width as f32, height as f32);
             let moved = history.displacement(&query(1, w, h, [40.0, 30.0])).unwrap();
             let [dx, dy] = [moved.by[0] * w, moved.by[1] * h];
@@ -306,12 +316,12 @@ mod tests {
     #[test]
     fn what_goes_out_of_the_picture_is_found_by_the_part_that_stays() {
         let mut history = FrameHistory::default();
-        history.push(1, frame(300, 200, [20, 70]));
+        history.push_small(1, frame(300, 200, [20, 70]));
         let (mut wide, cut) = (cloudy(350, 200, 1), Rect::new(50, 0, 300, 200));
         let mut there = Mat::roi_mut(&mut wide, Rect::new(20, 70, 60, 60)).unwrap();
         cloudy(60, 60, 2).copy_to(&mut there).unwrap();
         let left = Mat::roi(&wide, cut).unwrap().try_clone().unwrap();
-        history.push(2, jpeg::encode(&left, 80).unwrap().into());
+        history.push_small(2, jpeg::encode(&left, 80).unwrap().into());
         let expected = PatchQuery {
             guess: [-52.0 / 300.0, 0.0],
             ..query(1, 300.0, 200.0, [20.0, 70.0])
@@ -332,8 +342,8 @@ mod tests {
         }
         let mut history = FrameHistory::default();
         let both = Bytes::from(jpeg::encode(&picture, 90).unwrap());
-        history.push(1, both.clone());
-        history.push(2, both);
+        history.push_small(1, both.clone());
+        history.push_small(2, both);
         for (guess, way) in [(8.0, 0.0), (32.0, 40.0)] {
             let moved = history.displacement(&PatchQuery {
                 from: 1,
@@ -354,8 +364,8 @@ mod tests {
         let query_of_square = query(1, 300.0, 200.0, [40.0, 30.0]);
         let found = |first: &Bytes, second: &Bytes| {
             let mut history = FrameHistory::default();
-            history.push(1, first.clone());
-            history.push(2, second.clone());
+            history.push_small(1, first.clone());
+            history.push_small(2, second.clone());
             history.displacement(&query_of_square).is_some()
         };
         assert!(found(&whole, &whole));
@@ -366,17 +376,17 @@ mod tests {
         let mut history = FrameHistory::default();
         assert_eq!(history.displacement(&query_of_square), None);
         for count in (1..).take(MAX_PATCH_AGE) {
-            history.push(count, whole.clone());
+            history.push_small(count, whole.clone());
         }
         assert!(history.displacement(&query_of_square).is_some());
-        history.push(100, whole.clone());
+        history.push_small(100, whole.clone());
         assert_eq!(
             history.displacement(&query_of_square),
             None,
             "the oldest one goes"
         );
         assert_eq!(history.frames.len(), MAX_PATCH_AGE);
-        history.push(1, whole);
+        history.push_small(1, whole);
         assert_eq!(history.frames.len(), 1, "a restarted camera's are others");
     }
 
@@ -384,7 +394,7 @@ mod tests {
     fn no_frame_is_decoded_before_somebody_asks() {
         let mut history = FrameHistory::default();
         let whole = frame(300, 200, [40, 30]);
-        (1..=3).for_each(|count| history.push(count, whole.clone()));
+        (1..=3).for_each(|count| history.push_small(count, whole.clone()));
         history.displacement(&query(1, 300.0, 200.0, [40.0, 30.0]));
         let decoded = |frame: &StoredFrame| matches!(frame.pixels, Pixels::Decoded(_));
         let decoded: Vec<bool> = history.frames.iter().map(decoded).collect();

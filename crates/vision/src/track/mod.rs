@@ -97,7 +97,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::detections::Detection;
-use protocol::geometry::BBox;
+use protocol::geometry::{BBox, Size};
 
 use self::frame_history::FrameHistory;
 pub use self::tracker::Tracker;
@@ -162,9 +162,15 @@ impl CameraTracker {
         }
     }
 
-    /// Adds a frame and returns its boxes, the best score first. See [`Tracker::on_frame`].
-    pub fn on_frame(&mut self, count: u64, jpeg: Bytes, at: Duration) -> Vec<Detection> {
-        self.history.push(count, jpeg);
+    /// Adds a frame, with the size in its header, and returns its boxes, the best score first. See [`Tracker::on_frame`].
+    pub fn on_frame(
+        &mut self,
+        count: u64,
+        jpeg: Bytes,
+        size: Size,
+        at: Duration,
+    ) -> Vec<Detection> {
+        self.history.push(count, jpeg, size);
         let history = &mut self.history;
         let displacement = |query: &PatchQuery| history.displacement(query);
         self.tracker.on_frame(count, displacement, at)

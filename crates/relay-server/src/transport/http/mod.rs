@@ -1,7 +1,7 @@
 //! The HTTP server: a page, streams and metrics, for browsers and for other software that takes a URL.
 //!
 //! ```text
-//!  TCP 8080 --> listen, connection --> request, origin_policy (PURE): access --> routes --> page
+//!  TCP 8080 --> listen, connection --> request; entry, origin_policy (PURE): access --> routes --> page
 //!                  proxies (PURE)                                                  |   --> shared_answers: status, metrics
 //!                                                                                    |
 //!  the loop's fan-out --> shared_feed: one feed a camera ----------------------------+--> stream.mjpg, snapshot.jpg,
@@ -16,6 +16,10 @@
 //! one that does not read what waits is dropped (`stalls`).
 
 mod connection;
+mod entry;
+#[cfg(test)]
+#[path = "../../../../protocol/fuzz/src/http_entry.rs"]
+mod fuzz_rules;
 mod listen;
 mod mjpeg;
 mod origin_policy;

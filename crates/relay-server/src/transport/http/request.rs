@@ -2,25 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, Request, State};
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use protocol::quic::Refusal;
-use serde::Deserialize;
 
 use super::Context;
 use super::connection::Connection;
-use super::origin_policy::{Denial, Requester};
-
-/// Parameters of a URL's query.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Parameters {
-    token: Option<String>,
-    pub(super) action: Option<String>,
-    boxes: Option<String>,
-}
+use super::entry::{bad_host, origin, parameters, requester};
+use super::origin_policy::Denial;
 
 /// Answers a request that the policy permits, refuses another, and adds the headers that all answers have.
 pub(super) async fn guard(
@@ -68,10 +59,6 @@ pub(super) fn header_value(value: &'static str) -> HeaderValue {
     HeaderValue::from_static(value)
 }
 
-fn origin(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::ORIGIN)?.to_str().ok()
-}
-
 /// What becomes of a request.
 enum Verdict {
     /// Every client may send it.
@@ -94,43 +81,6 @@ fn verdict(context: &Context, request: &Request) -> Verdict {
         Ok(()) => Verdict::Permitted,
         Err(denial) => Verdict::Refused(denied(denial)),
     }
-}
-
-/// Returns what is wrong with a request that does not name its host exactly once (RFC 9112, section 3.2): another server on
-/// the way may have read another name than this one does.
-fn bad_host(request: &Request) -> Option<&'static str> {
-    match request.headers().get_all(header::HOST).iter().count() {
-        0 if request.version() == Version::HTTP_11 => Some("a request of HTTP/1.1 needs a host"),
-        0 | 1 => None,
-        _ => Some("a request has one host"),
-    }
-}
-
-/// Returns what decides about a request. A name or an origin that is not text matches none.
-fn requester<'a>(request: &'a Request, parameters: &'a Parameters) -> Requester<'a> {
-    let headers = request.headers();
-    let host = headers.get(header::HOST);
-    let origin = headers.get(header::ORIGIN);
-    // A URL with a name in the request line replaces the header (RFC 9112, section 3.2.2).
-    let in_url = request.uri().authority().map(Authority::as_str);
-    Requester {
-        host: in_url.or(host.map(|host| host.to_str().unwrap_or("?.?"))),
-        origin: origin.map(|origin| origin.to_str().unwrap_or_default()),
-        upgrade: headers.contains_key(header::UPGRADE),
-        token: bearer(headers).or(parameters.token.as_deref()),
-    }
-}
-
-/// Returns the parameters of a URL's query; none if it cannot be parsed.
-fn parameters(uri: &Uri) -> Parameters {
-    Query::try_from_uri(uri).map_or_else(|_| Parameters::default(), |Query(parameters)| parameters)
-}
-
-/// Returns the token of `Authorization: Bearer`.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Returns the answer for a denial: what is wrong, and what to do.
@@ -169,11 +119,4 @@ fn denied(denial: Denial) -> Response {
 /// Returns an answer of one line of text.
 pub(super) fn text(status: StatusCode, text: impl std::fmt::Display) -> Response {
     (status, format!("{text}\n")).into_response()
-}
-
-impl Parameters {
-    /// Returns whether the client wants boxes drawn into the picture.
-    pub(super) fn annotated(&self) -> bool {
-        matches!(self.boxes.as_deref(), Some("" | "1" | "on" | "true"))
-    }
 }

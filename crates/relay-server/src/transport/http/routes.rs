@@ -15,7 +15,8 @@ use futures_util::stream;
 use protocol::label::CameraName;
 
 use super::connection::Connection;
-use super::request::{Parameters, guard, header_value, text};
+use super::entry::Parameters;
+use super::request::{guard, header_value, text};
 use super::shared_answers::StatusAnswer;
 use super::shared_feed::{HttpSubscription, next_frame, next_line};
 use super::{Context, mjpeg, page, picture, socket};
