@@ -241,9 +241,13 @@ impl Cameras {
     /// else one of the host that holds most, of the least standing and there the youngest first. No sender loses its slot
     /// to one that has proved less, or whose host holds as many.
     fn slot_for(&self, newcomer: Source, now: Instant) -> Option<usize> {
-        let mut held: HashMap<Host, usize> = HashMap::new();
+        let mut held = Held::new();
         for camera in &self.table {
-            *held.entry(camera.owner.source().host()).or_default() += 1;
+            let source = camera.owner.source();
+            let counts = held.entry(source.host()).or_default();
+            counts[..=source.standing as usize]
+                .iter_mut()
+                .for_each(|count| *count += 1);
         }
         let rank = |camera| rank(camera, newcomer, &held, now);
         let slots =
@@ -261,25 +265,23 @@ impl Cameras {
     }
 }
 
-/// Returns how soon a camera's slot is given to a newcomer, the least first; `None` if it is not. `held` has the number of
-/// cameras of each host.
-fn rank(
-    camera: &Camera,
-    newcomer: Source,
-    held: &HashMap<Host, usize>,
-    now: Instant,
-) -> Option<Rank> {
+/// The number of cameras of each host, for each standing: those whose senders have proved that much or more. What was
+/// forged in the name of a host does not count against what the host has proved.
+type Held = HashMap<Host, [usize; 3]>;
+
+/// Returns how soon a camera's slot is given to a newcomer, the least first; `None` if it is not.
+fn rank(camera: &Camera, newcomer: Source, held: &Held, now: Instant) -> Option<Rank> {
     let standing = camera.owner.source().standing;
     let silence = camera.silence(now);
     let has_left = !camera.owner.is_connected() && silence >= CAMERA_TIMEOUT;
     if has_left {
         return Some(Rank::Left(Reverse(silence)));
     }
-    let held_by = |host| held.get(&host).copied().unwrap_or(0);
-    let holds = held_by(camera.owner.source().host());
+    let held_by = |host, standing| held.get(&host).map_or(0, |of| of[standing as usize]);
+    let holds = held_by(camera.owner.source().host(), standing);
     // An equal is to lose its slot only where that makes the hosts more equal.
     let weaker = standing < newcomer.standing;
-    let enough = held_by(newcomer.host()) + if weaker { 1 } else { 2 };
+    let enough = held_by(newcomer.host(), newcomer.standing) + if weaker { 1 } else { 2 };
     let may_lose = weaker || standing == newcomer.standing && !camera.owner.is_established(now);
     let rank = Rank::Crowded(Reverse(holds), standing, Reverse(camera.appeared));
     (may_lose && holds >= enough).then_some(rank)

@@ -251,6 +251,16 @@ fn a_flood_of_names_from_one_host_keeps_no_other_camera_out() {
 }
 
 #[test]
+fn cameras_that_were_forged_from_a_senders_host_do_not_keep_it_out() {
+    let mut scene = Scene::new(rules());
+    for host in 1..=64 {
+        let camera = format!("forged{host}");
+        scene.datagram(address(host, 1000), labelled(&camera, 1, 1));
+    }
+    assert!(scene.connect(address(1, 1), "yard", 7, None).is_ok());
+}
+
+#[test]
 fn a_connected_camera_keeps_its_slot_while_it_pauses_whatever_names_appear() {
     let mut scene = Scene::new(rules());
     scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
