@@ -1,7 +1,7 @@
 //! A peer's end of a connection: connects, sends the hello, receives the answer; then exchanges clocks and messages.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -124,10 +124,18 @@ impl Client {
     /// # Errors
     /// If the system has no socket of that family left.
     pub fn new(relay: SocketAddr, pinned: Option<Key>) -> io::Result<Self> {
+        Self::bound(udp::unconnected(relay)?, pinned)
+    }
+
+    /// Returns a client on a socket of the caller, which chose its address.
+    ///
+    /// # Errors
+    /// If the socket cannot be used.
+    pub fn bound(socket: UdpSocket, pinned: Option<Key>) -> io::Result<Self> {
         let verifier = Arc::new(CertificateVerifier::new(pinned, endpoint::ring_provider()));
         Ok(Self {
-            endpoint: endpoint::client(udp::unconnected(relay)?)?,
-            is_ipv4: relay.is_ipv4(),
+            is_ipv4: socket.local_addr()?.is_ipv4(),
+            endpoint: endpoint::client(socket)?,
             config: endpoint::client_config(Arc::clone(&verifier))?,
             verifier,
             attempts: 0,
@@ -181,6 +189,15 @@ impl Client {
         ConnectFailure::of_connection(err)
     }
 
+    /// Opens a connection without a hello: for tests and benchmarks.
+    ///
+    /// # Errors
+    /// [`ConnectFailure`].
+    pub async fn connect(&self, relay: SocketAddr) -> Result<Connection, ConnectFailure> {
+        let connecting = self.endpoint.connect_with(self.config.clone(), relay, NAME);
+        Ok(connecting.map_err(host_failure)?.await?)
+    }
+
     /// Closes the connections, and waits until the relay has received that, at most for `limit`.
     pub async fn close(self, limit: Duration) {
         self.endpoint.close(DONE, b"");
@@ -193,11 +210,7 @@ impl Client {
 /// # Errors
 /// [`ConnectFailure`].
 pub async fn connect(relay: SocketAddr) -> Result<Connection, ConnectFailure> {
-    let client = Client::new(relay, None)?;
-    let connecting = client
-        .endpoint
-        .connect_with(client.config.clone(), relay, NAME);
-    Ok(connecting.map_err(host_failure)?.await?)
+    Client::new(relay, None)?.connect(relay).await
 }
 
 fn host_failure(err: ConnectError) -> ConnectFailure {
