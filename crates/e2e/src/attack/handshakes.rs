@@ -69,26 +69,22 @@ async fn first_packet() -> Option<Vec<u8>> {
     Some(packet)
 }
 
-/// Holds connections of all hosts open, four by each transport, and opens each again when it ends.
+/// Holds more connections open than the relay has slots, and opens each again when it ends.
 pub(super) fn idle(target: &Target, tally: &Arc<Tally>) {
-    let arriving = Arc::new(Semaphore::new(AT_A_TIME));
+    let [quic, http] = [(); 2].map(|()| Arc::new(Semaphore::new(AT_A_TIME)));
+    for n in 0..5 * HOSTS {
+        let peer = (target.clone(), tally.clone(), quic.clone());
+        tokio::spawn(idle_by_quic(n, peer));
+    }
     for n in 0..4 * HOSTS {
-        tokio::spawn(idle_by_quic(
-            n,
-            target.clone(),
-            tally.clone(),
-            arriving.clone(),
-        ));
-        tokio::spawn(idle_by_http(
-            n,
-            target.clone(),
-            tally.clone(),
-            arriving.clone(),
-        ));
+        let peer = (target.clone(), tally.clone(), http.clone());
+        tokio::spawn(idle_by_http(n, peer));
     }
 }
 
-async fn idle_by_quic(n: usize, target: Target, tally: Arc<Tally>, arriving: Arc<Semaphore>) {
+type Peer = (Target, Arc<Tally>, Arc<Semaphore>);
+
+async fn idle_by_quic(n: usize, (target, tally, arriving): Peer) {
     loop {
         let permit = arriving.acquire().await;
         let opened = host::open(n, target.relay, Role::View, NO_CAMERA).await;
@@ -101,7 +97,7 @@ async fn idle_by_quic(n: usize, target: Target, tally: Arc<Tally>, arriving: Arc
     }
 }
 
-async fn idle_by_http(n: usize, target: Target, tally: Arc<Tally>, arriving: Arc<Semaphore>) {
+async fn idle_by_http(n: usize, (target, tally, arriving): Peer) {
     loop {
         let permit = arriving.acquire().await;
         let opened = connect(n, &target).await;

@@ -150,7 +150,7 @@ impl Attack {
             Self::Handshakes => {
                 "first packets of QUIC, 2000 a second, and whole handshakes, 200 a second, from 256 addresses"
             }
-            Self::Idle => "256 addresses x 4 viewers of no camera by QUIC, and as many by HTTP",
+            Self::Idle => "256 addresses x 5 viewers of no camera by QUIC, and x 4 by HTTP",
             Self::TinyFrames => {
                 "frames of 82 bytes, 8 cameras of 4 addresses, as fast as streams open"
             }
