@@ -74,7 +74,7 @@ pub(crate) fn run(attack: Option<Attack>, core: Option<usize>, length: Duration)
     viewer.terminate();
     let seen = viewer.finish_ok();
     relay.terminate();
-    relay.finish_ok();
+    let relayed = relay.finish_ok();
     let missing = files.missing();
     let (early, missing): (Vec<u64>, _) = missing.into_iter().partition(|n| *n <= start.number);
     let offered = sent.figure("sent") + sent.figure("skipped");
@@ -84,6 +84,7 @@ pub(crate) fn run(attack: Option<Attack>, core: Option<usize>, length: Duration)
         skipped: sent.figure("skipped"),
         missing,
         ages,
+        in_relay_ms: relayed.figure("forward_us_p99") / 1e3,
         grown_kb: peak.saturating_sub(idle),
         log_bytes: end.log_bytes - start.log_bytes,
         inferred: end.inferred - start.inferred,

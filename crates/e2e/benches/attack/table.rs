@@ -6,12 +6,14 @@ use testkit::figures::aligned;
 use crate::Row;
 use crate::figures::Measured;
 
-const HEAD: [&str; 9] = [
+const COLUMNS: usize = 10;
+const HEAD: [&str; COLUMNS] = [
     "attack",
     "a second",
     "delivered",
     "age p50",
     "p99",
+    "in the relay",
     "memory",
     "log an hour",
     "inferred",
@@ -28,10 +30,10 @@ pub(crate) fn name(attack: Option<Attack>) -> &'static str {
 /// Returns all rows and the goals.
 pub(crate) fn of(rows: &[Row], calm: Option<&Measured>) -> String {
     let row = |(attack, measured): &Row| {
-        let [a, b, c, d, e, f, g, h] = figures(measured, calm);
-        [name(*attack).to_owned(), a, b, c, d, e, f, g, h]
+        let [a, b, c, d, e, f, g, h, i] = figures(measured, calm);
+        [name(*attack).to_owned(), a, b, c, d, e, f, g, h, i]
     };
-    let rows: Vec<[String; 9]> = rows.iter().map(row).collect();
+    let rows: Vec<[String; COLUMNS]> = rows.iter().map(row).collect();
     aligned(&HEAD.map(str::to_owned), &rows) + GOALS
 }
 
@@ -57,12 +59,12 @@ fn not_shown(measured: &Measured) -> String {
     }
 }
 
-fn figures(measured: &Result<Measured, String>, calm: Option<&Measured>) -> [String; 8] {
+fn figures(measured: &Result<Measured, String>, calm: Option<&Measured>) -> [String; COLUMNS - 1] {
     let measured = match measured {
         Ok(measured) => measured,
         Err(why) => {
-            let mut failed = [const { String::new() }; 8];
-            failed[7] = format!("FAILED: {why}");
+            let mut failed = [const { String::new() }; COLUMNS - 1];
+            failed[COLUMNS - 2] = format!("FAILED: {why}");
             return failed;
         }
     };
@@ -81,6 +83,7 @@ fn figures(measured: &Result<Measured, String>, calm: Option<&Measured>) -> [Str
         ),
         format!("{:.1} ms", measured.age(0.5)),
         format!("{p99:.1} ms{}", of_calm(p99, calm.map(|c| c.age(0.99)))),
+        format!("{:.1} ms", measured.in_relay_ms),
         format!("+{:.0} MiB", measured.grown_kb as f64 / 1024.0),
         format!("{:.2} MB", measured.log_an_hour(calm) / 1e6),
         format!(
