@@ -16,9 +16,9 @@ use crate::figures::Measured;
 const CAMERA: &str = "yard";
 /// Longest wait for a program to be ready.
 const READY: Duration = Duration::from_secs(30);
-/// Frames in peace before the attack: the relay's memory has settled.
+/// Calm frames before the attack, in which the relay's memory settles.
 const SETTLED: usize = 30;
-/// Frames in peace behind the attack, so that those of its end arrive or are lost.
+/// Calm frames behind the attack, so that those of its end arrive or are lost.
 const AFTER: u64 = 10;
 const FPS: u64 = 10;
 /// Time between two looks at the relay's memory.
@@ -51,7 +51,7 @@ struct Mark {
     log_bytes: usize,
 }
 
-/// Measures the honest programs under an attack, or in peace.
+/// Measures the honest programs under an attack, or calm without one.
 pub(crate) fn run(attack: Option<Attack>, core: Option<usize>, length: Duration) -> Measured {
     let (chain, target) = Chain::start(length);
     chain.wait_until_settled();

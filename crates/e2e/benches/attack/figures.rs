@@ -7,7 +7,7 @@ use e2e::attack::{Achieved, Attack};
 /// Window of the log's bound: what an attack logs at its start it may log again a minute later.
 const LOG_WINDOW: f64 = 60.0;
 
-/// Most bytes of memory above those of the relay in peace, in kB.
+/// Most bytes of memory above those of the calm relay, in kB.
 const MEMORY: u64 = 64 << 10;
 /// Most bytes of log an hour.
 const LOG: f64 = 1e6;
@@ -80,7 +80,7 @@ impl Measured {
         self.inferred as f64 / self.took.as_secs_f64()
     }
 
-    /// Returns bytes of log an hour, were the attack to go on. Lines that also come in peace come at a steady rate; what the
+    /// Returns bytes of log an hour, were the attack to go on. Lines that also come without one come at a steady rate; what the
     /// attack adds has a bound for each minute, and so counts for one whole minute.
     pub(crate) fn log_an_hour(&self, calm: Option<&Self>) -> f64 {
         let steady = calm.unwrap_or(self);

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let load = Load::start();
     let core = attackers_core();
     let mut rows: Vec<Row> = Vec::new();
-    // Peace at both ends: other programs of the machine may come and go meanwhile.
+    // A calm run at both ends: other programs of the machine may come and go meanwhile.
     let runs = options.attacks().map(Some);
     let runs = [None].into_iter().chain(runs).chain([None]);
     for attack in runs {
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-/// Returns the runs in peace as one.
+/// Returns the calm runs as one.
 fn calm_of(rows: &[Row]) -> Option<Measured> {
     let calm = rows.iter().filter(|(attack, _)| attack.is_none());
     Measured::pooled(calm.filter_map(|(_, measured)| measured.as_ref().ok()))

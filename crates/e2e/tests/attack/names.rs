@@ -1,4 +1,4 @@
-//! Names of cameras: nobody takes a live one, and nobody keeps others out.
+//! Names of cameras: a hostile sender takes no live one, and keeps no other camera out.
 
 use std::net::UdpSocket;
 use std::thread;
@@ -12,8 +12,8 @@ use crate::honest::{CAMERA, Honest, MS};
 
 const REFUSED: &str = "another source sends as this camera";
 const MOVED: &str = "camera goes on from here";
-/// Longest time until a sender that is refused says so.
-const TOLD: Duration = Duration::from_secs(2);
+/// Longest time until a sender that is refused logs it.
+const REPORTED: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_datagram_with_the_cameras_public_stream_and_the_largest_number_takes_nothing() {
@@ -45,15 +45,15 @@ fn a_datagram_with_the_cameras_public_stream_and_the_largest_number_takes_nothin
 }
 
 #[test]
-fn a_second_sender_of_a_live_name_is_told_within_2_s_by_udp_and_by_quic() {
+fn a_second_sender_of_a_live_name_reports_its_refusal_within_2_s_by_udp_and_by_quic() {
     let honest = Honest::start(&["--model", "none"]);
     for transport in ["udp", "quic"] {
         let args = ["--source", "demo", "--camera", CAMERA, "--transport"];
         let second = sender(honest.port(), &[&args[..], &[transport]].concat());
         let line = second.wait_for_line("sending", Duration::from_secs(10));
         let start = Instant::now();
-        second.wait_for_line(REFUSED, TOLD);
-        eprintln!("{transport}: told {:?} behind: {line}", start.elapsed());
+        second.wait_for_line(REFUSED, REPORTED);
+        eprintln!("{transport}: {:?} behind: {line}", start.elapsed());
     }
     honest.assert_frames_come(1000 * MS);
 }

@@ -36,7 +36,7 @@ fn the_costliest_pictures_of_four_cameras_leave_the_honest_one_half_of_its_infer
     thread::sleep(6000 * MS);
     let now = inferred() - before;
     attacker.stop();
-    // In peace each second of 60 frames.
+    // Without the attack it is each second of 60 frames.
     assert!(
         now >= 15,
         "{now} inferences in 6 s, and {} of bombs",
