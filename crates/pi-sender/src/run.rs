@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn send(args: &Args) -> anyhow::Result<()> {
-    let stop = signals::stop_on_signals()?;
+    let stop = signals::stop_on_signals(signals::Hangup::Stops)?;
     imaging::jpeg::single_threaded()?;
     let mut source = PictureSource::open(args)?;
     let mut sender = SendLoop::new(args, stop, source.fps(args.fps))?;
@@ -143,6 +143,7 @@ impl SendLoop {
         {
             self.stop.cancel();
         }
+        self.uplink.poll(Instant::now())?;
         Ok(!self.stop.is_cancelled())
     }
 

@@ -1,18 +1,33 @@
-//! SIGINT (Ctrl-C) and SIGTERM: the first one stops the program cleanly, the second ends the process at once.
+//! SIGINT (Ctrl-C), SIGTERM and for some programs SIGHUP: the first one stops the program cleanly, the second ends the process
+//! at once.
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Returns a token that the first SIGINT or SIGTERM cancels. The handlers are registered when this returns.
+/// What SIGHUP, a closed terminal, is to a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hangup {
+    /// A stop, like SIGINT.
+    Stops,
+    /// None of this module's concern: the program reloads its configuration.
+    Reloads,
+}
+
+/// Returns a token that the first SIGINT or SIGTERM cancels, and SIGHUP where that `Stops` the program. The handlers are
+/// registered when this returns.
 ///
 /// Call it inside a tokio runtime that keeps running.
 ///
 /// # Errors
 /// If the handlers cannot be registered.
-pub fn stop_on_signals() -> anyhow::Result<CancellationToken> {
+pub fn stop_on_signals(hangup: Hangup) -> anyhow::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt()).context("registering SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("registering SIGTERM")?;
+    let mut hangups = match hangup {
+        Hangup::Stops => Some(signal(SignalKind::hangup()).context("registering SIGHUP")?),
+        Hangup::Reloads => None,
+    };
     let stop = CancellationToken::new();
     let requested = stop.clone();
     tokio::spawn(async move {
@@ -20,6 +35,7 @@ pub fn stop_on_signals() -> anyhow::Result<CancellationToken> {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                () = next(hangups.as_mut()) => {}
             }
             if requested.is_cancelled() {
                 std::process::exit(1);
@@ -28,4 +44,11 @@ pub fn stop_on_signals() -> anyhow::Result<CancellationToken> {
         }
     });
     Ok(stop)
+}
+
+async fn next(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
 }

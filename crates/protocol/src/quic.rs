@@ -42,6 +42,16 @@ pub enum Role {
     View,
 }
 
+impl Role {
+    /// Returns the role as the log shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Send => "sender",
+            Self::View => "viewer",
+        }
+    }
+}
+
 /// A peer's first line.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {

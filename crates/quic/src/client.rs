@@ -63,6 +63,9 @@ pub enum ConnectFailure {
     /// An answer that is not one.
     #[error("what answers there is not a relay, or of another version")]
     Nonsense,
+    /// A relay that takes no connection now.
+    #[error("the relay takes no connection now: it has no room for another one, or stops")]
+    NotAccepted,
     /// A connection that ended.
     #[error("{}", shown(.0))]
     Lost(ConnectionError),
@@ -86,11 +89,11 @@ impl ConnectFailure {
             ConnectionError::ApplicationClosed(ref close) => {
                 quic::from_line::<Refusal>(&close.reason).map_or(Self::Lost(err), Self::Refused)
             }
-            // A relay that has no slot left does not spend a handshake on that answer.
+            // A relay that has no slot left, or stops, does not spend a handshake on that answer.
             ConnectionError::ConnectionClosed(ref close)
                 if close.error_code == TransportErrorCode::CONNECTION_REFUSED =>
             {
-                Self::Refused(Refusal::Full)
+                Self::NotAccepted
             }
             other => Self::Lost(other),
         }
@@ -101,7 +104,9 @@ impl ConnectFailure {
         match self {
             Self::Certificate => false,
             Self::Refused(refusal) => refusal.is_temporary(),
-            Self::Silence | Self::Nonsense | Self::Lost(_) | Self::Host(_) => true,
+            Self::Silence | Self::Nonsense | Self::NotAccepted | Self::Lost(_) | Self::Host(_) => {
+                true
+            }
         }
     }
 }
@@ -323,7 +328,7 @@ mod tests {
             ConnectFailure::of_connection(ConnectionError::ConnectionClosed(close))
         };
         let refused = of(TransportErrorCode::CONNECTION_REFUSED);
-        assert!(matches!(refused, ConnectFailure::Refused(Refusal::Full)));
+        assert!(matches!(refused, ConnectFailure::NotAccepted));
         assert!(refused.is_temporary());
         let broken = of(TransportErrorCode::PROTOCOL_VIOLATION);
         assert!(matches!(broken, ConnectFailure::Lost(_)));

@@ -13,6 +13,7 @@ use protocol::quic::{MAX_CAMERAS, Refusal};
 use crate::camera::Camera;
 use crate::cookie::CookieSecret;
 use crate::frame::CameraId;
+use crate::limits::HOST_CAMERAS;
 use crate::ownership::Ownership;
 use crate::source::{Admission, Rejection, SenderId, Source};
 
@@ -279,9 +280,14 @@ fn rank(camera: &Camera, newcomer: Source, held: &Held, now: Instant) -> Option<
     }
     let held_by = |host, standing| held.get(&host).map_or(0, |of| of[standing as usize]);
     let holds = held_by(camera.owner.source().host(), standing);
-    // An equal is to lose its slot only where that makes the hosts more equal.
+    let rival = held_by(newcomer.host(), newcomer.standing);
     let weaker = standing < newcomer.standing;
-    let enough = held_by(newcomer.host(), newcomer.standing) + if weaker { 1 } else { 2 };
+    let enough = match weaker {
+        true if rival < HOST_CAMERAS => 1,
+        true => rival + 1,
+        // An equal is to lose its slot only where that makes the hosts more equal.
+        false => rival + 2,
+    };
     let may_lose = weaker || standing == newcomer.standing && !camera.owner.is_established(now);
     let rank = Rank::Crowded(Reverse(holds), standing, Reverse(camera.appeared));
     (may_lose && holds >= enough).then_some(rank)

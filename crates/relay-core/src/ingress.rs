@@ -134,14 +134,23 @@ impl Relay {
         }
     }
 
-    /// Sends a sender of ours why its frame of so many bytes is dropped, and offers QUIC: there it can show more than its
-    /// address, and a restarted sender follows its old connection as soon as that is gone. Never more bytes than it sent.
+    /// Refuses a sender of ours by UDP, once in a while.
     fn refuse_by_udp(&mut self, to: SocketAddr, refusal: Refusal, bytes: usize, now: Instant) {
-        let answers = [Control::Refused(refusal), Control::Upgrade];
-        let size: usize = answers.iter().map(|answer| answer.write().len()).sum();
-        if bytes >= size && self.refusals.is_due(to, now) {
-            let replies = answers.map(|answer| Action::Reply(to, answer));
-            self.actions.extend(replies);
+        if bytes >= Control::Upgrade.write().len() && self.refusals.is_due(to, now) {
+            self.push_refusal(to, refusal, bytes);
+        }
+    }
+
+    /// Offers QUIC to a sender of ours whose frame of so many bytes is dropped: there it can show more than its address, and a
+    /// restarted sender follows its old connection as soon as that is gone. Sends the reason too, and never more bytes than
+    /// it sent.
+    fn push_refusal(&mut self, to: SocketAddr, refusal: Refusal, bytes: usize) {
+        let mut left = bytes;
+        for answer in [Control::Upgrade, Control::Refused(refusal)] {
+            if let Some(rest) = left.checked_sub(answer.write().len()) {
+                left = rest;
+                self.actions.push_back(Action::Reply(to, answer));
+            }
         }
     }
 
@@ -150,15 +159,15 @@ impl Relay {
         self.actions.extend(rejection.into_note().map(Action::Log));
     }
 
-    /// Counts a UDP frame at a private relay. A sender of ours learns by QUIC that it needs a ticket.
+    /// Counts a UDP frame at a private relay, and refuses a sender of ours.
     fn refuse_udp_frame(&mut self, from: SocketAddr, frame: &Frame, now: Instant) {
         self.counts.drop("private");
         let passed = |at: Instant| now.saturating_duration_since(at) >= PRIVATE_UPGRADE_INTERVAL;
-        let pays = frame.jpeg.len() >= Control::Upgrade.write().len();
+        let bytes = frame.jpeg.len();
+        let pays = bytes >= Control::Upgrade.write().len();
         if frame.label.is_some() && pays && self.upgrade_sent_at.is_none_or(passed) {
             self.upgrade_sent_at = Some(now);
-            let upgrade = Action::Reply(from, Control::Upgrade);
-            self.actions.push_back(upgrade);
+            self.push_refusal(from, Refusal::Private, bytes);
         }
     }
 

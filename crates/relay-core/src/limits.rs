@@ -14,6 +14,8 @@ pub const RESERVED_PART: usize = 8;
 /// Time in which an honest peer shows what it is, also over a slow network. Later, it gives way in a full table to any
 /// newcomer: else as many hosts as there are slots could each occupy one and send nothing.
 pub const ARRIVAL: Duration = Duration::from_secs(2);
+/// Cameras of one host that get a slot from unvalidated ones in any case: twenty behind one router are honest.
+pub const HOST_CAMERAS: usize = 20;
 /// Time after which a connected camera keeps its connection and its slot whatever comes.
 pub const ESTABLISHED_AFTER: Duration = Duration::from_secs(60);
 

@@ -87,7 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn serve(args: &Args) -> anyhow::Result<()> {
-    let stop = signals::stop_on_signals()?;
+    let stop = signals::stop_on_signals(signals::Hangup::Reloads)?;
     jpeg::single_threaded()?;
     descriptors::raise_limit();
     let (events_tx, events) = mpsc::channel(EVENT_QUEUE);

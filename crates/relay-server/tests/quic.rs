@@ -19,7 +19,7 @@ use common::quic::{
     SteadyFrames, frame, hello, open, send, sender, start, start_at, viewer, watch,
 };
 use protocol::quic::{Refusal, Role, ServerMessage};
-use quic::client::{ConnectFailure, ControlEvent};
+use quic::client::{Client, ConnectFailure, ControlEvent};
 use testkit::link::{Conditions, Link};
 use tokio::time::{sleep, timeout};
 
@@ -53,6 +53,26 @@ async fn frames_go_from_a_quic_sender_to_quic_and_udp_viewers() {
         report["forward_us_p99"].as_f64().unwrap() < 50_000.0,
         "{report}"
     );
+}
+
+#[tokio::test]
+async fn a_lease_that_was_requested_in_the_name_of_a_quic_peer_costs_it_no_frame() {
+    let (relay, at) = start(&[]);
+    let viewer = viewer(at, Some("yard")).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // The same address and port as the sender's.
+    let forger = socket.try_clone().unwrap();
+    forger.send_to(b"Request", at).unwrap();
+    relay.wait_for_line("viewer joined", SOON);
+    let mut client = Client::bound(socket, None).unwrap();
+    let hello = hello(Role::Send, Some("yard"), None);
+    let session = client.open(at, &hello).await.unwrap();
+    let (sent, seen) = tokio::join!(
+        send(&session, SteadyFrames::new("yard", 15_000, 30, 60)),
+        watch(&viewer, 2000 * MS)
+    );
+    assert_eq!((sent, seen.len()), (60, 60));
+    stop(relay);
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .build()
         .context("starting the background thread")?;
     let inside = runtime.enter();
-    let stop = signals::stop_on_signals()?;
+    let stop = signals::stop_on_signals(signals::Hangup::Stops)?;
     let files = OutputFiles::open(args)?;
     let window = (!args.headless).then(|| ViewerWindow::open(args));
     let window = window.transpose()?;

@@ -178,12 +178,34 @@ impl Uplink {
             self.totals.sent += 1;
             self.totals.bytes += frame.len() as u64;
         }
+        self.pass_offer_on();
+        Ok(())
+    }
+
+    /// Takes what the relay has sent between two frames.
+    ///
+    /// # Errors
+    /// If the relay refuses this sender for good.
+    pub(crate) fn poll(&mut self, now: Instant) -> anyhow::Result<()> {
         if let Some(quic) = &self.quic
+            && let QuicConnectionState::Refused(why) = &*quic.state()
+        {
+            bail!("{why}");
+        }
+        if let Some(udp) = &mut self.udp {
+            udp.poll(now);
+        }
+        self.pass_offer_on();
+        Ok(())
+    }
+
+    /// Passes the relay's offer to take QUIC on to the task that connects.
+    fn pass_offer_on(&mut self) {
+        if let (Some(quic), Some(udp)) = (&self.quic, &mut self.udp)
             && let Some(offer) = udp.take_offer()
         {
             quic.upgrade(offer);
         }
-        Ok(())
     }
 
     /// Returns why the relay drops the frames now, if it does.

@@ -69,6 +69,14 @@ impl UdpSender {
         self.refusal.current(now)
     }
 
+    /// Reads what the relay has sent, and answers it. A slow camera would otherwise learn of it with its next frame.
+    pub(crate) fn poll(&mut self, now: Instant) {
+        if let Some((peer, socket)) = self.socket.take() {
+            self.read_messages(&socket, now);
+            self.socket = Some((peer, socket));
+        }
+    }
+
     /// Sends a frame; false if it could not leave.
     pub(crate) fn send(&mut self, frame: &[u8], now: Instant) -> bool {
         let Some(peer) = *self.address.borrow() else {
@@ -122,9 +130,23 @@ impl UdpSender {
     }
 
     fn send_to_peer(&mut self, frame: &[u8], now: Instant) -> io::Result<Outcome> {
-        let Some((_, socket)) = &self.socket else {
+        let Some((peer, socket)) = self.socket.take() else {
             return Err(ErrorKind::NotConnected.into());
         };
+        let outcome = self.read_messages(&socket, now);
+        let sent = match socket.send(frame) {
+            // The refusal is the answer to an earlier frame; this one has not left yet.
+            Err(err) if err.kind() == ErrorKind::ConnectionRefused => {
+                socket.send(frame).map(|_| Outcome::PortClosed)
+            }
+            sent => sent.map(|_| outcome),
+        };
+        self.socket = Some((peer, socket));
+        sent
+    }
+
+    /// Reads what the relay has sent, and probes it if it offers QUIC.
+    fn read_messages(&mut self, socket: &UdpSocket, now: Instant) -> Outcome {
         let outcome = drain(socket, |control| match control {
             Control::Refused(refusal) => self.refusal.on_refused(refusal, now),
             control => {
@@ -137,14 +159,7 @@ impl UdpSender {
             // It is sent again after the relay's next `upgrade`.
             let _ = socket.send(&probe.write());
         }
-        match socket.send(frame) {
-            // The refusal is the answer to an earlier frame; this one has not left yet.
-            Err(err) if err.kind() == ErrorKind::ConnectionRefused => {
-                socket.send(frame)?;
-                Ok(Outcome::PortClosed)
-            }
-            sent => sent.map(|_| outcome),
-        }
+        outcome
     }
 
     fn on_success(&mut self, peer: SocketAddr, now: Instant) {

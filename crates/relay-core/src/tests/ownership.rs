@@ -305,3 +305,20 @@ fn a_sender_that_lost_its_slot_gets_the_reason() {
     scene.act();
     assert_eq!(scene.refusals(), [Refusal::Full; 2]);
 }
+
+#[test]
+fn a_household_of_cameras_gets_in_beside_names_that_were_forged_from_as_many_hosts_as_there_are_slots()
+ {
+    let mut scene = Scene::new(rules());
+    for host in 0..64 {
+        scene.datagram(
+            address(100 + host, 1),
+            labelled(&format!("forged{host}"), 1, 1),
+        );
+    }
+    for n in 1..=20 {
+        let camera = format!("yard{n}");
+        let connected = scene.connect(address(1, n), &camera, 7, None);
+        assert!(connected.is_ok(), "camera {n}");
+    }
+}

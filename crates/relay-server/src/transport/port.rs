@@ -5,12 +5,13 @@
 //! apart by itself; where it does not, quinn's buffers would be too small for a 64 kB JPEG, so room for many is always
 //! asked for; and quinn-udp forbids fragments on this socket, so frames leave by the viewers' own sockets ([`super::udp`]).
 
+use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -31,8 +32,16 @@ use crate::event::{Event, Ingress};
 const SEGMENTS: usize = 64;
 /// Reads in a row that hold nothing for quinn, before other tasks have their turn.
 const READS_IN_A_ROW: usize = 32;
+/// QUIC packets from the sockets of UDP viewers that may wait for quinn.
+const DIVERTED: usize = 256;
 /// After a full send buffer: long enough for it to empty.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
+
+#[derive(Debug, Default)]
+struct Diverted {
+    packets: VecDeque<(SocketAddr, Vec<u8>)>,
+    waker: Option<Waker>,
+}
 
 /// The port.
 #[derive(Debug)]
@@ -42,6 +51,8 @@ pub struct SharedUdpSocket {
     quic: PacketFilter,
     events: mpsc::Sender<Event>,
     overrun: AtomicU64,
+    /// QUIC packets that came to the socket of a UDP viewer, and what wakes quinn for them.
+    diverted: Mutex<Diverted>,
     junk: AtomicU64,
     /// The send buffer was full the last time.
     full: AtomicBool,
@@ -68,6 +79,7 @@ impl SharedUdpSocket {
             quic,
             events,
             overrun: AtomicU64::new(0),
+            diverted: Mutex::default(),
             junk: AtomicU64::new(0),
             full: AtomicBool::new(false),
             receive_buffer,
@@ -87,6 +99,53 @@ impl SharedUdpSocket {
     /// Returns the number of datagrams that were dropped here since they cannot be anything.
     pub fn junk(&self) -> u64 {
         self.junk.load(Ordering::Relaxed)
+    }
+
+    /// Takes a datagram that came to the socket of a UDP viewer. QUIC packets go to quinn: a lease may have been requested in
+    /// the name of a peer that uses QUIC. Returns whether it was one.
+    pub fn divert_quic(&self, from: SocketAddr, datagram: &[u8]) -> bool {
+        let is_quic = self.quic.is_quic(datagram);
+        if is_quic {
+            let mut diverted = self.diverted();
+            if diverted.packets.len() < DIVERTED {
+                diverted.packets.push_back((from, datagram.to_vec()));
+            }
+            if let Some(waker) = diverted.waker.take() {
+                waker.wake();
+            }
+        }
+        is_quic
+    }
+
+    fn diverted(&self) -> MutexGuard<'_, Diverted> {
+        self.diverted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fills the buffers with diverted packets. Returns their number; with none, quinn is woken by the next.
+    fn take_diverted(
+        &self,
+        cx: &Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> usize {
+        let mut diverted = self.diverted();
+        let mut count = 0;
+        for (meta, buf) in metas.iter_mut().zip(bufs.iter_mut()) {
+            let Some((addr, packet)) = diverted.packets.pop_front() else {
+                break;
+            };
+            let len = packet.len().min(buf.len());
+            buf[..len].copy_from_slice(&packet[..len]);
+            *meta = RecvMeta {
+                addr,
+                len,
+                stride: len.max(1),
+                ..RecvMeta::default()
+            };
+            count += 1;
+        }
+        diverted.waker = Some(cx.waker().clone());
+        count
     }
 
     /// Sends a control message without waiting; if that fails, the peer sends its request again.
@@ -153,6 +212,10 @@ impl AsyncUdpSocket for SharedUdpSocket {
         bufs: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        let diverted = self.take_diverted(cx, bufs, metas);
+        if diverted > 0 {
+            return Poll::Ready(Ok(diverted));
+        }
         for _ in 0..READS_IN_A_ROW {
             let mut ready = ready!(self.socket.poll_read_ready(cx))?;
             let read = ready.try_io(|socket| self.state.recv(socket.get_ref().into(), bufs, metas));

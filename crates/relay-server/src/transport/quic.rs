@@ -10,6 +10,7 @@ use platform::egress::EgressStats;
 use protocol::label::CameraName;
 use protocol::peer::{Host, Standing};
 use protocol::quic::{Answer, Hello, Refusal, Role, from_line, to_line};
+use protocol::text::printable;
 use quic::endpoint::widen_windows;
 use quic::frames::CONTROL_PRIORITY;
 use quic::lines::Lines;
@@ -217,7 +218,8 @@ impl QuicTransport {
     /// Sends the reason and closes the connection.
     async fn refuse(&self, mut peer: Peer, hello: &Hello, refusal: Refusal) {
         let from = peer.from;
-        warn!(%from, ?hello, why = %refusal, "peer refused");
+        let camera = printable(hello.camera.as_deref().unwrap_or("any"), CameraName::MAX);
+        warn!(%from, role = hello.role.name(), %camera, why = %refusal, "peer refused");
         let answer = Answer {
             ok: false,
             refusal: Some(refusal),

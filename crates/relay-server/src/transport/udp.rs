@@ -80,7 +80,8 @@ impl UdpTransport {
     /// If there is no route to it, or no socket left.
     pub fn open_viewer(&mut self, viewer: SocketAddr) -> io::Result<()> {
         let socket = Arc::new(connect_beside(self.port.local(), viewer)?);
-        let reader = tokio::spawn(read(Arc::clone(&socket), viewer, self.events.clone()));
+        let port = Arc::clone(&self.port);
+        let reader = tokio::spawn(read(Arc::clone(&socket), viewer, port, self.events.clone()));
         self.viewers.insert(viewer, ViewerSocket { socket, reader });
         Ok(())
     }
@@ -116,10 +117,16 @@ async fn recv(socket: &AsyncFd<UdpSocket>, buffer: &mut [u8]) -> io::Result<(usi
 
 /// Reads what a viewer sends. Datagrams of other peers that came between `bind` and `connect` wait there too, each with its
 /// own source.
-async fn read(socket: Arc<AsyncFd<UdpSocket>>, viewer: SocketAddr, events: mpsc::Sender<Event>) {
+async fn read(
+    socket: Arc<AsyncFd<UdpSocket>>,
+    viewer: SocketAddr,
+    port: Arc<SharedUdpSocket>,
+    events: mpsc::Sender<Event>,
+) {
     let mut buffer = vec![0; MAX_DATAGRAM + 1];
     loop {
         let ingress = match recv(&socket, &mut buffer).await {
+            Ok((length, from)) if port.divert_quic(from, &buffer[..length]) => continue,
             Ok((length, from)) => {
                 Ingress::Datagram(from, Bytes::copy_from_slice(&buffer[..length]))
             }

@@ -320,7 +320,7 @@ impl ReceiveTask {
 fn state_after(end: &ConnectFailure) -> Result<QuicState, FatalError> {
     match end {
         _ if !end.is_temporary() => Err(FatalError(end.to_string())),
-        ConnectFailure::Refused(Refusal::Full) => Ok(QuicState::Full),
+        ConnectFailure::Refused(Refusal::Full) | ConnectFailure::NotAccepted => Ok(QuicState::Full),
         // A peer that does not complete the handshake is of another kind or version.
         ConnectFailure::Nonsense
         | ConnectFailure::Lost(

@@ -21,7 +21,7 @@ use quic::shown;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::relay_proof::Offer;
 
@@ -240,7 +240,9 @@ impl ConnectionTask {
         };
         self.refusal.send_replace(refusal);
         sleep(match why {
-            ConnectFailure::Refused(_) | ConnectFailure::Nonsense => REFUSED_RETRY_DELAY,
+            ConnectFailure::Refused(_) | ConnectFailure::Nonsense | ConnectFailure::NotAccepted => {
+                REFUSED_RETRY_DELAY
+            }
             _ => RETRY_DELAY,
         })
         .await;
@@ -279,7 +281,7 @@ impl ConnectionTask {
                 }
             },
             Err(why) = run_control(session.control, &mut self.quality) => {
-                debug!(%relay, why = %shown(&why), "the relay's control stream ended");
+                warn!(%relay, why = %shown(&why), "the connection to the relay is lost");
                 SessionEnd::Lost
             }
             Ok(_) = moved => {
