@@ -116,6 +116,8 @@ impl SendLoop {
             let tick = pacer.next(Instant::now());
             let end = pacer.due(tick.index + 1);
             while Instant::now() < tick.due && self.keeps_running()? {
+                // Before the wait, so that a connection that opens by that is open when the frame is due.
+                self.uplink.poll(Instant::now())?;
                 self.sleep_towards(tick.due);
             }
             loop {
@@ -143,7 +145,6 @@ impl SendLoop {
         {
             self.stop.cancel();
         }
-        self.uplink.poll(Instant::now())?;
         Ok(!self.stop.is_cancelled())
     }
 

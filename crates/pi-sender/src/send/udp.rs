@@ -72,8 +72,11 @@ impl UdpSender {
     /// Reads what the relay has sent, and answers it. A slow camera would otherwise learn of it with its next frame.
     pub(crate) fn poll(&mut self, now: Instant) {
         if let Some((peer, socket)) = self.socket.take() {
-            self.read_messages(&socket, now);
+            let outcome = self.read_messages(&socket, now);
             self.socket = Some((peer, socket));
+            if outcome == Outcome::PortClosed {
+                self.on_failure(peer, &ErrorKind::ConnectionRefused.into(), now);
+            }
         }
     }
 
