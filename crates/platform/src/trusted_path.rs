@@ -3,7 +3,7 @@
 //! What a user names is taken as it is. What is found must not be a file that another user of the machine could have put
 //! there: the path is resolved first, and then the file and each directory above it belong to this user or to root, and
 //! others cannot write them. Three cases need a rule:
-//! - A directory that all users share and that is sticky (/tmp) is good above others, since there nobody but the owner
+//! - A directory that all users share and that is sticky (/tmp) is good above others, since there only the owner
 //!   renames or removes an entry, but not for the file itself: a library loads others from its own directory.
 //! - Group-writable is the default of Debian's and Fedora's users (umask 002), whose group is theirs alone. So the group may
 //!   write if it is root's (number 0), or if its number is that of the user and of the user's own group: the rule by which
