@@ -350,7 +350,8 @@ mod tests {
         let refused = Control::Refused(Refusal::Taken).write();
         relay.send_to(&refused, from).unwrap();
         let known = (0..1000).any(|_| {
-            sender.send(b"frame", now);
+            // Between two frames: the next one of a slow camera may be seconds away.
+            sender.poll(now);
             sender.refusal(now) == Some(Refusal::Taken)
         });
         assert!(known);
