@@ -144,7 +144,11 @@ impl SharedUdpSocket {
             };
             count += 1;
         }
-        diverted.waker = Some(cx.waker().clone());
+        match &mut diverted.waker {
+            // Without a copy if it wakes the same task, as it does all the time.
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
         count
     }
 
