@@ -71,6 +71,48 @@ impl fmt::Debug for Cookie {
     }
 }
 
+/// Cookies that a sender returns, each of which may prove that it is a camera's sender of before. Text: the cookies one
+/// behind the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proof(Vec<Cookie>);
+
+impl Proof {
+    /// Largest number of cookies: that of the sender's address, and the two of a relay's answer to a connection.
+    pub const MAX: usize = 3;
+    /// Hexadecimal digits of a cookie.
+    const DIGITS: usize = 16;
+
+    /// Parses one to [`Proof::MAX`] cookies of 16 lower-case hexadecimal digits each.
+    pub fn parse(digits: &str) -> Option<Self> {
+        let expected = (1..=Self::MAX).any(|count| digits.len() == count * Self::DIGITS);
+        let cookies = digits.as_bytes().chunks(Self::DIGITS).map(Cookie::parse);
+        expected.then(|| cookies.collect::<Option<_>>().map(Self))?
+    }
+
+    /// Returns the cookies.
+    pub fn cookies(&self) -> &[Cookie] {
+        &self.0
+    }
+
+    /// Returns the text form, `None` without a cookie.
+    pub fn to_digits(&self) -> Option<String> {
+        let digits = || self.0.iter().map(Cookie::to_string).collect();
+        (!self.0.is_empty()).then(digits)
+    }
+
+    /// Returns whether this cookie is among them.
+    pub fn contains(&self, cookie: Cookie) -> bool {
+        self.0.contains(&cookie)
+    }
+}
+
+/// Takes the first [`Proof::MAX`] cookies.
+impl FromIterator<Cookie> for Proof {
+    fn from_iter<T: IntoIterator<Item = Cookie>>(cookies: T) -> Self {
+        Self(cookies.into_iter().take(Self::MAX).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +135,28 @@ mod tests {
     fn a_host_is_written_as_operators_write_networks() {
         assert_eq!(host("::ffff:192.0.2.1").to_string(), "192.0.2.1");
         assert_eq!(host("2001:db8::1").to_string(), "2001:db8::/64");
+    }
+
+    #[test]
+    fn a_proof_is_one_to_three_cookies() {
+        let digits = |count| "0123456789abcdef".repeat(count);
+        for count in 1..=Proof::MAX {
+            let proof = Proof::parse(&digits(count)).unwrap();
+            assert_eq!(proof.cookies().len(), count);
+            assert_eq!(proof.to_digits(), Some(digits(count)));
+        }
+        for bad in [
+            "",
+            "0123456789abcde",
+            &digits(4),
+            "0123456789abcdef0",
+            "0123456789abcdeF",
+        ] {
+            assert_eq!(Proof::parse(bad), None, "{bad}");
+        }
+        assert_eq!(Proof::default().to_digits(), None);
+        let many: Proof = (0..9).map(Cookie).collect();
+        assert!(many.contains(Cookie(2)) && !many.contains(Cookie(3)));
     }
 
     #[test]

@@ -22,7 +22,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::label::{self, CameraName, StreamId};
-use crate::peer::Cookie;
+use crate::peer::Proof;
 use crate::text::printable;
 
 /// Application protocol in the TLS handshake.
@@ -68,7 +68,7 @@ pub struct Hello {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
     /// A sender's proof that it is the camera's sender of before: the cookie of the relay's `accept` to its frames by the
-    /// `udp` transport, or of the relay's answer to its hello of an earlier connection; 16 hexadecimal digits.
+    /// `udp` transport, and those of the relay's answer to its hello of an earlier connection; 16 hexadecimal digits each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
 }
@@ -126,7 +126,8 @@ pub struct Answer {
     /// Names of the cameras that are live.
     #[serde(default)]
     pub cameras: Vec<String>,
-    /// To a sender: proves on a later connection that it is this camera's sender; 16 hexadecimal digits.
+    /// To a sender: proves on a later connection that it is this camera's sender, by a cookie of this sender alone and
+    /// another that outlives a restart of the relay; 16 hexadecimal digits each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
 }
@@ -212,16 +213,18 @@ impl Hello {
         label::hex(digits.as_bytes()).map(StreamId)
     }
 
-    /// Parses the cookie, if there is a valid one.
-    pub fn cookie(&self) -> Option<Cookie> {
-        Cookie::parse(self.cookie.as_deref()?.as_bytes())
+    /// Returns the cookies, none if they are not valid.
+    pub fn proof(&self) -> Proof {
+        let proof = self.cookie.as_deref().and_then(Proof::parse);
+        proof.unwrap_or_default()
     }
 }
 
 impl Answer {
-    /// Parses the cookie, if there is a valid one.
-    pub fn cookie(&self) -> Option<Cookie> {
-        Cookie::parse(self.cookie.as_deref()?.as_bytes())
+    /// Returns the cookies, none if they are not valid.
+    pub fn proof(&self) -> Proof {
+        let proof = self.cookie.as_deref().and_then(Proof::parse);
+        proof.unwrap_or_default()
     }
 }
 

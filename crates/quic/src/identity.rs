@@ -97,6 +97,11 @@ impl Identity {
         secret
     }
 
+    /// Derives the secret of the cookies by which a camera's sender proves after a restart that the name was its own.
+    pub fn cookie_secret(&self) -> [u8; 32] {
+        self.secret("camera cookies")
+    }
+
     /// Derives the key of the tokens by which peers prove their address.
     pub(crate) fn token_key(&self) -> hkdf::Prk {
         hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&self.secret("address tokens"))

@@ -18,7 +18,7 @@ use crate::demo::DemoMatch;
 use crate::hold::HoldSlot;
 use crate::limits::UPGRADE_INTERVAL;
 use crate::note::Note;
-use crate::ownership::Ownership;
+use crate::ownership::{Evidence, Ownership};
 use crate::rhythm::FrameRhythm;
 use crate::source::{Admission, Rejection, SenderId, Source};
 
@@ -142,9 +142,9 @@ impl Camera {
         !self.labelled
     }
 
-    /// Returns whether a source may send as this camera now; `proved` states whether it has returned the owner's cookie.
-    pub(crate) fn is_open_to(&self, source: Source, proved: bool, now: Instant) -> bool {
-        self.owner.is_open_to(source, proved, &self.rhythm, now)
+    /// Returns whether a source may send as this camera now, with this evidence that the camera is its own.
+    pub(crate) fn is_open_to(&self, source: Source, evidence: Evidence, now: Instant) -> bool {
+        self.owner.is_open_to(source, evidence, &self.rhythm, now)
     }
 
     /// Lets a frame in and counts it, or returns why not.
@@ -154,7 +154,7 @@ impl Camera {
         seq: Option<u64>,
         now: Instant,
     ) -> Result<Admission, Rejection> {
-        if !self.is_open_to(source, false, now) {
+        if !self.is_open_to(source, Evidence::None, now) {
             if self.owner.source().is_stream_of(source) {
                 // The owner's own frames, still on their way by UDP when it changed to QUIC.
                 return Err(Rejection::LateOrDuplicate);

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use protocol::CAMERA_TIMEOUT;
 use protocol::label::CameraName;
-use protocol::peer::{Cookie, Host, Standing};
+use protocol::peer::{Cookie, Host, Proof, Standing};
 use protocol::quic::{MAX_CAMERAS, Refusal};
 
 use crate::camera::Camera;
 use crate::cookie::CookieSecret;
 use crate::frame::CameraId;
 use crate::limits::HOST_CAMERAS;
-use crate::ownership::Ownership;
+use crate::ownership::{Evidence, Ownership};
 use crate::source::{Admission, Rejection, SenderId, Source};
 
 /// The table of cameras.
@@ -32,7 +32,7 @@ pub(crate) struct Cameras {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
     /// Proves later that a sender is this one.
-    pub(crate) cookie: Cookie,
+    pub(crate) proof: Proof,
     /// The sender that lost its camera by that.
     pub(crate) displaced: Option<(SenderId, Refusal)>,
 }
@@ -56,9 +56,10 @@ impl Cameras {
         &mut self,
         source: Source,
         name: &CameraName,
-        proof: Option<Cookie>,
+        proof: &Proof,
         now: Instant,
     ) -> Result<Claim, Refusal> {
+        let of_name = self.secret.of_name(name);
         let Some(id) = self.named(name) else {
             let cookie = self.new_cookie();
             let owner = Ownership::new(source, Some(cookie), now);
@@ -66,33 +67,39 @@ impl Cameras {
                 .insert(name.clone(), true, owner, now)
                 .map_err(|_| Refusal::Full)?;
             return Ok(Claim {
-                cookie,
+                proof: [cookie, of_name].into_iter().collect(),
                 displaced: displaced.map(|sender| (sender, Refusal::Full)),
             });
         };
         let owner = &self.get(id).owner;
-        let proved = proof.is_some_and(|proof| self.proves(proof, owner));
-        if !self.get(id).is_open_to(source, proved, now) {
+        let evidence = match () {
+            () if self.is_of_owner(proof, owner) => Evidence::Owner,
+            () if proof.contains(of_name) => Evidence::OwnerBefore,
+            () => Evidence::None,
+        };
+        if !self.get(id).is_open_to(source, evidence, now) {
             return Err(Refusal::Taken);
         }
         let displaced = owner
             .source()
             .connection
             .filter(|sender| owner.is_connected() && Some(*sender) != source.connection);
-        let known = owner.cookie().filter(|known| Some(*known) == proof);
+        let known = owner.cookie().filter(|known| proof.contains(*known));
         let cookie = known.unwrap_or_else(|| self.new_cookie());
         self.get_mut(id).pass_to(source, Some(cookie), now);
         Ok(Claim {
-            cookie,
+            proof: [cookie, of_name].into_iter().collect(),
             displaced: displaced.map(|sender| (sender, Refusal::Taken)),
         })
     }
 
-    /// Returns whether a cookie was sent to a camera's owner, or to the last owner with a connection.
-    fn proves(&self, proof: Cookie, owner: &Ownership) -> bool {
+    /// Returns whether one of the cookies was sent to a camera's owner, or to the last owner with a connection.
+    fn is_of_owner(&self, proof: &Proof, owner: &Ownership) -> bool {
         let source = owner.source();
-        let by_udp = source.connection.is_none();
-        owner.cookie() == Some(proof) || by_udp && self.of_address(source.address) == proof
+        let of_address = || self.of_address(source.address);
+        let by_udp = source.connection.is_none().then(of_address);
+        let mut cookies = owner.cookie().into_iter().chain(by_udp);
+        cookies.any(|cookie| proof.contains(cookie))
     }
 
     /// Returns the cookie of an address.
@@ -168,17 +175,22 @@ impl Cameras {
         let silent = || {
             let silent = cameras().filter(|(_, camera)| {
                 let same_host = camera.owner.source().host() == source.host();
-                same_host && camera.is_open_to(source, false, now)
+                same_host && camera.is_open_to(source, Evidence::None, now)
             });
             silent.max_by_key(|(_, camera)| camera.silence(now))
         };
         same.or_else(silent).map(|(index, _)| CameraId(index))
     }
 
-    /// Returns the camera of viewers that named none: the first that is live.
+    /// Returns the camera of viewers that named none: the first that is live. One without a connection that has a
+    /// slow rhythm keeps no other camera back for longer than [`CAMERA_TIMEOUT`], since the rhythm may be forged.
     pub(crate) fn default_camera(&self, now: Instant) -> Option<CameraId> {
         let live = self.ids().filter(|id| self.get(*id).is_live(now));
-        live.min_by_key(|id| self.get(*id).appeared)
+        live.min_by_key(|id| {
+            let camera = self.get(*id);
+            let pauses = !camera.owner.is_connected() && camera.silence(now) >= CAMERA_TIMEOUT;
+            (pauses, camera.appeared)
+        })
     }
 
     /// Returns whether a live camera's datagrams come from this address.

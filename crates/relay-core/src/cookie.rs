@@ -2,22 +2,32 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use protocol::label::CameraName;
 use protocol::peer::Cookie;
 use ring::hmac;
 
-/// The secret from which cookies are derived; another one at each start of the relay.
+/// The secrets from which cookies are derived.
 #[derive(Clone)]
-pub struct CookieSecret(hmac::Key);
+pub struct CookieSecret {
+    /// Another one at each start of the relay.
+    of_run: hmac::Key,
+    /// The same at each start.
+    lasting: hmac::Key,
+}
 
 impl CookieSecret {
-    /// Returns the secret of these random bytes.
-    pub fn new(random: [u8; 32]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, &random))
+    /// Returns the secret of random bytes and of bytes that are the same at each start of the relay.
+    pub fn new(random: [u8; 32], lasting: [u8; 32]) -> Self {
+        let key = |bytes: [u8; 32]| hmac::Key::new(hmac::HMAC_SHA256, &bytes);
+        Self {
+            of_run: key(random),
+            lasting: key(lasting),
+        }
     }
 
     /// Returns the cookie of an address and port: a peer that knows it receives what is sent there.
     pub(crate) fn of_address(&self, address: SocketAddr) -> Cookie {
-        let mut context = hmac::Context::with_key(&self.0);
+        let mut context = hmac::Context::with_key(&self.of_run);
         context.update(b"address");
         match address.ip() {
             IpAddr::V4(ip) => context.update(&ip.octets()),
@@ -29,10 +39,16 @@ impl CookieSecret {
 
     /// Returns the cookie of the sender to which a camera's name was given as the `number`th.
     pub(crate) fn of_sender(&self, number: u64) -> Cookie {
-        let mut context = hmac::Context::with_key(&self.0);
+        let mut context = hmac::Context::with_key(&self.of_run);
         context.update(b"sender");
         context.update(&number.to_be_bytes());
         first_number(context.sign())
+    }
+
+    /// Returns the cookie of all senders with a connection that a camera's name was given to, in this run and in earlier
+    /// ones.
+    pub(crate) fn of_name(&self, name: &CameraName) -> Cookie {
+        first_number(hmac::sign(&self.lasting, name.as_str().as_bytes()))
     }
 }
 
@@ -55,7 +71,7 @@ mod tests {
 
     #[test]
     fn each_address_sender_and_secret_has_its_own_cookie() {
-        let secrets = [1, 2].map(|n| CookieSecret::new([n; 32]));
+        let secrets = [1, 2].map(|n| CookieSecret::new([n; 32], [3; 32]));
         let mut cookies = Vec::new();
         for secret in &secrets {
             for address in ["192.0.2.1:1", "192.0.2.1:2", "192.0.2.2:1", "[::1]:1"] {
@@ -66,7 +82,18 @@ mod tests {
         cookies.sort_unstable();
         cookies.dedup();
         assert_eq!(cookies.len(), 12);
-        let again = CookieSecret::new([1; 32]).of_sender(1);
+        let again = CookieSecret::new([1; 32], [3; 32]).of_sender(1);
         assert_eq!(again, secrets[0].of_sender(1));
+    }
+
+    #[test]
+    fn a_names_cookie_is_the_same_after_a_restart_and_another_at_each_relay() {
+        let of = |run, lasting, name: &str| {
+            let secret = CookieSecret::new([run; 32], [lasting; 32]);
+            secret.of_name(&name.parse().unwrap())
+        };
+        assert_eq!(of(1, 3, "yard"), of(2, 3, "yard"));
+        assert_ne!(of(1, 3, "yard"), of(1, 4, "yard"));
+        assert_ne!(of(1, 3, "yard"), of(1, 3, "porch"));
     }
 }

@@ -9,7 +9,7 @@ use protocol::datagram::{self, Datagram, DropReason};
 use protocol::frame::Frame;
 use protocol::label::Label;
 use protocol::lease::LeaseRequest;
-use protocol::peer::Cookie;
+use protocol::peer::Proof;
 use protocol::quic::{Refusal, SenderInfo};
 
 use crate::action::{Action, Publication};
@@ -48,24 +48,24 @@ impl Relay {
         }
     }
 
-    /// Decides whether a sender may send as its camera, and reserves the camera for it. `proof` is the cookie of its hello.
-    /// Returns the cookie that proves later that it is this sender.
+    /// Decides whether a sender may send as its camera, and reserves the camera for it. `proof` are the cookies of its
+    /// hello. Returns those that prove later that it is this sender.
     ///
     /// # Errors
     /// If another source owns the camera's name, or the relay takes no further camera.
     pub fn on_publish_request(
         &mut self,
         publisher: &Publisher,
-        proof: Option<Cookie>,
+        proof: &Proof,
         now: Instant,
-    ) -> Result<Cookie, Refusal> {
+    ) -> Result<Proof, Refusal> {
         let source = Source::connection(publisher, publisher.stream);
         let claim = self.cameras.claim(source, &publisher.camera, proof, now)?;
         if let Some((sender, refusal)) = claim.displaced {
             self.actions
                 .push_back(Action::RefuseSender(sender, refusal));
         }
-        Ok(claim.cookie)
+        Ok(claim.proof)
     }
 
     /// Takes what a sender with a connection sent as a frame of its camera.

@@ -11,6 +11,7 @@ use protocol::peer::{Cookie, Host, Standing};
 use crate::limits::ESTABLISHED_AFTER;
 use crate::rhythm::FrameRhythm;
 use crate::source::Source;
+use protocol::CAMERA_TIMEOUT;
 
 /// The same host goes on from a new port or stream after this silence of the old one, or three frame intervals.
 const RESTART: Duration = Duration::from_millis(300);
@@ -39,6 +40,17 @@ enum Link {
     Closed,
     /// By a connection that was lost.
     Lost,
+}
+
+/// What a source shows for that a camera is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    /// Nothing.
+    None,
+    /// A cookie that any earlier owner with a connection has: worth nothing against one that has proved its address.
+    OwnerBefore,
+    /// The cookie of the owner, or of the last owner with a connection.
+    Owner,
 }
 
 impl Ownership {
@@ -94,15 +106,15 @@ impl Ownership {
         self.validated_host = self.validated_host.or(validated_host);
     }
 
-    /// Returns whether a source may send as this camera now; `proved` states whether it has returned the owner's cookie.
+    /// Returns whether a source may send as this camera now, with this evidence that the camera is its own.
     pub(crate) fn is_open_to(
         &self,
         source: Source,
-        proved: bool,
+        evidence: Evidence,
         rhythm: &FrameRhythm,
         now: Instant,
     ) -> bool {
-        let reserved = self.reserved_against(source, proved, rhythm);
+        let reserved = self.reserved_against(source, evidence, rhythm);
         match rhythm.silence(now) {
             Some(silence) => reserved.is_some_and(|reserved| silence >= reserved),
             // Only a connection reserves a name under which no frame ever came.
@@ -115,20 +127,30 @@ impl Ownership {
     fn reserved_against(
         &self,
         source: Source,
-        proved: bool,
+        evidence: Evidence,
         rhythm: &FrameRhythm,
     ) -> Option<Duration> {
         let same_host = self.source.host() == source.host();
         let weaker = source.standing < self.source.standing;
         let stronger = source.standing > self.source.standing;
+        // Among datagrams silence is the only sign that a sender has left. A slow rhythm may be forged, so it reserves nothing
+        // against a source that has proved more; and a sender with a connection has a cookie with which it comes back.
+        let timeout = match self.link {
+            Link::Datagrams if !stronger => rhythm.timeout(),
+            _ => CAMERA_TIMEOUT,
+        };
+        let unvalidated = self.source.standing == Standing::Unvalidated;
         match () {
-            () if proved || self.source.is_same(source) => Some(Duration::ZERO),
+            () if evidence == Evidence::Owner || self.source.is_same(source) => {
+                Some(Duration::ZERO)
+            }
             () if self.is_connected() => None,
             () if stronger && self.validated_host == Some(source.host()) => Some(Duration::ZERO),
+            () if unvalidated && evidence == Evidence::OwnerBefore => Some(Duration::ZERO),
             () if same_host && self.link == Link::Closed => Some(Duration::ZERO),
-            () if weaker || !same_host => Some(rhythm.timeout()),
-            () if self.source.standing > Standing::Unvalidated => Some(Duration::ZERO),
-            () => Some(RESTART.max(3 * rhythm.interval()).min(rhythm.timeout())),
+            () if weaker || !same_host => Some(timeout),
+            () if !unvalidated => Some(Duration::ZERO),
+            () => Some(RESTART.max(3 * rhythm.interval()).min(timeout)),
         }
     }
 }

@@ -76,7 +76,7 @@ fn relay(viewers: u16) -> Relay {
         stream: protocol::label::StreamId(1),
         udp_egress: u64::MAX,
     };
-    let mut relay = Relay::new(rules, CookieSecret::new([7; 32]), Instant::now());
+    let mut relay = Relay::new(rules, CookieSecret::new([7; 32], [8; 32]), Instant::now());
     for viewer in 1..=viewers {
         relay.on_datagram(
             address(viewer),

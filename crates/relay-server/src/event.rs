@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::label::CameraName;
-use protocol::peer::Cookie;
+use protocol::peer::Proof;
 use protocol::quic::{Refusal, SenderInfo};
 use quic::receive::Held;
 use relay_core::{
@@ -89,8 +89,8 @@ pub struct RelayStatus {
 pub struct PublishRequest {
     /// The sender.
     pub publisher: Arc<Publisher>,
-    /// The cookie of its hello.
-    pub proof: Option<Cookie>,
+    /// The cookies of its hello.
+    pub proof: Proof,
     /// Receives whether the sender may send, or why it is refused.
     pub reply: oneshot::Sender<Result<Accepted, Refusal>>,
     /// Receives why the sender has lost its camera later.
@@ -101,7 +101,7 @@ pub struct PublishRequest {
 #[derive(Debug)]
 pub struct Accepted {
     /// Proves later that it is this sender.
-    pub cookie: Cookie,
+    pub proof: Proof,
     /// The cameras that are live.
     pub cameras: Vec<CameraName>,
 }

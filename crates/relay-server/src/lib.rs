@@ -42,9 +42,10 @@ use platform::egress::EgressStats;
 use platform::{directories, report, signals};
 use quic::client::DONE;
 use quic::endpoint::{self, PacketFilter};
+use quic::identity::Identity;
 use quinn::Endpoint;
 use relay_core::limits::{DATAGRAM_QUEUE, EVENT_QUEUE};
-use relay_core::{CameraFrame, CookieSecret, Relay};
+use relay_core::{CameraFrame, CookieSecret, Relay, RelaySettings};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use vision::detect::{Model, runtime};
@@ -115,12 +116,13 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         loaded = load(args, chosen.clone(), settings.clone(), events_tx.clone()) => loaded?,
         () = stop.cancelled() => return Ok(()),
     };
+    let rules = configure::rules(args, chosen.as_ref(), batch);
     let leases = lease_store::file(state.as_deref(), args.listen.port());
     let endpoint =
         endpoint::server(port.clone(), &access.identity).context("opening the QUIC transport")?;
     let quic = QuicTransport::new(access.clone(), events_tx.clone(), handle.clone());
     let mut relay_loop = RelayLoop {
-        relay: relay(args, chosen.as_ref(), batch, leases.as_ref())?,
+        relay: relay(args, &access.identity, rules, leases.as_ref())?,
         tracking: tracking::start(settings, events_tx.clone())?,
         annotation: annotation::start(events_tx)?,
         udp: UdpTransport::new(port.clone(), datagrams_tx),
@@ -172,17 +174,20 @@ async fn load(
     Ok((Some(worker), batch))
 }
 
-/// Returns the relay's decisions, with the leases of before the restart.
+/// Returns the relay's decisions, with the leases of before the restart; it knows the senders of before by the identity.
 fn relay(
     args: &Args,
-    chosen: Option<&Model>,
-    batch: usize,
+    identity: &Identity,
+    rules: RelaySettings,
     leases: Option<&LeaseFile>,
 ) -> anyhow::Result<Relay> {
-    let rules = configure::rules(args, chosen, batch);
     let mut random = [0; 32];
     getrandom::fill(&mut random).context("no random numbers from the system")?;
-    let mut relay = Relay::new(rules, CookieSecret::new(random), Instant::now());
+    let mut relay = Relay::new(
+        rules,
+        CookieSecret::new(random, identity.cookie_secret()),
+        Instant::now(),
+    );
     if let Some(file) = leases {
         let viewers = lease_store::load(file, args.udp_viewers.into(), SystemTime::now());
         relay.restore_leases(viewers, Instant::now());

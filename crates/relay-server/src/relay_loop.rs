@@ -287,9 +287,9 @@ impl RelayLoop {
             reply,
             refused,
         } = request;
-        let verdict = self.relay.on_publish_request(&publisher, proof, now);
-        let accepted = verdict.map(|cookie| Accepted {
-            cookie,
+        let verdict = self.relay.on_publish_request(&publisher, &proof, now);
+        let accepted = verdict.map(|proof| Accepted {
+            proof,
             cameras: self.fanout.live(),
         });
         if accepted.is_ok() {

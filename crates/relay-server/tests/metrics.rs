@@ -21,7 +21,7 @@ use protocol::detections::Detection;
 use protocol::detections::Found;
 use protocol::geometry::Size;
 use protocol::label::{Label, StreamId};
-use protocol::peer::Standing;
+use protocol::peer::{Proof, Standing};
 use protocol::quic::SenderInfo;
 use quic::endpoint::PacketFilter;
 use quic::receive::Held;
@@ -334,7 +334,7 @@ fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, EgressByTransport, So
         http: None,
     };
     let mut relay_loop = RelayLoop {
-        relay: Relay::new(rules(), CookieSecret::new([7; 32]), Instant::now()),
+        relay: Relay::new(rules(), CookieSecret::new([7; 32], [8; 32]), Instant::now()),
         senders: HashMap::new(),
         udp: UdpTransport::new(Arc::new(port), events_tx.clone()),
         fanout: Fanout::default(),
@@ -446,7 +446,7 @@ async fn the_loop_counts_what_comes_and_goes() {
     let (refused, _refusal) = oneshot::channel();
     let request = PublishRequest {
         publisher: publisher.clone(),
-        proof: None,
+        proof: Proof::default(),
         reply,
         refused,
     };

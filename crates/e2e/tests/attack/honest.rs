@@ -74,6 +74,13 @@ impl Honest {
         self.target.relay.port()
     }
 
+    /// Kills the relay, and starts another one in its place with the same state.
+    pub(crate) fn restart_relay(&mut self) {
+        self.relay.kill();
+        let args = ["--http", "off", "--model", "none"];
+        self.relay = relay(self.port(), self.directory.path(), &args);
+    }
+
     /// Starts an attack. It has all processors: a debug build of the attacker is slow enough.
     pub(crate) fn attack(&self, attack: Attack) -> Attacker {
         attack.start(&self.target, None)

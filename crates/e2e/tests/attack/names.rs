@@ -1,13 +1,15 @@
 //! Names of cameras: a hostile sender takes no live one, and keeps no other camera out.
 
 use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::attack::{Attack, Cameras};
 use protocol::label::Label;
 
-use crate::common::{finish, sender, viewer};
+use crate::common::{LONG, finish, sender, viewer};
 use crate::honest::{CAMERA, Honest, MS};
 
 const REFUSED: &str = "another source sends as this camera";
@@ -42,6 +44,30 @@ fn a_datagram_with_the_cameras_public_stream_and_the_largest_number_takes_nothin
     let log = honest.relay.stderr().join("\n");
     assert!(!log.contains(MOVED), "{log}");
     assert!(!honest.sender.stderr().join("\n").contains(REFUSED));
+}
+
+#[test]
+fn a_camera_is_back_after_a_restart_of_the_relay_while_another_host_floods_its_name_by_udp() {
+    let mut honest = Honest::start(&["--model", "none"]);
+    let seen = e2e::attack::watch_one_frame(&honest.target);
+    let (relay, over) = (honest.target.relay, Arc::new(AtomicBool::new(false)));
+    let flood = thread::spawn({
+        let over = Arc::clone(&over);
+        move || {
+            let attacker = UdpSocket::bind("127.0.0.2:0").unwrap();
+            while !over.load(Ordering::Relaxed) {
+                // The port is closed while the relay starts.
+                let _ = attacker.send_to(&seen, relay);
+                thread::sleep(MS);
+            }
+        }
+    });
+    honest.restart_relay();
+    honest.relay.wait_for_line("127.0.0.2", LONG);
+    let back = honest.wait_for_frames(10);
+    over.store(true, Ordering::Relaxed);
+    flood.join().unwrap();
+    eprintln!("frames come {back:?} after the restart");
 }
 
 #[test]

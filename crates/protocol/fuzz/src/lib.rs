@@ -157,8 +157,8 @@ pub fn lines_and_frames(bytes: &[u8]) {
         assert!(shown.len() < 400 && !shown.contains(is_hidden), "{shown}");
         let again = quic::from_line::<Hello>(&quic::to_line(hello)).expect("it is written");
         assert_eq!(
-            (again.stream(), again.cookie()),
-            (hello.stream(), hello.cookie())
+            (again.stream(), again.proof()),
+            (hello.stream(), hello.proof())
         );
     }
     let Ok(Datagram::Frame(frame)) = classify_datagram(rest.to_vec()) else {

@@ -127,3 +127,26 @@ fn a_flood_of_sources_is_bounded_and_takes_no_live_cameras_place() {
     scene.datagram(address(3, 1), labelled("porch", 1, 1));
     assert_eq!(scene.relay.live_cameras(scene.now), ["yard", "porch"]);
 }
+
+#[test]
+fn a_slow_rhythm_of_datagrams_keeps_no_other_camera_from_viewers_for_longer_than_3_s() {
+    let mut scene = Scene::new(rules());
+    for n in 1..=3 {
+        scene.datagram(address(66, 1), labelled("slow", 1, n));
+        scene.pass(Duration::from_secs(6));
+    }
+    scene.datagram(address(66, 1), labelled("slow", 1, 4));
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
+    let name_of_default = |scene: &Scene| {
+        let id = scene.relay.cameras.default_camera(scene.now).unwrap();
+        scene.relay.cameras.get(id).name.to_string()
+    };
+    assert_eq!(name_of_default(&scene), "slow", "it came first");
+    for n in 2..=31 {
+        scene.pass(100 * MS);
+        scene.sent_as("yard", address(1, 1), labelled("yard", 7, n));
+    }
+    assert_eq!(name_of_default(&scene), "yard");
+    scene.pass(Duration::from_secs(4));
+    assert_eq!(name_of_default(&scene), "slow", "it alone is live");
+}

@@ -23,7 +23,7 @@ use protocol::detections::{Detection, Found};
 use protocol::frame::Frame;
 use protocol::geometry::Size;
 use protocol::label::{CameraName, Label, StreamId};
-use protocol::peer::{Cookie, Standing};
+use protocol::peer::{Cookie, Proof, Standing};
 use protocol::quic::Refusal;
 use testkit::jpeg::Sketch;
 
@@ -137,7 +137,7 @@ impl Scene {
     fn new(rules: RelaySettings) -> Self {
         let now = testkit::time::start();
         Self {
-            relay: Relay::new(rules, CookieSecret::new([7; 32]), now),
+            relay: Relay::new(rules, CookieSecret::new([7; 32], [8; 32]), now),
             senders: BTreeMap::new(),
             next_sender: 0,
             now,
@@ -187,14 +187,21 @@ impl Scene {
         Question::new(7, Some(self.relay.cameras.of_address(address)))
     }
 
+    /// The relay starts again: all connections and what it knew of its peers are gone.
+    fn restart(&mut self) {
+        let rules = self.relay.rules.clone();
+        self.relay = Relay::new(rules, CookieSecret::new([9; 32], [8; 32]), self.now);
+        self.senders.clear();
+    }
+
     /// Connects a sender; the connection takes the place of one from the same address.
     fn connect(
         &mut self,
         from: SocketAddr,
         camera: &str,
         stream: u64,
-        proof: Option<Cookie>,
-    ) -> Result<Cookie, Refusal> {
+        proof: impl IntoIterator<Item = Cookie>,
+    ) -> Result<Proof, Refusal> {
         let camera: CameraName = camera.parse().unwrap();
         self.next_sender += 1;
         let publisher = Publisher {
@@ -204,10 +211,13 @@ impl Scene {
             camera: camera.clone(),
             stream: Some(StreamId(stream)),
         };
-        let cookie = self.relay.on_publish_request(&publisher, proof, self.now)?;
+        let proof = proof.into_iter().collect();
+        let proof = self
+            .relay
+            .on_publish_request(&publisher, &proof, self.now)?;
         self.senders.insert((from, camera), publisher);
         self.act();
-        Ok(cookie)
+        Ok(proof)
     }
 
     /// The connections from this address are lost.

@@ -23,6 +23,10 @@ impl Scene {
     }
 }
 
+fn cookies(proof: &Proof) -> Vec<Cookie> {
+    proof.cookies().to_vec()
+}
+
 #[test]
 fn a_sender_that_returns_the_cookie_changes_from_udp_to_quic_at_once() {
     let mut scene = Scene::new(rules());
@@ -91,7 +95,7 @@ fn a_connection_that_is_lost_reserves_the_name_against_datagrams_for_3_s() {
 #[test]
 fn a_sender_comes_back_at_once_from_another_host_whatever_took_its_name_meanwhile() {
     let mut scene = Scene::new(rules());
-    let cookie = scene.connect(address(1, 1), "yard", 7, None).unwrap();
+    let proof = scene.connect(address(1, 1), "yard", 7, None).unwrap();
     scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
     scene.disconnect(address(1, 1));
     scene.pass(3000 * MS);
@@ -99,8 +103,8 @@ fn a_sender_comes_back_at_once_from_another_host_whatever_took_its_name_meanwhil
     assert_eq!(scene.numbers(), [1, 999]);
     let refused = scene.connect(address(2, 1), "yard", 7, None);
     assert_eq!(refused, Err(Refusal::Taken));
-    let same = scene.connect(address(2, 1), "yard", 7, Some(cookie));
-    assert_eq!(same, Ok(cookie));
+    let same = scene.connect(address(2, 1), "yard", 7, cookies(&proof));
+    assert_eq!(same, Ok(proof));
     scene.sent_as("yard", address(2, 1), labelled("yard", 7, 2));
     assert_eq!(scene.numbers(), [1, 999, 2], "its numbers begin anew");
 }
@@ -112,18 +116,78 @@ fn a_cookie_of_an_owner_before_the_last_is_worth_nothing() {
     scene.disconnect(address(1, 1));
     scene.pass(3000 * MS);
     scene.connect(address(2, 1), "yard", 8, None).unwrap();
-    let refused = scene.connect(address(1, 1), "yard", 7, Some(old));
+    scene.sent_as("yard", address(2, 1), labelled("yard", 8, 1));
+    for gone in [false, true] {
+        if gone {
+            scene.disconnect(address(2, 1));
+        }
+        let refused = scene.connect(address(1, 1), "yard", 7, cookies(&old));
+        assert_eq!(
+            refused,
+            Err(Refusal::Taken),
+            "its connection is gone: {gone}"
+        );
+    }
+}
+
+#[test]
+fn a_sender_of_before_a_restart_takes_its_name_back_from_datagrams_and_from_no_connection() {
+    let mut scene = Scene::new(rules());
+    let proof = scene.connect(address(1, 1), "yard", 7, None).unwrap();
+    scene.restart();
+    for from in [address(66, 1), address(1, 1)] {
+        scene.datagram(from, labelled("yard", 7, 1));
+    }
+    let unproved = scene.connect(address(1, 2), "yard", 8, None);
+    assert_eq!(unproved, Err(Refusal::Taken));
+    let again = scene.connect(address(2, 1), "yard", 7, cookies(&proof));
+    let again = again.expect("the sender of before is known");
+    let older = scene.connect(address(3, 1), "yard", 7, cookies(&proof));
+    assert_eq!(older, Err(Refusal::Taken), "it shows no proof against one");
+    scene.datagram(address(66, 1), labelled("porch", 7, 1));
+    let of_another_name = scene.connect(address(2, 1), "porch", 7, cookies(&again));
+    assert_eq!(of_another_name, Err(Refusal::Taken));
+}
+
+#[test]
+fn a_slow_rhythm_of_a_connection_that_has_ended_reserves_its_name_for_3_s() {
+    let mut scene = Scene::new(rules());
+    for n in 1..=4 {
+        scene.sent_as("yard", address(66, 1), labelled("yard", 7, n));
+        scene.pass(Duration::from_secs(20));
+    }
+    scene.sent_as("yard", address(66, 1), labelled("yard", 7, 5));
+    scene.disconnect(address(66, 1));
+    scene.pass(2999 * MS);
+    scene.datagram(address(1, 1), labelled("yard", 8, 1));
+    scene.pass(MS);
+    scene.datagram(address(1, 1), labelled("yard", 8, 2));
+    assert_eq!(scene.numbers(), [1, 2, 3, 4, 5, 2]);
+}
+
+#[test]
+fn a_forged_slow_rhythm_reserves_a_name_against_a_connection_for_3_s() {
+    let mut scene = Scene::new(rules());
+    for n in 1..=4 {
+        scene.datagram(address(66, 1), labelled("yard", 1, n));
+        scene.pass(Duration::from_secs(6));
+    }
+    scene.datagram(address(66, 1), labelled("yard", 1, 5));
+    scene.pass(2999 * MS);
+    let refused = scene.connect(address(1, 1), "yard", 7, None);
     assert_eq!(refused, Err(Refusal::Taken));
+    scene.pass(MS);
+    assert!(scene.connect(address(1, 1), "yard", 7, None).is_ok());
 }
 
 #[test]
 fn a_sender_whose_old_connection_is_not_noticed_to_be_dead_replaces_it() {
     let mut scene = Scene::new(rules());
-    let cookie = scene.connect(address(1, 1), "yard", 7, None).unwrap();
+    let proof = scene.connect(address(1, 1), "yard", 7, None).unwrap();
     scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
     let old = scene.senders.values().next().unwrap().id;
     scene
-        .connect(address(1, 1), "yard", 7, Some(cookie))
+        .connect(address(1, 1), "yard", 7, cookies(&proof))
         .unwrap();
     assert!(
         scene

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use platform::egress::EgressStats;
 use protocol::label::CameraName;
-use protocol::peer::{Host, Standing};
+use protocol::peer::{Host, Proof, Standing};
 use protocol::quic::{Answer, Hello, Refusal, Role, from_line, to_line};
 use protocol::text::printable;
 use quic::endpoint::widen_windows;
@@ -156,7 +156,7 @@ impl QuicTransport {
         let (refused, refusal) = oneshot::channel();
         let request = PublishRequest {
             publisher: publisher.clone(),
-            proof: hello.cookie(),
+            proof: hello.proof(),
             reply,
             refused,
         };
@@ -171,7 +171,7 @@ impl QuicTransport {
         };
         let (id, connection) = (publisher.id, peer.connection.clone());
         if peer
-            .accept(accepted.cameras, Some(accepted.cookie))
+            .accept(accepted.cameras, &accepted.proof)
             .await
             .is_some()
         {
@@ -204,7 +204,7 @@ impl QuicTransport {
             return;
         };
         let cameras = subscription.feed.live.borrow().clone();
-        if peer.accept(cameras, None).await.is_none() {
+        if peer.accept(cameras, &Proof::default()).await.is_none() {
             return;
         }
         let (viewer, asked) = (peer.from, camera.map(|name| name.to_string()));

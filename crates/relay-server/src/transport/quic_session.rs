@@ -9,7 +9,7 @@ use bytes::Bytes;
 use platform::clock::unix_micros;
 use platform::egress::EgressStats;
 use protocol::label::CameraName;
-use protocol::peer::Cookie;
+use protocol::peer::Proof;
 use protocol::quic::{
     Answer, CameraInfo, ClientMessage, Ping, Pong, Refusal, ServerMessage, from_line, to_line,
 };
@@ -46,16 +46,12 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Lets the peer in.
-    pub(super) async fn accept(
-        &mut self,
-        cameras: Vec<CameraName>,
-        cookie: Option<Cookie>,
-    ) -> Option<()> {
+    pub(super) async fn accept(&mut self, cameras: Vec<CameraName>, proof: &Proof) -> Option<()> {
         let answer = Answer {
             ok: true,
             refusal: None,
             cameras: names(&cameras),
-            cookie: cookie.map(|cookie| cookie.to_string()),
+            cookie: proof.to_digits(),
         };
         self.send(&answer).await
     }

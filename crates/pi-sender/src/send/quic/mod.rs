@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use platform::egress::{EgressSnapshot, EgressStats};
+use protocol::peer::{Cookie, Proof};
 use protocol::quic::{ClientMessage, Hello, Refusal, SenderInfo};
 use protocol::ticket::Key;
 use quic::client::{Client, ConnectFailure, ControlEvent, ControlStream, DONE, Session};
@@ -90,6 +91,8 @@ impl QuicSender {
             upgrades,
             stats: Arc::clone(&stats),
             client: None,
+            of_address: None,
+            of_session: Proof::default(),
             logged_failure: None,
             logged_unauthenticated: false,
         };
@@ -169,6 +172,10 @@ struct ConnectionTask {
     upgrades: mpsc::Receiver<Offer>,
     stats: Arc<EgressStats>,
     client: Option<Client>,
+    /// The cookie of the relay's last answer by UDP.
+    of_address: Option<Cookie>,
+    /// Those of its last answer by QUIC: they prove after a loss of the connection that this is the camera's sender.
+    of_session: Proof,
     /// The last failure to connect that was logged.
     logged_failure: Option<String>,
     /// Whether the missing authentication of the relay was logged.
@@ -183,9 +190,7 @@ impl ConnectionTask {
                 let Some(offer) = self.upgrades.recv().await else {
                     return;
                 };
-                if let Some(cookie) = offer.cookie {
-                    self.config.hello.cookie = Some(cookie.to_string());
-                }
+                self.of_address = offer.cookie.or(self.of_address);
             }
             let Some(relay) = self.address().await else {
                 return;
@@ -194,10 +199,7 @@ impl ConnectionTask {
             match self.connect(relay).await {
                 Ok(session) => {
                     self.refusal.send_replace(None);
-                    // It proves after a loss of the connection that this is the camera's sender.
-                    if let Some(cookie) = session.answer.cookie() {
-                        self.config.hello.cookie = Some(cookie.to_string());
-                    }
+                    self.of_session = session.answer.proof();
                     let began = Instant::now();
                     if let SessionEnd::Finished = self.run_session(session, relay).await {
                         return self.close().await;
@@ -223,6 +225,9 @@ impl ConnectionTask {
             Some(client) if client.is_for(relay) => client,
             other => other.insert(Client::new(relay, self.config.pinned)?),
         };
+        let of_session = self.of_session.cookies().iter().copied();
+        let proof: Proof = self.of_address.into_iter().chain(of_session).collect();
+        self.config.hello.cookie = proof.to_digits();
         client.open(relay, &self.config.hello).await
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use protocol::control::{Control, Question};
 use protocol::label::{Label, StreamId};
-use protocol::peer::{Cookie, Standing};
+use protocol::peer::{Cookie, Proof, Standing};
 use protocol::quic::{MAX_CAMERAS, Refusal, SenderInfo};
 use relay_core::{
     Action, AnnotationJob, CameraFrame, CookieSecret, Forward, Inference, Publication, Publisher,
@@ -92,7 +92,7 @@ impl World {
             batch: rules.batch,
             private: rules.private,
             model_alive: rules.every.is_some(),
-            relay: Relay::new(rules, CookieSecret::new([7; 32]), start),
+            relay: Relay::new(rules, CookieSecret::new([7; 32], [8; 32]), start),
             honest,
             honest_seq: 0,
             senders: Vec::new(),
@@ -108,7 +108,9 @@ impl World {
             published: Vec::new(),
             replied: 0,
         };
-        let accepted = world.relay.on_publish_request(&world.honest, None, start);
+        let accepted = world
+            .relay
+            .on_publish_request(&world.honest, &Proof::default(), start);
         assert!(accepted.is_ok(), "the first camera is let in");
         world.honest_frame();
         world
@@ -176,7 +178,7 @@ impl World {
     }
 
     fn connect(&mut self, input: &mut Input<'_>) {
-        let proof = input.cookie(&self.cookies);
+        let proof = (0..2).filter_map(|_| input.cookie(&self.cookies)).collect();
         self.next_sender += 1;
         let publisher = Publisher {
             id: SenderId(self.next_sender),
@@ -186,8 +188,9 @@ impl World {
             stream: Some(StreamId(u64::from(input.byte()))),
         };
         let now = self.now;
-        if let Ok(cookie) = self.relay.on_publish_request(&publisher, proof, now) {
-            keep(&mut self.cookies, cookie);
+        if let Ok(proof) = self.relay.on_publish_request(&publisher, &proof, now) {
+            let cookies = proof.cookies().iter();
+            cookies.for_each(|cookie| keep(&mut self.cookies, *cookie));
             self.senders.push(publisher);
         }
     }

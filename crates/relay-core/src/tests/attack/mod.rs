@@ -4,8 +4,11 @@
 //! The attacker reads every byte that a viewer sees, sends datagrams from any address, the honest peers' own included, and
 //! opens connections from several hosts, while time passes.
 
+mod acts;
+
 use protocol::lease::{LeaseRequest, Renewal};
 
+use self::acts::{Act, Name, Payload, Shown, acts};
 use super::*;
 
 /// Hosts of the honest peers.
@@ -23,132 +26,6 @@ const STREAM: u64 = 7;
 const UDP_STREAM: u64 = 8;
 const FRAME_INTERVAL: Duration = Duration::from_millis(100);
 
-/// One act of the attacker, or time that passes.
-#[derive(Debug, Clone)]
-enum Act {
-    /// A datagram from any address.
-    Datagram {
-        from: u8,
-        port: u16,
-        what: Payload,
-    },
-    /// A message of a host that a port is closed.
-    ClosedPort {
-        of: u8,
-    },
-    /// A connection from one of the attacker's hosts, and a frame by it.
-    Connect {
-        host: u8,
-        port: u16,
-        camera: Name,
-        proof: Proof,
-    },
-    /// A frame by each of the attacker's connections.
-    Publish {
-        seq: u64,
-        stream: u64,
-    },
-    /// The end of all its connections from one host.
-    Disconnect {
-        host: u8,
-    },
-    /// Many names at once.
-    Flood {
-        host: u8,
-        names: u16,
-        by_quic: bool,
-    },
-    /// A subscriber more, and perhaps one that wants boxes drawn in.
-    Subscribe {
-        camera: Name,
-        annotated: bool,
-    },
-    /// Our viewer by UDP is away.
-    Away {
-        ms: u32,
-    },
-    /// The honest camera makes a pause while time passes.
-    Pause {
-        ms: u32,
-    },
-    Pass {
-        ms: u32,
-    },
-}
-
-#[derive(Debug, Clone)]
-enum Payload {
-    Frame { camera: Name, stream: u64, seq: u64 },
-    Unlabelled,
-    Request,
-    Hello(Proof),
-    Probe(Proof),
-    Upgrade,
-    Garbage,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Name {
-    Honest,
-    HonestUdp,
-    Own(u8),
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Proof {
-    None,
-    Guess(u64),
-    /// What the relay sent to an address of the attacker's own.
-    OfOwnAddress(u16),
-    /// What the relay answered to the attacker's last connection.
-    OfOwnConnection,
-}
-
-fn acts() -> impl Strategy<Value = Vec<Act>> {
-    let anyone = prop_oneof![1..=TUTORIAL_VIEWER, ATTACKER..ATTACKER + HOSTS];
-    let own = ATTACKER..ATTACKER + HOSTS;
-    let name = prop_oneof![
-        3 => Just(Name::Honest),
-        2 => Just(Name::HonestUdp),
-        2 => (0u8..100).prop_map(Name::Own),
-    ];
-    let stream = prop_oneof![Just(STREAM), Just(UDP_STREAM), 0u64..10];
-    let seq = prop_oneof![Just(u64::MAX), 0u64..2000, any::<u64>()];
-    let proof = prop_oneof![
-        Just(Proof::None),
-        any::<u64>().prop_map(Proof::Guess),
-        (1u16..4).prop_map(Proof::OfOwnAddress),
-        Just(Proof::OfOwnConnection),
-    ];
-    let payload = prop_oneof![
-        4 => (name.clone(), stream.clone(), seq.clone())
-            .prop_map(|(camera, stream, seq)| Payload::Frame { camera, stream, seq }),
-        2 => Just(Payload::Unlabelled),
-        3 => Just(Payload::Request),
-        2 => proof.clone().prop_map(Payload::Hello),
-        2 => proof.clone().prop_map(Payload::Probe),
-        1 => Just(Payload::Upgrade),
-        1 => Just(Payload::Garbage),
-    ];
-    let act = prop_oneof![
-        8 => (anyone.clone(), 1u16..4, payload)
-            .prop_map(|(from, port, what)| Act::Datagram { from, port, what }),
-        2 => anyone.prop_map(|of| Act::ClosedPort { of }),
-        3 => (own.clone(), 1u16..4, name.clone(), proof).prop_map(|(host, port, camera, proof)| {
-            Act::Connect { host, port, camera, proof }
-        }),
-        2 => (seq, stream).prop_map(|(seq, stream)| Act::Publish { seq, stream }),
-        1 => own.clone().prop_map(|host| Act::Disconnect { host }),
-        1 => (own, 1u16..100, any::<bool>())
-            .prop_map(|(host, names, by_quic)| Act::Flood { host, names, by_quic }),
-        1 => (name, any::<bool>()).prop_map(|(camera, annotated)| Act::Subscribe { camera, annotated }),
-        1 => (0u32..15_000).prop_map(|ms| Act::Away { ms }),
-        1 => (0u32..6000).prop_map(|ms| Act::Pause { ms }),
-        3 => (0u32..1200).prop_map(|ms| Act::Pass { ms }),
-    ];
-    prop::collection::vec(act, 1..50)
-}
-
 /// The relay, the honest peers and the attacker.
 struct World {
     scene: Scene,
@@ -157,18 +34,22 @@ struct World {
     next_frame: Instant,
     renewal: Renewal,
     cookie: Option<Cookie>,
-    own_cookie: Option<Cookie>,
+    /// The honest camera's.
+    proof: Proof,
+    /// The attacker's.
+    own_proof: Proof,
     subscribers: u64,
     away_until: Instant,
-    /// Whether the attacker watches by an address of its own, which may cost a tutorial viewer its lease.
-    attacker_proved: bool,
+    /// Whether the attacker watches by an address of its own, or filled the table of leases before our viewer was back: either
+    /// may cost a tutorial viewer its lease.
+    lease_may_be_lost: bool,
     started: Instant,
 }
 
 impl World {
     fn new() -> Self {
         let mut scene = Scene::new(rules());
-        scene
+        let proof = scene
             .connect(address(CAMERA, 1), "yard", STREAM, None)
             .unwrap();
         scene
@@ -182,10 +63,11 @@ impl World {
             next_frame: now,
             renewal: Renewal::default(),
             cookie: None,
-            own_cookie: None,
+            proof,
+            own_proof: Proof::default(),
             subscribers: 0,
             away_until: now,
-            attacker_proved: false,
+            lease_may_be_lost: false,
             started: now,
         };
         world.pass(500, true);
@@ -308,8 +190,8 @@ impl World {
         match act {
             Act::Datagram { from, port, what } => {
                 let bytes = self.payload(what);
-                let own_proof = matches!(what, Payload::Hello(Proof::OfOwnAddress(_)));
-                self.attacker_proved |= own_proof && *from == ATTACKER;
+                let own_proof = matches!(what, Payload::Hello(Shown::OfOwnAddress(_)));
+                self.lease_may_be_lost |= own_proof && *from == ATTACKER;
                 let before = self.scene.other.len();
                 self.scene.datagram(address(*from, *port), bytes.clone());
                 let replies = self.scene.other[before..]
@@ -333,8 +215,8 @@ impl World {
             } => {
                 let proof = self.proof(*proof);
                 let from = address(*host, *port);
-                if let Ok(cookie) = self.scene.connect(from, &camera.text(), STREAM, proof) {
-                    self.own_cookie = Some(cookie);
+                if let Ok(proof) = self.scene.connect(from, &camera.text(), STREAM, proof) {
+                    self.own_proof = proof;
                 }
             }
             Act::Publish { seq, stream } => {
@@ -377,11 +259,49 @@ impl World {
                     self.scene.relay.request_annotated(id);
                 }
             }
+            Act::Restart { datagrams, ms } => self.restart(datagrams, MS * *ms),
             Act::Away { ms } => self.away_until = self.scene.now + MS * *ms,
             Act::Pause { ms } => self.pass(*ms, false),
             Act::Pass { ms } => self.pass(*ms, true),
         }
         self.settle();
+    }
+
+    /// Starts the relay again. The camera and the honest viewers are back after `time` in which the attacker sends.
+    fn restart(&mut self, datagrams: &[(u8, u16, Payload)], time: Duration) {
+        self.scene.restart();
+        // The relay keeps the leases of tutorial viewers in a file.
+        let leases = vec![address(TUTORIAL_VIEWER, 1)];
+        let now = self.scene.now;
+        self.scene.relay.restore_leases(leases, now);
+        let step = time / u32::try_from(datagrams.len() + 1).unwrap();
+        let asks = |what: &Payload| matches!(what, Payload::Request | Payload::Hello(_));
+        self.lease_may_be_lost |= datagrams.iter().any(|(.., what)| asks(what));
+        // The first datagrams in the name of a camera that has no connection make it theirs, for three intervals.
+        let takes = |what: &Payload| {
+            matches!(
+                what,
+                Payload::Frame {
+                    camera: Name::HonestUdp,
+                    ..
+                }
+            )
+        };
+        for (from, port, what) in datagrams.iter().filter(|(.., what)| !takes(what)) {
+            let bytes = self.payload(what);
+            self.scene.datagram(address(*from, *port), bytes);
+            self.scene.pass(step);
+            self.scene.published.clear();
+        }
+        self.scene.pass(step);
+        self.next_frame = self.scene.now;
+        let cookies = self.proof.cookies().to_vec();
+        let camera = address(CAMERA, 1);
+        let back = self.scene.connect(camera, "yard", STREAM, cookies);
+        self.proof = back.expect("the camera of before the restart is known");
+        let yard = "yard".parse().unwrap();
+        self.scene.relay.subscribe(SubscriberId(0), Some(yard));
+        self.pass(0, true);
     }
 
     fn payload(&self, payload: &Payload) -> Bytes {
@@ -404,14 +324,14 @@ impl World {
         }
     }
 
-    fn proof(&self, proof: Proof) -> Option<Cookie> {
+    fn proof(&self, proof: Shown) -> Option<Cookie> {
         match proof {
-            Proof::None => None,
-            Proof::Guess(number) => Some(Cookie(number)),
-            Proof::OfOwnAddress(port) => {
+            Shown::None => None,
+            Shown::Guess(number) => Some(Cookie(number)),
+            Shown::OfOwnAddress(port) => {
                 Some(self.scene.relay.cameras.of_address(address(ATTACKER, port)))
             }
-            Proof::OfOwnConnection => self.own_cookie,
+            Shown::OfOwnConnection(nth) => self.own_proof.cookies().get(nth).copied(),
         }
     }
 
@@ -429,26 +349,18 @@ impl World {
             self.renew();
             self.scene.forwards.clear();
             self.honest_frame();
-            let forwards = self.scene.forwards.iter();
+            let mut forwards = std::mem::take(&mut self.scene.forwards);
+            assert!(self.honest_datagram(), "the UDP camera is served again");
+            forwards.append(&mut self.scene.forwards);
+            let forwards = forwards.iter();
             let receivers: Vec<_> = forwards.flat_map(|f| f.viewers.clone()).collect();
             for viewer in [VIEWER_OF_OURS, TUTORIAL_VIEWER] {
-                let excepted = viewer == TUTORIAL_VIEWER && self.attacker_proved;
+                let excepted = viewer == TUTORIAL_VIEWER && self.lease_may_be_lost;
                 assert!(
                     excepted || receivers.contains(&address(viewer, 1)),
                     "viewer {viewer} is served again"
                 );
             }
-            assert!(self.honest_datagram(), "the UDP camera is served again");
-        }
-    }
-}
-
-impl Name {
-    fn text(self) -> String {
-        match self {
-            Self::Honest => "yard".to_owned(),
-            Self::HonestUdp => "porch".to_owned(),
-            Self::Own(n) => format!("own{n}"),
         }
     }
 }
