@@ -127,6 +127,7 @@ fn the_bounds_in_the_security_policy_are_those_in_force() {
         format!("| cameras | {} |", protocol::quic::MAX_CAMERAS),
         format!("| QUIC connections | {} |", limits::QUIC_CONNECTIONS),
         format!("| HTTP connections | {} |", limits::HTTP_CONNECTIONS),
+        format!("HTTP requests a second | {} |", limits::HTTP_REQUEST_RATE),
         format!("gives way after | {} s |", seconds(limits::ARRIVAL)),
         format!(
             "never displaced after | {} s |",

@@ -9,6 +9,11 @@ use std::time::Duration;
 pub const QUIC_CONNECTIONS: usize = 1024;
 /// Most HTTP connections: each needs a descriptor, and where the limit cannot be raised a process often has 1024 in all.
 pub const HTTP_CONNECTIONS: usize = 512;
+/// HTTP requests that are answered in a second: all of them take a tenth of a processor, and one that waits behind one of
+/// each connection is answered in a quarter of a second.
+pub const HTTP_REQUEST_RATE: f64 = 2000.0;
+/// HTTP requests at once: pages that all come back after a restart of the relay.
+pub const HTTP_REQUEST_BURST: f64 = 512.0;
 /// Part of a private relay's connections that is reserved for peers with a ticket, and again for those that only arrive.
 pub const RESERVED_PART: usize = 8;
 /// Time in which an honest peer shows what it is, also over a slow network. Later, it gives way in a full table to any

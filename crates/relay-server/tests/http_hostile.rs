@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use common::http::{HttpRelay, exchange, seq};
 use common::process::{MS, SOON};
+use relay_core::limits;
 
 #[test]
 fn hostile_requests_get_an_answer_or_the_end_and_harm_nobody() {
@@ -201,6 +202,7 @@ fn clients_that_request_metrics_all_the_time_delay_no_frame() {
     viewer.send(b"Request").unwrap();
     let (http, answers) = (relay.http, Arc::<AtomicUsize>::default());
     let counted = answers.clone();
+    let start = Instant::now();
     let flood = thread::spawn(move || flood(http, 64, &counted));
     let deadline = Instant::now() + SOON;
     while answers.load(Ordering::Relaxed) < 100 {
@@ -218,6 +220,13 @@ fn clients_that_request_metrics_all_the_time_delay_no_frame() {
             start.elapsed()
         })
         .collect();
+    let got_in = Instant::now();
+    assert_eq!(relay.get("/healthz").status, 200);
+    assert!(got_in.elapsed() < SOON, "a client more has its turn");
+    // Both figures were taken of a flood that goes on.
+    let (answered, took) = (answers.load(Ordering::Relaxed), start.elapsed());
+    let most = limits::HTTP_REQUEST_BURST + limits::HTTP_REQUEST_RATE * took.as_secs_f64();
+    assert!(answered as f64 <= most, "{answered} answers in {took:?}");
     relay.stop();
     flood.join().unwrap();
     delays.sort();

@@ -27,6 +27,7 @@ mod page;
 mod picture;
 mod proxies;
 mod request;
+mod request_rate;
 mod routes;
 mod shared_answers;
 mod shared_feed;
@@ -48,6 +49,7 @@ pub use self::origin_policy::Origin;
 use self::origin_policy::OriginPolicy;
 pub use self::proxies::ProxyNetwork;
 use self::proxies::TrustedProxies;
+use self::request_rate::RequestRate;
 use self::shared_answers::SharedAnswers;
 use self::shared_feed::SharedFeeds;
 use super::connections::Connections;
@@ -62,6 +64,7 @@ struct Context {
     connections: Arc<Connections>,
     feeds: SharedFeeds,
     answers: SharedAnswers,
+    rate: RequestRate,
 }
 
 /// What the flags say about the clients.
@@ -102,6 +105,7 @@ pub fn start(
         policy: OriginPolicy::new(access, trust.origins.to_vec()),
         feeds: SharedFeeds::new(relay.clone(), stats.clone()),
         answers: SharedAnswers::new(relay),
+        rate: RequestRate::new(),
     });
     let stop = CancellationToken::new();
     let stopped = stop.clone();

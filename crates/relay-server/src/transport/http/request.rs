@@ -1,4 +1,4 @@
-//! What each request passes before its path is routed: the check of its token and origin, and the headers of every answer.
+//! What each request passes before its path is routed: its turn, the check of its token and origin, and the headers of every answer.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
+    context.rate.turn().await;
     let origin = origin(request.headers()).map(str::to_owned);
     let verdict = verdict(&context, &request);
     if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
