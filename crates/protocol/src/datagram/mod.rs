@@ -2,8 +2,11 @@
 //!
 //! Total: any bytes give a result, and a decoder gets only what was classified as `Frame`.
 
+mod foreign;
+
 use bytes::Bytes;
 
+pub use self::foreign::Foreign;
 use crate::control::{BadControl, Control};
 use crate::frame::Frame;
 use crate::jpeg::{self, Defect, Limits, SOI};
@@ -64,11 +67,11 @@ impl DropReason {
     }
 }
 
-/// Returns whether [`classify`] would find nothing and explain nothing, by the first bytes and the length alone: it does not
-/// start like a JPEG, is not `Request`, and not of the length at which ffmpeg cuts its stream.
+/// Returns whether [`classify`] and [`Foreign`] would find nothing, by a few bytes and the length alone: it does not start
+/// like a JPEG, is not `Request`, and nothing that other software sends.
 pub fn is_junk(bytes: &[u8]) -> bool {
     let starts_like_jpeg = bytes.starts_with(&SOI) && bytes.get(2) == Some(&0xFF);
-    !(starts_like_jpeg || bytes == REQUEST || bytes.len() == FFMPEG_PIECE)
+    !(starts_like_jpeg || bytes == REQUEST || Foreign::of(bytes).is_some())
 }
 
 /// Classifies one datagram, with the default [`Limits`].
