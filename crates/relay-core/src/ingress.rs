@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use protocol::control::Control;
+use protocol::control::{Control, LeaseVerdict};
 use protocol::datagram::{self, Datagram, DropReason};
 use protocol::frame::Frame;
 use protocol::label::Label;
@@ -27,7 +27,10 @@ impl Relay {
                 self.refuse_udp_frame(from, &frame, now);
             }
             Ok(Datagram::Frame(frame)) => self.on_udp_frame(from, frame, wall_us, now),
-            Ok(Datagram::Request) if self.rules.private => self.counts.drop("private"),
+            Ok(Datagram::Request) if self.rules.private => {
+                self.counts.drop("private");
+                self.log(Note::ViewerRefused(from, LeaseVerdict::Private));
+            }
             Ok(Datagram::Request) => {
                 self.request_lease(from, LeaseRequest::Request, false, now);
             }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use protocol::control::LeaseVerdict;
 use protocol::label::CameraName;
 
 /// Something that the operator should know.
@@ -19,6 +20,6 @@ pub enum Note {
     UdpEgressReached,
     /// The demo model finds nothing in this camera's pictures.
     DemoMismatch(CameraName),
-    /// A viewer asked for a lease when all were given.
-    LeasesFull(SocketAddr),
+    /// A UDP viewer got no lease, for this reason.
+    ViewerRefused(SocketAddr, LeaseVerdict),
 }

@@ -1,10 +1,12 @@
 //! What the log says of the relay: a summary every ten seconds, and notes of the moment.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
+use protocol::control::LeaseVerdict;
 use protocol::datagram::{DropReason, MAX_DATAGRAM};
 use relay_core::{Note, Relay};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::egress::EgressByTransport;
 use crate::fanout::Fanout;
@@ -86,8 +88,25 @@ pub(crate) fn log_note(note: &Note) {
             %camera,
             "the demo model finds nothing here: it knows the demo scene alone; scripts/get-model yolov5n gets a real model"
         ),
-        Note::LeasesFull(viewer) => {
-            debug!(%viewer, "viewer refused: all leases are given (--udp-viewers)");
-        }
+        Note::ViewerRefused(viewer, verdict) => log_refused_viewer(*viewer, *verdict),
+    }
+}
+
+/// Logs why a UDP viewer gets no frames. Each reason is a kind of its own for the bounds of the log.
+fn log_refused_viewer(viewer: SocketAddr, verdict: LeaseVerdict) {
+    match verdict {
+        LeaseVerdict::Welcome => {}
+        LeaseVerdict::Full => info!(
+            %viewer,
+            "UDP viewer refused: as many as --udp-viewers allows are served; raise that, or let it use --transport auto"
+        ),
+        LeaseVerdict::Closed => info!(
+            %viewer,
+            "UDP viewer refused: --udp-viewers 0 closes the transport; let it use --transport quic"
+        ),
+        LeaseVerdict::Private => info!(
+            %viewer,
+            "UDP peer refused: --private lets in tickets only; start it with a ticket"
+        ),
     }
 }
