@@ -228,9 +228,12 @@ impl Relay {
         let upgrade = bytes >= Control::Upgrade.write().len() && camera.upgrade_is_due(now);
         let name = camera.name.clone();
         match admission {
-            Admission::Known | Admission::Reordered => {}
+            Admission::Reordered => {}
+            Admission::Known if self.was_live(id) => {}
             Admission::Appeared => self.log(Note::CameraAppeared(name, source.address)),
-            Admission::Moved => self.log(Note::CameraMoved(name, source.address)),
+            Admission::Known | Admission::Moved => {
+                self.log(Note::CameraMoved(name, source.address))
+            }
         }
         if upgrade {
             let upgrade = Action::Reply(source.address, Control::Upgrade);

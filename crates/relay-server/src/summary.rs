@@ -73,6 +73,12 @@ pub(crate) fn log_note(note: &Note) {
     match note {
         Note::CameraAppeared(camera, source) => info!(%camera, %source, "camera appeared"),
         Note::CameraMoved(camera, source) => info!(%camera, %source, "camera goes on from here"),
+        Note::CameraGone(camera, Some(silence)) => {
+            info!(%camera, silence_s = silence.as_secs(), "camera gone: no frames come");
+        }
+        Note::CameraGone(camera, None) => {
+            info!(%camera, "camera gone: its slot went to a camera of another host");
+        }
         Note::NameInUse(camera, source) => warn!(
             %camera, %source,
             "frames rejected: another source sends as this camera; start the second camera with --camera NAME"

@@ -99,6 +99,19 @@ fn viewers_of_a_relay_that_takes_none_are_reported_and_do_not_fill_the_log() {
 }
 
 #[test]
+fn a_camera_that_falls_silent_is_logged_as_gone() {
+    let (relay, address) = without_model(&[]);
+    let yard = socket("127.0.0.1", address);
+    for seq in 1..=3 {
+        yard.send(&frame("yard", 1, seq)).unwrap();
+    }
+    let line = relay.wait_for_line("camera gone", SOON);
+    let fields = ["INFO", "camera=yard", "silence_s=3"];
+    assert!(fields.iter().all(|field| line.contains(field)), "{line}");
+    stop(relay);
+}
+
+#[test]
 fn a_viewer_that_is_back_on_its_closed_port_gets_frames_again() {
     let (relay, address) = without_model(&[]);
     let camera = socket("127.0.0.1", address);
