@@ -13,6 +13,7 @@ use protocol::peer::Cookie;
 use protocol::quic::{Refusal, SenderInfo};
 
 use crate::action::{Action, Publication};
+use crate::fair::Payer;
 use crate::frame::{CameraFrame, CameraId};
 use crate::limits::PRIVATE_UPGRADE_INTERVAL;
 use crate::note::Note;
@@ -203,9 +204,10 @@ impl Relay {
         let publication = self.publication(frame.clone(), reordered, now);
         self.actions.push_back(Action::Publish(publication));
         if matches!(admission, Admission::Appeared | Admission::Moved) {
-            self.schedule.forget(id);
-            self.annotation.forget(id);
-            let reset = self.tracking.reset(id);
+            let payer = Payer::of(source);
+            self.schedule.renew(id, payer);
+            self.annotation.renew(id, payer);
+            let reset = self.tracking.reset(id, payer);
             self.actions.extend(reset);
         }
         if !reordered {
