@@ -5,8 +5,9 @@ mod common;
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use common::{LONG, alone, directory, relay, stop};
+use common::{LONG, alone, directory, relay, stop, viewer};
 use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::datagram::{Datagram, classify};
 use testkit::port;
@@ -94,6 +95,35 @@ fn a_port_in_use_is_bad_unless_a_relay_of_ours_uses_it() {
     let done = run(doctor("relay-server", &args));
     assert_check(&done, 0, "good", "port", "a Sightline relay answers");
     stop(running);
+}
+
+#[test]
+fn a_relay_without_place_for_a_udp_viewer_is_bad_within_2_s() {
+    let _alone = alone();
+    let args = |port| ["--headless", "--server", &at(port)].map(str::to_owned);
+    for (places, cause, cure) in [
+        ("1", "are taken", "--transport auto"),
+        ("0", "--udp-viewers 0", "--transport quic"),
+    ] {
+        let (state, port) = (directory(), port::free());
+        let args = args(port);
+        let args = args.each_ref().map(String::as_str);
+        let relay_args = ["--model", "none", "--udp-viewers", places];
+        let running = relay(port, state.path(), &relay_args);
+        let watching = viewer(port, &["--transport", "udp"]);
+        let joined = if places == "1" { "joined" } else { "refused" };
+        running.wait_for_line(joined, LONG);
+        let udp = doctor("viewer", &args).args(["--transport", "udp"]);
+        let begun = Instant::now();
+        let done = run(udp);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{done:?}");
+        assert_check(&done, 1, "BAD", "udp", cause);
+        assert_check(&done, 1, "BAD", "udp", cure);
+        let auto = run(doctor("viewer", &args));
+        assert_check(&auto, 0, "good", "udp", cause);
+        stop(watching);
+        stop(running);
+    }
 }
 
 #[test]

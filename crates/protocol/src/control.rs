@@ -59,6 +59,8 @@ pub enum LeaseVerdict {
     Welcome,
     /// No lease: all are taken.
     Full,
+    /// No lease: the relay takes no UDP viewers. A peer of version 0.1 cannot read this, and is sent [`Full`](Self::Full).
+    Closed,
     /// No lease: the relay is private, and a ticket and the `quic` transport are needed.
     Private,
 }
@@ -165,12 +167,13 @@ impl LeaseVerdict {
         match self {
             Self::Welcome => 'w',
             Self::Full => 'f',
+            Self::Closed => 'c',
             Self::Private => 'p',
         }
     }
 
     fn from_letter(letter: u8) -> Option<Self> {
-        [Self::Welcome, Self::Full, Self::Private]
+        [Self::Welcome, Self::Full, Self::Closed, Self::Private]
             .into_iter()
             .find(|verdict| verdict.letter() == char::from(letter))
     }
@@ -210,7 +213,7 @@ mod tests {
         nonce: 7,
         cookie: None,
     };
-    const ALL: [Control; 9] = [
+    const ALL: [Control; 10] = [
         Control::Hello(OLD),
         Control::Hello(Question {
             nonce: 7,
@@ -231,6 +234,11 @@ mod tests {
             nonce: 0,
             verdict: LeaseVerdict::Full,
             cookie: Some(Cookie(0)),
+        },
+        Control::Accept {
+            nonce: 1,
+            verdict: LeaseVerdict::Closed,
+            cookie: Some(Cookie(1)),
         },
         Control::Upgrade,
         Control::Refused(Refusal::Taken),

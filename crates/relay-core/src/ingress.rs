@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use protocol::control::Control;
+use protocol::control::{Control, LeaseVerdict};
 use protocol::datagram::{self, Datagram, DropReason};
 use protocol::frame::Frame;
 use protocol::label::Label;
@@ -13,6 +13,7 @@ use protocol::peer::Proof;
 use protocol::quic::{Refusal, SenderInfo};
 
 use crate::action::{Action, Publication};
+use crate::fair::Payer;
 use crate::frame::{CameraFrame, CameraId};
 use crate::limits::PRIVATE_UPGRADE_INTERVAL;
 use crate::note::Note;
@@ -27,7 +28,10 @@ impl Relay {
                 self.refuse_udp_frame(from, &frame, now);
             }
             Ok(Datagram::Frame(frame)) => self.on_udp_frame(from, frame, wall_us, now),
-            Ok(Datagram::Request) if self.rules.private => self.counts.drop("private"),
+            Ok(Datagram::Request) if self.rules.private => {
+                self.counts.drop("private");
+                self.log(Note::ViewerRefused(from, LeaseVerdict::Private));
+            }
             Ok(Datagram::Request) => {
                 self.request_lease(from, LeaseRequest::Request, false, now);
             }
@@ -200,9 +204,10 @@ impl Relay {
         let publication = self.publication(frame.clone(), reordered, now);
         self.actions.push_back(Action::Publish(publication));
         if matches!(admission, Admission::Appeared | Admission::Moved) {
-            self.schedule.forget(id);
-            self.annotation.forget(id);
-            let reset = self.tracking.reset(id);
+            let payer = Payer::of(source);
+            self.schedule.renew(id, payer);
+            self.annotation.renew(id, payer);
+            let reset = self.tracking.reset(id, payer);
             self.actions.extend(reset);
         }
         if !reordered {
@@ -225,9 +230,12 @@ impl Relay {
         let upgrade = bytes >= Control::Upgrade.write().len() && camera.upgrade_is_due(now);
         let name = camera.name.clone();
         match admission {
-            Admission::Known | Admission::Reordered => {}
+            Admission::Reordered => {}
+            Admission::Known if self.was_live(id) => {}
             Admission::Appeared => self.log(Note::CameraAppeared(name, source.address)),
-            Admission::Moved => self.log(Note::CameraMoved(name, source.address)),
+            Admission::Known | Admission::Moved => {
+                self.log(Note::CameraMoved(name, source.address))
+            }
         }
         if upgrade {
             let upgrade = Action::Reply(source.address, Control::Upgrade);

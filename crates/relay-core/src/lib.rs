@@ -69,6 +69,7 @@ pub use self::rules::{Overlay, RelaySettings};
 use self::schedule::ModelSchedule;
 pub use self::source::{Publisher, SenderId};
 pub use self::status::CameraStatus;
+use self::status::LiveCamera;
 use self::tracking::TrackingQueue;
 use self::udp_egress::UdpEgress;
 
@@ -87,7 +88,7 @@ pub struct Relay {
     tracking: TrackingQueue,
     annotation: FairQueue<AnnotationJob>,
     /// The cameras that were live when that was last published.
-    live: Vec<CameraId>,
+    live: Vec<LiveCamera>,
     /// When a sender was last told that only the QUIC transport is open.
     upgrade_sent_at: Option<Instant>,
     refusals: RefusalPacer,
@@ -143,7 +144,7 @@ impl Relay {
         let live = self
             .live
             .iter()
-            .filter_map(|id| self.cameras.get(*id).live_until());
+            .filter_map(|camera| self.cameras.get(camera.id).live_until());
         held.chain(live)
             .chain(self.leases.deadline())
             .chain(self.schedule.deadline())

@@ -1,7 +1,9 @@
 //! What the operator should know; the shell logs it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use protocol::control::LeaseVerdict;
 use protocol::label::CameraName;
 
 /// Something that the operator should know.
@@ -9,8 +11,10 @@ use protocol::label::CameraName;
 pub enum Note {
     /// The first frame of a camera.
     CameraAppeared(CameraName, SocketAddr),
-    /// A camera goes on from another address, port or stream.
+    /// A camera goes on from another address, port or stream, or after it was gone.
     CameraMoved(CameraName, SocketAddr),
+    /// A camera's frames come no more, for this long; `None` if its slot went to another camera.
+    CameraGone(CameraName, Option<Duration>),
     /// Another source sends under the name of a live camera.
     NameInUse(CameraName, SocketAddr),
     /// The first 1472-byte piece of a JPEG.
@@ -19,6 +23,6 @@ pub enum Note {
     UdpEgressReached,
     /// The demo model finds nothing in this camera's pictures.
     DemoMismatch(CameraName),
-    /// A viewer asked for a lease when all were given.
-    LeasesFull(SocketAddr),
+    /// A UDP viewer got no lease, for this reason.
+    ViewerRefused(SocketAddr, LeaseVerdict),
 }

@@ -1,14 +1,14 @@
 //! Which frame the model gets next, and when.
 //!
-//! The model works on one batch at a time, on the newest waiting frame of each camera, and the cameras share its time
-//! ([`FairQueue`]): neither a busy camera nor one of expensive pictures starves another. With `--every auto` every frame is offered, and after each answer the model rests for as
-//! long as keeps it within its share of the machine. Pure.
+//! The model works on one batch at a time, on the newest waiting frame of each camera, and the cameras' hosts share its time
+//! ([`FairQueue`]): neither a busy camera nor one of expensive pictures nor a host of many starves another. With `--every
+//! auto` every frame is offered, and after each answer the model rests for as long as keeps it within its share of the machine. Pure.
 
 use std::time::{Duration, Instant};
 
 use protocol::every::Every;
 
-use crate::fair::FairQueue;
+use crate::fair::{FairQueue, Payer};
 use crate::frame::{CameraFrame, CameraId};
 
 /// The model's work.
@@ -57,9 +57,9 @@ impl ModelSchedule {
         replaced && self.every != Some(Every::Auto)
     }
 
-    /// Drops the waiting frame of a camera that is another one now.
-    pub(crate) fn forget(&mut self, camera: CameraId) {
-        self.queue.forget(camera);
+    /// Drops the waiting frame of a camera that is another one now, of this host.
+    pub(crate) fn renew(&mut self, camera: CameraId, payer: Payer) {
+        self.queue.renew(camera, payer);
     }
 
     /// Returns the frames for the model if it is ready for some, beginning with the camera whose turn it is.

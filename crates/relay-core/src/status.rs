@@ -7,8 +7,36 @@ use protocol::label::CameraName;
 
 use crate::Relay;
 use crate::action::Action;
+use crate::camera::Camera;
+use crate::cameras::Cameras;
 use crate::counts::RelayCounts;
 use crate::frame::CameraId;
+use crate::note::Note;
+
+/// A camera whose frames come.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LiveCamera {
+    pub(crate) id: CameraId,
+    /// Tells the camera from another one that was given its number.
+    appeared: u64,
+    name: CameraName,
+}
+
+impl LiveCamera {
+    fn new(id: CameraId, camera: &Camera) -> Self {
+        Self {
+            id,
+            appeared: camera.appeared,
+            name: camera.name.clone(),
+        }
+    }
+
+    /// Returns the time since its last frame; `None` if another camera was given its number.
+    fn silence(&self, cameras: &Cameras, now: Instant) -> Option<Duration> {
+        let camera = cameras.get(self.id);
+        (camera.appeared == self.appeared).then(|| camera.silence(now))
+    }
+}
 
 /// The status of a camera.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,16 +83,29 @@ impl Relay {
         [self.leases.viewers().len(), self.subscribers.len()]
     }
 
-    /// Publishes which cameras are live if that has changed.
+    /// Publishes which cameras are live if that has changed, and reports those that are not any more.
     pub(crate) fn publish_live(&mut self, now: Instant) {
-        let ids = self.cameras.ids();
-        let live: Vec<CameraId> = ids
-            .filter(|id| self.cameras.get(*id).is_live(now))
-            .collect();
-        if live != self.live {
-            self.live = live;
-            let names = self.live_cameras(now);
-            self.actions.push_back(Action::PublishLive(names));
+        let ids = || {
+            let live = |id: &CameraId| self.cameras.get(*id).is_live(now);
+            self.cameras.ids().filter(live)
+        };
+        let known = self.live.iter().map(|camera| (camera.id, camera.appeared));
+        if known.eq(ids().map(|id| (id, self.cameras.get(id).appeared))) {
+            return;
         }
+        let live = ids().map(|id| LiveCamera::new(id, self.cameras.get(id)));
+        let live: Vec<LiveCamera> = live.collect();
+        let before = std::mem::replace(&mut self.live, live);
+        for gone in before.iter().filter(|camera| !self.live.contains(camera)) {
+            let note = Note::CameraGone(gone.name.clone(), gone.silence(&self.cameras, now));
+            self.actions.push_back(Action::Log(note));
+        }
+        let names = self.live_cameras(now);
+        self.actions.push_back(Action::PublishLive(names));
+    }
+
+    /// Returns whether a camera was live when that was last published.
+    pub(crate) fn was_live(&self, id: CameraId) -> bool {
+        self.live.iter().any(|camera| camera.id == id)
     }
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use protocol::detections::Detection;
 
 use crate::action::Action;
-use crate::fair::FairQueue;
+use crate::fair::{FairQueue, Payer};
 use crate::frame::{CameraFrame, CameraId};
 
 /// Frames of a camera that may wait: they come in bunches by QUIC.
@@ -64,8 +64,8 @@ impl TrackingQueue {
 
     /// Notes that a camera is another one now: what waits for its tracker is dropped. Returns what the thread is to do at
     /// once.
-    pub(crate) fn reset(&mut self, camera: CameraId) -> Option<Action> {
-        self.frames.forget(camera);
+    pub(crate) fn reset(&mut self, camera: CameraId, payer: Payer) -> Option<Action> {
+        self.frames.renew(camera, payer);
         let tracked = self.cameras.get_mut(&camera)?;
         tracked.answer = None;
         tracked.outdated = tracked.has_tracker;

@@ -72,7 +72,9 @@ impl Relay {
             return LeaseVerdict::Full;
         }
         match self.leases.request(viewer, request, proved, now) {
-            Grant::Held | Grant::NotHeld => {}
+            Grant::Held => {}
+            Grant::NotHeld if self.leases.has_room_for(viewer, now) => {}
+            Grant::NotHeld => return self.no_lease(),
             Grant::Released => self.actions.push_back(Action::CloseViewer(viewer)),
             Grant::Joined => self.actions.push_back(Action::OpenViewer(viewer)),
             Grant::Replaced(old) => {
@@ -80,12 +82,24 @@ impl Relay {
                 self.actions.extend(actions);
             }
             Grant::Full => {
-                self.log(Note::LeasesFull(viewer));
-                return LeaseVerdict::Full;
+                let verdict = self.no_lease();
+                // A viewer of ours gets a cookie with the answer, and may get a lease with that at once.
+                if proved || request == LeaseRequest::Request || verdict == LeaseVerdict::Closed {
+                    self.log(Note::ViewerRefused(viewer, verdict));
+                }
+                return verdict;
             }
         }
         self.count_viewers();
         LeaseVerdict::Welcome
+    }
+
+    /// Returns why a viewer gets no lease.
+    fn no_lease(&self) -> LeaseVerdict {
+        match self.rules.udp_viewers {
+            0 => LeaseVerdict::Closed,
+            _ => LeaseVerdict::Full,
+        }
     }
 
     /// Answers a viewer of ours, or the probe of a sender.
@@ -99,8 +113,19 @@ impl Relay {
         let cookie = self.cameras.of_address(viewer);
         let proved = question.cookie == Some(cookie);
         let verdict = match self.rules.private {
-            true => LeaseVerdict::Private,
+            true => {
+                self.log(Note::ViewerRefused(viewer, LeaseVerdict::Private));
+                LeaseVerdict::Private
+            }
             false => self.request_lease(viewer, request, proved, now),
+        };
+        // What a peer of version 0.1 cannot read, or takes for the refusal of a lease that its probe does not request.
+        let verdict = match (question.cookie, verdict, request) {
+            (None, LeaseVerdict::Full | LeaseVerdict::Closed, LeaseRequest::Probe) => {
+                LeaseVerdict::Welcome
+            }
+            (None, LeaseVerdict::Closed, _) => LeaseVerdict::Full,
+            (_, verdict, _) => verdict,
         };
         let answer = Control::Accept {
             nonce: question.nonce,

@@ -1,10 +1,12 @@
 //! What the log says of the relay: a summary every ten seconds, and notes of the moment.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
+use protocol::control::LeaseVerdict;
 use protocol::datagram::{DropReason, MAX_DATAGRAM};
 use relay_core::{Note, Relay};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::egress::EgressByTransport;
 use crate::fanout::Fanout;
@@ -71,6 +73,12 @@ pub(crate) fn log_note(note: &Note) {
     match note {
         Note::CameraAppeared(camera, source) => info!(%camera, %source, "camera appeared"),
         Note::CameraMoved(camera, source) => info!(%camera, %source, "camera goes on from here"),
+        Note::CameraGone(camera, Some(silence)) => {
+            info!(%camera, silence_s = silence.as_secs(), "camera gone: no frames come");
+        }
+        Note::CameraGone(camera, None) => {
+            info!(%camera, "camera gone: its slot went to a camera of another host");
+        }
         Note::NameInUse(camera, source) => warn!(
             %camera, %source,
             "frames rejected: another source sends as this camera; start the second camera with --camera NAME"
@@ -86,8 +94,25 @@ pub(crate) fn log_note(note: &Note) {
             %camera,
             "the demo model finds nothing here: it knows the demo scene alone; scripts/get-model yolov5n gets a real model"
         ),
-        Note::LeasesFull(viewer) => {
-            debug!(%viewer, "viewer refused: all leases are given (--udp-viewers)");
-        }
+        Note::ViewerRefused(viewer, verdict) => log_refused_viewer(*viewer, *verdict),
+    }
+}
+
+/// Logs why a UDP viewer gets no frames. Each reason is a kind of its own for the bounds of the log.
+fn log_refused_viewer(viewer: SocketAddr, verdict: LeaseVerdict) {
+    match verdict {
+        LeaseVerdict::Welcome => {}
+        LeaseVerdict::Full => info!(
+            %viewer,
+            "UDP viewer refused: as many as --udp-viewers allows are served; raise that, or let it use --transport auto"
+        ),
+        LeaseVerdict::Closed => info!(
+            %viewer,
+            "UDP viewer refused: --udp-viewers 0 closes the transport; let it use --transport quic"
+        ),
+        LeaseVerdict::Private => info!(
+            %viewer,
+            "UDP peer refused: --private lets in tickets only; start it with a ticket"
+        ),
     }
 }

@@ -71,10 +71,43 @@ fn a_tutorial_viewer_keeps_its_lease_and_the_next_one_gets_none() {
     let second = socket("127.0.0.1", address);
     assert_eq!(hello(&second, None).0, LeaseVerdict::Full);
     second.send(b"Request").unwrap();
+    let line = relay.wait_for_line("UDP viewer refused", SOON);
+    assert!(
+        line.contains("INFO") && line.contains("--udp-viewers"),
+        "{line}"
+    );
     for seq in 1..=3 {
         camera.send(&picture(seq)).unwrap();
         assert_eq!(receive(&first), picture(seq));
     }
+    stop(relay);
+}
+
+#[test]
+fn viewers_of_a_relay_that_takes_none_are_reported_and_do_not_fill_the_log() {
+    let (relay, address) = without_model(&["--udp-viewers", "0"]);
+    for _ in 0..100 {
+        let viewer = socket("127.0.0.1", address);
+        assert_eq!(hello(&viewer, None).0, LeaseVerdict::Closed);
+    }
+    let line = relay.wait_for_line("UDP viewer refused", SOON);
+    assert!(line.contains("--udp-viewers 0 closes"), "{line}");
+    let lines = relay.stderr();
+    let refused = lines.iter().filter(|line| line.contains("refused"));
+    assert_eq!(refused.count(), 10, "{lines:#?}");
+    stop(relay);
+}
+
+#[test]
+fn a_camera_that_falls_silent_is_logged_as_gone() {
+    let (relay, address) = without_model(&[]);
+    let yard = socket("127.0.0.1", address);
+    for seq in 1..=3 {
+        yard.send(&frame("yard", 1, seq)).unwrap();
+    }
+    let line = relay.wait_for_line("camera gone", SOON);
+    let fields = ["INFO", "camera=yard", "silence_s=3"];
+    assert!(fields.iter().all(|field| line.contains(field)), "{line}");
     stop(relay);
 }
 

@@ -26,8 +26,12 @@ pub(crate) enum ConnectionState {
     NoAnswer,
     /// A relay answered; frames should come at any moment.
     RelayFound,
-    /// The relay takes no further viewer.
+    /// The relay takes no further connection.
     RelayFull,
+    /// The relay takes no further UDP viewer.
+    UdpFull,
+    /// The relay takes no UDP viewers.
+    UdpClosed,
     /// The relay accepts each connection and ends it at once.
     RelayUnstable,
     /// What answers is not a relay that this viewer understands.
@@ -77,7 +81,8 @@ impl ConnectionState {
             }
             (_, RelayKind::Silent) if patient => Self::Searching,
             (_, RelayKind::Silent) => Self::NoAnswer,
-            (_, RelayKind::SightlineFull) => Self::RelayFull,
+            (_, RelayKind::SightlineFull) => Self::UdpFull,
+            (_, RelayKind::SightlineClosed) => Self::UdpClosed,
             (_, RelayKind::Tutorial) if has_choice => Self::CameraNotSelectable,
             (_, _) if has_choice && !patient => Self::QuicUnavailable,
             (_, _) => Self::without_frames(live, patient),
@@ -121,7 +126,23 @@ impl ConnectionState {
             Self::RelayFound => vec![format!("Relay found at {host}")],
             Self::RelayFull => vec![
                 format!("The relay at {host} is full;"),
-                "the viewer tries again".to_owned(),
+                "stop a viewer that is not needed, this one tries again".to_owned(),
+            ],
+            Self::UdpFull => vec![
+                format!("The relay at {host} is full of UDP viewers;"),
+                match options.transport {
+                    TransportChoice::Udp => "use --transport auto, or raise --udp-viewers there",
+                    _ => "QUIC does not open, so raise --udp-viewers there",
+                }
+                .to_owned(),
+            ],
+            Self::UdpClosed => vec![
+                format!("The relay at {host} takes no UDP viewers;"),
+                match options.transport {
+                    TransportChoice::Udp => "use --transport quic, or raise --udp-viewers there",
+                    _ => "QUIC does not open, so raise --udp-viewers there",
+                }
+                .to_owned(),
             ],
             Self::RelayUnstable => vec![
                 format!("The relay at {host} ends each connection at once;"),
@@ -166,6 +187,8 @@ impl ConnectionState {
             Self::Unresolved => {}
             Self::NoAnswer
             | Self::RelayFull
+            | Self::UdpFull
+            | Self::UdpClosed
             | Self::RelayUnstable
             | Self::NotARelay
             | Self::NoCamera
@@ -285,7 +308,24 @@ mod tests {
                 "Relay found at relay.example:8081; no camera is live yet"
             );
         }
-        assert!(lines(RelayKind::SightlineFull, None, SOON).contains("is full"));
+        let cures = [
+            (RelayKind::SightlineFull, "is full", "--transport auto"),
+            (
+                RelayKind::SightlineClosed,
+                "takes no UDP",
+                "--transport quic",
+            ),
+        ];
+        for (relay, cause, cure) in cures {
+            let status = status(relay, QuicState::Closed);
+            let by_udp = text(&options(&["--transport", "udp"]), &status, None, SOON);
+            assert!(by_udp.contains(cause) && by_udp.contains(cure), "{by_udp}");
+            let auto = text(&options(&[]), &status, None, SOON);
+            assert!(
+                auto.contains(cause) && !auto.contains("--transport"),
+                "{auto}"
+            );
+        }
         let full = status(RelayKind::Silent, QuicState::Full);
         let quic = options(&["--transport", "quic"]);
         assert!(text(&quic, &full, None, SOON).contains("is full"));

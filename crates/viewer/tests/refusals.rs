@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 use common::quic_relay::QuicRelay;
 use common::script::{RelayScript, ViewerSession, send};
 use common::shown::{identity, newest, numbers, start_headless, stop_and_report};
-use common::{
-    Behaviour, INTERVAL, LONG, UdpRelay, eventually, labelled, viewer, viewer_without_args,
-};
+use common::{INTERVAL, LONG, eventually, labelled, viewer, viewer_without_args};
 use protocol::control::LeaseVerdict;
 use protocol::quic::{Refusal, ServerMessage, to_line};
 use testkit::process::Running;
@@ -60,16 +58,25 @@ fn each_refusal_is_reported_within_2_s_on_every_transport() {
             quic(&relay, dir.path())
         });
     }
-    let private = RelayScript {
-        verdict: LeaseVerdict::Private,
-        ..RelayScript::yard(1, 0)
-    };
-    let private = QuicRelay::start(ANY, &identity(), private);
-    let full = UdpRelay::start(Behaviour::SightlineFull, ANY, |_| vec![]);
-    for (addr, text) in [(private.addr, REFUSALS[0].1), (full.addr, "is full")] {
-        assert_reported(&format!("{text} by UDP"), text, || {
+    for (verdict, text) in [
+        (LeaseVerdict::Private, REFUSALS[0].1),
+        (
+            LeaseVerdict::Full,
+            "is full of UDP viewers; use --transport auto",
+        ),
+        (
+            LeaseVerdict::Closed,
+            "takes no UDP viewers; use --transport quic",
+        ),
+    ] {
+        let script = RelayScript {
+            verdict,
+            ..RelayScript::yard(1, 0)
+        };
+        let relay = QuicRelay::start(ANY, &identity(), script);
+        assert_reported(&format!("{verdict:?} by UDP"), text, || {
             let args = ["--headless", "--transport", "udp"];
-            viewer(addr, dir.path()).args(args).start()
+            viewer(relay.addr, dir.path()).args(args).start()
         });
     }
 }

@@ -16,6 +16,8 @@ pub enum RelayKind {
     Sightline,
     /// Our relay, whose leases are all taken.
     SightlineFull,
+    /// Our relay, which takes no UDP viewers.
+    SightlineClosed,
     /// Our relay, which admits tickets only.
     SightlinePrivate,
     /// A tutorial relay that streams to this viewer.
@@ -113,8 +115,11 @@ impl Renewal {
         };
         match () {
             () if recent(self.answer) => match self.verdict {
-                Some(LeaseVerdict::Full) => RelayKind::SightlineFull,
                 Some(LeaseVerdict::Private) => RelayKind::SightlinePrivate,
+                // A viewer that gets its frames elsewhere needs no lease.
+                _ if self.elsewhere => RelayKind::Sightline,
+                Some(LeaseVerdict::Full) => RelayKind::SightlineFull,
+                Some(LeaseVerdict::Closed) => RelayKind::SightlineClosed,
                 Some(LeaseVerdict::Welcome) | None => RelayKind::Sightline,
             },
             () if recent(self.echo) || recent(self.frame) => RelayKind::Tutorial,
@@ -395,6 +400,11 @@ mod tests {
         assert_eq!(renewal.relay(start), RelayKind::Tutorial);
         renewal.on_answer(LeaseVerdict::Full, start);
         assert_eq!(renewal.relay(start), RelayKind::SightlineFull);
+        renewal.on_answer(LeaseVerdict::Closed, start);
+        assert_eq!(renewal.relay(start), RelayKind::SightlineClosed);
+        renewal.set_frames_by_quic(true);
+        assert_eq!(renewal.relay(start), RelayKind::Sightline, "it needs none");
+        renewal.set_frames_by_quic(false);
         renewal.on_answer(LeaseVerdict::Welcome, start);
         assert_eq!(renewal.relay(start), RelayKind::Sightline);
         assert_eq!(

@@ -142,6 +142,13 @@ impl Leases {
         }
     }
 
+    /// Returns whether a viewer holds a lease, or would get one if it proved its address now.
+    pub fn has_room_for(&self, viewer: SocketAddr, now: Instant) -> bool {
+        let newcomer = Lease::new(viewer, Kind::Proved, now);
+        let held = self.holds(viewer) || self.held.len() < self.capacity;
+        held || self.replaceable(&newcomer, now).is_some()
+    }
+
     fn grant(&mut self, joined: Lease, now: Instant) -> Grant {
         if self.held.len() < self.capacity {
             self.held.push(joined);

@@ -8,9 +8,9 @@ use platform::doctor::Check;
 use protocol::SMALL_FRAME;
 use protocol::control::LeaseVerdict;
 use protocol::label::CameraName;
-use protocol::quic::Refusal;
+use protocol::quic::{Refusal, Role};
 
-use super::{MAX_PACKET, QuicOutcome, UdpOutcome};
+use super::{MAX_PACKET, QuicOutcome, UdpOutcome, Way};
 use crate::client::ConnectFailure;
 use crate::clock::Offset;
 
@@ -32,16 +32,13 @@ pub(super) fn name(host: &str, resolved: &Result<SocketAddr, String>) -> Check {
 }
 
 /// Judges the probe by the `udp` transport; `port` is the relay's.
-pub(super) fn udp(outcome: UdpOutcome, port: u16) -> Option<Check> {
+pub(super) fn udp(outcome: UdpOutcome, port: u16, way: Way) -> Option<Check> {
     Some(match outcome {
         UdpOutcome::Skipped => return None,
         UdpOutcome::Relay(LeaseVerdict::Private, _) => {
             Check::bad("udp", Refusal::Private.to_string())
         }
-        UdpOutcome::Relay(_, took) => Check::good(
-            "udp",
-            format!("a Sightline relay answers in {} ms", millis(took)),
-        ),
+        UdpOutcome::Relay(verdict, took) => lease(verdict, took, way),
         UdpOutcome::Refused => Check::bad(
             "udp",
             format!(
@@ -60,13 +57,45 @@ pub(super) fn udp(outcome: UdpOutcome, port: u16) -> Option<Check> {
     })
 }
 
+/// Judges the answer of a relay that is not private. A sender needs no lease.
+fn lease(verdict: LeaseVerdict, took: Duration, way: Way) -> Check {
+    let (cause, cure) = match verdict {
+        LeaseVerdict::Full if way.role == Role::View => (
+            "all its places for UDP viewers are taken",
+            "use --transport auto, or raise --udp-viewers at the relay",
+        ),
+        LeaseVerdict::Closed if way.role == Role::View => (
+            "it takes no UDP viewers (--udp-viewers 0)",
+            "use --transport quic, or raise --udp-viewers at the relay",
+        ),
+        _ => ("", ""),
+    };
+    let answers = format!("a Sightline relay answers in {} ms", millis(took));
+    match way.transport {
+        _ if cause.is_empty() => Check::good("udp", answers),
+        TransportChoice::Udp => Check::bad("udp", format!("{answers}, and {cause}: {cure}")),
+        _ => Check::good("udp", format!("{answers}; {cause}, so QUIC is needed")),
+    }
+}
+
+/// Returns whether frames go by UDP where QUIC does not open.
+fn carries_frames(udp: UdpOutcome, role: Role) -> bool {
+    match udp {
+        UdpOutcome::Relay(LeaseVerdict::Full | LeaseVerdict::Closed, _) => role == Role::Send,
+        UdpOutcome::Relay(verdict, _) => verdict == LeaseVerdict::Welcome,
+        UdpOutcome::Skipped | UdpOutcome::Refused | UdpOutcome::Silent => false,
+    }
+}
+
 /// Judges the QUIC connection, after the outcome of the probe.
-pub(super) fn quic(
-    udp: UdpOutcome,
-    quic: &QuicOutcome,
-    transport: TransportChoice,
-) -> Option<Check> {
-    let answers = matches!(udp, UdpOutcome::Relay(verdict, _) if verdict != LeaseVerdict::Private);
+pub(super) fn quic(udp: UdpOutcome, quic: &QuicOutcome, way: Way) -> Option<Check> {
+    // A relay without room for another camera takes its frames by UDP as little.
+    let no_camera = way.role == Role::Send
+        && matches!(
+            quic,
+            QuicOutcome::Failed(ConnectFailure::Refused(Refusal::Full))
+        );
+    let by_udp = way.transport == TransportChoice::Auto && carries_frames(udp, way.role);
     Some(match quic {
         QuicOutcome::Skipped => return None,
         // The line on the probe names the missing ticket already.
@@ -86,7 +115,7 @@ pub(super) fn quic(
                 Refusal::Taken
             ),
         ),
-        QuicOutcome::Failed(why) if answers && transport == TransportChoice::Auto => Check::advice(
+        QuicOutcome::Failed(why) if by_udp && !no_camera => Check::advice(
             "quic",
             format!(
                 "QUIC does not open: {why}; frames would go by plain UDP, which a lossy path damages"
@@ -186,6 +215,10 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const VIEWER: Way = Way {
+        role: Role::View,
+        transport: TransportChoice::Auto,
+    };
     const OPEN: QuicOutcome = QuicOutcome::Open(MS);
     const WELCOME: UdpOutcome = UdpOutcome::Relay(LeaseVerdict::Welcome, MS);
 
@@ -219,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_dead_relay_a_silent_one_and_a_private_one_are_told_apart() {
-        let check = |outcome| udp(outcome, 8081);
+        let check = |outcome| udp(outcome, 8081, VIEWER);
         assert_check(check(WELCOME), Judged::Good, "1.0 ms");
         assert_check(
             check(UdpOutcome::Refused),
@@ -233,8 +266,45 @@ mod tests {
     }
 
     #[test]
+    fn a_relay_without_place_for_a_udp_viewer_is_bad_where_udp_is_chosen() {
+        let check = |verdict, role, transport| {
+            let way = Way { role, transport };
+            udp(UdpOutcome::Relay(verdict, MS), 8081, way)
+        };
+        use TransportChoice::{Auto, Udp};
+        for (verdict, cause, cure) in [
+            (LeaseVerdict::Full, "are taken", "--transport auto"),
+            (LeaseVerdict::Closed, "--udp-viewers 0", "--transport quic"),
+        ] {
+            let by_udp = || check(verdict, Role::View, Udp);
+            assert_check(by_udp(), Judged::Bad, cause);
+            assert_check(by_udp(), Judged::Bad, cure);
+            assert_check(check(verdict, Role::View, Auto), Judged::Good, cause);
+            assert_check(check(verdict, Role::Send, Udp), Judged::Good, "1.0 ms");
+            let outcome = UdpOutcome::Relay(verdict, MS);
+            let no_quic = |role| quic(outcome, &silent(), Way { role, ..VIEWER });
+            assert_check(no_quic(Role::View), Judged::Bad, "nothing answers by QUIC");
+            assert_check(no_quic(Role::Send), Judged::Advice, "plain UDP");
+        }
+    }
+
+    #[test]
+    fn a_relay_that_takes_no_further_camera_is_bad_for_a_sender_by_any_transport() {
+        let full = refused(Refusal::Full);
+        let check = |role| quic(WELCOME, &full, Way { role, ..VIEWER });
+        assert_check(check(Role::Send), Judged::Bad, "no further camera");
+        assert_check(check(Role::View), Judged::Advice, "plain UDP");
+    }
+
+    #[test]
     fn a_quic_transport_that_does_not_open_is_bad_if_nothing_else_carries_frames() {
-        let check = quic;
+        let check = |udp, quic: &QuicOutcome, transport| {
+            let way = Way {
+                transport,
+                ..VIEWER
+            };
+            super::quic(udp, quic, way)
+        };
         use TransportChoice::{Auto, Quic};
         assert_check(check(WELCOME, &OPEN, Auto), Judged::Good, "QUIC opens");
         assert_check(
@@ -267,7 +337,7 @@ mod tests {
 
     #[test]
     fn what_the_line_on_udp_reports_the_line_on_quic_does_not_repeat() {
-        let check = |udp, quic: &QuicOutcome| super::quic(udp, quic, TransportChoice::Auto);
+        let check = |udp, quic: &QuicOutcome| super::quic(udp, quic, VIEWER);
         assert_eq!(check(UdpOutcome::Silent, &QuicOutcome::Skipped), None);
         assert_eq!(check(UdpOutcome::Refused, &QuicOutcome::Skipped), None);
         let private = UdpOutcome::Relay(LeaseVerdict::Private, MS);

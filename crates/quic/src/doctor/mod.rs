@@ -55,6 +55,13 @@ pub struct RelayCheck<'a> {
     pub camera: Option<&'a CameraName>,
 }
 
+/// How the program would use the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Way {
+    role: Role,
+    transport: TransportChoice,
+}
+
 /// Outcome of a probe by the `udp` transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum UdpOutcome {
@@ -103,8 +110,8 @@ impl RelayCheck<'_> {
             false => UdpOutcome::Skipped,
         };
         let (quic, session) = self.try_quic(relay, udp).await;
-        report.extend(judge::udp(udp, self.server.host().port()));
-        report.extend(judge::quic(udp, &quic, self.transport));
+        report.extend(judge::udp(udp, self.server.host().port(), self.way()));
+        report.extend(judge::quic(udp, &quic, self.way()));
         if self.role == Role::Send && matches!(udp, UdpOutcome::Relay(..)) {
             let large = probe(relay, SMALL_FRAME, LARGE_PROBE_ATTEMPTS).await;
             report.add(&judge::fragments(large, &quic));
@@ -117,6 +124,13 @@ impl RelayCheck<'_> {
             }
             drop(session);
             client.close(CLOSE_TIMEOUT).await;
+        }
+    }
+
+    fn way(&self) -> Way {
+        Way {
+            role: self.role,
+            transport: self.transport,
         }
     }
 

@@ -150,3 +150,75 @@ fn a_slow_rhythm_of_datagrams_keeps_no_other_camera_from_viewers_for_longer_than
     scene.pass(Duration::from_secs(4));
     assert_eq!(name_of_default(&scene), "slow", "it alone is live");
 }
+
+/// Returns the cameras that the log reports: appeared or going on, and gone.
+fn reported(scene: &Scene) -> [Vec<String>; 2] {
+    let name = |action: &Action, gone: bool| match action {
+        Action::Log(Note::CameraAppeared(name, _) | Note::CameraMoved(name, _)) if !gone => {
+            Some(name.to_string())
+        }
+        Action::Log(Note::CameraGone(name, _)) if gone => Some(name.to_string()),
+        _ => None,
+    };
+    [false, true].map(|gone| {
+        let names = scene.other.iter().filter_map(|action| name(action, gone));
+        names.collect()
+    })
+}
+
+#[test]
+fn a_camera_that_falls_silent_is_reported_once_when_it_is_not_live_any_more() {
+    let mut scene = Scene::new(rules());
+    scene.datagram(address(1, 1), labelled("yard", 1, 1));
+    scene.connect(address(2, 1), "drive", 7, None).unwrap();
+    scene.pass(2999 * MS);
+    assert_eq!(reported(&scene)[1], [""; 0]);
+    scene.pass(10_000 * MS);
+    assert_eq!(reported(&scene)[1], ["yard"], "drive has sent no frame");
+    let silence = Some(Duration::from_secs(3));
+    let note = Note::CameraGone("yard".parse().unwrap(), silence);
+    assert!(scene.other.contains(&Action::Log(note)));
+    scene.datagram(address(1, 1), labelled("yard", 1, 2));
+    assert_eq!(reported(&scene)[0], ["yard", "yard"], "it is back");
+    scene.pass(Duration::from_secs(60));
+    assert_eq!(reported(&scene)[1], ["yard", "yard"]);
+}
+
+#[test]
+fn a_live_camera_that_loses_its_slot_is_reported_as_gone() {
+    let mut scene = Scene::new(rules());
+    for n in 1..=64 {
+        let name = format!("camera{n}");
+        scene.datagram(address(66, n), labelled(&name, 1, 1));
+    }
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
+    assert_eq!(reported(&scene)[1], ["camera64"]);
+}
+
+proptest! {
+    #[test]
+    fn each_camera_is_reported_as_gone_once_for_each_time_that_it_came(
+        steps in prop::collection::vec((1_u8..4, 1_u16..3, 0_u32..6000), 1..60),
+    ) {
+        let mut scene = Scene::new(rules());
+        for (seq, (host, port, pause)) in steps.into_iter().enumerate() {
+            let name = format!("camera{host}");
+            scene.datagram(address(host, port), labelled(&name, port.into(), 1 + seq as u64));
+            scene.pass(MS * pause);
+        }
+        scene.pass(Duration::from_secs(600));
+        let mut live = BTreeMap::<String, bool>::new();
+        for action in &scene.other {
+            match action {
+                Action::Log(Note::CameraAppeared(name, _) | Note::CameraMoved(name, _)) => {
+                    live.insert(name.to_string(), true);
+                }
+                Action::Log(Note::CameraGone(name, _)) => {
+                    prop_assert_eq!(live.insert(name.to_string(), false), Some(true));
+                }
+                _ => {}
+            }
+        }
+        prop_assert!(live.values().all(|live| !live), "{live:?}");
+    }
+}

@@ -267,3 +267,70 @@ fn a_camera_that_begins_anew_all_the_time_sends_a_busy_tracker_one_reset() {
         scene.tracks
     );
 }
+
+/// Returns how many of 300 inferences each of these cameras got; each sends by QUIC or by UDP, and always has a frame waiting.
+fn inferences(cameras: &[(SocketAddr, bool)]) -> Vec<u32> {
+    let mut scene = Scene::new(RelaySettings {
+        every: Some("1".parse().unwrap()),
+        output_reads_detections: true,
+        ..rules()
+    });
+    let mut inferred = vec![0; cameras.len()];
+    for seq in 1..=300 {
+        for (index, (from, by_quic)) in cameras.iter().enumerate() {
+            let frame = labelled(&name(index), 7, seq);
+            match by_quic {
+                true => scene.sent_as(&name(index), *from, frame),
+                false => scene.datagram(*from, frame),
+            }
+        }
+        scene.pass(20 * MS);
+        let job = scene.jobs.pop().unwrap();
+        inferred[index(&job)] += 1;
+        scene.answer(&job, person());
+        scene.published.clear();
+        scene.other.clear();
+    }
+    inferred
+}
+
+fn ipv6(host: u16, interface: u16) -> SocketAddr {
+    let segments = [0x2001, 0xdb8, 0, host, interface, 0, 0, 1];
+    SocketAddr::from((segments, 1))
+}
+
+#[test]
+fn of_two_hosts_each_gets_half_of_the_model_whatever_cameras_one_of_them_names() {
+    for by_quic in [true, false] {
+        for of_host in [(|n| address(66, 1 + n)) as fn(u16) -> SocketAddr, |n| {
+            ipv6(66, n)
+        }] {
+            let mut cameras: Vec<_> = (0..63).map(|n| (of_host(n), by_quic)).collect();
+            cameras.push((address(1, 1), by_quic));
+            let inferred = inferences(&cameras);
+            assert!((130..=170).contains(&inferred[63]), "{inferred:?}");
+            let [least, most] = [inferred[..63].iter().min(), inferred[..63].iter().max()];
+            assert!(most.unwrap() - least.unwrap() <= 2, "{inferred:?}");
+        }
+    }
+}
+
+#[test]
+fn twenty_cameras_behind_one_router_have_the_model_to_themselves() {
+    let cameras: Vec<_> = (0..20).map(|n| (address(1, 1 + n), true)).collect();
+    let inferred = inferences(&cameras);
+    assert!(
+        inferred.iter().all(|count| (13..=17).contains(count)),
+        "{inferred:?}"
+    );
+}
+
+#[test]
+fn forged_addresses_take_no_more_of_the_model_than_one_validated_host() {
+    let forged = (0..62).map(|n| (address(100 + n, 1), false));
+    let mut cameras: Vec<_> = forged.collect();
+    cameras.push((address(1, 1), true));
+    let inferred = inferences(&cameras);
+    assert!(inferred[62] >= 130, "{inferred:?}");
+    assert!(inferred.iter().all(|count| *count >= 1), "{inferred:?}");
+}

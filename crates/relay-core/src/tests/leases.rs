@@ -30,7 +30,8 @@ fn a_viewer_that_returns_the_relays_cookie_gets_the_lease_of_one_that_proves_not
     scene.pass(Duration::from_secs(600));
     scene.request(viewer(2));
     let refused = scene.other.last();
-    assert!(matches!(refused, Some(Action::Log(Note::LeasesFull(_)))));
+    let note = Note::ViewerRefused(viewer(2), LeaseVerdict::Full);
+    assert_eq!(refused, Some(&Action::Log(note)));
     let guessed = Question::new(7, Some(Cookie(1)));
     scene.datagram(viewer(2), Control::Hello(guessed).write());
     assert_eq!(scene.relay.permanent_leases(), [viewer(1)]);
@@ -45,6 +46,89 @@ fn a_viewer_that_returns_the_relays_cookie_gets_the_lease_of_one_that_proves_not
     ];
     let end = scene.other.len() - 1;
     assert_eq!(scene.other[end - 2..end], replaced);
+}
+
+/// Sends a probe, and returns the verdict.
+fn probe(scene: &mut Scene, viewer: SocketAddr, question: Question) -> LeaseVerdict {
+    scene.datagram(viewer, Control::Probe(question).write());
+    *scene.verdicts().last().unwrap()
+}
+
+#[test]
+fn a_probe_is_answered_with_the_prospect_of_a_lease() {
+    let mut scene = Scene::new(RelaySettings {
+        udp_viewers: 1,
+        ..rules()
+    });
+    let asked = |scene: &mut Scene| probe(scene, viewer(2), Question::new(7, None));
+    assert_eq!(asked(&mut scene), LeaseVerdict::Welcome);
+    scene.request(viewer(1));
+    let prospect = asked(&mut scene);
+    assert_eq!(prospect, LeaseVerdict::Welcome, "that one proves nothing");
+    scene.proved_hello(viewer(1));
+    assert_eq!(asked(&mut scene), LeaseVerdict::Full);
+    let holder = probe(&mut scene, viewer(1), Question::new(7, None));
+    assert_eq!(holder, LeaseVerdict::Welcome);
+    let returned = scene.proved(viewer(1));
+    assert_eq!(
+        probe(&mut scene, viewer(1), returned),
+        LeaseVerdict::Welcome
+    );
+    assert_eq!(asked(&mut scene), LeaseVerdict::Welcome, "it was released");
+    assert!(refusals(&scene).is_empty(), "a probe requests no lease");
+}
+
+#[test]
+fn a_relay_that_takes_no_udp_viewers_is_told_from_a_full_one() {
+    let mut scene = Scene::new(RelaySettings {
+        udp_viewers: 0,
+        ..rules()
+    });
+    let asked = probe(&mut scene, viewer(1), Question::new(7, None));
+    scene.hello(viewer(2));
+    assert_eq!(asked, LeaseVerdict::Closed);
+    assert_eq!(scene.verdicts()[1], LeaseVerdict::Closed);
+    scene.request(viewer(3));
+    assert_eq!(
+        refusals(&scene),
+        [2, 3].map(|n| (viewer(n), LeaseVerdict::Closed))
+    );
+}
+
+#[test]
+fn a_peer_of_version_0_1_is_sent_verdicts_that_it_knows() {
+    let old = Question {
+        nonce: 7,
+        cookie: None,
+    };
+    let mut scene = Scene::new(RelaySettings {
+        udp_viewers: 0,
+        ..rules()
+    });
+    assert_eq!(probe(&mut scene, viewer(1), old), LeaseVerdict::Welcome);
+    scene.datagram(viewer(1), Control::Hello(old).write());
+    assert_eq!(scene.verdicts()[1], LeaseVerdict::Full);
+}
+
+/// Returns the viewers that the log reports as refused.
+fn refusals(scene: &Scene) -> Vec<(SocketAddr, LeaseVerdict)> {
+    let refused = |action: &Action| match action {
+        Action::Log(Note::ViewerRefused(viewer, verdict)) => Some((*viewer, *verdict)),
+        _ => None,
+    };
+    scene.other.iter().filter_map(refused).collect()
+}
+
+#[test]
+fn a_viewer_that_may_yet_prove_its_address_is_not_reported_as_refused() {
+    let mut scene = Scene::new(rules());
+    for n in 1..=4 {
+        scene.proved_hello(viewer(n));
+    }
+    scene.hello(viewer(5));
+    assert_eq!(refusals(&scene), []);
+    scene.proved_hello(viewer(5));
+    assert_eq!(refusals(&scene), [(viewer(5), LeaseVerdict::Full)]);
 }
 
 #[test]

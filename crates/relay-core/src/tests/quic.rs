@@ -135,7 +135,8 @@ fn a_private_relay_takes_nothing_by_udp_and_says_so_to_our_own_programs_alone() 
     });
     scene.request(viewer(1));
     scene.datagram(address(2, 1), plain(1));
-    assert_eq!(scene.other, []);
+    let note = Note::ViewerRefused(viewer(1), LeaseVerdict::Private);
+    assert_eq!(scene.other, [Action::Log(note)], "no answer");
     scene.hello(viewer(2));
     scene.datagram(viewer(3), Control::Probe(Question::new(1, None)).write());
     assert_eq!(scene.verdicts(), [LeaseVerdict::Private; 2]);

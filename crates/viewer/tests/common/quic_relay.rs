@@ -192,7 +192,7 @@ impl DemuxSocket {
         let mut viewer = self.viewer.lock().unwrap();
         let nonce = match classify(datagram.to_vec()) {
             Ok(Datagram::Control(Control::Hello(Question { nonce, .. }))) => {
-                *viewer = Some(from);
+                *viewer = (self.verdict == LeaseVerdict::Welcome).then_some(from);
                 nonce
             }
             Ok(Datagram::Control(Control::Probe(Question { nonce, .. }))) => {
