@@ -127,6 +127,38 @@ fn a_relay_without_place_for_a_udp_viewer_is_bad_within_2_s() {
 }
 
 #[test]
+fn what_comes_in_place_of_jpegs_is_named_with_the_cure_in_log_window_and_doctor() {
+    let (_alone, state) = (alone(), directory());
+    let relay = relay(port::free(), state.path(), &["--http", "off"]);
+    let address = relay.listening();
+    let viewer = viewer(address.port(), &["--transport", "quic"]);
+    let camera = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut sent = 0;
+    let mut send_until = |over: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + LONG;
+        while !over() {
+            assert!(Instant::now() < deadline, "{:?}", viewer.stderr());
+            camera
+                .send_to(b"\0\0\0\x01\x67\x42\0\x1e", address)
+                .unwrap();
+            sent += 1;
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let has = |lines: Vec<String>, text: &str| lines.iter().any(|line| line.contains(text));
+    send_until(&|| has(viewer.stderr(), "receives H.264 or H.265 video"));
+    let server = at(address.port());
+    let check = thread::spawn(move || run(doctor("viewer", &["--headless", "--server", &server])));
+    send_until(&|| check.is_finished());
+    let done = check.join().unwrap();
+    assert_check(&done, 1, "BAD", "cameras", "ffmpeg -i INPUT -c:v mjpeg");
+    assert!(sent > 10);
+    let log = relay.stderr();
+    let named = log.iter().filter(|line| line.contains("sends H.264"));
+    assert_eq!(named.count(), 1, "{log:?}");
+}
+
+#[test]
 fn torn_udp_frames_matter_to_those_alone_who_take_them() {
     let state = directory();
     let args = ["--listen", "127.0.0.1:0", "--model", "none", "--state"];

@@ -21,6 +21,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::datagram::Foreign;
 use crate::label::{self, CameraName, StreamId};
 use crate::peer::Proof;
 use crate::text::printable;
@@ -195,6 +196,8 @@ pub enum ServerMessage {
     Camera(CameraInfo),
     /// Names of the cameras that are live now.
     Cameras(Vec<String>),
+    /// What other software sends to the relay in place of JPEGs now; absent at a relay of version 0.1.
+    Foreign(Option<Foreign>),
 }
 
 impl Hello {
@@ -302,6 +305,8 @@ mod tests {
             }),
             ServerMessage::Camera(camera),
             ServerMessage::Cameras(vec!["yard".into()]),
+            ServerMessage::Foreign(Some(Foreign::MpegTs)),
+            ServerMessage::Foreign(None),
         ] {
             assert_eq!(from_line(&to_line(&message)), Some(message));
         }

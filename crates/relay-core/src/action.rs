@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::control::Control;
+use protocol::datagram::Foreign;
 use protocol::detections::{Detection, Detections, Found};
 use protocol::label::CameraName;
 use protocol::quic::{Refusal, SenderInfo};
@@ -47,6 +48,8 @@ pub enum Action {
     PublishSenderInfo(CameraName, SenderInfo),
     /// Publish the names of the cameras that are live now.
     PublishLive(Vec<CameraName>),
+    /// Publish what other software sends in place of JPEGs now; `None` when it ends.
+    PublishForeign(Option<Foreign>),
     /// Log something that the operator should know.
     Log(Note),
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::control::{Control, LeaseVerdict};
-use protocol::datagram::{self, Datagram, DropReason};
+use protocol::datagram::{self, Datagram};
 use protocol::frame::Frame;
 use protocol::label::Label;
 use protocol::lease::LeaseRequest;
@@ -23,7 +23,7 @@ use crate::{Demand, Relay};
 impl Relay {
     /// Takes a datagram that is not QUIC's, at `wall_us` microseconds since the Unix epoch.
     pub fn on_datagram(&mut self, from: SocketAddr, bytes: Bytes, wall_us: u64, now: Instant) {
-        match datagram::classify(bytes) {
+        match datagram::classify(bytes.clone()) {
             Ok(Datagram::Frame(frame)) if self.rules.private => {
                 self.refuse_udp_frame(from, &frame, now);
             }
@@ -45,9 +45,7 @@ impl Relay {
             Ok(Datagram::Control(_)) => self.counts.drop("control"),
             Err(reason) => {
                 self.counts.drop(reason.name());
-                if reason == DropReason::Piece && !std::mem::replace(&mut self.pieces_noted, true) {
-                    self.log(Note::Pieces(from));
-                }
+                self.on_foreign(from, &bytes, now);
             }
         }
     }

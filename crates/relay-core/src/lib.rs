@@ -28,6 +28,7 @@ mod counts;
 mod demand;
 mod demo;
 mod fair;
+mod foreign_input;
 mod frame;
 pub mod handshakes;
 mod hold;
@@ -62,6 +63,7 @@ use self::demand::Demand;
 pub use self::demand::SubscriberId;
 use self::demand::Subscribers;
 use self::fair::FairQueue;
+use self::foreign_input::ForeignInput;
 pub use self::frame::{CameraFrame, CameraId};
 pub use self::note::Note;
 use self::refusals::RefusalPacer;
@@ -93,7 +95,7 @@ pub struct Relay {
     upgrade_sent_at: Option<Instant>,
     refusals: RefusalPacer,
     udp_egress_noted: bool,
-    pieces_noted: bool,
+    foreign: ForeignInput,
     actions: VecDeque<Action>,
     counts: RelayCounts,
 }
@@ -113,7 +115,7 @@ impl Relay {
             upgrade_sent_at: None,
             refusals: RefusalPacer::default(),
             udp_egress_noted: false,
-            pieces_noted: false,
+            foreign: ForeignInput::default(),
             actions: VecDeque::new(),
             counts: RelayCounts::default(),
             rules,
@@ -123,6 +125,7 @@ impl Relay {
     /// Does what is due because time has passed; to be called at [`Relay::deadline`].
     pub fn tick(&mut self, now: Instant) {
         self.publish_live(now);
+        self.expire_foreign(now);
         for viewer in self.leases.expire(now) {
             self.actions.push_back(Action::CloseViewer(viewer));
         }
@@ -147,6 +150,7 @@ impl Relay {
             .filter_map(|camera| self.cameras.get(camera.id).live_until());
         held.chain(live)
             .chain(self.leases.deadline())
+            .chain(self.foreign.deadline())
             .chain(self.schedule.deadline())
             .min()
     }

@@ -65,6 +65,9 @@ pub const LEAST_SHARE: usize = 80 << 10;
 /// Share of a sender with a ticket: as many of the largest frames as are in flight on any path.
 pub const TICKET_SHARE: usize = 2 << 20;
 
+/// Most sources of which it is known what they send in place of JPEGs; when more come, the first are reported anew.
+pub const FOREIGN_SOURCES: usize = 64;
+
 /// Time between two refusals to one address by UDP: a sender learns of it within 2 s even if one is lost.
 pub const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 /// Most refusals by UDP within [`REFUSAL_INTERVAL`].

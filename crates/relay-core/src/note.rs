@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use protocol::control::LeaseVerdict;
+use protocol::datagram::Foreign;
 use protocol::label::CameraName;
 
 /// Something that the operator should know.
@@ -17,8 +18,8 @@ pub enum Note {
     CameraGone(CameraName, Option<Duration>),
     /// Another source sends under the name of a live camera.
     NameInUse(CameraName, SocketAddr),
-    /// The first 1472-byte piece of a JPEG.
-    Pieces(SocketAddr),
+    /// A host sends something that is no JPEG.
+    Foreign(Foreign, SocketAddr),
     /// The rate limit of UDP viewers was reached for the first time.
     UdpEgressReached,
     /// The demo model finds nothing in this camera's pictures.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
+use protocol::datagram::Foreign;
 use protocol::label::{CameraName, Label};
 use protocol::quic::{CameraInfo, MAX_CAMERAS, SenderInfo};
 use quic::frames::{FrameSource, OutgoingFrame};
@@ -38,6 +39,7 @@ pub struct Fanout {
     first: CameraFeed,
     named: BTreeMap<String, CameraFeed>,
     live: watch::Sender<Vec<CameraName>>,
+    foreign: watch::Sender<Option<Foreign>>,
 }
 
 /// What is published of one camera.
@@ -65,6 +67,8 @@ pub struct Feed {
     pub camera: watch::Receiver<CameraInfo>,
     /// The cameras that are live.
     pub live: watch::Receiver<Vec<CameraName>>,
+    /// What other software sends to the relay in place of JPEGs.
+    pub foreign: watch::Receiver<Option<Foreign>>,
 }
 
 /// Receives the frames of a feed, newest first.
@@ -81,6 +85,7 @@ impl Default for Fanout {
             first: CameraFeed::new(String::new()),
             named: BTreeMap::new(),
             live: watch::Sender::default(),
+            foreign: watch::Sender::default(),
         }
     }
 }
@@ -91,10 +96,10 @@ impl Fanout {
         // Names that subscribers waited for in vain go; cameras are few.
         self.named
             .retain(|_, feed| feed.published > 0 || feed.newest.receiver_count() > 0);
-        let live = self.live.subscribe();
+        let (live, foreign) = (self.live.subscribe(), self.foreign.subscribe());
         match camera {
-            Some(name) => self.feed(name.as_str()).subscribe(live),
-            None => self.first.subscribe(live),
+            Some(name) => self.feed(name.as_str()).subscribe(live, foreign),
+            None => self.first.subscribe(live, foreign),
         }
     }
 
@@ -169,6 +174,11 @@ impl Fanout {
     /// Publishes the names of the cameras that are live now.
     pub fn publish_live(&self, cameras: Vec<CameraName>) {
         self.live.send_replace(cameras);
+    }
+
+    /// Publishes what other software sends in place of JPEGs.
+    pub fn publish_foreign(&self, foreign: Option<Foreign>) {
+        self.foreign.send_replace(foreign);
     }
 
     /// Returns the names of the cameras that are live.
@@ -253,7 +263,11 @@ impl CameraFeed {
     }
 
     /// Returns the receiving ends; the newest frame of now counts as new.
-    fn subscribe(&self, live: watch::Receiver<Vec<CameraName>>) -> Feed {
+    fn subscribe(
+        &self,
+        live: watch::Receiver<Vec<CameraName>>,
+        foreign: watch::Receiver<Option<Foreign>>,
+    ) -> Feed {
         let mut newest = self.newest.subscribe();
         newest.mark_changed();
         let reordered = self.reordered.subscribe();
@@ -263,6 +277,7 @@ impl CameraFeed {
             messages: self.messages.subscribe(),
             camera: self.camera.subscribe(),
             live,
+            foreign,
         }
     }
 }

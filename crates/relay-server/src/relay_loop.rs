@@ -348,6 +348,7 @@ impl RelayLoop {
                 self.fanout.publish_sender_info(&camera, info);
             }
             Action::PublishLive(cameras) => self.fanout.publish_live(cameras),
+            Action::PublishForeign(foreign) => self.fanout.publish_foreign(foreign),
             Action::Log(note) => log_note(&note),
         }
     }

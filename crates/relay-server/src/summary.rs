@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use protocol::control::LeaseVerdict;
-use protocol::datagram::{DropReason, MAX_DATAGRAM};
 use relay_core::{Note, Relay};
 use tracing::{info, warn};
 
@@ -83,9 +82,9 @@ pub(crate) fn log_note(note: &Note) {
             %camera, %source,
             "frames rejected: another source sends as this camera; start the second camera with --camera NAME"
         ),
-        Note::Pieces(source) => warn!(
+        Note::Foreign(foreign, source) => warn!(
             %source,
-            "{}: ffmpeg cuts its stream at 1472 bytes; add ?pkt_size={MAX_DATAGRAM} to its udp:// address", DropReason::Piece
+            "no picture comes from this source, it sends {}: {}", foreign.what(), foreign.cure()
         ),
         Note::UdpEgressReached => warn!(
             "UDP viewers miss frames: all together are sent no more than --udp-egress; the 10 s lines count them as unsent"

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use platform::config::TransportChoice;
+use protocol::datagram::Foreign;
 use protocol::label::CameraName;
 use protocol::lease::{ANSWER_TIMEOUT, RENEW_INTERVAL, RelayKind};
 use tracing::{info, warn};
@@ -36,8 +37,8 @@ pub(crate) enum ConnectionState {
     RelayUnstable,
     /// What answers is not a relay that this viewer understands.
     NotARelay,
-    /// The relay is there, and no frame ever came.
-    NoCamera,
+    /// The relay is there, and no frame ever came, but perhaps something that is none.
+    NoCamera(Option<Foreign>),
     /// The camera that was chosen is not live; these are.
     CameraNotLive(Vec<CameraName>),
     /// A camera was chosen, which needs QUIC, and no QUIC connection comes about.
@@ -85,7 +86,7 @@ impl ConnectionState {
             (_, RelayKind::SightlineClosed) => Self::UdpClosed,
             (_, RelayKind::Tutorial) if has_choice => Self::CameraNotSelectable,
             (_, _) if has_choice && !patient => Self::QuicUnavailable,
-            (_, _) => Self::without_frames(live, patient),
+            (_, _) => Self::without_frames(live, patient, status.foreign),
         }
     }
 
@@ -100,15 +101,15 @@ impl ConnectionState {
                 Self::CameraNotLive(status.cameras.clone())
             }
             None if live.is_some() && status.cameras.is_empty() => Self::CameraGone,
-            _ => Self::without_frames(live, patient),
+            _ => Self::without_frames(live, patient, status.foreign),
         }
     }
 
-    fn without_frames(live: Option<bool>, patient: bool) -> Self {
+    fn without_frames(live: Option<bool>, patient: bool, foreign: Option<Foreign>) -> Self {
         match live {
             Some(_) => Self::FramesStopped,
-            None if patient => Self::RelayFound,
-            None => Self::NoCamera,
+            None if patient && foreign.is_none() => Self::RelayFound,
+            None => Self::NoCamera(foreign),
         }
     }
 
@@ -152,9 +153,16 @@ impl ConnectionState {
                 format!("What answers at {host} is not a relay, or of another version;"),
                 "check --server; the viewer tries again".to_owned(),
             ],
-            Self::NoCamera => vec![
+            Self::NoCamera(None) => vec![
                 format!("Relay found at {host};"),
                 "no camera is live yet".to_owned(),
+            ],
+            Self::NoCamera(Some(foreign)) => vec![
+                format!(
+                    "The relay at {host} receives {} and no picture;",
+                    foreign.what()
+                ),
+                foreign.cure(),
             ],
             Self::CameraNotLive(live) => vec![
                 format!("Camera '{camera}' is not live at {host};"),
@@ -191,7 +199,7 @@ impl ConnectionState {
             | Self::UdpClosed
             | Self::RelayUnstable
             | Self::NotARelay
-            | Self::NoCamera
+            | Self::NoCamera(_)
             | Self::CameraNotLive(_)
             | Self::QuicUnavailable
             | Self::CameraNotSelectable
@@ -308,6 +316,14 @@ mod tests {
                 "Relay found at relay.example:8081; no camera is live yet"
             );
         }
+        let mut mistaken = status(RelayKind::Sightline, QuicState::Open);
+        mistaken.foreign = Some(Foreign::MpegTs);
+        let lines = text(&options(&[]), &mistaken, None, SOON);
+        assert!(
+            lines.contains("receives an MPEG transport stream"),
+            "{lines}"
+        );
+        assert!(lines.contains("-c:v mjpeg"), "{lines}");
         let cures = [
             (RelayKind::SightlineFull, "is full", "--transport auto"),
             (

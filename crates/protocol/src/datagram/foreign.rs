@@ -54,19 +54,21 @@ impl Foreign {
     /// Returns what a datagram that is none of ours holds; `None` if it is not known.
     pub fn of(datagram: &[u8]) -> Option<Self> {
         Some(match datagram {
-            _ if datagram.len() == FFMPEG_PIECE => Self::FfmpegPiece,
-            [a, b, 0xFF, ..] if [*a, *b] == SOI => match datagram.ends_with(&EOI) {
-                true => return None,
-                false => Self::JpegPiece,
-            },
+            [a, b, 0xFF, ..] if [*a, *b] == SOI && datagram.len() != FFMPEG_PIECE => {
+                match datagram.ends_with(&EOI) {
+                    true => return None,
+                    false => Self::JpegPiece,
+                }
+            }
             // The beginning of a JPEG in Base64.
             [b'/', b'9', b'j', b'/', ..] => Self::Base64,
             _ if datagram.starts_with(b"data:image/") => Self::Base64,
             // PROTO with the protocol's number, STOP (PEP 3154).
             [0x80, 2..=5, .., b'.'] => Self::Pickle,
-            [0, 0, 1, unit, ..] | [0, 0, 0, 1, unit, ..] if unit & 0x80 == 0 => Self::H264,
+            [0, 0, 1, unit, ..] | [0, 0, 0, 1, unit, ..] if is_video_unit(*unit) => Self::H264,
             _ if is_ts(datagram) => Self::MpegTs,
             _ if is_rtp(datagram) => Self::Rtp,
+            _ if datagram.len() == FFMPEG_PIECE => Self::FfmpegPiece,
             [0x89, b'P', b'N', b'G', ..] | [b'G', b'I', b'F', b'8', ..] => Self::OtherPicture,
             [
                 b'R',
@@ -87,6 +89,11 @@ impl Foreign {
             _ if has_jpeg_behind_header(datagram) => Self::JpegBehindHeader,
             _ => return None,
         })
+    }
+
+    /// Returns whether a single datagram shows it: one of a thousand that are cut out of a JPEG looks like RTP.
+    pub fn is_certain(self) -> bool {
+        self != Self::Rtp
     }
 
     /// Returns what the datagrams are, in words.
@@ -133,20 +140,35 @@ impl Foreign {
     }
 }
 
-fn is_ts(datagram: &[u8]) -> bool {
-    let mut packets = datagram.chunks(TS_PACKET);
-    !datagram.is_empty()
-        && datagram.len().is_multiple_of(TS_PACKET)
-        && packets.all(|packet| packet[0] == TS_SYNC)
+/// Returns whether a stream of H.264 or H.265 can begin with a unit of this first byte: a delimiter, parameters, a message
+/// or a picture of its own (ITU-T H.264, table 7-1; H.265, table 7-1).
+fn is_video_unit(first: u8) -> bool {
+    let h264 = first & 0x80 == 0 && matches!(first & 0x1F, 5..=9);
+    h264 || matches!(first, 0x26 | 0x28 | 0x40 | 0x42 | 0x44 | 0x46 | 0x4E)
 }
 
-/// Version 2, and a payload type of JPEG, MPEG-TS or one that is agreed upon (RFC 3551, section 6).
+/// Returns whether packets of MPEG-TS follow each other, whole ones or cut anywhere.
+fn is_ts(datagram: &[u8]) -> bool {
+    let syncs = |from: usize| datagram[from..].iter().step_by(TS_PACKET);
+    let whole = datagram.len() >= TS_PACKET && datagram.len().is_multiple_of(TS_PACKET);
+    let offsets = match whole {
+        true => 0..1,
+        // Of so many packets no other data has the byte in each.
+        false if datagram.len() >= 5 * TS_PACKET => 0..TS_PACKET,
+        false => 0..0,
+    };
+    offsets
+        .into_iter()
+        .any(|from| syncs(from).all(|byte| *byte == TS_SYNC))
+}
+
+/// Version 2 without padding, extension and further sources, and a payload type of JPEG, MPEG-TS or one that is agreed upon
+/// (RFC 3550, section 5.1; RFC 3551, section 6).
 fn is_rtp(datagram: &[u8]) -> bool {
-    let [first, second, ..] = datagram else {
+    let [0x80, second, ..] = datagram else {
         return false;
     };
-    let kind = second & 0x7F;
-    datagram.len() >= RTP_HEADER && first >> 6 == 2 && matches!(kind, 26 | 33 | 96..=127)
+    datagram.len() > RTP_HEADER && matches!(second & 0x7F, 26 | 33 | 96..=127)
 }
 
 fn has_jpeg_behind_header(datagram: &[u8]) -> bool {
@@ -167,7 +189,7 @@ mod tests {
     fn datagrams() -> Vec<(Foreign, Vec<u8>)> {
         let jpeg = Sketch::new(300, 200).segment(0xFE, &[7; 3000]).bytes();
         let behind = |header: &[u8]| [header, &jpeg].concat();
-        let ts = [&[TS_SYNC][..], &[1; TS_PACKET - 1]].concat().repeat(7);
+        let ts = [&[TS_SYNC][..], &[1; TS_PACKET - 1]].concat().repeat(9);
         let pickled = [
             b"\x80\x04\x95\x10\0\0\0\0\0\0\0C\x10".as_slice(),
             &jpeg,
@@ -186,6 +208,7 @@ mod tests {
             (Foreign::Pickle, pickled),
             (Foreign::H264, b"\0\0\0\x01\x67\x42\0\x1e".to_vec()),
             (Foreign::H264, b"\0\0\x01\x65\x88".to_vec()),
+            (Foreign::MpegTs, ts[100..1572].to_vec()),
             (Foreign::MpegTs, ts),
             (Foreign::Rtp, rtp(26)),
             (Foreign::Rtp, rtp(96 | 0x80)),

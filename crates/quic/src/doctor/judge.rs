@@ -7,6 +7,7 @@ use platform::config::TransportChoice;
 use platform::doctor::Check;
 use protocol::SMALL_FRAME;
 use protocol::control::LeaseVerdict;
+use protocol::datagram::Foreign;
 use protocol::label::CameraName;
 use protocol::quic::{Refusal, Role};
 
@@ -186,8 +187,18 @@ pub(super) fn clocks(Offset { us, error_us }: Offset) -> Check {
 }
 
 /// Judges whether the camera that a viewer wants is live.
-pub(super) fn cameras(wanted: Option<&CameraName>, live: &[String]) -> Check {
+pub(super) fn cameras(
+    wanted: Option<&CameraName>,
+    live: &[String],
+    foreign: Option<Foreign>,
+) -> Check {
     let names = live.join(", ");
+    let foreign = foreign.filter(|_| live.is_empty());
+    if let Some(foreign) = foreign {
+        let (what, cure) = (foreign.what(), foreign.cure());
+        let text = format!("the relay receives {what} and no picture: {cure}");
+        return Check::bad("cameras", text);
+    }
     match wanted {
         _ if live.is_empty() => Check::advice(
             "cameras",
@@ -379,16 +390,26 @@ mod tests {
     fn a_camera_that_is_not_live_is_named_with_those_that_are() {
         let yard: CameraName = "yard".parse().expect("a name");
         let drive = "drive".to_owned();
-        assert_check(Some(cameras(None, &[])), Judged::Advice, "pi-sender doctor");
+        let h264 = Some(cameras(None, &[], Some(Foreign::H264)));
+        assert_check(h264, Judged::Bad, "H.264");
         assert_check(
-            Some(cameras(Some(&yard), from_ref(&drive))),
+            Some(cameras(None, &[], None)),
+            Judged::Advice,
+            "pi-sender doctor",
+        );
+        assert_check(
+            Some(cameras(Some(&yard), from_ref(&drive), None)),
             Judged::Advice,
             "live are: drive",
         );
-        assert_check(Some(cameras(None, from_ref(&drive))), Judged::Good, "drive");
+        assert_check(
+            Some(cameras(None, from_ref(&drive), None)),
+            Judged::Good,
+            "drive",
+        );
         let both = [drive, "yard".to_owned()];
         assert_check(
-            Some(cameras(Some(&yard), &both)),
+            Some(cameras(Some(&yard), &both, Some(Foreign::H264))),
             Judged::Good,
             "drive, yard",
         );

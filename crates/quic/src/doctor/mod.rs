@@ -17,9 +17,9 @@ use platform::server::{self, Server};
 use platform::udp;
 use protocol::SMALL_FRAME;
 use protocol::control::{Control, LeaseVerdict, Question};
-use protocol::datagram::{Datagram, MAX_DATAGRAM, classify};
+use protocol::datagram::{Datagram, Foreign, MAX_DATAGRAM, classify};
 use protocol::label::CameraName;
-use protocol::quic::{Hello, Role};
+use protocol::quic::{Hello, Role, ServerMessage};
 use quinn::Connection;
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout};
@@ -118,9 +118,14 @@ impl RelayCheck<'_> {
         }
         if let Some((client, mut session)) = session {
             report.add(&judge::path(packet_size(&session.connection).await));
-            report.extend(offset(&mut session).await.map(judge::clocks));
+            let first = first_messages(&mut session).await;
+            report.extend(first.offset.map(judge::clocks));
             if self.role == Role::View {
-                report.add(&judge::cameras(self.camera, &session.answer.cameras));
+                report.add(&judge::cameras(
+                    self.camera,
+                    &session.answer.cameras,
+                    first.foreign,
+                ));
             }
             drop(session);
             client.close(CLOSE_TIMEOUT).await;
@@ -231,16 +236,26 @@ async fn packet_size(connection: &Connection) -> u16 {
     connection.stats().path.current_mtu
 }
 
-/// Returns the relay's clock less ours, by the best of the first exchanges.
-async fn offset(session: &mut Session) -> Option<Offset> {
-    let mut best = None;
+/// What a session's first messages tell.
+#[derive(Debug, Default)]
+struct FirstMessages {
+    /// The relay's clock less ours, by the best of the first exchanges.
+    offset: Option<Offset>,
+    /// What other software sends to the relay in place of JPEGs.
+    foreign: Option<Foreign>,
+}
+
+async fn first_messages(session: &mut Session) -> FirstMessages {
+    let mut first = FirstMessages::default();
     let exchanges = async {
         while let Ok(event) = session.control.next().await {
-            if let ControlEvent::Offset(offset) = event {
-                best = Some(offset);
+            match event {
+                ControlEvent::Offset(offset) => first.offset = Some(offset),
+                ControlEvent::Message(ServerMessage::Foreign(foreign)) => first.foreign = foreign,
+                ControlEvent::Message(_) => {}
             }
         }
     };
     let _ = timeout(CLOCK_TIMEOUT, exchanges).await;
-    best
+    first
 }

@@ -261,16 +261,31 @@ fn control_messages_are_never_counted_as_frames() {
 }
 
 #[test]
-fn garbage_is_counted_by_reason_and_ffmpegs_pieces_are_explained_once() {
+fn garbage_is_counted_by_reason_and_what_other_software_sends_is_reported_once() {
     let mut scene = Scene::watched(rules());
     scene.datagram(address(1, 1), &b"hello there"[..]);
     scene.datagram(address(1, 1), vec![9; 1472]);
     scene.datagram(address(1, 1), vec![9; 1472]);
+    scene.datagram(address(2, 1), &b"\0\0\0\x01\x67"[..]);
     assert_eq!(
         scene.relay.counts().dropped,
-        BTreeMap::from([("not_jpeg", 1), ("piece", 2)])
+        BTreeMap::from([("not_jpeg", 2), ("piece", 2)])
     );
-    assert_eq!(scene.other, [Action::Log(Note::Pieces(address(1, 1)))]);
+    let piece = Foreign::FfmpegPiece;
+    let actions = [
+        Action::Log(Note::Foreign(piece, address(1, 1))),
+        Action::PublishForeign(Some(piece)),
+        Action::Log(Note::Foreign(Foreign::H264, address(2, 1))),
+    ];
+    assert_eq!(scene.other, actions);
+    scene.other.clear();
+    scene.pass(2999 * MS);
+    assert_eq!(scene.other, []);
+    scene.pass(MS);
+    assert_eq!(scene.other, [Action::PublishForeign(None)]);
+    scene.datagram(address(2, 1), &b"\0\0\0\x01\x67"[..]);
+    let known = [Action::PublishForeign(Some(Foreign::H264))];
+    assert_eq!(scene.other[1..], known, "{:?}", scene.other);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use protocol::control::{Control, LeaseVerdict, Question};
+use protocol::datagram::Foreign;
 use protocol::detections::{Detection, Found};
 use protocol::frame::Frame;
 use protocol::geometry::Size;

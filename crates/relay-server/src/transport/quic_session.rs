@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use platform::clock::unix_micros;
 use platform::egress::EgressStats;
+use protocol::datagram::Foreign;
 use protocol::label::CameraName;
 use protocol::peer::Proof;
 use protocol::quic::{
@@ -157,12 +158,13 @@ impl ViewerSession {
             messages,
             camera,
             live,
+            foreign,
             ..
         } = feed;
         // Tasks of their own, so that a frame's turn is not a look at everything else as well.
         let mut beside = JoinSet::new();
         beside.spawn(send_detections(connection.clone(), messages));
-        beside.spawn(serve_control(lines, control, camera, live));
+        beside.spawn(serve_control(lines, control, camera, live, foreign));
         tokio::select! {
             _ = frames::send(&connection, stats, &mut frames) => {}
             _ = beside.join_next() => {}
@@ -187,14 +189,18 @@ async fn send_detections(
     }
 }
 
-/// Answers pings, and sends which camera the frames are of and which cameras are live.
+/// Answers pings, and sends which camera the frames are of, which cameras are live, and what comes in place of JPEGs.
 async fn serve_control(
     mut lines: Lines,
     mut control: SendStream,
     mut camera: watch::Receiver<CameraInfo>,
     mut live: watch::Receiver<Vec<CameraName>>,
+    mut foreign: watch::Receiver<Option<Foreign>>,
 ) -> Option<()> {
     camera.mark_changed();
+    if foreign.borrow().is_some() {
+        foreign.mark_changed();
+    }
     live.mark_unchanged();
     let mut last = None;
     let mut pace = line_pace();
@@ -215,6 +221,10 @@ async fn serve_control(
             changed = live.changed() => {
                 changed.ok()?;
                 ServerMessage::Cameras(names(&live.borrow_and_update()))
+            }
+            changed = foreign.changed() => {
+                changed.ok()?;
+                ServerMessage::Foreign(*foreign.borrow_and_update())
             }
         };
         if last.as_ref() != Some(&message) {

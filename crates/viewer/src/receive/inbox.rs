@@ -135,6 +135,7 @@ impl Inbox {
             ControlEvent::Message(ServerMessage::Cameras(cameras)) => {
                 status.cameras = camera_names(cameras)
             }
+            ControlEvent::Message(ServerMessage::Foreign(foreign)) => status.foreign = foreign,
             ControlEvent::Message(ServerMessage::Pong(_)) => {}
         });
     }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use protocol::datagram::Foreign;
 use protocol::label::CameraName;
 use protocol::lease::RelayKind;
 use protocol::quic::CameraInfo;
@@ -40,6 +41,8 @@ pub(crate) struct ReceiveStatus {
     pub(crate) transport: Transport,
     /// The cameras that are live, by the relay's list.
     pub(crate) cameras: Vec<CameraName>,
+    /// What other software sends to the relay in place of JPEGs.
+    pub(crate) foreign: Option<Foreign>,
     /// What the relay reports of the camera that is shown.
     pub(crate) camera_info: Option<CameraInfo>,
     /// The relay's clock less the viewer's.
@@ -67,6 +70,7 @@ impl ReceiveStatus {
             unstable: false,
             transport: first,
             cameras: Vec::new(),
+            foreign: None,
             camera_info: None,
             clock_offset: None,
             counts: FrameCounts::default(),

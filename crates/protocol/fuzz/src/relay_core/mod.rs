@@ -459,6 +459,7 @@ impl World {
             | Action::ResetTracker(_)
             | Action::PublishDetections(_)
             | Action::PublishSenderInfo(..)
+            | Action::PublishForeign(_)
             | Action::Log(_) => {}
         }
     }
