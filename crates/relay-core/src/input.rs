@@ -4,6 +4,9 @@
 //! A sender has to own a camera, so there are at most [`MAX_CAMERAS`] of them, and all together hold 48 MiB. The first ones
 //! of a host get the full share, the others share what is left of its 16 MiB.
 
+use std::collections::HashMap;
+
+use protocol::peer::Host;
 use protocol::quic::MAX_CAMERAS;
 
 use crate::limits::{HOST_SHARES, LEAST_SHARE, SENDER_SHARE, TICKET_SHARE};
@@ -17,9 +20,51 @@ pub fn share(of_host: usize, ticket: bool) -> usize {
     }
 }
 
+/// How many senders each host has. Each sender owns a camera, so there are at most [`MAX_CAMERAS`] hosts.
+#[derive(Debug, Default)]
+pub struct SendersOfHosts(HashMap<Host, usize>);
+
+impl SendersOfHosts {
+    /// Counts a sender in. Returns the number of its host's senders, this one included.
+    pub fn add(&mut self, host: Host) -> usize {
+        let count = self.0.entry(host).or_default();
+        *count += 1;
+        *count
+    }
+
+    /// Counts a sender out.
+    pub fn remove(&mut self, host: Host) {
+        if let Some(count) = self.0.get_mut(&host) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(&host);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+
+    #[test]
+    fn senders_are_counted_by_host_and_nothing_is_left_of_those_that_are_gone() {
+        let [one, other] = ["192.0.2.1", "2001:db8::1"].map(|address| {
+            let address: IpAddr = address.parse().unwrap();
+            Host::from(address)
+        });
+        let mut senders = SendersOfHosts::default();
+        assert_eq!([one, one, other].map(|host| senders.add(host)), [1, 2, 1]);
+        senders.remove(one);
+        assert_eq!(senders.add(one), 2);
+        for host in [one, one, other, other] {
+            senders.remove(host);
+        }
+        assert!(senders.0.is_empty());
+        assert_eq!(senders.add(one), 1);
+    }
 
     #[test]
     fn one_host_makes_the_relay_hold_16_mib_and_all_together_48() {

@@ -282,8 +282,7 @@ fn the_file_is_read_again_at_once_when_asked_to() {
     let Some((relay, _)) = relay(&["--config", file.to_str().unwrap()]) else {
         return;
     };
-    let pid = nix::unistd::Pid::from_raw(relay.id().cast_signed());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+    relay.hang_up();
     relay.wait_for_line("the configuration was read again", SOON);
     stop(relay);
 }

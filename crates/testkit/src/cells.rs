@@ -1,13 +1,39 @@
 //! Benchmarks that run the same measurement under many settings: the cells, of which a few run at a time.
 
 use std::cmp::Reverse;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, io, thread, vec};
 
 use crate::cpu;
+
+/// Runs a benchmark: parses the command line, and prints the text that `run` returns with whether a measurement failed.
+/// Exits with 2 on a usage error, and with 1 after such a failure.
+pub fn main<O>(
+    parse: impl FnOnce(vec::IntoIter<String>) -> Result<O, String>,
+    run: impl FnOnce(&O) -> (String, bool),
+) -> ExitCode {
+    let options = match parse(arguments().into_iter()) {
+        Ok(options) => options,
+        Err(why) => {
+            eprintln!("{why}; scripts/bench --help lists the words");
+            return ExitCode::from(2);
+        }
+    };
+    let (text, failed) = run(&options);
+    let printed = writeln!(io::stdout().lock(), "{text}");
+    ExitCode::from(u8::from(failed || printed.is_err()))
+}
+
+/// Returns the words of the command line, without the `--bench` that cargo adds.
+pub fn arguments() -> Vec<String> {
+    let words = env::args().skip(1);
+    words.filter(|word| word != "--bench").collect()
+}
 
 /// Measures each cell, `jobs` of them at a time, and returns the results in the order of `cells`.
 ///

@@ -37,6 +37,7 @@ use platform::server::watch_address;
 use platform::{report, signals};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::args::Args;
 use crate::display::{DisplayInputs, DisplayLoop};
@@ -88,6 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let _ = runtime.block_on(async { timeout(LINGER, receiving).await });
     runtime.shutdown_timeout(LINGER);
     let totals = outcome?;
+    info!(shown = %totals["shown"], lost = %totals["lost"], "stopped");
     if args.common.report {
         report::print(&totals);
     }

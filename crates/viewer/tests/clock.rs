@@ -39,11 +39,7 @@ fn relay(ahead: i64) -> QuicRelay {
             }
             Some(())
         };
-        tokio::select! {
-            _ = session.answer_pings() => {}
-            _ = frames => {}
-        }
-        Some(())
+        session.answer_pings_beside(frames).await
     });
     QuicRelay::start(ANY, &Identity::generate().unwrap(), script)
 }

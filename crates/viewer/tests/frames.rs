@@ -224,6 +224,20 @@ fn a_relay_that_is_not_there_is_named_once_with_the_cure() {
 }
 
 #[test]
+fn a_closed_terminal_ends_the_viewer_cleanly() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = UdpRelay::start(Behaviour::Sightline, ANY, |n| vec![labelled(1, n)]);
+    let viewer = viewer(relay.addr, dir.path()).args(["--headless"]).start();
+    viewer.wait_for_line("frames come", LONG);
+    viewer.hang_up();
+    let done = viewer.finish();
+    assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+    assert!(done.stopped_in.unwrap() < Duration::from_secs(2));
+    assert!(done.stderr.contains("stopped"), "{}", done.stderr);
+    assert!(done.report.unwrap()["received"].as_u64() > Some(0));
+}
+
+#[test]
 fn a_refusing_port_is_no_reason_to_end_or_to_spin() {
     let dir = tempfile::tempdir().unwrap();
     let addr = std::net::SocketAddr::from(([127, 0, 0, 1], testkit::port::free()));

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::quic_relay::QuicRelay;
-use common::script::{RelayScript, ViewerSession, camera_info, send};
+use common::script::{RelayScript, ViewerSession, camera_info, send, send_yard};
 use common::shown::{identity, newest, numbers, shown, start_headless, stop_and_report};
 use common::{INTERVAL, eventually, labelled, picture, viewer};
 use opencv::core::{CV_8UC3, Mat, Scalar};
@@ -148,17 +148,9 @@ fn absurd_numbers_and_times_end_nothing_and_are_no_ages() {
         // The clocks are compared now, and right.
         let frames = async {
             send_absurd(&connection, 20..32).await?;
-            for seq in 1.. {
-                send(&connection, &labelled(1, seq)).await?;
-                tokio::time::sleep(INTERVAL).await;
-            }
-            Some(())
+            send_yard(&connection).await
         };
-        tokio::select! {
-            _ = session.answer_pings() => {}
-            _ = frames => {}
-        }
-        Some(())
+        session.answer_pings_beside(frames).await
     });
     let relay = QuicRelay::start(ANY, &identity(), script);
     let viewer = start_headless(viewer(relay.addr, dir.path()).args(["--transport", "quic"]));

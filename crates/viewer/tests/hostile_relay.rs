@@ -10,9 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::quic_relay::QuicRelay;
-use common::script::{RelayScript, ViewerSession, camera_info, send};
+use common::script::{RelayScript, ViewerSession, camera_info, send, send_yard};
 use common::shown::{identity, numbers, start_headless, stop_and_report};
-use common::{INTERVAL, eventually, labelled, viewer};
+use common::{eventually, viewer};
 use protocol::quic::ServerMessage;
 use quinn::Connection;
 use testkit::jpeg::Sketch;
@@ -105,13 +105,7 @@ async fn serve(
     let camera = ServerMessage::Camera(camera_info("yard"));
     session.send_message(&camera).await?;
     let connection = session.connection.clone();
-    let frames = async {
-        for seq in 1.. {
-            send(&connection, &labelled(1, seq)).await?;
-            tokio::time::sleep(INTERVAL).await;
-        }
-        Some(())
-    };
+    let frames = send_yard(&connection);
     let floods = async {
         until(&attacks, true).await;
         let mut floods = JoinSet::new();

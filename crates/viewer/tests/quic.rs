@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::quic_relay::QuicRelay;
-use common::script::{RelayScript, ViewerSession, send};
+use common::script::{FINAL_REFUSALS, RelayScript, ViewerSession, send, send_yard};
 use common::shown::{identity, newest, numbers, start_headless, stop_and_report};
 use common::{
     Behaviour, INTERVAL, LONG, UdpRelay, eventually, labelled, viewer, viewer_without_args,
@@ -141,12 +141,7 @@ fn a_ticket_goes_by_quic_at_once_names_its_camera_and_shows_its_token() {
 #[test]
 fn each_refusal_ends_the_program_with_its_cause_address_and_cure() {
     let dir = tempfile::tempdir().unwrap();
-    for (refusal, remedy) in [
-        (Refusal::Private, "start with the ticket that its log shows"),
-        (Refusal::Token, "the relay's log shows the ticket in force"),
-        (Refusal::Role, "one for pi-sender and one for viewer"),
-        (Refusal::Hello, "update the older of the two"),
-    ] {
+    for (refusal, remedy) in FINAL_REFUSALS {
         let identity = identity();
         let relay = QuicRelay::start(ANY, &identity, RelayScript::refusing(refusal));
         let with_ticket = ticket(&relay, &identity, None);
@@ -238,11 +233,7 @@ fn a_camera_that_is_not_there_is_waited_for_and_appears_by_itself() {
             session
                 .send_message(&live(&["drive", "gate", "yard"]))
                 .await?;
-            for seq in 1.. {
-                send(&session.connection, &labelled(1, seq)).await?;
-                tokio::time::sleep(INTERVAL).await;
-            }
-            Some(())
+            send_yard(&session.connection).await
         }
     });
     let relay = QuicRelay::start(ANY, &identity(), script);
@@ -303,11 +294,7 @@ fn a_hostile_relay_neither_ends_nor_fattens_the_viewer() {
                 .await?;
             attack(&session.connection).await;
             over.store(true, Ordering::Relaxed);
-            for seq in 1.. {
-                send(&session.connection, &labelled(1, seq)).await?;
-                tokio::time::sleep(INTERVAL).await;
-            }
-            Some(())
+            send_yard(&session.connection).await
         }
     });
     let relay = QuicRelay::start(ANY, &identity(), script);

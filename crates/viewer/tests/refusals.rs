@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::quic_relay::QuicRelay;
-use common::script::{RelayScript, ViewerSession, send};
+use common::script::{FINAL_REFUSALS, RelayScript, ViewerSession, send, send_yard};
 use common::shown::{identity, newest, numbers, start_headless, stop_and_report};
 use common::{INTERVAL, LONG, eventually, labelled, viewer, viewer_without_args};
 use protocol::control::LeaseVerdict;
@@ -20,16 +20,6 @@ use testkit::process::Running;
 const ANY: &str = "127.0.0.1:0";
 /// The promise.
 const REPORTED: Duration = Duration::from_secs(2);
-
-/// The refusals, and a part of the sentence that names the cure.
-const REFUSALS: [(Refusal, &str); 6] = [
-    (Refusal::Private, "start with the ticket that its log shows"),
-    (Refusal::Token, "the relay's log shows the ticket in force"),
-    (Refusal::Role, "one for pi-sender and one for viewer"),
-    (Refusal::Hello, "update the older of the two"),
-    (Refusal::Full, "is full"),
-    (Refusal::Taken, "No QUIC connection"),
-];
 
 /// Asserts that a viewer logs this within 2 s of its start; a machine that runs other tests may be late twice.
 fn assert_reported(what: &str, text: &str, start: impl Fn() -> Running) {
@@ -52,14 +42,15 @@ fn quic(relay: &QuicRelay, dir: &Path) -> Running {
 #[test]
 fn each_refusal_is_reported_within_2_s_on_every_transport() {
     let dir = tempfile::tempdir().unwrap();
-    for (refusal, cure) in REFUSALS.into_iter().filter(|(r, _)| *r != Refusal::Taken) {
+    let full = [(Refusal::Full, "is full")];
+    for (refusal, cure) in FINAL_REFUSALS.into_iter().chain(full) {
         let relay = QuicRelay::start(ANY, &identity(), RelayScript::refusing(refusal));
         assert_reported(&format!("{refusal:?} by QUIC"), cure, || {
             quic(&relay, dir.path())
         });
     }
     for (verdict, text) in [
-        (LeaseVerdict::Private, REFUSALS[0].1),
+        (LeaseVerdict::Private, FINAL_REFUSALS[0].1),
         (
             LeaseVerdict::Full,
             "is full of UDP viewers; use --transport auto",
@@ -84,7 +75,8 @@ fn each_refusal_is_reported_within_2_s_on_every_transport() {
 #[test]
 fn doctor_names_each_refusal() {
     let dir = tempfile::tempdir().unwrap();
-    for (refusal, _) in REFUSALS {
+    let last = FINAL_REFUSALS.map(|(refusal, _)| refusal);
+    for refusal in last.into_iter().chain([Refusal::Full, Refusal::Taken]) {
         let relay = QuicRelay::start(ANY, &identity(), RelayScript::refusing(refusal));
         let server = relay.addr.to_string();
         let done = viewer_without_args(dir.path())
@@ -97,16 +89,6 @@ fn doctor_names_each_refusal() {
     }
 }
 
-/// Sends frames until the connection ends.
-async fn send_frames(session: &mut ViewerSession) -> Option<()> {
-    session.answer(&["yard"]).await?;
-    for seq in 1.. {
-        send(&session.connection, &labelled(1, seq)).await?;
-        tokio::time::sleep(INTERVAL).await;
-    }
-    Some(())
-}
-
 /// Returns how often the log has this.
 fn count(viewer: &Running, text: &str) -> usize {
     let lines = viewer.stderr();
@@ -116,17 +98,9 @@ fn count(viewer: &Running, text: &str) -> usize {
 #[test]
 fn an_answer_that_is_not_a_relays_is_reported_once_and_tried_again() {
     let dir = tempfile::tempdir().unwrap();
-    let good = Arc::new(AtomicBool::new(false));
-    let now_good = good.clone();
-    let script = RelayScript::new(move |mut session: ViewerSession| {
-        let good = now_good.load(Ordering::Relaxed);
-        async move {
-            if good {
-                return send_frames(&mut session).await;
-            }
-            let nonsense = b"HTTP/1.1 400 Bad Request\r\n\r\n";
-            session.control.write_all(nonsense).await.ok()
-        }
+    let (script, good) = RelayScript::until_good(|mut session| async move {
+        let nonsense = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+        session.control.write_all(nonsense).await.ok()
     });
     let relay = QuicRelay::start(ANY, &identity(), script);
     let text = "is not a relay, or of another version";
@@ -153,19 +127,11 @@ fn a_relay_that_ends_each_connection_is_reported_once_and_tried_ever_more_seldom
 /// Starts a viewer at a relay that ends each connection so long after its answer, until it does so no more.
 fn ends_each_connection(after: Duration) {
     let dir = tempfile::tempdir().unwrap();
-    let good = Arc::new(AtomicBool::new(false));
-    let now_good = good.clone();
-    let script = RelayScript::new(move |mut session: ViewerSession| {
-        let good = now_good.load(Ordering::Relaxed);
-        async move {
-            if good {
-                return send_frames(&mut session).await;
-            }
-            session.answer(&["yard"]).await?;
-            tokio::time::sleep(after).await;
-            session.connection.close(7_u32.into(), b"\x1b[2Jno");
-            Some(())
-        }
+    let (script, good) = RelayScript::until_good(move |mut session| async move {
+        session.answer(&["yard"]).await?;
+        tokio::time::sleep(after).await;
+        session.connection.close(7_u32.into(), b"\x1b[2Jno");
+        Some(())
     });
     let relay = QuicRelay::start(ANY, &identity(), script);
     let viewer = start_headless(viewer(relay.addr, dir.path()).args(["--transport", "quic"]));
@@ -246,11 +212,7 @@ fn lists_of_cameras_that_change_all_the_time_do_not_fill_the_log() {
             let live = ServerMessage::Cameras(vec!["yard".to_owned()]);
             session.send_message(&live).await?;
             done.store(true, Ordering::Relaxed);
-            for seq in 1.. {
-                send(&session.connection, &labelled(1, seq)).await?;
-                tokio::time::sleep(INTERVAL).await;
-            }
-            Some(())
+            send_yard(&session.connection).await
         }
     });
     let relay = QuicRelay::start(ANY, &identity(), script);

@@ -18,7 +18,6 @@ mod figures;
 mod options;
 mod table;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::thread;
 
@@ -32,15 +31,11 @@ use options::Options;
 pub(crate) type Row = (Option<Attack>, Result<Measured, String>);
 
 fn main() -> ExitCode {
-    // cargo adds `--bench`.
-    let args = std::env::args().skip(1).filter(|arg| arg != "--bench");
-    let options = match Options::parse(args) {
-        Ok(options) => options,
-        Err(why) => {
-            eprintln!("{why}; scripts/bench --help lists the words");
-            return ExitCode::from(2);
-        }
-    };
+    cells::main(Options::parse, run)
+}
+
+/// Measures, and returns the tables, and whether a measurement failed.
+fn run(options: &Options) -> (String, bool) {
     let load = Load::start();
     let core = attackers_core();
     let mut rows: Vec<Row> = Vec::new();
@@ -55,17 +50,14 @@ fn main() -> ExitCode {
         eprintln!("  {}", table::line(&measured, calm.as_ref()));
         rows.push((attack, measured));
     }
-    let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
+    let text = format!(
         "{}\n{}\n{}",
         table::of(&rows, calm_of(&rows).as_ref()),
-        describe(core, &options),
+        describe(core, options),
         load.describe()
-    )
-    .unwrap();
+    );
     let failed = rows.iter().any(|(_, measured)| measured.is_err());
-    ExitCode::from(u8::from(failed))
+    (text, failed)
 }
 
 /// Returns the calm runs as one.

@@ -24,7 +24,6 @@ mod chain;
 mod options;
 mod table;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use testkit::boxes::Scores;
@@ -47,15 +46,11 @@ pub(crate) struct Cell {
 pub(crate) type Outcome = Result<Scores, String>;
 
 fn main() -> ExitCode {
-    // cargo adds `--bench`.
-    let args = std::env::args().skip(1).filter(|arg| arg != "--bench");
-    let options = match Options::parse(args) {
-        Ok(options) => options,
-        Err(why) => {
-            eprintln!("{why}; scripts/bench --help lists the words");
-            return ExitCode::from(2);
-        }
-    };
+    cells::main(Options::parse, run)
+}
+
+/// Measures, and returns the tables, and whether a measurement failed.
+fn run(options: &Options) -> (String, bool) {
     let cells = options.cells();
     chain::build();
     let load = Load::start();
@@ -63,16 +58,13 @@ fn main() -> ExitCode {
     let measure = |cell: &Cell| cells::attempt(|| chain::run(cell, options.length));
     let outcomes = cells::run(&cells, options.jobs, length, measure, table::line);
     let results: Vec<(Cell, Outcome)> = cells.into_iter().zip(outcomes).collect();
-    let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
+    let text = format!(
         "{}\n{}{}\n{}",
         table::of(&results),
         table::goals(&results),
         options.describe(),
         load.describe()
-    )
-    .unwrap();
+    );
     let failed = results.iter().any(|(_, outcome)| outcome.is_err());
-    ExitCode::from(u8::from(failed))
+    (text, failed)
 }

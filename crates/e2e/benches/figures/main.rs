@@ -29,6 +29,7 @@ mod udp;
 use std::io::Write as _;
 use std::time::Duration;
 
+use testkit::cells;
 use testkit::figures::{Figure, Goal, Table, Unit};
 
 /// A run of the benchmark and its rows so far.
@@ -95,11 +96,7 @@ const PARTS: [Part; 9] = [
 ];
 
 fn main() {
-    // cargo adds `--bench`.
-    let args: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|arg| arg != "--bench")
-        .collect();
+    let args = cells::arguments();
     let after = |flag: &str| args.iter().skip_while(|arg| *arg != flag).nth(1);
     let only = after("--only").map(|names| names.split(',').collect::<Vec<_>>());
     let mut run = Run {

@@ -21,7 +21,6 @@ mod media;
 mod options;
 mod table;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use testkit::cells::{self, Load};
@@ -32,30 +31,23 @@ use measure::Outcome;
 use options::Options;
 
 fn main() -> ExitCode {
-    // cargo adds `--bench`.
-    let args = std::env::args().skip(1).filter(|arg| arg != "--bench");
-    let options = match Options::parse(args) {
-        Ok(options) => options,
-        Err(why) => {
-            eprintln!("{why}; scripts/bench --help lists the words");
-            return ExitCode::from(2);
-        }
-    };
+    cells::main(Options::parse, run)
+}
+
+/// Measures, and returns the tables, and whether a measurement failed.
+fn run(options: &Options) -> (String, bool) {
     let cells = options.cells();
     let load = Load::start();
-    let results = measure_all(&options, &cells);
-    let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
+    let results = measure_all(options, &cells);
+    let text = format!(
         "{}\n{}{}\n{}",
         table::of(&results),
         goals::table(&results),
         options.describe(),
         load.describe()
-    )
-    .unwrap();
+    );
     let failed = results.iter().any(|(_, o)| matches!(o, Outcome::Failed(_)));
-    ExitCode::from(u8::from(failed))
+    (text, failed)
 }
 
 /// Returns the result of each cell, in their order.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -97,6 +98,19 @@ fn a_relay_that_comes_later_gets_the_frames() {
     running.wait_for_line("frames reach the relay", TIMEOUT);
     let done = stop(running);
     assert_eq!(done.stderr.matches("no relay listens there").count(), 1);
+}
+
+#[test]
+fn a_closed_terminal_ends_the_sender_cleanly() {
+    let relay = Relay::start();
+    let running = sender_to(relay.addr(), "demo", &["--report"]).start();
+    relay.frame();
+    running.hang_up();
+    let done = running.finish();
+    assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+    assert!(done.stopped_in.unwrap() < Duration::from_secs(2));
+    assert!(done.stderr.contains("stopped"), "{}", done.stderr);
+    assert!(done.figure("sent") >= 1.0);
 }
 
 #[test]

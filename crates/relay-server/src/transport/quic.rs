@@ -1,9 +1,8 @@
 //! The QUIC transport: accepts peers, one task a connection. Who is let in is decided elsewhere: by [`Access`], by
 //! the table of connections, and by the relay for the names of cameras.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use platform::egress::EgressStats;
@@ -16,8 +15,9 @@ use quic::frames::CONTROL_PRIORITY;
 use quic::lines::Lines;
 use quic::receive::InputLimits;
 use quinn::{ConnectionError, Endpoint, Incoming, VarInt};
+use relay_core::Publisher;
 use relay_core::handshakes::HandshakeLimit;
-use relay_core::{Publisher, input};
+use relay_core::input::{self, SendersOfHosts};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
@@ -42,7 +42,7 @@ pub struct QuicTransport {
     connections: Arc<Connections>,
     events: mpsc::Sender<Event>,
     relay: RelayHandle,
-    senders: Arc<SendersOfHosts>,
+    senders: Arc<Mutex<SendersOfHosts>>,
     /// Counters of the frames to all viewers.
     pub stats: Arc<EgressStats>,
 }
@@ -175,7 +175,7 @@ impl QuicTransport {
             .await
             .is_some()
         {
-            let share = self.senders.add(peer.from.into());
+            let share = SenderOfHost::add(&self.senders, peer.from.into());
             let bytes = input::share(share.of_host, self.access.is_private());
             widen_windows(&peer.connection, bytes);
             slot.protect();
@@ -236,45 +236,32 @@ impl QuicTransport {
     }
 }
 
-/// How many senders each host has.
-#[derive(Debug, Default)]
-struct SendersOfHosts(Mutex<HashMap<Host, usize>>);
-
 /// One sender of a host; it is counted out when this is dropped.
 struct SenderOfHost {
-    senders: Arc<SendersOfHosts>,
+    senders: Arc<Mutex<SendersOfHosts>>,
     host: Host,
     /// Number of the host's senders, this one included.
     of_host: usize,
 }
 
-impl SendersOfHosts {
-    fn add(self: &Arc<Self>, host: Host) -> SenderOfHost {
-        let mut senders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = senders.entry(host).or_default();
-        *count += 1;
-        SenderOfHost {
-            senders: self.clone(),
+impl SenderOfHost {
+    fn add(senders: &Arc<Mutex<SendersOfHosts>>, host: Host) -> Self {
+        Self {
+            senders: senders.clone(),
             host,
-            of_host: *count,
+            of_host: lock(senders).add(host),
         }
     }
 }
 
 impl Drop for SenderOfHost {
     fn drop(&mut self) {
-        let mut senders = self
-            .senders
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = senders.get_mut(&self.host) {
-            *count -= 1;
-            if *count == 0 {
-                senders.remove(&self.host);
-            }
-        }
+        lock(&self.senders).remove(self.host);
     }
+}
+
+fn lock(senders: &Mutex<SendersOfHosts>) -> MutexGuard<'_, SendersOfHosts> {
+    senders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Completes the handshake and receives the hello; `None` if the peer takes too long.

@@ -188,6 +188,11 @@ impl Running {
         self.signal(Signal::SIGINT);
     }
 
+    /// Sends SIGHUP, as a terminal that is closed does.
+    pub fn hang_up(&self) {
+        self.signal(Signal::SIGHUP);
+    }
+
     /// Sends SIGKILL: the program ends as in a power cut.
     pub fn kill(&self) {
         self.signal(Signal::SIGKILL);

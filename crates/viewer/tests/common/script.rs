@@ -19,6 +19,14 @@ use serde_json::json;
 
 use super::{INTERVAL, captured, labelled};
 
+/// The refusals that end a viewer, and a part of the sentence that names the cure.
+pub(crate) const FINAL_REFUSALS: [(Refusal, &str); 4] = [
+    (Refusal::Private, "start with the ticket that its log shows"),
+    (Refusal::Token, "the relay's log shows the ticket in force"),
+    (Refusal::Role, "one for pi-sender and one for viewer"),
+    (Refusal::Hello, "update the older of the two"),
+];
+
 /// A viewer that is connected by QUIC and has sent its hello.
 pub(crate) struct ViewerSession {
     pub(crate) connection: Connection,
@@ -85,6 +93,30 @@ impl RelayScript {
         Self::new(move |session| session.send_boxes_behind(interval, tracked.clone()))
     }
 
+    /// Returns a script that handles QUIC connections like this until the returned flag is set, and then sends the camera
+    /// `yard`.
+    pub(crate) fn until_good<F>(
+        bad: impl Fn(ViewerSession) -> F + Send + Sync + 'static,
+    ) -> (Self, Arc<AtomicBool>)
+    where
+        F: Future<Output = Option<()>> + Send + 'static,
+    {
+        let good = Arc::new(AtomicBool::new(false));
+        let is_good = good.clone();
+        let bad = Arc::new(bad);
+        let script = Self::new(move |mut session: ViewerSession| {
+            let (good, bad) = (is_good.load(Ordering::Relaxed), bad.clone());
+            async move {
+                if !good {
+                    return bad(session).await;
+                }
+                session.answer(&["yard"]).await?;
+                send_yard(&session.connection).await
+            }
+        });
+        (script, good)
+    }
+
     /// Returns a script that refuses every QUIC connection.
     pub(crate) fn refusing(refusal: Refusal) -> Self {
         Self::new(move |session| session.refuse(refusal))
@@ -121,8 +153,19 @@ impl ViewerSession {
         Some(())
     }
 
+    /// Answers pings while this sends, until either ends.
+    pub(crate) async fn answer_pings_beside(
+        &mut self,
+        sending: impl Future<Output = Option<()>>,
+    ) -> Option<()> {
+        tokio::select! {
+            ended = self.answer_pings() => ended,
+            ended = sending => ended,
+        }
+    }
+
     /// Answers pings until the connection ends.
-    pub(crate) async fn answer_pings(&mut self) -> Option<()> {
+    async fn answer_pings(&mut self) -> Option<()> {
         loop {
             if let Some(ClientMessage::Ping(Ping { t1 })) =
                 from_line(&self.lines.next().await.ok()?)
@@ -198,10 +241,7 @@ impl ViewerSession {
                 tokio::time::sleep(INTERVAL).await;
             }
         };
-        tokio::select! {
-            ended = self.answer_pings() => ended,
-            ended = frames => ended,
-        }
+        self.answer_pings_beside(frames).await
     }
 }
 
@@ -226,6 +266,15 @@ pub(crate) async fn send(connection: &Connection, bytes: &[u8]) -> Option<()> {
     let mut stream = connection.open_uni().await.ok()?;
     stream.write_all(bytes).await.ok()?;
     stream.finish().ok()
+}
+
+/// Sends the frames of the camera `yard`, from number 1 on, until the connection ends.
+pub(crate) async fn send_yard(connection: &Connection) -> Option<()> {
+    for seq in 1.. {
+        send(connection, &labelled(1, seq)).await?;
+        tokio::time::sleep(INTERVAL).await;
+    }
+    Some(())
 }
 
 /// Returns the facts about a camera whose sender has reported none.
