@@ -12,6 +12,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use common::{LONG, Tutorial, alone, directory, figure, finish, relay, sender, stop, viewer};
+use protocol::label::Label;
 use testkit::port;
 use testkit::process::Running;
 
@@ -137,8 +138,9 @@ fn passed_through(transport: &str) -> Option<(usize, usize)> {
     let (mut same, mut drawn) = (0, 0);
     for entry in fs::read_dir(saved).unwrap() {
         let path = entry.unwrap().path();
-        let seq: usize = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
         let saved = fs::read(&path).unwrap();
+        let label = Label::read(&saved).unwrap().unwrap();
+        let seq = usize::try_from(label.seq).unwrap();
         let source = frames[(seq - 1) % frames.len()];
         // The label follows SOI; all other bytes are the camera's own.
         if saved.ends_with(&source[2..]) {

@@ -112,6 +112,17 @@ pub fn encode(picture: &Mat, quality: u8) -> anyhow::Result<Vec<u8>> {
     Ok(out.into())
 }
 
+/// Returns the size of a picture.
+///
+/// # Errors
+/// If it is larger than a JPEG can be.
+pub fn size(picture: &Mat) -> anyhow::Result<Size> {
+    Ok(Size {
+        width: u16::try_from(picture.cols())?,
+        height: u16::try_from(picture.rows())?,
+    })
+}
+
 /// Returns the picture at `size`: the same one, not a copy, when it has that size. Shrinking averages areas, so that fine
 /// patterns do not shimmer.
 ///

@@ -11,6 +11,7 @@ pub mod egress;
 pub mod kernel;
 pub mod latest;
 pub mod logging;
+pub mod recording;
 pub mod report;
 pub mod server;
 pub mod signals;

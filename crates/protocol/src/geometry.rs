@@ -14,6 +14,29 @@ pub struct Size {
     pub height: u16,
 }
 
+impl Size {
+    /// Returns the largest size of this shape that fits into another, to the nearest pixel and at least one.
+    pub fn fitted(self, within: Self) -> Self {
+        let [w, h] = [self.width, self.height].map(|side| u64::from(side.max(1)));
+        let [max_w, max_h] = [within.width, within.height].map(u64::from);
+        let scaled = |side: u64, to: u64, of: u64| {
+            let nearest = (2 * side * to + of) / (2 * of);
+            u16::try_from(nearest).unwrap_or(u16::MAX).max(1)
+        };
+        // The side that is the first to reach its end decides.
+        match w * max_h >= h * max_w {
+            true => Self {
+                width: within.width,
+                height: scaled(h, max_w, w).min(within.height),
+            },
+            false => Self {
+                width: scaled(w, max_h, h).min(within.width),
+                height: within.height,
+            },
+        }
+    }
+}
+
 impl FromStr for Size {
     type Err = String;
 
@@ -159,6 +182,21 @@ mod tests {
 
     proptest! {
         #[test]
+    fn a_picture_that_is_fitted_keeps_its_shape() {
+        let size = |text: &str| text.parse::<Size>().unwrap();
+        for (from, within, expected) in [
+            ("300x200", "640x480", "640x427"),
+            ("1920x1080", "640x480", "640x360"),
+            ("1080x1920", "640x480", "270x480"),
+            ("640x480", "640x480", "640x480"),
+            ("4096x1", "640x480", "640x1"),
+            ("1x4096", "640x480", "1x480"),
+        ] {
+            assert_eq!(size(from).fitted(size(within)), size(expected), "{from}");
+        }
+    }
+
+    #[test]
         fn any_text_that_is_a_size_is_shown_as_the_same_size(text in "[0-9x+ .-]{0,12}") {
             if let Ok(size) = text.parse::<Size>() {
                 prop_assert_eq!(size.to_string().parse(), Ok(size));

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use platform::config::{Common, Switch, TransportChoice};
+use platform::recording::Container;
 use platform::server::Server;
 use protocol::geometry::Size;
 use protocol::label::CameraName;
-
-use crate::record::Container;
 
 /// Shows the camera of a Sightline relay, or of the tutorial's server.
 ///
@@ -26,7 +25,7 @@ pub struct Args {
     /// The camera to show; without this flag the ticket's, or the first that is live
     #[arg(long, value_name = "NAME")]
     pub camera: Option<CameraName>,
-    /// Size of the picture in the window and in the recording
+    /// Size that the picture is fitted into, in its own shape, in window and recording
     #[arg(long, value_name = "WxH", default_value = "640x480")]
     pub size: Size,
     /// Open no window: receive, decode, save and report
@@ -35,13 +34,13 @@ pub struct Args {
     /// End after so many frames shown
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub frames: Option<u64>,
-    /// Write each shown frame into this directory, byte for byte as it came
+    /// Write each shown frame into this directory, byte for byte as it came, named by camera and time
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
-    /// Write one JSON line for each shown frame into this file: seq, age_ms, boxes
+    /// Add one JSON line for each shown frame to this file: seq, age_ms, boxes
     #[arg(long, value_name = "FILE")]
     pub shown: Option<PathBuf>,
-    /// Record the picture into this video file: .mp4, .avi or .mkv
+    /// Record the picture into this video file, H.264 by ffmpeg: .mp4, .avi or .mkv
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// Draw boxes that come as data; key b
@@ -77,7 +76,9 @@ impl Args {
             );
         }
         match &self.record {
-            Some(path) => Container::from_path(path).map(drop),
+            Some(path) => Container::from_path(path)
+                .map(drop)
+                .map_err(|why| format!("--record {why}")),
             None => Ok(()),
         }
     }

@@ -24,15 +24,18 @@ pub(crate) struct DecodedFrame {
 }
 
 impl DecodedFrame {
-    /// Decodes a frame to a picture of this size.
+    /// Decodes a frame to a picture of its own shape, as large as fits into this size.
     ///
     /// # Errors
     /// When its picture data is broken.
-    pub(crate) fn new(received: ReceivedFrame, size: Size) -> anyhow::Result<Self> {
+    pub(crate) fn new(received: ReceivedFrame, within: Size) -> anyhow::Result<Self> {
         // A sender decides how large its pictures are; what is not shown of them is not decoded.
-        let reduction = Reduction::between(received.frame.size, size);
+        let header = received.frame.size;
+        let reduction = Reduction::between(header, header.fitted(within));
         let decoded = jpeg::decode_reduced(&received.frame.jpeg, reduction)?;
-        let resized = match jpeg::resize(&decoded, size)? {
+        // The size in the header is that before the rotation by EXIF.
+        let shape = jpeg::size(&decoded)?;
+        let resized = match jpeg::resize(&decoded, shape.fitted(within))? {
             Cow::Owned(resized) => Some(resized),
             Cow::Borrowed(_) => None,
         };
@@ -226,9 +229,9 @@ mod tests {
                 transport: Transport::Quic,
             };
             let decoded = DecodedFrame::new(received, shown).unwrap();
-            assert_eq!(decoded.picture().cols(), 640);
+            assert_eq!(decoded.picture().cols(), 480);
             assert_eq!(
-                decoded.picture().at_2d::<Vec3b>(240, 320).unwrap().0,
+                decoded.picture().at_2d::<Vec3b>(240, 240).unwrap().0,
                 [90; 3]
             );
         });

@@ -12,6 +12,7 @@ use imaging::jpeg;
 use platform::clock::unix_micros;
 use platform::config::Switch;
 use platform::latest::{Received, Receiver};
+use platform::recording::{Picture, Recording};
 use platform::report::Percentiles;
 use protocol::geometry::Size;
 use protocol::label::Label;
@@ -26,10 +27,9 @@ use crate::args::Args;
 use crate::connection_state::ConnectionState;
 use crate::decoded_frame::DecodedFrame;
 use crate::display_stats::DisplayStats;
-use crate::hud::Hud;
-use crate::output_files::{OutputFiles, now_as_name, write_new};
+use crate::hud::{Hud, RecordingState};
+use crate::output_files::{OutputFiles, name_of, write_picture};
 use crate::receive::{ConnectOptions, ReceiveStatus, ReceivedFrame};
-use crate::record::Recorder;
 use crate::shared_box_timeline::SharedBoxTimeline;
 use crate::window::{Command, ViewerWindow, WindowContent};
 
@@ -39,6 +39,8 @@ const WINDOW_POLL: Duration = Duration::from_millis(10);
 const SIGNAL_POLL: Duration = Duration::from_millis(50);
 /// Quality of a snapshot, at which a JPEG looks like the picture itself.
 const SNAPSHOT_QUALITY: u8 = 95;
+/// Quality of a recording's pictures on their way to its encoder, which loses more.
+const RECORDING_QUALITY: u8 = 95;
 
 /// What the receiving task hands to the loop.
 pub(crate) struct DisplayInputs {
@@ -64,7 +66,9 @@ pub(crate) struct DisplayLoop {
     status: ReceiveStatus,
     files: OutputFiles,
     window: Option<ViewerWindow>,
-    recorder: Option<Recorder>,
+    recording: Option<Recording>,
+    /// Why a recording ended that was to go on.
+    recording_failure: Option<anyhow::Error>,
 
     /// The frame on the screen.
     current: Option<DecodedFrame>,
@@ -96,7 +100,8 @@ impl DisplayLoop {
             status,
             files,
             window,
-            recorder: None,
+            recording: None,
+            recording_failure: None,
             current: None,
             connection: None,
             stats: DisplayStats::default(),
@@ -109,7 +114,7 @@ impl DisplayLoop {
     /// Runs until the user, a signal or `--frames` ends it; returns the report.
     ///
     /// # Errors
-    /// When the recording cannot be written or the window fails.
+    /// When a recording could not be written, or the window fails.
     pub(crate) fn run(mut self, stop: &CancellationToken) -> anyhow::Result<Value> {
         if self.record.is_some() {
             self.start_recording()?;
@@ -127,11 +132,14 @@ impl DisplayLoop {
                 Received::Timeout => false,
                 Received::Closed => bail!(self.failure()),
             };
-            let command = self.display(fresh)?;
+            let (command, redrawn) = self.display(fresh)?;
             if fresh {
                 self.on_displayed();
             }
-            self.record_picture();
+            self.record_picture(fresh || redrawn);
+            if self.window.is_none() && self.recording_failure.is_some() {
+                break;
+            }
             match command {
                 Some(Command::Quit) => break,
                 Some(Command::Snapshot) => self.snapshot(),
@@ -141,7 +149,10 @@ impl DisplayLoop {
             }
         }
         self.finish_recording();
-        Ok(self.report())
+        match self.recording_failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(self.report()),
+        }
     }
 
     /// Makes the frame the current one and waits for its boxes for a moment. Returns whether it could be decoded.
@@ -164,8 +175,8 @@ impl DisplayLoop {
         received.frame.label.as_ref().filter(|_| wanted)
     }
 
-    /// Brings window and log up to date. Returns the command of a key.
-    fn display(&mut self, fresh: bool) -> anyhow::Result<Option<Command>> {
+    /// Brings window and log up to date. Returns the command of a key, and whether the boxes on the picture have changed.
+    fn display(&mut self, fresh: bool) -> anyhow::Result<(Option<Command>, bool)> {
         let now = Instant::now();
         let stale = self.stats.stale_for(now).filter(|_| !fresh);
         let redrawn = self.draw_boxes(stale)?;
@@ -176,7 +187,7 @@ impl DisplayLoop {
         let notice = self.update_connection_state(live, now);
         let hud = self.hud(now);
         let Some(window) = &mut self.window else {
-            return Ok(None);
+            return Ok((None, redrawn));
         };
         let content = WindowContent {
             picture: self.current.as_mut().map(DecodedFrame::picture_mut),
@@ -185,7 +196,7 @@ impl DisplayLoop {
             stale,
             notice,
         };
-        window.show(content, now)
+        Ok((window.show(content, now)?, redrawn))
     }
 
     /// Logs the connection's state when it has changed. Returns its lines for the window.
@@ -216,7 +227,11 @@ impl DisplayLoop {
             loss: self.stats.loss(),
             transport: self.status.transport.name(),
             encoding: self.encoding(),
-            recording: self.recorder.is_some(),
+            recording: match (&self.recording, &self.recording_failure) {
+                (Some(_), _) => RecordingState::Running,
+                (None, Some(_)) => RecordingState::Failed,
+                (None, None) => RecordingState::Off,
+            },
         }
     }
 
@@ -257,14 +272,28 @@ impl DisplayLoop {
         age(label.captured_us, clocks, unix_micros())
     }
 
-    /// Writes the current picture to the recording, for the time since the last one.
-    fn record_picture(&mut self) {
-        if let (Some(recorder), Some(current)) = (&mut self.recorder, &self.current)
-            && let Err(err) = recorder.write(current.picture(), Instant::now())
-        {
-            warn!("recording: {err:#}");
-            self.finish_recording();
+    /// Writes the current picture to the recording, if it is due.
+    fn record_picture(&mut self, is_new: bool) {
+        let (Some(recording), Some(current)) = (&mut self.recording, &self.current) else {
+            return;
+        };
+        let picture = || {
+            let picture = current.picture();
+            Ok(Picture {
+                jpeg: jpeg::encode(picture, RECORDING_QUALITY)?,
+                size: jpeg::size(picture)?,
+            })
+        };
+        if let Err(err) = recording.write(is_new, Instant::now(), picture) {
+            self.recording = None;
+            self.fail_recording(err);
         }
+    }
+
+    fn fail_recording(&mut self, failure: anyhow::Error) {
+        warn!("{failure:#}");
+        self.show_note(format!("NO RECORDING: {}", failure.root_cause()));
+        self.recording_failure = Some(failure);
     }
 
     fn toggle_boxes(&mut self) {
@@ -279,30 +308,38 @@ impl DisplayLoop {
     }
 
     fn toggle_recording(&mut self) {
-        if self.recorder.is_some() {
+        if self.recording.is_some() {
             self.finish_recording();
-            self.show_note("recording ended".to_owned());
+            if self.recording_failure.is_none() {
+                self.show_note("recording ended".to_owned());
+            }
         } else if let Err(err) = self.start_recording() {
-            warn!("{err:#}");
-            self.show_note("no recording: see the log".to_owned());
+            self.fail_recording(err);
         }
     }
 
     fn start_recording(&mut self) -> anyhow::Result<()> {
-        let path = self
-            .record
-            .take()
-            .unwrap_or_else(|| format!("sightline-{}.mp4", now_as_name()).into());
-        self.recorder = Some(Recorder::start(&path, self.size)?);
+        let path = match self.record.take() {
+            Some(path) => path,
+            None => format!("{}.mp4", name_of(self.camera())).into(),
+        };
+        self.recording = Some(Recording::start(&path)?);
+        self.recording_failure = None;
         Ok(())
     }
 
     fn finish_recording(&mut self) {
-        if let Some(recorder) = self.recorder.take()
-            && let Err(err) = recorder.finish()
+        if let Some(recording) = self.recording.take()
+            && let Err(err) = recording.finish()
         {
-            warn!("{err:#}");
+            self.fail_recording(err);
         }
+    }
+
+    /// Returns the name of the camera that is shown, if it has one.
+    fn camera(&self) -> Option<&str> {
+        let label = self.current.as_ref()?.received.frame.label.as_ref()?;
+        Some(label.camera.as_str())
     }
 
     fn snapshot(&mut self) {
@@ -325,13 +362,8 @@ impl DisplayLoop {
             .as_ref()
             .context("taking a snapshot: no picture has come yet")?;
         let picture = jpeg::encode(current.picture(), SNAPSHOT_QUALITY)?;
-        let name = format!("sightline-{}", now_as_name());
-        write_new(&self.snapshot_dir, &name, &picture).with_context(|| {
-            format!(
-                "writing the snapshot {}",
-                self.snapshot_dir.join(name).display()
-            )
-        })
+        write_picture(&self.snapshot_dir, self.camera(), &picture)
+            .with_context(|| format!("writing a snapshot into {}", self.snapshot_dir.display()))
     }
 
     fn show_note(&mut self, note: String) {

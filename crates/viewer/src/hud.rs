@@ -29,7 +29,18 @@ pub(crate) struct Hud {
     /// Size and JPEG quality of the frame, when its sender reports how it encodes.
     pub(crate) encoding: Option<(Size, u8)>,
     /// Whether a recording runs.
-    pub(crate) recording: bool,
+    pub(crate) recording: RecordingState,
+}
+
+/// Whether a recording runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum RecordingState {
+    /// None was wanted, or it has ended.
+    #[default]
+    Off,
+    Running,
+    /// It ended before it was to.
+    Failed,
 }
 
 impl Hud {
@@ -51,7 +62,11 @@ impl Hud {
             self.loss * 100.0,
             self.transport,
             encoding.unwrap_or_default(),
-            if self.recording { "  REC" } else { "" },
+            match self.recording {
+                RecordingState::Off => "",
+                RecordingState::Running => "  REC",
+                RecordingState::Failed => "  NOT RECORDING",
+            },
         )
     }
 }
@@ -137,7 +152,7 @@ mod tests {
             loss: 0.0123,
             transport: "udp",
             encoding: None,
-            recording: false,
+            recording: RecordingState::Off,
         };
         assert_eq!(hud.line(), "10.0 fps  age 35/60 ms  loss 1.2 %  udp");
         let (short, long) = (Duration::from_millis(9999), Duration::from_secs(86_400));
@@ -153,7 +168,7 @@ mod tests {
         };
         assert!(adapting.line().ends_with("quic  300x200 q60"));
         let recording = Hud {
-            recording: true,
+            recording: RecordingState::Running,
             ..hud
         };
         assert!(recording.line().ends_with("udp  REC"));

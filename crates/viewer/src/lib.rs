@@ -23,7 +23,6 @@ mod hud;
 mod loss;
 mod output_files;
 mod receive;
-mod record;
 mod shared_box_timeline;
 mod window;
 

@@ -1,6 +1,6 @@
 //! What `--save` and `--shown` write, frame by frame.
 //!
-//! A camera chooses the numbers of its frames, and with them the names in the directory of `--save`: no file is overwritten.
+//! No file is overwritten: pictures have the time in their names, and lines are added.
 //!
 //! A path that cannot be written at all is found before anything starts. A disk that fills up later costs one line in the
 //! log and not the picture. Boxes are written as they were first drawn: those that come later are seen, and in no file but
@@ -9,15 +9,19 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
+use platform::clock::local_time_as_name;
 use protocol::detections::Detection;
 use serde::Serialize;
 use tracing::warn;
 
 use crate::args::Args;
 use crate::receive::ReceivedFrame;
+
+/// Names that are tried for one picture, more than fit into a millisecond.
+const MAX_NAMES: u32 = 1000;
 
 /// The files of a run.
 #[derive(Debug)]
@@ -38,12 +42,13 @@ impl OutputFiles {
             fs::create_dir_all(dir)
                 .with_context(|| format!("creating --save {}", dir.display()))?;
         }
-        let create = |path: &PathBuf| {
-            File::create(path).with_context(|| format!("creating --shown {}", path.display()))
+        let append = |path: &PathBuf| {
+            let file = File::options().create(true).append(true).open(path);
+            file.with_context(|| format!("opening --shown {}", path.display()))
         };
         Ok(Self {
             save: args.save.clone(),
-            shown: args.shown.as_ref().map(create).transpose()?,
+            shown: args.shown.as_ref().map(append).transpose()?,
             warned: false,
         })
     }
@@ -71,8 +76,9 @@ impl OutputFiles {
     ) -> io::Result<()> {
         let saved = match &self.save {
             Some(dir) => {
-                let name = format!("{:08}", received.seq);
-                write_new(dir, &name, &received.frame.jpeg).map(drop)
+                let label = received.frame.label.as_ref();
+                let camera = label.map(|label| label.camera.as_str());
+                write_picture(dir, camera, &received.frame.jpeg).map(drop)
             }
             None => Ok(()),
         };
@@ -84,19 +90,29 @@ impl OutputFiles {
     }
 }
 
-/// Writes a JPEG into the directory, under this name or, where that file exists, with the time behind it. Returns its path.
+/// Writes a JPEG into the directory, under the camera's name and the local time. Returns its path.
 ///
 /// # Errors
 /// The system's own.
-pub(crate) fn write_new(dir: &Path, name: &str, jpeg: &[u8]) -> io::Result<PathBuf> {
-    let path = dir.join(format!("{name}.jpg"));
-    match write_whole(&path, jpeg) {
-        Err(err) if err.kind() == ErrorKind::AlreadyExists => {
-            let path = dir.join(format!("{name}-{}.jpg", now_as_name()));
-            write_whole(&path, jpeg).map(|()| path)
+pub(crate) fn write_picture(dir: &Path, camera: Option<&str>, jpeg: &[u8]) -> io::Result<PathBuf> {
+    let name = name_of(camera);
+    let names = (0..MAX_NAMES).map(|n| match n {
+        0 => format!("{name}.jpg"),
+        // Two pictures of one millisecond.
+        n => format!("{name}_{n}.jpg"),
+    });
+    for path in names.map(|name| dir.join(name)) {
+        match write_whole(&path, jpeg) {
+            Err(err) if err.kind() == ErrorKind::AlreadyExists => {}
+            written => return written.map(|()| path),
         }
-        written => written.map(|()| path),
     }
+    Err(ErrorKind::AlreadyExists.into())
+}
+
+/// Returns a name for a file that shows a camera, such as `yard_2026-11-28_15-30-12.345`.
+pub(crate) fn name_of(camera: Option<&str>) -> String {
+    format!("{}_{}", camera.unwrap_or("sightline"), local_time_as_name())
 }
 
 /// Writes a file that does not exist yet, following no link, and removes it when that fails: a file that a full disk cut
@@ -106,14 +122,6 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes).inspect_err(|_| {
         let _ = fs::remove_file(path);
     })
-}
-
-/// Returns the seconds since the Unix epoch with their thousandths, so that file names sort and two in a second differ.
-pub(crate) fn now_as_name() -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    format!("{}-{:03}", now.as_secs(), now.subsec_millis())
 }
 
 /// A line of `--shown`.
@@ -157,16 +165,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (dir, other) = (dir.path(), dir.path().join("other"));
         fs::write(&other, b"mine").unwrap();
-        std::os::unix::fs::symlink(&other, dir.join("00000008.jpg")).unwrap();
-        let names = ["00000007", "00000007", "00000008"];
-        let paths = names.map(|name| write_new(dir, name, name.as_bytes()).unwrap());
-        assert_eq!(paths[0], dir.join("00000007.jpg"));
-        for (path, name) in paths.iter().zip(names) {
-            assert_eq!(fs::read(path).unwrap(), name.as_bytes(), "{path:?}");
-            let file = path.file_name().unwrap().to_str().unwrap();
-            assert!(file.starts_with(name) && file.ends_with(".jpg"), "{file}");
-        }
+        let taken = dir.join("taken.jpg");
+        std::os::unix::fs::symlink(&other, &taken).unwrap();
+        let refused = write_whole(&taken, b"picture").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&other).unwrap(), b"mine");
+        // Several in a millisecond.
+        for n in 0..50_u8 {
+            let path = write_picture(dir, Some("yard"), &[n]).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), [n]);
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(
+                name.starts_with("yard_20") && name.ends_with(".jpg"),
+                "{name}"
+            );
+        }
+        assert_eq!(fs::read_dir(dir).unwrap().count(), 52);
     }
 
     #[test]

@@ -65,16 +65,19 @@ fn assert_saved_as_sent(dir: &Path, relay: &UdpRelay, count: usize) {
         .map(|l| serde_json::from_str(l).unwrap())
         .collect();
     assert_eq!(lines.len(), count);
-    for line in &lines {
+    let saved = fs::read_dir(dir.join("saved/here")).unwrap();
+    let mut saved: Vec<_> = saved.map(|file| file.unwrap().path()).collect();
+    saved.sort();
+    assert_eq!(saved.len(), count);
+    for (line, saved) in lines.iter().zip(saved) {
         assert!(
             line["age_ms"].is_number() && line["boxes"] == Value::Array(vec![]),
             "{line}"
         );
         let seq = line["seq"].as_u64().unwrap();
-        let saved = fs::read(dir.join(format!("saved/here/{seq:08}.jpg"))).unwrap();
+        let saved = fs::read(saved).unwrap();
         assert_eq!(saved, relay.sent()[seq as usize - 1], "byte for byte");
     }
-    assert_eq!(fs::read_dir(dir.join("saved/here")).unwrap().count(), count);
 }
 
 #[test]
@@ -307,71 +310,4 @@ fn usage_errors_exit_with_2_and_failures_with_1() {
         assert_eq!(done.status.code(), Some(code), "{args:?}: {}", done.stderr);
         assert!(done.stderr.contains(text), "{args:?}: {}", done.stderr);
     }
-}
-
-#[test]
-fn a_recording_lasts_as_long_as_it_ran_in_every_container() {
-    if std::process::Command::new("ffprobe")
-        .arg("-version")
-        .output()
-        .is_err()
-    {
-        return testkit::skip("no ffprobe here");
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let relay = || UdpRelay::start(Behaviour::Sightline, ANY, |n| vec![labelled(1, n)]);
-    let runs = ["mp4", "avi", "mkv"].map(|container| {
-        let (relay, film) = (relay(), format!("film.{container}"));
-        let args = ["--headless", "--size", "320x240", "--record", &film];
-        (
-            viewer(relay.addr, dir.path()).args(args).start(),
-            relay,
-            film,
-        )
-    });
-    for (viewer, ..) in &runs {
-        viewer.wait_for_line("frames come", LONG);
-    }
-    let begun = std::time::Instant::now();
-    std::thread::sleep(Duration::from_secs(3));
-    for (viewer, _relay, film) in runs {
-        viewer.terminate();
-        let ran = begun.elapsed().as_secs_f64();
-        let done = viewer.finish();
-        assert!(done.status.success(), "{}", done.stderr);
-        let (seconds, pictures) = probe(&dir.path().join(&film));
-        assert!(
-            (ran - 0.5..ran + 2.0).contains(&seconds),
-            "{film}: {seconds} s of {ran} s"
-        );
-        assert!(
-            (pictures / seconds - 25.0).abs() < 1.0,
-            "{film}: {pictures} in {seconds} s"
-        );
-    }
-}
-
-/// Duration in seconds and number of pictures, as an ordinary player counts them.
-fn probe(film: &Path) -> (f64, f64) {
-    let out = std::process::Command::new("ffprobe")
-        .args(["-v", "error", "-count_frames", "-of", "json"])
-        .args([
-            "-show_entries",
-            "format=duration:stream=nb_read_frames,width,height",
-        ])
-        .arg(film)
-        .output()
-        .unwrap();
-    let out: Value = serde_json::from_slice(&out.stdout).unwrap();
-    let stream = &out["streams"][0];
-    assert_eq!(
-        (&stream["width"], &stream["height"]),
-        (&320.into(), &240.into()),
-        "{out}"
-    );
-    let number = |value: &Value| value.as_str().unwrap().parse::<f64>().unwrap();
-    (
-        number(&out["format"]["duration"]),
-        number(&stream["nb_read_frames"]),
-    )
 }

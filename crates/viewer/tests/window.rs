@@ -64,7 +64,7 @@ fn on_an_offscreen_display_it_shows_its_frames_and_ends() {
 }
 
 #[test]
-fn the_window_shows_the_picture_at_640x480_and_obeys_its_keys() {
+fn the_window_shows_the_picture_in_its_shape_and_obeys_its_keys() {
     let Some(display) = VirtualDisplay::open() else {
         return;
     };
@@ -77,7 +77,7 @@ fn the_window_shows_the_picture_at_640x480_and_obeys_its_keys() {
     let file = viewer.wait_for_line("snapshot", LONG);
     let file = file.split("file=").nth(1).unwrap().trim();
     let snapshot = imread(&display.dir.path().join(file));
-    assert!(is_the_picture(&snapshot, [0, 0, 640, 480]), "{file}");
+    assert!(is_the_picture(&snapshot, [0, 0, 640, 427]), "{file}");
 
     display.key("r");
     viewer.wait_for_line("recording", LONG);
@@ -85,7 +85,7 @@ fn the_window_shows_the_picture_at_640x480_and_obeys_its_keys() {
     viewer.wait_for_line("recorded", LONG);
     let films = fs::read_dir(display.dir.path()).unwrap().filter(|entry| {
         let name = entry.as_ref().unwrap().file_name().into_string().unwrap();
-        name.starts_with("sightline-") && name.ends_with(".mp4")
+        name.starts_with("yard_20") && name.ends_with(".mp4")
     });
     assert_eq!(films.count(), 1);
 
@@ -118,9 +118,16 @@ fn the_picture_fills_the_screen_and_comes_back() {
     let viewer = display.viewer(&relay).args(["--hud", "off"]).start();
     let window = display.window(&viewer);
     display.eventually_shows("a managed window", |screen| is_the_picture(screen, window));
-    let whole = [0, 0, 1024, 768];
+    // 1024x683 of 1024x768, between two bars.
+    let whole = [0, 43, 1024, 682];
+    let has_bars = |screen: &Mat| {
+        let is_picture = |y| near(mean(screen, [600, y, 400, 38]), RIGHT);
+        !is_picture(0) && !is_picture(730)
+    };
     display.key("f");
-    display.eventually_shows("the whole screen", |screen| is_the_picture(screen, whole));
+    display.eventually_shows("the whole screen", |screen| {
+        is_the_picture(screen, whole) && has_bars(screen)
+    });
     display.key("f");
     display.eventually_shows("the window again", |screen| !is_the_picture(screen, whole));
     let window = display.window(&viewer);
@@ -155,11 +162,11 @@ fn a_picture_that_stands_still_says_stale_and_no_relay_says_where() {
     let viewer = display.viewer(&relay).start();
     let window = display.window(&viewer);
     let red = |screen: &Mat| {
-        let bar = mean(screen, [window[0] + 240, window[1] + 194, 160, 8]);
+        let bar = mean(screen, [window[0] + 240, window[1] + 172, 160, 8]);
         near(bar, [0.0, 0.0, 200.0])
     };
     let [x, y, ..] = window;
-    let picture = |screen: &Mat| near(mean(screen, [x + 20, y + 60, 280, 120]), LEFT);
+    let picture = |screen: &Mat| near(mean(screen, [x + 20, y + 60, 280, 100]), LEFT);
     display.eventually_shows("the picture", |screen| picture(screen) && !red(screen));
     drop(relay);
     display.eventually_shows("STALE on the picture", |screen| {
@@ -283,8 +290,8 @@ impl VirtualDisplay {
                 value.and_then(|value| value.parse().ok()).unwrap_or(-1)
             })
         };
-        eventually("a window of 640x480", || {
-            matches!(geometry(), [0..=9999, 0..=9999, 640, 480])
+        eventually("a window of 640x427", || {
+            matches!(geometry(), [0..=9999, 0..=9999, 640, 427])
         });
         self.xdotool(&[&search[..], &["windowfocus"]].concat());
         geometry()
