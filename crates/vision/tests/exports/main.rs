@@ -154,6 +154,17 @@ fn eighty_classes_without_names_are_cocos() {
 }
 
 #[test]
+fn names_that_are_not_understood_become_numbers_and_never_cocos() {
+    for names in ["coco.names", "{0: cat}", ""] {
+        let model = Model::new()
+            .input("images", FLOAT, &[1, 3, 32, 64])
+            .output("output0", FLOAT, &[1, ROWS, 85], &head(85))
+            .metadata("names", names);
+        is_the_box(&model, "class 1");
+    }
+}
+
+#[test]
 fn half_precision_is_understood() {
     let half: Vec<f16> = head(7).into_iter().map(f16::from_f32).collect();
     let model = Model::new()
