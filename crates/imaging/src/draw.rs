@@ -18,7 +18,7 @@ const COLOURS: [(u8, u8, u8); 8] = [
     (200, 200, 200),
 ];
 
-/// Draws the first [`Detections::MAX_DRAWN`] boxes with label and score. Detections come best first; the best is drawn last,
+/// Draws the first [`Detections::MAX_DRAWN`] boxes with their captions. Detections come best first; the best is drawn last,
 /// on top.
 ///
 /// # Errors
@@ -31,10 +31,17 @@ pub fn boxes(picture: &mut Mat, detections: &[Detection]) -> opencv::Result<()> 
         let bounds = pixel_rect(detection.bbox, picture.cols(), picture.rows());
         let thickness = if picture.cols() >= 600 { 2 } else { 1 };
         imgproc::rectangle(picture, bounds, colour, thickness, LINE_8, 0)?;
-        let text = format!("{} {:.0}%", detection.label, detection.score * 100.0);
-        label(picture, &text, bounds.tl(), colour)?;
+        label(picture, &caption(detection), bounds.tl(), colour)?;
     }
     Ok(())
+}
+
+/// Returns what stands on a box: its class and the model's score. The score of a fading box is not the model's.
+fn caption(detection: &Detection) -> String {
+    match detection.fading {
+        true => detection.label.clone(),
+        false => format!("{} {:.0}%", detection.label, detection.score * 100.0),
+    }
 }
 
 /// Draws white text on a dark bar whose top left corner is `at`: 20 pixels high on a picture 640 wide, smaller on smaller
@@ -199,6 +206,7 @@ mod tests {
             class: 0,
             label: "person".to_owned(),
             score: 0.87,
+            fading: false,
             bbox: bounds.into(),
         }
     }
@@ -220,6 +228,17 @@ mod tests {
                 "{bounds:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_fading_box_has_no_score_since_it_is_not_the_models() {
+        let sure = detection([0.0; 4]);
+        assert_eq!(caption(&sure), "person 87%");
+        let fading = Detection {
+            fading: true,
+            ..sure
+        };
+        assert_eq!(caption(&fading), "person");
     }
 
     #[test]

@@ -79,6 +79,7 @@ impl Postprocessor {
             class: candidate.class,
             label: self.classes.label(candidate.class),
             score: candidate.score,
+            fading: false,
             bbox: picture.letterbox.to_picture(candidate.bbox),
         });
         Found {
