@@ -45,6 +45,7 @@ pub mod grid;
 pub mod heads;
 pub mod input;
 pub mod metadata;
+mod mistaken;
 pub mod names;
 pub mod onnx;
 mod postprocess;
@@ -58,6 +59,8 @@ pub mod yolo;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -179,7 +182,7 @@ impl Detector {
         // What is wrong with a provider is not wrong with the model.
         .map_err(|err| match err.is::<ProviderError>() {
             true => err,
-            false => err.context(named()),
+            false => unusable(err, model).context(named()),
         })?;
         let classes = classes(&loaded);
         let thresholds = Thresholds {
@@ -331,6 +334,20 @@ impl Detector {
         network.run(input, net, |output| {
             postprocessor.found_on_each(prepared, output)
         })
+    }
+}
+
+/// Adds to the error of a model what its file seems to be, if that is not ONNX.
+fn unusable(err: anyhow::Error, model: &Model) -> anyhow::Error {
+    let Model::File(path) = model else {
+        return err;
+    };
+    // The length of the longest mark of a format.
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(mistaken::START).read_to_end(&mut start));
+    match read.ok().and_then(|_| mistaken::format(path, &start)) {
+        Some(cure) => anyhow!("{cure}"),
+        None => err,
     }
 }
 
