@@ -1,10 +1,5 @@
 //! What `--model` and `--classes` are answered with when they are wrong: the cause, and what to run.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test's helpers, too, fail by panicking"
-)]
-
 mod common {
     pub(crate) mod process;
 }

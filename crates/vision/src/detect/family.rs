@@ -81,21 +81,14 @@ struct Reading {
     head: Head,
     /// Numbers of boxes in a cell that are possible; none without a grid.
     anchors: Vec<u64>,
+    usual_grids: bool,
 }
 
 /// Returns all readings that the shapes allow, the likeliest first.
 fn possible(metadata: &Metadata, outputs: &[Output], net: Size) -> Vec<Reading> {
-    let mut readings: Vec<Reading> = outputs
-        .iter()
-        .enumerate()
-        .flat_map(|(output, one)| {
-            let readings = readings(&one.shape, net).into_iter();
-            readings.map(move |(head, anchors)| Reading {
-                output,
-                head,
-                anchors,
-            })
-        })
+    let indexed = outputs.iter().enumerate();
+    let mut readings: Vec<Reading> = indexed
+        .flat_map(|(output, one)| readings(output, &one.shape, net))
         .collect();
     let likelihood = |one: &Reading| one.likelihood(metadata, outputs);
     // A usual shape whose numbers do not fit is another model's, and not an unusual shape.
@@ -108,8 +101,8 @@ fn possible(metadata: &Metadata, outputs: &[Output], net: Size) -> Vec<Reading> 
     readings
 }
 
-/// Returns how an output of this shape can be read, and the possible numbers of boxes in a cell.
-fn readings(shape: &[i64], net: Size) -> Vec<(Head, Vec<u64>)> {
+/// Returns how an output of this shape can be read.
+fn readings(output: usize, shape: &[i64], net: Size) -> Vec<Reading> {
     let &[1, rows, columns] = shape else {
         return Vec::new();
     };
@@ -119,18 +112,29 @@ fn readings(shape: &[i64], net: Size) -> Vec<(Head, Vec<u64>)> {
     let scores = |side: usize, least: usize| (least..least + MAX_CLASSES).contains(&side);
     let mut found = Vec::new();
     if columns == END_TO_END_COLUMNS && rows <= MAX_END_TO_END {
-        found.push((Head::EndToEnd, Vec::new()));
+        found.push(Reading {
+            output,
+            head: Head::EndToEnd,
+            anchors: Vec::new(),
+            usual_grids: false,
+        });
     }
-    let anchors = |boxes: usize| Some(grid::anchors(boxes as u64, net)).filter(|n| !n.is_empty());
-    if scores(columns, MIN_COLUMNS)
-        && let Some(anchors) = anchors(rows)
-    {
-        found.push((Head::Anchors { columns }, anchors));
+    let mut add = |head, boxes: usize, usual| {
+        let anchors = grid::anchors(boxes as u64, net);
+        if !anchors.is_empty() {
+            found.push(Reading {
+                output,
+                head,
+                anchors,
+                usual_grids: grid::is_usual(boxes as u64, usual, net),
+            });
+        }
+    };
+    if scores(columns, MIN_COLUMNS) {
+        add(Head::Anchors { columns }, rows, 3);
     }
-    if scores(rows, MIN_CHANNELS)
-        && let Some(anchors) = anchors(columns)
-    {
-        found.push((Head::AnchorFree { channels: rows }, anchors));
+    if scores(rows, MIN_CHANNELS) {
+        add(Head::AnchorFree { channels: rows }, columns, 1);
     }
     found
 }
@@ -140,8 +144,8 @@ impl Reading {
     fn is_usual(&self, outputs: &[Output]) -> bool {
         match self.head {
             Head::EndToEnd => has_whole_classes(&outputs[self.output].values),
-            Head::Anchors { .. } => self.anchors.contains(&3),
-            Head::AnchorFree { .. } => self.anchors.contains(&1),
+            Head::Anchors { .. } => self.usual_grids,
+            Head::AnchorFree { .. } => self.usual_grids,
         }
     }
 

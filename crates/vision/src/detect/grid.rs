@@ -23,6 +23,13 @@ pub fn anchors(boxes: u64, net: Size) -> Vec<u64> {
     found
 }
 
+/// Whether there are `boxes` for an input of this size if each cell of three grids or more has so many, as in the models that
+/// most people have.
+pub fn is_usual(boxes: u64, anchors: u64, net: Size) -> bool {
+    let mut many = grids().filter(|strides| strides.len() >= 3);
+    many.any(|strides| anchors * cells(strides, net) == boxes)
+}
+
 /// Returns how many cells the grids of these strides have.
 pub fn cells(strides: &[u16], net: Size) -> u64 {
     let of = |stride: &u16| {
@@ -86,6 +93,18 @@ mod tests {
             [1, 4],
             "four on the grids of 16, 32 and 64"
         );
+    }
+
+    #[test]
+    fn usual_models_have_three_grids_or_more() {
+        let small = Size {
+            width: 320,
+            height: 320,
+        };
+        assert!(is_usual(25_200, 3, NET) && is_usual(8400, 1, NET));
+        assert!(is_usual(3 * cells(&[8, 16, 32, 64], NET), 3, NET));
+        assert_eq!(anchors(300, small), [3], "at a stride of 32 alone");
+        assert!(!is_usual(300, 3, small) && !is_usual(25_200, 1, NET));
     }
 
     #[test]

@@ -131,6 +131,10 @@ fn the_number_of_names_and_the_numbers_decide_where_two_shapes_fit() {
         width: 320,
         height: 320,
     };
+    for metadata in [named(80), nameless()] {
+        let nothing = head(&metadata, &[1, 300, 6], &[0.0, 0.0], square);
+        assert_eq!(nothing, Ok(Head::EndToEnd), "it found nothing");
+    }
     let corners = head(&nameless(), &[1, 300, 6], &[0.9, 0.0], square);
     assert_eq!(corners, Ok(Head::EndToEnd));
     let centres = head(&nameless(), &[1, 300, 6], &[0.9, 0.7], square);
