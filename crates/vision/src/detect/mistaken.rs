@@ -35,6 +35,10 @@ pub(super) fn missing(name: &Path, fetched: &[impl AsRef<Path>]) -> Option<Strin
 pub(super) fn format(name: &Path, start: &[u8]) -> Option<String> {
     let extension = name.extension().and_then(|extension| extension.to_str());
     let is = |mark: &[u8]| start.starts_with(mark);
+    // An ONNX file begins with the field of its version: what is wrong with this one is in it.
+    if is(b"\x08") {
+        return None;
+    }
     if start.is_empty() {
         return Some("the file is empty; download or export it again".to_owned());
     }
@@ -49,16 +53,17 @@ pub(super) fn format(name: &Path, start: &[u8]) -> Option<String> {
                 .to_owned(),
         );
     }
-    if start.trim_ascii_start().first() == Some(&b'<') {
-        return Some("the file is a web page and not a model; download the file itself".to_owned());
-    }
-    let other = match extension? {
+    let other = match extension.unwrap_or_default() {
         "engine" | "trt" | "plan" => "a TensorRT engine",
         "tflite" => "a TensorFlow Lite model",
         "pb" | "h5" | "keras" => "a TensorFlow model",
         "xml" | "bin" => "an OpenVINO model",
         "mlmodel" | "mlpackage" => "a Core ML model",
         "weights" | "cfg" => "a Darknet model",
+        _ if start.trim_ascii_start().starts_with(b"<") => {
+            let page = "the file is a web page and not a model; download the file itself";
+            return Some(page.to_owned());
+        }
         _ => return None,
     };
     Some(format!(
@@ -130,13 +135,13 @@ mod tests {
             ("a.onnx", b"\n<!DOCTYPE html>", "web page"),
             ("a.onnx", b"", "empty"),
             ("a.engine", b"ftrt", "TensorRT engine"),
-            ("a.xml", b"\x08", "OpenVINO"),
+            ("a.xml", b"<?xml version=\"1.0\"?>", "OpenVINO"),
             ("a.tflite", b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
         ] {
             let cure = format(Path::new(name), start).unwrap();
             assert!(cure.contains(what), "{name}: {cure}");
         }
         assert_eq!(format(Path::new("a.onnx"), b"\x08\x07\x12"), None);
-        assert_eq!(format(Path::new("a"), b"\x08\x07\x12"), None);
+        assert_eq!(format(Path::new("onnx.bin"), b"\x08\x07\x12"), None);
     }
 }

@@ -342,7 +342,6 @@ fn unusable(err: anyhow::Error, model: &Model) -> anyhow::Error {
     let Model::File(path) = model else {
         return err;
     };
-    // The length of the longest mark of a format.
     let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(mistaken::START).read_to_end(&mut start));
     match read.ok().and_then(|_| mistaken::format(path, &start)) {

@@ -182,15 +182,15 @@ impl Network {
         let pictures = pixels.len() / (3 * input::pixels(net));
         let BoxOutput { name, head } = self.boxes.clone().context("the model was not examined")?;
         self.infer(pixels, pictures, net, |outputs| {
-            with_values(&outputs[name.as_str()], |shape, values| {
-                match head.fits(shape, pictures) {
-                    true => Ok(read(values)),
-                    false => Err(format!(
-                        "the output of this picture is {shape:?}, and not that of {head}"
-                    )),
-                }
-            })
-            .unwrap_or_else(|| Err("the output is not a tensor of numbers".to_owned()))
+            let read = |shape: &[i64], values: &[f32]| match head.fits(shape, pictures) {
+                true => Ok(read(values)),
+                false => Err(format!(
+                    "the output of this picture is {shape:?}, and not that of {head}"
+                )),
+            };
+            let output = outputs.get(name.as_str());
+            let found = output.and_then(|output| with_values(output, read));
+            found.unwrap_or_else(|| Err(format!("the model gave no numbers in {name}")))
         })
     }
 
