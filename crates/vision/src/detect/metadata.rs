@@ -6,7 +6,7 @@ use super::names;
 use super::yolo::STRIDE;
 
 /// The coarsest grid of any YOLO network, P7.
-const MAX_STRIDE: u16 = 128;
+pub const MAX_STRIDE: u16 = 128;
 /// Length of the longest task that is shown, in characters: those there are have less.
 const MAX_TASK: usize = 40;
 /// Length of the names that are shown if they are not understood, in characters: enough to see what they are.
@@ -17,8 +17,8 @@ const MAX_NAMES: usize = 120;
 pub struct Metadata {
     /// What the model is for, as newer exporters write it: `detect`, `segment`, ...
     pub task: Option<String>,
-    /// What the sides of its input are multiples of.
-    pub stride: u16,
+    /// What the sides of its input are multiples of, where that is written.
+    pub stride: Option<u16>,
     /// Names of its classes.
     pub names: ClassNames,
 }
@@ -44,7 +44,7 @@ impl Metadata {
         });
         Self {
             task: task.filter(|task| !task.is_empty()),
-            stride: entry("stride").map_or(STRIDE, |text| stride(&text)),
+            stride: entry("stride").and_then(|text| stride(&text)),
             names,
         }
     }
@@ -70,14 +70,14 @@ impl ClassNames {
     }
 }
 
-/// Returns the largest stride in a text such as `32` or `[8, 16, 32]`.
-fn stride(text: &str) -> u16 {
+/// Returns the largest stride in a text such as `32` or `[8, 16, 32]`, if it is one that networks have.
+fn stride(text: &str) -> Option<u16> {
     let numbers = text.split(|c: char| !c.is_ascii_digit());
     let largest = numbers
         .filter_map(|number| number.parse::<u16>().ok())
         .max();
     let sound = |stride: &u16| stride.is_power_of_two() && (STRIDE..=MAX_STRIDE).contains(stride);
-    largest.filter(sound).unwrap_or(STRIDE)
+    largest.filter(sound)
 }
 
 #[cfg(test)]
@@ -104,19 +104,19 @@ mod tests {
     #[test]
     fn the_stride_is_the_coarsest_grids() {
         for (text, want) in [
-            ("32", 32),
-            ("64", 64),
-            ("[8, 16, 32, 64, 128]", 128),
-            ("[ 8 16 32]", 32),
-            ("8", 32),
-            ("48", 32),
-            ("65536", 32),
-            ("4096", 32),
-            ("", 32),
+            ("32", Some(32)),
+            ("64", Some(64)),
+            ("[8, 16, 32, 64, 128]", Some(128)),
+            ("[ 8 16 32]", Some(32)),
+            ("8", None),
+            ("48", None),
+            ("65536", None),
+            ("4096", None),
+            ("", None),
         ] {
             assert_eq!(metadata(&[("stride", text)]).stride, want, "{text}");
         }
-        assert_eq!(metadata(&[]).stride, 32);
+        assert_eq!(metadata(&[]).stride, None);
     }
 
     #[test]

@@ -174,8 +174,7 @@ impl Detector {
         };
         let mut net_size = settings.net_size;
         let (provider, threads) = (settings.provider, settings.threads);
-        let loaded = trial::load(runtime, weights, provider, threads, |network| {
-            let stride = network.metadata.stride;
+        let loaded = trial::load(runtime, weights, provider, threads, |network, stride| {
             net_size = input_size(network.fixed, net_size, stride)?;
             Ok(net_size.unwrap_or_else(|| yolo::net_size(DEFAULT_FRAME, stride)))
         })
@@ -308,7 +307,7 @@ impl Detector {
         let start = Instant::now();
         let image = InputImage::decode(jpeg)?;
         let size = image.size;
-        let stride = self.model.network.metadata.stride;
+        let stride = self.model.stride;
         let net = self
             .net_size
             .unwrap_or_else(|| yolo::net_size(size, stride));

@@ -63,6 +63,11 @@ pub struct Network {
     scratch: Vec<f16>,
 }
 
+/// The reason why ONNX Runtime does not run a model.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotRun(String);
+
 /// The output that holds the boxes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoxOutput {
@@ -142,7 +147,7 @@ impl Network {
     /// it and its numbers.
     ///
     /// # Errors
-    /// If the model is not a detector of a known family, or ONNX Runtime fails.
+    /// If the model is not a detector of a known family, or ONNX Runtime fails ([`NotRun`]).
     pub fn examine(&mut self, pixels: &[f32], net: Size) -> anyhow::Result<(BoxOutput, Vec<f32>)> {
         let metadata = self.metadata.clone();
         let read = |outputs: &SessionOutputs<'_>| {
@@ -225,9 +230,7 @@ impl Network {
                 .and_then(|input| self.session.run(ort::inputs![self.input.as_str() => input])),
         };
         let outputs = outputs
-            .map_err(|err| anyhow!("{err}"))
-            .context("running the model")
-            .map_err(harmless)?;
+            .map_err(|err| NotRun(printable(&format!("running the model: {err}"), MAX_ERROR)))?;
         read(&outputs).map_err(|why| anyhow!(printable(&why, MAX_ERROR)))
     }
 }

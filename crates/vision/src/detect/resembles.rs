@@ -39,7 +39,8 @@ pub fn surplus(head: Head, named: usize, classes: usize) -> Result<(), String> {
         .find(|(count, _)| *count == surplus);
     match known {
         Some((_, what)) => Err(format!(
-            "it has {surplus} more numbers a box than the {named} classes of its names need: {what}"
+            "it has {surplus} more numbers a box than the {named} classes of its names need: {what}, or names are missing in \
+             its metadata"
         )),
         None => Ok(()),
     }

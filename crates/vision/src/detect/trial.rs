@@ -12,9 +12,11 @@ use protocol::geometry::Size;
 use tracing::info;
 
 use super::heads::Head;
-use super::onnx::{self, Network, SessionOptions, Weights};
+use super::metadata::MAX_STRIDE;
+use super::onnx::{self, BoxOutput, Network, NotRun, SessionOptions, Weights};
 use super::provider::{Provider, TrialFailure};
 use super::selection::{self, Selection, Trial};
+use super::yolo::STRIDE;
 use super::{input, verify};
 
 /// A loaded model, and how it is run.
@@ -28,11 +30,13 @@ pub struct LoadedModel {
     pub head: Head,
     /// Pictures in one run, at most.
     pub batch: usize,
+    /// What the sides of its input are multiples of.
+    pub stride: u16,
 }
 
 /// Loads a model with the provider that is wanted, or for `None` with the best that works.
 ///
-/// `size` chooses the input size of the first run.
+/// `size` chooses the input size of the first run, with sides that are multiples of a stride.
 ///
 /// # Errors
 /// If the model or the provider that is wanted does not work: what is wrong, and the cure.
@@ -41,7 +45,7 @@ pub fn load(
     weights: Weights,
     wanted: Option<Provider>,
     threads: usize,
-    size: impl FnOnce(&Network) -> anyhow::Result<Size>,
+    size: impl FnMut(&Network, u16) -> anyhow::Result<Size>,
 ) -> anyhow::Result<LoadedModel> {
     let open = |provider, profile: Option<&Path>| {
         let options = SessionOptions {
@@ -52,10 +56,9 @@ pub fn load(
         Network::load(environment, weights, options)
     };
     let mut cpu = open(Provider::Cpu, None)?;
-    let net = size(&cpu)?;
-    let pixels = pattern(net);
-    let (boxes, reference) = cpu.examine(&pixels, net)?;
-    let head = boxes.head;
+    let first = first_run(&mut cpu, size)?;
+    let (stride, net, boxes) = (first.stride, first.net, first.boxes);
+    let (pixels, head, reference) = (pattern(net), boxes.head, first.values);
     let offered = onnx::offered();
     // Without another provider to compare with, the time is not used.
     let took = match wanted.is_none() && !offered.is_empty() {
@@ -86,7 +89,43 @@ pub fn load(
         provider,
         head,
         batch,
+        stride,
     })
+}
+
+/// The first run of a model.
+struct FirstRun {
+    stride: u16,
+    net: Size,
+    boxes: BoxOutput,
+    values: Vec<f32>,
+}
+
+/// Runs a model for the first time. Old exports of P6 and P7 models do not tell their stride: one that does not run is tried
+/// with larger ones.
+fn first_run(
+    network: &mut Network,
+    mut size: impl FnMut(&Network, u16) -> anyhow::Result<Size>,
+) -> anyhow::Result<FirstRun> {
+    let known = network.metadata.stride;
+    let mut run = |stride| -> anyhow::Result<FirstRun> {
+        let net = size(network, stride)?;
+        let (boxes, values) = network.examine(&pattern(net), net)?;
+        Ok(FirstRun {
+            stride,
+            net,
+            boxes,
+            values,
+        })
+    };
+    match run(known.unwrap_or(STRIDE)) {
+        Err(err) if known.is_none() && err.is::<NotRun>() => {
+            let coarser = [2 * STRIDE, MAX_STRIDE].into_iter();
+            let mut runs = coarser.filter_map(|stride| run(stride).ok());
+            runs.next().ok_or(err)
+        }
+        other => other,
+    }
 }
 
 /// Runs a model under a profile, and verifies that the provider ran it, and rightly.

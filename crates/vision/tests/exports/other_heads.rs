@@ -1,7 +1,9 @@
 //! Heads of other families with constant outputs: those that are read, and those that are refused.
 
+use scene::Scene;
+
 use super::onnx::{FLOAT, INT64, Model};
-use super::{ROWS, export, found, head, is_refused, is_the_box};
+use super::{ROWS, export, found, head, is_refused, is_the_box, load};
 
 fn with_output(name: &str, shape: &[i64], values: &[f32]) -> Model {
     Model::new()
@@ -151,4 +153,40 @@ fn an_output_that_is_not_of_floating_point_is_refused() {
         .input("images", FLOAT, &[1, 3, 32, 64])
         .raw_output("boxes", INT64, &[1, ROWS, 7], &rows);
     is_refused(&model, &["boxes", "not of floating point"]);
+}
+
+/// A P6 model of free size: it does not run unless both sides are multiples of 64. Its constant output is that of 512x320.
+fn p6() -> Model {
+    let rows = 3 * (64 * 40 + 32 * 20 + 16 * 10 + 8 * 5);
+    let mut values = vec![0.0; rows * 7];
+    values[7..14].copy_from_slice(&[256.0, 160.0, 128.0, 80.0, 0.9, 0.1, 0.8]);
+    let mut model = Model::new()
+        .input("images", FLOAT, &[-1, 3, -1, -1])
+        .output("output0", FLOAT, &[1, rows as i64, 7], &values);
+    // 480x320, a multiple of 32, has 37.5 such blocks.
+    let block: Vec<u8> = [-1i64, 3 * 64 * 64]
+        .iter()
+        .flat_map(|n| n.to_le_bytes())
+        .collect();
+    model.initializer("block", INT64, &[2], &block);
+    model.node("Reshape", &["images", "block"], "blocks", &[]);
+    model.give("blocks", FLOAT, &[-1, -1])
+}
+
+#[test]
+fn a_p6_model_of_free_size_runs_whether_it_tells_its_stride_or_not() {
+    let size = "300x200".parse().unwrap();
+    let scene = Scene::new(1, size, 10.0, 60.0).unwrap().draw(0).unwrap();
+    let jpeg = imaging::jpeg::encode(&scene, 80).unwrap();
+    for model in [p6(), p6().metadata("stride", "64")] {
+        let Some(mut detector) = load(&model).unwrap() else {
+            return;
+        };
+        let found = detector.detect(&jpeg).unwrap().detections;
+        assert_eq!((found.len(), found[0].class), (1, 1));
+        let [x, y] = found[0].bbox.centre();
+        assert!((x - 0.5).abs() < 0.01 && (y - 0.5).abs() < 0.01, "{x} {y}");
+    }
+    let wrong = p6().metadata("stride", "32");
+    is_refused(&wrong, &["running the model"]);
 }

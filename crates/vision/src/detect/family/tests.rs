@@ -49,7 +49,7 @@ fn named(count: usize) -> Metadata {
 fn nameless() -> Metadata {
     Metadata {
         task: None,
-        stride: 32,
+        stride: None,
         names: ClassNames::Absent,
     }
 }
