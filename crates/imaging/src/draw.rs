@@ -1,10 +1,12 @@
 //! Boxes and text on a picture, legible at 300x200.
 
 use opencv::core::{Mat, Point, Rect, Scalar};
-use opencv::imgproc::{self, FONT_HERSHEY_SIMPLEX, LINE_8, LINE_AA};
+use opencv::imgproc::{self, LINE_8};
 use opencv::prelude::*;
 use protocol::detections::{Detection, Detections};
 use protocol::geometry::BBox;
+
+use crate::lettering::{self, Lettering};
 
 /// Colours (BGR) far apart from each other, for neighbouring class numbers.
 const COLOURS: [(u8, u8, u8); 8] = [
@@ -18,7 +20,7 @@ const COLOURS: [(u8, u8, u8); 8] = [
     (200, 200, 200),
 ];
 
-/// Draws the first [`Detections::MAX_DRAWN`] boxes with label and score. Detections come best first; the best is drawn last,
+/// Draws the first [`Detections::MAX_DRAWN`] boxes with their captions. Detections come best first; the best is drawn last,
 /// on top.
 ///
 /// # Errors
@@ -31,10 +33,22 @@ pub fn boxes(picture: &mut Mat, detections: &[Detection]) -> opencv::Result<()> 
         let bounds = pixel_rect(detection.bbox, picture.cols(), picture.rows());
         let thickness = if picture.cols() >= 600 { 2 } else { 1 };
         imgproc::rectangle(picture, bounds, colour, thickness, LINE_8, 0)?;
-        let text = format!("{} {:.0}%", detection.label, detection.score * 100.0);
-        label(picture, &text, bounds.tl(), colour)?;
+        label(picture, &caption(detection), bounds.tl(), colour)?;
     }
     Ok(())
+}
+
+/// Returns what stands on a box: its class and the model's score. The score of a fading box is not the model's. A name that
+/// no font can draw becomes the class's number.
+fn caption(detection: &Detection) -> String {
+    let name = match lettering::can_draw(&detection.label) {
+        true => detection.label.clone(),
+        false => format!("class {}", detection.class),
+    };
+    match detection.fading {
+        true => name,
+        false => format!("{name} {:.0}%", detection.score * 100.0),
+    }
 }
 
 /// Draws white text on a dark bar whose top left corner is `at`: 20 pixels high on a picture 640 wide, smaller on smaller
@@ -44,14 +58,8 @@ pub fn boxes(picture: &mut Mat, detections: &[Detection]) -> opencv::Result<()> 
 /// As [`boxes`].
 pub fn text(picture: &mut Mat, text: &str, at: Point) -> opencv::Result<()> {
     let scale = (f64::from(picture.cols()) / 1280.0).clamp(0.34, 0.5);
-    text_on_bar(
-        picture,
-        text,
-        at,
-        Scalar::all(30.0),
-        Scalar::all(255.0),
-        scale,
-    )
+    let letters = Lettering::new(text, scale)?;
+    on_bar(picture, &letters, at, Scalar::all(30.0), Scalar::all(255.0))
 }
 
 /// Draws a notice in the middle of a picture, one bar a clause, so that a long sentence stays readable.
@@ -80,33 +88,21 @@ pub fn banner(
     scale: f64,
     back: Scalar,
 ) -> opencv::Result<i32> {
-    let text = ascii(text);
-    let size = |scale| imgproc::get_text_size(&text, FONT_HERSHEY_SIMPLEX, scale, 1, &mut 0);
     let room = f64::from(picture.cols()) * 0.94;
-    let scale = scale.min(scale * room / f64::from(size(scale)?.width.max(1)));
-    let letters = size(scale)?;
-    let margin = letters.height / 2;
-    let x = (picture.cols() - letters.width) / 2;
-    let bar = Rect::new(
-        x - margin,
-        y,
-        letters.width + 2 * margin,
-        letters.height + 2 * margin,
-    );
+    let wide = Lettering::new(text, scale)?;
+    let scale = scale.min(scale * room / f64::from(wide.width.max(1)));
+    let letters = Lettering::new(text, scale)?;
+    let (width, height) = (letters.width, letters.above);
+    let margin = height / 2;
+    let x = (picture.cols() - width) / 2;
+    let bar = Rect::new(x - margin, y, width + 2 * margin, height + 2 * margin);
     imgproc::rectangle(picture, bar, back, imgproc::FILLED, LINE_8, 0)?;
-    let base = Point::new(x, y + margin + letters.height);
     let thickness = if scale > 1.0 { 2 } else { 1 };
-    let ink = Scalar::all(255.0);
-    imgproc::put_text(
+    letters.draw(
         picture,
-        &text,
-        base,
-        FONT_HERSHEY_SIMPLEX,
-        scale,
-        ink,
+        Point::new(x, y + margin + height),
+        Scalar::all(255.0),
         thickness,
-        LINE_AA,
-        false,
     )?;
     Ok(bar.y + bar.height + margin)
 }
@@ -114,69 +110,44 @@ pub fn banner(
 /// Draws a label above the box's corner, or inside if there is no room above.
 fn label(picture: &mut Mat, text: &str, corner: Point, colour: Scalar) -> opencv::Result<()> {
     let scale = (f64::from(picture.cols()) / 800.0).clamp(0.36, 1.0);
-    let height = bar_size(text, scale)?.height;
+    let letters = Lettering::new(text, scale)?;
+    let height = bar_height(&letters);
     let y = if corner.y >= height {
         corner.y - height
     } else {
         corner.y
     };
-    text_on_bar(
+    on_bar(
         picture,
-        text,
+        &letters,
         Point::new(corner.x, y),
         colour,
         Scalar::all(0.0),
-        scale,
     )
 }
 
 /// Draws text on a filled bar that is moved to stay inside the picture.
-fn text_on_bar(
+fn on_bar(
     picture: &mut Mat,
-    text: &str,
+    letters: &Lettering,
     at: Point,
     back: Scalar,
     ink: Scalar,
-    scale: f64,
 ) -> opencv::Result<()> {
-    let size = bar_size(text, scale)?;
-    let x = at.x.min(picture.cols() - size.width).max(0);
-    let bar = Rect::new(x, at.y, size.width, size.height);
+    let (width, height) = (letters.width + 4, bar_height(letters));
+    let x = at.x.min(picture.cols() - width).max(0);
+    let bar = Rect::new(x, at.y, width, height);
     imgproc::rectangle(picture, bar, back, imgproc::FILLED, LINE_8, 0)?;
-    let base = Point::new(x + 2, at.y + size.height - size.height / 4);
-    imgproc::put_text(
+    letters.draw(
         picture,
-        &ascii(text),
-        base,
-        FONT_HERSHEY_SIMPLEX,
-        scale,
+        Point::new(x + 2, at.y + height - height / 4),
         ink,
         1,
-        LINE_AA,
-        false,
     )
 }
 
-fn bar_size(text: &str, scale: f64) -> opencv::Result<opencv::core::Size> {
-    let mut below = 0;
-    let size = imgproc::get_text_size(&ascii(text), FONT_HERSHEY_SIMPLEX, scale, 1, &mut below)?;
-    Ok(opencv::core::Size::new(
-        size.width + 4,
-        size.height + below + 2,
-    ))
-}
-
-/// Replaces all but ASCII, which is all that the Hershey fonts have.
-fn ascii(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_ascii_graphic() || c == ' ' {
-                c
-            } else {
-                '?'
-            }
-        })
-        .collect()
+fn bar_height(letters: &Lettering) -> i32 {
+    letters.above + letters.below + 2
 }
 
 /// Returns a box in whole pixels, inside the picture.
@@ -199,6 +170,7 @@ mod tests {
             class: 0,
             label: "person".to_owned(),
             score: 0.87,
+            fading: false,
             bbox: bounds.into(),
         }
     }
@@ -220,6 +192,78 @@ mod tests {
                 "{bounds:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_fading_box_has_no_score_since_it_is_not_the_models() {
+        let sure = detection([0.0; 4]);
+        assert_eq!(caption(&sure), "person 87%");
+        let fading = Detection {
+            fading: true,
+            ..sure
+        };
+        assert_eq!(caption(&fading), "person");
+    }
+
+    /// A grey picture with a box of this name, as the relay and the viewer draw it.
+    fn drawn(label: &str) -> Mat {
+        let mut picture =
+            Mat::new_rows_cols_with_default(200, 300, CV_8UC3, Scalar::all(90.0)).unwrap();
+        let found = Detection {
+            label: label.to_owned(),
+            ..detection([0.2, 0.3, 0.9, 0.9])
+        };
+        boxes(&mut picture, &[found]).unwrap();
+        picture
+    }
+
+    fn same(a: &Mat, b: &Mat) -> bool {
+        a.data_bytes().unwrap() == b.data_bytes().unwrap()
+    }
+
+    #[test]
+    fn latin_and_cyrillic_names_are_drawn_as_such_on_any_machine() {
+        for name in ["Küche", "человек", "Łódź", "σκύλος", "Fußgänger"] {
+            let found = Detection {
+                label: name.to_owned(),
+                ..detection([0.0; 4])
+            };
+            assert_eq!(caption(&found), format!("{name} 87%"));
+            assert!(!same(
+                &drawn(name),
+                &drawn(&"?".repeat(name.chars().count()))
+            ));
+        }
+        assert!(!same(&drawn("человек"), &drawn("собака")));
+    }
+
+    #[test]
+    fn a_name_that_no_font_can_draw_becomes_the_classs_number() {
+        // Letters of a private use, which no font shares, and scripts whose letters join.
+        for name in ["\u{f8fe}\u{f8fd}", "x\u{10fffd}", "سيارة", "कार"] {
+            assert!(same(&drawn(name), &drawn("class 0")), "{name}");
+        }
+    }
+
+    #[test]
+    fn chinese_names_are_drawn_by_a_font_of_the_system() {
+        if !lettering::can_draw("人自行车") {
+            return testkit::skip("no font of this machine has Chinese (fonts-noto-cjk)");
+        }
+        assert!(!same(&drawn("人"), &drawn("class 0")));
+        assert!(!same(&drawn("人"), &drawn("车")));
+        let start = std::time::Instant::now();
+        (0..100).for_each(|_| drop(drawn("人自行车")));
+        eprintln!("a box with a Chinese name: {:?}", start.elapsed() / 100);
+    }
+
+    #[test]
+    fn letters_beyond_the_pictures_edge_are_cut_off() {
+        let mut small = Mat::new_rows_cols_with_default(6, 9, CV_8UC3, Scalar::all(0.0)).unwrap();
+        for at in [(-40, -3), (5, 3), (100, 100), (0, -100)] {
+            text(&mut small, "Ж".repeat(30).as_str(), Point::new(at.0, at.1)).unwrap();
+        }
+        notice(&mut small, "нет кадра: Ж").unwrap();
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! The only calls of OpenCV's codec, drawing and window functions in Sightline.
 
 pub mod draw;
+mod fonts;
 pub mod jpeg;
+mod lettering;
 pub mod still;
 #[cfg(feature = "window")]
 pub mod window;

@@ -67,8 +67,12 @@ pub struct Detection {
     pub class: usize,
     /// Name of its class.
     pub label: String,
-    /// Confidence, 0 to 1.
+    /// Confidence, 0 to 1: the model's, or of a fading box less with its age.
     pub score: f32,
+    /// Whether the newest inference missed a track's object, or is too long ago. The score is then not the model's, and no screen
+    /// shows it as that. Absent from the JSON if false; version 0.1 ignores it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fading: bool,
     /// Bounding box in the displayed picture.
     #[serde(rename = "box")]
     pub bbox: BBox,
@@ -268,11 +272,11 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(
-            seq in any::<u64>(), score in 0f32..=1.0, x in 0f32..=1.0, label in "\\PC{0,20}", id in any::<Option<u64>>(),
+            seq in any::<u64>(), score in 0f32..=1.0, x in 0f32..=1.0, label in "\\PC{0,20}", id in any::<Option<u64>>(), fading in any::<bool>(),
         ) {
             let mut message = Detections::parse(LINE.as_bytes()).unwrap();
             message.seq = seq;
-            message.detections[0] = Detection { id, class: 3, label, score, bbox: [x, 0.0, 1.0, x].into() };
+            message.detections[0] = Detection { id, class: 3, label, score, fading, bbox: [x, 0.0, 1.0, x].into() };
             prop_assert_eq!(Detections::parse(message.to_json().as_bytes()).unwrap(), message);
         }
 

@@ -180,8 +180,7 @@ mod tests {
 
     use super::*;
 
-    proptest! {
-        #[test]
+    #[test]
     fn a_picture_that_is_fitted_keeps_its_shape() {
         let size = |text: &str| text.parse::<Size>().unwrap();
         for (from, within, expected) in [
@@ -196,7 +195,8 @@ mod tests {
         }
     }
 
-    #[test]
+    proptest! {
+        #[test]
         fn any_text_that_is_a_size_is_shown_as_the_same_size(text in "[0-9x+ .-]{0,12}") {
             if let Ok(size) = text.parse::<Size>() {
                 prop_assert_eq!(size.to_string().parse(), Ok(size));

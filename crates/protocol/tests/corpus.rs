@@ -340,6 +340,7 @@ fn messages() -> Vec<(String, String)> {
         class: 0,
         label: "person".to_owned(),
         score: 0.87,
+        fading: false,
         bbox: [0.1, 0.2, 0.3, 0.4].into(),
     };
     let message = Detections {

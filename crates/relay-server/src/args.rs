@@ -16,7 +16,7 @@ use crate::transport::http::{Listen, Origin, ProxyNetwork};
 use relay_core::Overlay;
 use vision::detect::provider;
 
-/// Frames in, frames and boxes out: forwards a camera's frames to its viewers, every Nth through YOLOv5
+/// Frames in, frames and boxes out: forwards a camera's frames to its viewers, every Nth through a YOLO model
 #[derive(Debug, Clone, PartialEq, Parser)]
 #[command(name = "relay-server", version)]
 pub struct Args {
@@ -26,8 +26,8 @@ pub struct Args {
     /// Which frames go to the model: of each N the last, or as many as the model keeps up with
     #[arg(long, value_name = "N|auto", default_value = "4")]
     pub every: Every,
-    /// Model that finds objects: a YOLOv5 export, the demo scene's own small model, or none; without this flag
-    /// models/yolov5n.onnx if present, else demo
+    /// Model that finds objects: an ONNX export of YOLOv5, v8 to v12 or 26, the demo scene's own small model, or none;
+    /// without this flag models/yolov5n.onnx if present, else demo
     #[arg(long, value_name = "demo|none|FILE.onnx")]
     pub model: Option<ModelChoice>,
     /// Share of this machine's processors that the model may use with --every auto
@@ -106,7 +106,7 @@ pub enum ModelChoice {
     Demo,
     /// No model: the relay only forwards.
     None,
-    /// A YOLOv5 export.
+    /// An ONNX export of the YOLO family.
     File(PathBuf),
 }
 
@@ -186,16 +186,28 @@ impl Args {
         }
     }
 
-    /// Returns the same with other settings for what may change while the relay runs.
-    pub fn with_live_settings(mut self, settings: &LiveSettings) -> Self {
-        let LiveSettings {
-            conf,
-            iou,
-            classes,
-            track_start,
-        } = settings.clone();
-        (self.conf, self.iou, self.classes, self.track_start) = (conf, iou, classes, track_start);
-        self
+    /// Returns the keys of the configuration file that differ from `other` and that a restart alone changes.
+    pub fn restart_keys(&self, other: &Self) -> Vec<String> {
+        /// Names the fields that differ. Every field is listed, live ones behind the semicolon, so that none is forgotten.
+        macro_rules! differing {
+            ($($field:ident),*; $($live:ident),*) => {{
+                let Self { $($field,)* $($live: _,)* } = self;
+                let differing = [$((stringify!($field), *$field != other.$field)),*];
+                differing.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field.replace('_', "-")).collect()
+            }};
+        }
+        let mut keys: Vec<String> = differing!(
+            listen, every, model, model_cpu, net_size, provider, threads, onnxruntime, overlay, detections, private, state,
+            rotate, advertise, udp_viewers, udp_egress, http, http_origin, http_trust_proxy;
+            conf, iou, classes, track_start, common
+        );
+        if self.common.log_format != other.common.log_format {
+            keys.push("log-format".to_owned());
+        }
+        if self.common.report != other.common.report {
+            keys.push("report".to_owned());
+        }
+        keys
     }
 
     /// Checks that the flags go together.
@@ -238,4 +250,34 @@ fn share(s: &str) -> Result<f64, String> {
 fn megabits(s: &str) -> Result<f64, String> {
     let value = s.parse().ok().filter(|x| (0.0..=1e6).contains(x));
     value.ok_or_else(|| "a number of Mbit/s from 0 to 1000000".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(flags: &[&str]) -> Args {
+        Args::parse_from(["relay-server"].iter().chain(flags))
+    }
+
+    #[test]
+    fn the_keys_that_need_a_restart_are_named() {
+        let before = args(&[]);
+        let keys = |flags: &[&str]| args(flags).restart_keys(&before);
+        assert_eq!(
+            keys(&["--conf", "0.5", "--classes", "cat", "--iou", "0.1"]),
+            [""; 0]
+        );
+        let changed = [
+            "--every",
+            "2",
+            "--udp-viewers",
+            "9",
+            "--track-start",
+            "0.9",
+            "--log-format",
+            "json",
+        ];
+        assert_eq!(keys(&changed), ["every", "udp-viewers", "log-format"]);
+    }
 }

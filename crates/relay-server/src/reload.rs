@@ -68,16 +68,14 @@ fn read(args: &mut Args, settings: &watch::Sender<LiveSettings>) {
             );
         }
     };
-    let others = new.clone().with_live_settings(&args.live_settings()) != *args;
-    if others {
-        warn!(
-            "the configuration changed in more than conf, iou, classes and track-start: the rest needs a restart"
-        );
+    let others = new.restart_keys(args);
+    if !others.is_empty() {
+        warn!(keys = %others.join(", "), "the configuration changed in keys that need a restart; the others are in force");
     }
     let wanted = new.live_settings();
     let changed =
         settings.send_if_modified(|known| std::mem::replace(known, wanted.clone()) != wanted);
-    if !changed && !others {
+    if !changed && others.is_empty() {
         info!("the configuration was read again and is the same");
     }
     *args = new;

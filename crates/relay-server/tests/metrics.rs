@@ -374,6 +374,7 @@ fn model(events: mpsc::Sender<Event>) -> Worker<Vec<CameraFrame>> {
         class: 0,
         label: "person".to_owned(),
         score: 0.9,
+        fading: false,
         bbox: [0.1, 0.1, 0.5, 0.5].into(),
     };
     let found = Found {

@@ -259,13 +259,14 @@ fn what_finds_boxes_changes_with_the_configuration_file_while_cameras_run() {
     (0..16).for_each(|_| drop(camera.send()));
     only(1..=16, "ball");
     write(&file, "classes = \"crate\"\nevery = \"1\"\nconf = 0.99\n");
-    let now = send_until(&relay, &mut camera, "the model's settings changed");
+    let changed = "the model's settings changed conf=0.3 iou=0.45 classes=";
+    let now = send_until(&relay, &mut camera, changed);
     only(now, "crate");
     for (text, complaint) in [
         ("classes = \"dragon\"\nevery = \"1\"\n", "dragon"),
         ("classes = [\n", "the configuration stays as it was"),
         ("classes = \"crate\"\nevery = \"1\"\nconf = 7\n", "0 to 1"),
-        ("classes = \"crate\"\nevery = \"2\"\n", "needs a restart"),
+        ("classes = \"crate\"\nevery = \"2\"\n", "keys=every"),
     ] {
         write(&file, text);
         let now = send_until(&relay, &mut camera, complaint);

@@ -166,6 +166,7 @@ impl Scene {
                     class: object.shape.class(),
                     label: object.shape.name().to_owned(),
                     score: 1.0,
+                    fading: false,
                     bbox: self.normalised(paint::bounds(object.shape, poses[index])),
                 });
             }

@@ -166,6 +166,7 @@ impl BoxTimeline {
             Some(Detection {
                 bbox: ageing::moved(d.bbox, earlier, since)?,
                 score: d.score * opacity,
+                fading: d.fading || opacity < 1.0,
                 ..d.clone()
             })
         };

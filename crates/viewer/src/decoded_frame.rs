@@ -138,6 +138,7 @@ mod tests {
             class: 0,
             label: "person".to_owned(),
             score: 0.8,
+            fading: false,
             bbox: [0.5, 0.5, 0.9, 0.9].into(),
         };
         OverlayBoxes {
@@ -174,6 +175,7 @@ mod tests {
                 class: n as usize,
                 label: "person".to_owned(),
                 score: 0.5,
+                fading: false,
                 bbox: [n as f32 / 2e3, 0.3, n as f32 / 2e3 + 0.2, 0.7].into(),
             });
             let message = Detections {

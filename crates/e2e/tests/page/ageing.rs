@@ -39,6 +39,28 @@ fn boxes_age_on_the_page_as_in_the_viewer() {
     }
 }
 
+#[test]
+fn a_fading_box_has_no_score_on_the_page_either() {
+    let _alone = alone();
+    let Some(mut setup) = Setup::new() else {
+        return;
+    };
+    let _relay = setup.relay();
+    let url = setup.url();
+    setup.page.open(&url);
+    setup.page.wait("document.readyState === 'complete'");
+    for (item, opacity, caption) in [
+        ("{label: 'cat', score: 0.87}", 1.0, "cat 87%"),
+        ("{label: 'cat', score: 0.87}", 0.9, "cat"),
+        ("{label: 'cat', score: 0.87, fading: true}", 1.0, "cat"),
+    ] {
+        let shown = setup
+            .page
+            .evaluate(&format!("boxCaption({item}, {opacity})"));
+        assert_eq!(shown, caption, "{item} at {opacity}");
+    }
+}
+
 /// Returns whether two numbers or boxes are equal up to [`TOLERANCE`], or both null.
 fn is_close(expected: &Value, result: &Value) -> bool {
     match (expected, result) {

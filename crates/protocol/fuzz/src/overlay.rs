@@ -153,6 +153,7 @@ impl Viewer {
             class: n.into(),
             label: "\u{fc}".repeat((n % 100).into()),
             score: unit(n),
+            fading: false,
             bbox: [unit(n), unit(n + 1), unit(n + 2), unit(u16::from(boxes))].into(),
         };
         Detections {

@@ -107,6 +107,7 @@ pub(crate) fn person() -> Vec<Detection> {
         class: 0,
         label: "person".to_owned(),
         score: 0.9,
+        fading: false,
         bbox: [0.1, 0.1, 0.5, 0.5].into(),
     }]
 }

@@ -213,6 +213,7 @@ mod tests {
             class: 0,
             label: label.to_owned(),
             score: 0.9,
+            fading: false,
             bbox: [0.0, 0.0, 1.0, 1.0].into(),
         }
     }

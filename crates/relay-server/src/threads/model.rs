@@ -76,7 +76,7 @@ fn infer(detector: &mut Detector, frames: Vec<CameraFrame>) -> Vec<Inference> {
 fn adjust(detector: &mut Detector, wanted: &LiveSettings) {
     match detector.set(wanted.conf, wanted.iou, &wanted.classes) {
         Ok(()) => {
-            info!(conf = wanted.conf, iou = wanted.iou, classes = ?wanted.classes, "the model's settings changed")
+            info!(conf = %wanted.conf, iou = %wanted.iou, classes = ?wanted.classes, "the model's settings changed")
         }
         Err(err) => warn!("the model's settings stay as they were: {err:#}"),
     }

@@ -29,6 +29,7 @@ fn at(id: u64, x: f32) -> Detection {
         class: 0,
         label: format!("thing {id}"),
         score: 0.8,
+        fading: false,
         bbox: [x, 0.4, x + 0.1, 0.5].into(),
     }
 }
@@ -178,9 +179,11 @@ fn without_a_further_message_boxes_fade_and_are_gone_after_a_second() {
     assert_eq!(opacity(&overlay, 6), 1.0);
     let score = |seq| overlay.boxes(&label(seq), None).list[0].score;
     assert_eq!(score(6), 0.8);
+    assert!(!overlay.boxes(&label(6), None).list[0].fading);
     for seq in 7..11 {
         assert!(opacity(&overlay, seq) < opacity(&overlay, seq - 1));
         assert!(score(seq) < score(seq - 1));
+        assert!(overlay.boxes(&label(seq), None).list[0].fading);
     }
     assert!((opacity(&overlay, 10) - 0.2).abs() < 1e-3);
     assert_eq!(drawn(&overlay, 11), []);

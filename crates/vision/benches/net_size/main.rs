@@ -19,7 +19,7 @@ use protocol::geometry::Size;
 use testkit::coco::{self, CONF, MOST, Photograph, mean_precision};
 use testkit::figures::aligned;
 use testkit::precision::{PictureBox, average_precision};
-use vision::detect::yolo::net_size;
+use vision::detect::yolo::{STRIDE, net_size};
 use vision::detect::{self, Detector, Model, runtime};
 
 /// Frame sizes, and the input sizes that are tried on them.
@@ -60,7 +60,7 @@ fn main() {
             for network in networks.iter().map(|network| network.parse().unwrap()) {
                 let mut detector = detector(&environment, &model, network);
                 let outcome = measure(&mut detector, &frames, &truth);
-                let chosen = net_size(frame) == network;
+                let chosen = net_size(frame, STRIDE) == network;
                 rows.push(outcome.row(
                     format!("{frame} q{quality}"),
                     format!("{network}{}", if chosen { " *" } else { "" }),

@@ -1,4 +1,6 @@
-//! The detector: JPEG in, boxes out, by YOLOv5 with ONNX Runtime.
+//! The detector: JPEG in, boxes out, by a network of the YOLO family with ONNX Runtime.
+//!
+//! [`family`] decides by the model's first output which of the [`heads`] it has.
 //!
 //! # Which input size
 //! A model with free input size runs at the size that [`yolo::net_size`] chooses from the frame's alone. The figures behind
@@ -37,11 +39,18 @@
 //! run and 28.0 with four (OpenVINO 28.5, 29.6 and 29.7), and the first waits for the last. So [`Detector::batch`] is 1
 //! there; elsewhere it is measured at load.
 
-pub mod head;
+pub mod classes;
+pub mod family;
+pub mod grid;
+pub mod heads;
 pub mod input;
+pub mod metadata;
+mod mistaken;
 pub mod names;
 pub mod onnx;
+mod postprocess;
 pub mod provider;
+pub mod resembles;
 pub mod runtime;
 pub mod selection;
 pub mod trial;
@@ -50,30 +59,32 @@ pub mod yolo;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use bytes::Bytes;
 use ort::environment::Environment;
-use protocol::detections::{Detection, Found};
+use protocol::detections::Found;
 use protocol::geometry::Size;
-use protocol::text::printable;
+use tracing::{info, warn};
 
+use self::classes::Classes;
 use self::input::InputImage;
+use self::metadata::ClassNames;
 use self::onnx::Weights;
+use self::postprocess::{Postprocessor, Prepared, Thresholds};
 use self::provider::{Provider, ProviderError};
 use self::trial::LoadedModel;
-use self::yolo::{Letterbox, STRIDE};
+use self::yolo::Letterbox;
 
 /// Size of a sender's frames by default: for its network input the model is warm.
 const DEFAULT_FRAME: Size = Size {
     width: 300,
     height: 200,
 };
-
-/// Length of the longest list of class names in an error, in characters: twice that of COCO's 80.
-const MAX_NAMES_SHOWN: usize = 1500;
 
 /// The demo scene's own model, embedded so that the whole chain runs anywhere.
 const DEMO: &[u8] = include_bytes!("../../../../models/demo.onnx");
@@ -83,7 +94,7 @@ const DEMO: &[u8] = include_bytes!("../../../../models/demo.onnx");
 pub enum Model {
     /// The embedded one, which detects the objects of the demo scene alone.
     Demo,
-    /// A YOLOv5 export.
+    /// An ONNX export of the YOLO family.
     File(PathBuf),
 }
 
@@ -138,24 +149,6 @@ pub struct Detector {
     input: Vec<f32>,
 }
 
-/// Turns the network's output into detections.
-#[derive(Debug)]
-struct Postprocessor {
-    names: Vec<String>,
-    /// Whether a class is reported, by number.
-    wanted: Vec<bool>,
-    conf: f32,
-    iou: f32,
-}
-
-/// A frame that was laid into the network's input.
-#[derive(Debug)]
-struct Prepared {
-    start: Instant,
-    size: Size,
-    letterbox: Letterbox,
-}
-
 /// Frames that wait for one run.
 #[derive(Debug, Default)]
 struct Batch {
@@ -181,23 +174,25 @@ impl Detector {
         };
         let mut net_size = settings.net_size;
         let (provider, threads) = (settings.provider, settings.threads);
-        let mut loaded = trial::load(runtime, weights, provider, threads, |fixed| {
-            net_size = input_size(fixed, net_size)?;
-            Ok(net_size.unwrap_or_else(|| yolo::net_size(DEFAULT_FRAME)))
+        let loaded = trial::load(runtime, weights, provider, threads, |network, stride| {
+            net_size = input_size(network.fixed, net_size, stride)?;
+            Ok(net_size.unwrap_or_else(|| yolo::net_size(DEFAULT_FRAME, stride)))
         })
         // What is wrong with a provider is not wrong with the model.
         .map_err(|err| match err.is::<ProviderError>() {
             true => err,
-            false => err.context(named()),
+            false => unusable(err, model).context(named()),
         })?;
-        let own = std::mem::take(&mut loaded.network.names);
-        let names = names::complete((!own.is_empty()).then_some(own), loaded.columns - 5);
-        let postprocessor = Postprocessor {
-            wanted: wanted(&settings.classes, &names)?,
+        let classes = classes(&loaded);
+        let thresholds = Thresholds {
+            wanted: classes.wanted(&settings.classes)?,
             conf: settings.conf,
             iou: settings.iou,
-            names,
         };
+        let postprocessor = Postprocessor::new(loaded.head, classes, thresholds);
+        if !loaded.head.overlaps() {
+            info!("the model leaves no overlapping boxes, so --iou changes nothing");
+        }
         Ok(Self {
             model: loaded,
             postprocessor,
@@ -231,10 +226,7 @@ impl Detector {
     /// # Errors
     /// If the model has no class of such a name; the old settings then stay.
     pub fn set(&mut self, conf: f32, iou: f32, classes: &[String]) -> anyhow::Result<()> {
-        let settings = &mut self.postprocessor;
-        settings.wanted = wanted(classes, &settings.names)?;
-        (settings.conf, settings.iou) = (conf, iou);
-        Ok(())
+        self.postprocessor.set(conf, iou, classes)
     }
 
     /// Finds objects on a JPEG.
@@ -315,7 +307,10 @@ impl Detector {
         let start = Instant::now();
         let image = InputImage::decode(jpeg)?;
         let size = image.size;
-        let net = self.net_size.unwrap_or_else(|| yolo::net_size(size));
+        let stride = self.model.stride;
+        let net = self
+            .net_size
+            .unwrap_or_else(|| yolo::net_size(size, stride));
         let letterbox = Letterbox::new(size, net);
         image.append(input, &letterbox, net)?;
         let prepared = Prepared {
@@ -334,44 +329,56 @@ impl Detector {
         prepared: &[Prepared],
     ) -> anyhow::Result<Vec<Found>> {
         let postprocessor = &self.postprocessor;
-        self.model.network.run(input, net, |values, columns| {
-            let rows = values.chunks(values.len() / prepared.len());
-            let pictures = prepared.iter().zip(rows);
-            pictures
-                .map(|(picture, rows)| postprocessor.found(picture, rows, columns))
-                .collect()
+        let network = &mut self.model.network;
+        network.run(input, net, |output| {
+            postprocessor.found_on_each(prepared, output)
         })
     }
 }
 
-impl Postprocessor {
-    /// Returns what a picture's rows of the output show.
-    fn found(&self, picture: &Prepared, rows: &[f32], columns: usize) -> Found {
-        let wanted = |class: usize| self.wanted.get(class).copied().unwrap_or(false);
-        let candidates = yolo::candidates(rows, columns, self.conf, wanted);
-        let kept = yolo::suppress(candidates, self.iou);
-        let detections = kept.into_iter().map(|candidate| Detection {
-            id: None,
-            class: candidate.class,
-            label: self.names[candidate.class].clone(),
-            score: candidate.score,
-            bbox: picture.letterbox.to_picture(candidate.bbox),
-        });
-        Found {
-            size: picture.size,
-            detections: detections.collect(),
-            took: picture.start.elapsed(),
-        }
+/// Adds to the error of a model what its file seems to be, if that is not ONNX.
+fn unusable(err: anyhow::Error, model: &Model) -> anyhow::Error {
+    let Model::File(path) = model else {
+        return err;
+    };
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(mistaken::START).read_to_end(&mut start));
+    match read.ok().and_then(|_| mistaken::format(path, &start)) {
+        Some(cure) => anyhow!("{cure}"),
+        None => err,
     }
 }
 
+/// Returns the classes of a model, and logs what is odd about their names.
+fn classes(model: &LoadedModel) -> Classes {
+    let names = &model.network.metadata.names;
+    if let ClassNames::Unclear(text) = names {
+        warn!(names = %text, "the model's names of classes are not understood, so its boxes are called class 0, class 1, ..; needed is a list as in ['cat', 'dog'] or {{0: 'cat', 1: 'dog'}}");
+    }
+    let (named, found) = (names.count(), model.head.classes());
+    if let (Some(names), Some(classes)) = (named, found)
+        && names != classes
+    {
+        warn!(
+            names,
+            classes, "the model has another number of names than of classes"
+        );
+    }
+    let count = found.or(named).unwrap_or_default();
+    Classes::new(names.clone().complete(count), found.is_none())
+}
+
 /// Returns the size that the model fixed or the operator chose.
-fn input_size(fixed: Option<Size>, wanted_size: Option<Size>) -> anyhow::Result<Option<Size>> {
+fn input_size(
+    fixed: Option<Size>,
+    wanted_size: Option<Size>,
+    stride: u16,
+) -> anyhow::Result<Option<Size>> {
     if let Some(size) = wanted_size {
-        let fits = |side: u16| side.is_multiple_of(STRIDE) && side <= yolo::MAX_SIDE;
+        let fits = |side: u16| side.is_multiple_of(stride) && side <= yolo::MAX_SIDE;
         ensure!(
             fits(size.width) && fits(size.height),
-            "--net-size: both sides are multiples of {STRIDE}, up to {}",
+            "--net-size: both sides are multiples of {stride}, up to {}",
             yolo::MAX_SIDE
         );
     }
@@ -381,24 +388,4 @@ fn input_size(fixed: Option<Size>, wanted_size: Option<Size>) -> anyhow::Result<
         ),
         _ => Ok(fixed.or(wanted_size)),
     }
-}
-
-/// Returns for each class whether it is reported.
-fn wanted(classes: &[String], names: &[String]) -> anyhow::Result<Vec<bool>> {
-    let mut wanted = vec![classes.is_empty(); names.len()];
-    for class in classes.iter().map(|class| class.trim()) {
-        let by_number = class
-            .parse()
-            .ok()
-            .filter(|&number: &usize| number < names.len());
-        let number = names.iter().position(|name| name == class).or(by_number);
-        let number = number.with_context(|| {
-            format!(
-                "--classes: the model has no class '{class}'; it has {}",
-                printable(&names.join(", "), MAX_NAMES_SHOWN)
-            )
-        })?;
-        wanted[number] = true;
-    }
-    Ok(wanted)
 }

@@ -1,4 +1,4 @@
-//! The ONNX Runtime session: loads any YOLOv5 export, checks its inputs and outputs, runs it.
+//! The ONNX Runtime session: loads a model, examines its inputs and outputs, runs it.
 
 use std::path::Path;
 
@@ -7,14 +7,16 @@ use half::f16;
 use ort::environment::Environment;
 use ort::ep::{self, ExecutionProvider as _, ExecutionProviderDispatch};
 use ort::session::Session;
+use ort::session::SessionOutputs;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
 use protocol::geometry::Size;
 use protocol::text::printable;
 
-use super::head;
+use super::family::{self, CURE};
+use super::heads::Head;
 use super::input;
-use super::names;
+use super::metadata::Metadata;
 use super::provider::Provider;
 use super::yolo::MAX_SIDE;
 
@@ -47,17 +49,31 @@ pub struct Network {
     session: Session,
     /// Name of the input.
     input: String,
-    /// Name of the output that holds the boxes.
-    output: String,
+    /// The output that holds the boxes, once it is known.
+    boxes: Option<BoxOutput>,
+    /// Whether the input is of half precision.
     half: bool,
     /// The input's size where the export fixed it.
     pub fixed: Option<Size>,
     /// Whether it takes several pictures in one run.
     pub free_batch: bool,
-    /// Names of the classes.
-    pub names: Vec<String>,
+    /// What its metadata tells.
+    pub metadata: Metadata,
     /// Half-precision copy of the input, kept to spare an allocation a frame.
     scratch: Vec<f16>,
+}
+
+/// The reason why ONNX Runtime does not run a model.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotRun(String);
+
+/// The output that holds the boxes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoxOutput {
+    name: String,
+    /// Its layout.
+    pub head: Head,
 }
 
 /// Returns the providers that the loaded library offers besides the processor.
@@ -76,7 +92,7 @@ impl Network {
     /// Loads a model.
     ///
     /// # Errors
-    /// If it is not an ONNX model or not a YOLOv5 export: what was found and what is needed; if the provider does not
+    /// If it is not an ONNX model or does not take a picture: what was found and what is needed; if the provider does not
     /// start.
     pub fn load(
         environment: &Environment,
@@ -91,72 +107,96 @@ impl Network {
         session.and_then(Self::new).map_err(harmless)
     }
 
-    /// Checks that a session is that of a YOLOv5 export.
+    /// Checks that a session takes a picture.
     fn new(session: Session) -> anyhow::Result<Self> {
         let [input] = session.inputs() else {
             bail!(
-                "a YOLOv5 detector has one input, this model has {}; {}",
+                "a detector has one input, this model has {}; {}",
                 session.inputs().len(),
-                head::CURE
+                CURE
             );
         };
         let (half, shape) = tensor(input.dtype()).context("its input")?;
         let &[batch, 3, height, width] = shape else {
             bail!(
-                "a YOLOv5 detector takes a picture as 1x3xHxW, this model takes {shape:?}; {}",
-                head::CURE
+                "a detector takes a picture as 1x3xHxW, this model takes {shape:?}; {}",
+                CURE
             );
         };
         ensure!(
             batch == 1 || batch < 0,
             "the model takes batches of {batch}; export it with batch size 1, or with --dynamic"
         );
-        let output = output(&session)?;
-        let (output_half, _) = tensor(output.dtype()).context("its output")?;
-        ensure!(half == output_half, "input and output differ in precision");
-        let names = session
-            .metadata()
-            .ok()
-            .and_then(|metadata| metadata.custom("names"));
+        let metadata = {
+            let found = session.metadata().ok();
+            Metadata::parse(|key| found.as_ref()?.custom(key))
+        };
         Ok(Self {
             input: input.name().to_owned(),
-            output: output.name().to_owned(),
+            boxes: None,
             half,
             fixed: fixed(width, height)?,
             free_batch: batch < 0,
-            names: names
-                .and_then(|text| names::parse(&text))
-                .unwrap_or_default(),
+            metadata,
             scratch: Vec::new(),
             session,
         })
     }
 
+    /// Runs the network once on one picture, as [`Network::run`] does, finds the output that holds the boxes, and returns
+    /// it and its numbers.
+    ///
+    /// # Errors
+    /// If the model is not a detector of a known family, or ONNX Runtime fails ([`NotRun`]).
+    pub fn examine(&mut self, pixels: &[f32], net: Size) -> anyhow::Result<(BoxOutput, Vec<f32>)> {
+        let metadata = self.metadata.clone();
+        let read = |outputs: &SessionOutputs<'_>| {
+            let mut outputs = outputs
+                .iter()
+                .map(|(name, value)| output(name, &value))
+                .collect::<Vec<_>>();
+            let (index, head) = family::decide(&metadata, &outputs, net)?;
+            let output = outputs.swap_remove(index);
+            let name = output.name;
+            Ok((BoxOutput { name, head }, output.values))
+        };
+        let (boxes, values) = self.infer(pixels, 1, net, read)?;
+        self.boxes = Some(boxes.clone());
+        Ok((boxes, values))
+    }
+
+    /// Reads this output from now on: that of the same model which another provider runs.
+    pub fn read_from(&mut self, boxes: BoxOutput) {
+        self.boxes = Some(boxes);
+    }
+
     /// Runs the network on `pixels`: of each picture three planes R, G, B of `net.height` rows, 0 to 1. Several pictures
     /// only where the model has a [`Network::free_batch`].
     ///
-    /// `read` gets the rows, as many for each picture, one after the other, and how many numbers a row has: 5 and one for
-    /// each class. It reads them where ONNX Runtime left them, since a copy of 8 MB a frame is worth a millisecond or two.
+    /// `read` gets the output's numbers, as many for each picture, one after the other. It reads them where ONNX Runtime
+    /// left them, since a copy of 8 MB a frame is worth a millisecond or two.
     ///
     /// # Errors
-    /// If the output is not that of a YOLOv5 head for this input, or ONNX Runtime fails.
+    /// If the output has another layout than the examined one, or ONNX Runtime fails.
     pub fn run<T>(
         &mut self,
         pixels: &[f32],
         net: Size,
-        read: impl FnOnce(&[f32], usize) -> T,
+        read: impl FnOnce(&[f32]) -> T,
     ) -> anyhow::Result<T> {
         let pictures = pixels.len() / (3 * input::pixels(net));
-        let rows = |shape: &[i64], values: &[f32]| {
-            let columns = head::columns(shape, pictures, net)?;
-            Ok(read(values, columns))
-        };
-        let read: Result<T, String> = self
-            .infer(pixels, pictures, net, rows)
-            .map_err(|err| anyhow!("{err}"))
-            .context("running the model")
-            .map_err(harmless)?;
-        read.map_err(anyhow::Error::msg)
+        let BoxOutput { name, head } = self.boxes.clone().context("the model was not examined")?;
+        self.infer(pixels, pictures, net, |outputs| {
+            let read = |shape: &[i64], values: &[f32]| match head.fits(shape, pictures) {
+                true => Ok(read(values)),
+                false => Err(format!(
+                    "the output of this picture is {shape:?}, and not that of {head}"
+                )),
+            };
+            let output = outputs.get(name.as_str());
+            let found = output.and_then(|output| with_values(output, read));
+            found.unwrap_or_else(|| Err(format!("the model gave no numbers in {name}")))
+        })
     }
 
     /// Ends the profile that [`SessionOptions::profile`] began, and returns it.
@@ -169,73 +209,59 @@ impl Network {
         std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))
     }
 
+    /// Runs the network and hands its outputs to `read`, whose error needs no context.
     fn infer<T>(
         &mut self,
         pixels: &[f32],
         pictures: usize,
         net: Size,
-        read: impl FnOnce(&[i64], &[f32]) -> T,
-    ) -> ort::Result<T> {
-        let shape = [
-            pictures as i64,
-            3,
-            i64::from(net.height),
-            i64::from(net.width),
-        ];
-        if self.half {
-            self.scratch.clear();
-            self.scratch
-                .extend(pixels.iter().map(|&value| f16::from_f32(value)));
-            let input = TensorRef::from_array_view((shape, &self.scratch[..]))?;
-            let outputs = self
-                .session
-                .run(ort::inputs![self.input.as_str() => input])?;
-            let (shape, values) = outputs[self.output.as_str()].try_extract_tensor::<f16>()?;
-            let values: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
-            Ok(read(shape, &values))
-        } else {
-            let input = TensorRef::from_array_view((shape, pixels))?;
-            let outputs = self
-                .session
-                .run(ort::inputs![self.input.as_str() => input])?;
-            let (shape, values) = outputs[self.output.as_str()].try_extract_tensor::<f32>()?;
-            Ok(read(shape, values))
-        }
+        read: impl FnOnce(&SessionOutputs<'_>) -> Result<T, String>,
+    ) -> anyhow::Result<T> {
+        let shape = [pictures as i64, 3, net.height.into(), net.width.into()];
+        let outputs = match self.half {
+            true => {
+                self.scratch.clear();
+                let half = pixels.iter().map(|&value| f16::from_f32(value));
+                self.scratch.extend(half);
+                TensorRef::from_array_view((shape, &self.scratch[..]))
+                    .and_then(|input| self.session.run(ort::inputs![self.input.as_str() => input]))
+            }
+            false => TensorRef::from_array_view((shape, pixels))
+                .and_then(|input| self.session.run(ort::inputs![self.input.as_str() => input])),
+        };
+        let outputs = outputs
+            .map_err(|err| NotRun(printable(&format!("running the model: {err}"), MAX_ERROR)))?;
+        read(&outputs).map_err(|why| anyhow!(printable(&why, MAX_ERROR)))
+    }
+}
+
+/// Calls `read` with an output's shape and numbers; returns `None` if they are not of floating point.
+fn with_values<T>(output: &DynValue, read: impl FnOnce(&[i64], &[f32]) -> T) -> Option<T> {
+    if let Ok((shape, values)) = output.try_extract_tensor::<f32>() {
+        return Some(read(shape, values));
+    }
+    let (shape, values) = output.try_extract_tensor::<f16>().ok()?;
+    let values: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
+    Some(read(shape, &values))
+}
+
+/// Returns a copy of an output.
+fn output(name: &str, value: &DynValue) -> family::Output {
+    let copy = with_values(value, |shape, values| (shape.to_vec(), values.to_vec()));
+    let (shape, values) = copy.unwrap_or_else(|| {
+        let shape = tensor_shape(value.dtype());
+        (shape.map(<[i64]>::to_vec).unwrap_or_default(), Vec::new())
+    });
+    family::Output {
+        name: name.to_owned(),
+        shape,
+        values,
     }
 }
 
 /// Returns an error with its causes in one short line: it names what stands in the model, which may be hostile.
 fn harmless(err: anyhow::Error) -> anyhow::Error {
     anyhow!(printable(&format!("{err:#}"), MAX_ERROR))
-}
-
-/// Returns the output that holds the boxes.
-fn output(session: &Session) -> anyhow::Result<&Outlet> {
-    let (heads, others): (Vec<&Outlet>, Vec<&Outlet>) = session
-        .outputs()
-        .iter()
-        .partition(|output| ["output0", "output"].contains(&output.name()));
-    let Some(&output) = heads.first() else {
-        let found: Vec<&str> = others.iter().map(|output| output.name()).collect();
-        bail!(
-            "a YOLOv5 detector has an output named output0 or output, this model has {}; {}",
-            found.join(", "),
-            head::CURE
-        );
-    };
-    let shape = |output: &Outlet| tensor(output.dtype()).map(|(_, shape)| shape.to_vec());
-    for other in others {
-        if let Ok(shape) = shape(other)
-            && head::is_masks(&shape)
-        {
-            bail!(
-                "the model is one of segmentation: its output {} is {shape:?}, which are masks; {}",
-                other.name(),
-                head::CURE
-            );
-        }
-    }
-    Ok(output)
 }
 
 fn builder(environment: &Environment, options: SessionOptions) -> ort::Result<SessionBuilder> {
@@ -267,6 +293,14 @@ fn extra(options: SessionOptions) -> Option<ExecutionProviderDispatch> {
             .build(),
     };
     Some(provider.error_on_failure())
+}
+
+/// Returns the shape of a tensor of any kind.
+fn tensor_shape(kind: &ValueType) -> Option<&[i64]> {
+    match kind {
+        ValueType::Tensor { shape, .. } => Some(shape),
+        _ => None,
+    }
 }
 
 /// Returns whether a tensor is of half precision, and its shape.

@@ -17,6 +17,8 @@ use platform::trusted_path::{self, Untrusted};
 use platform::{directories, logging};
 use tracing::warn;
 
+use super::mistaken;
+
 /// The library's name, as `scripts/setup` and packages install it.
 const LIBRARY: &str = "libonnxruntime.so";
 
@@ -81,7 +83,17 @@ pub fn model(name: &Path) -> anyhow::Result<PathBuf> {
     let places: Vec<Place> = std::iter::once(Place::Named(name.to_owned()))
         .chain(below)
         .collect();
-    first(&places, MODEL_FLAG)
+    first(&places, MODEL_FLAG).map_err(|err| match mistaken::missing(name, &default_files()) {
+        Some(cure) => anyhow::anyhow!("{err:#}; {cure}"),
+        None => err,
+    })
+}
+
+/// Returns the models that scripts/get-model has fetched.
+fn default_files() -> Vec<PathBuf> {
+    let fetched =
+        mistaken::FETCHED.map(|name| default_model(Path::new(&format!("models/{name}.onnx"))));
+    fetched.into_iter().flatten().collect()
 }
 
 /// Returns the path of a model file that the user has not named: in the current directory, or below one of Sightline's own,

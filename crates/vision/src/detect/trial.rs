@@ -11,9 +11,12 @@ use ort::environment::Environment;
 use protocol::geometry::Size;
 use tracing::info;
 
-use super::onnx::{self, Network, SessionOptions, Weights};
+use super::heads::Head;
+use super::metadata::MAX_STRIDE;
+use super::onnx::{self, BoxOutput, Network, NotRun, SessionOptions, Weights};
 use super::provider::{Provider, TrialFailure};
 use super::selection::{self, Selection, Trial};
+use super::yolo::STRIDE;
 use super::{input, verify};
 
 /// A loaded model, and how it is run.
@@ -23,15 +26,17 @@ pub struct LoadedModel {
     pub network: Network,
     /// The provider that runs it.
     pub provider: Provider,
-    /// Numbers in a row of its output.
-    pub columns: usize,
+    /// Layout of its output.
+    pub head: Head,
     /// Pictures in one run, at most.
     pub batch: usize,
+    /// What the sides of its input are multiples of.
+    pub stride: u16,
 }
 
 /// Loads a model with the provider that is wanted, or for `None` with the best that works.
 ///
-/// `size` chooses the input size of the first run from the one that the export fixed.
+/// `size` chooses the input size of the first run, with sides that are multiples of a stride.
 ///
 /// # Errors
 /// If the model or the provider that is wanted does not work: what is wrong, and the cure.
@@ -40,7 +45,7 @@ pub fn load(
     weights: Weights,
     wanted: Option<Provider>,
     threads: usize,
-    size: impl FnOnce(Option<Size>) -> anyhow::Result<Size>,
+    size: impl FnMut(&Network, u16) -> anyhow::Result<Size>,
 ) -> anyhow::Result<LoadedModel> {
     let open = |provider, profile: Option<&Path>| {
         let options = SessionOptions {
@@ -51,10 +56,9 @@ pub fn load(
         Network::load(environment, weights, options)
     };
     let mut cpu = open(Provider::Cpu, None)?;
-    let net = size(cpu.fixed)?;
-    let pixels = pattern(net);
-    let (reference, columns) =
-        cpu.run(&pixels, net, |values, columns| (values.to_vec(), columns))?;
+    let first = first_run(&mut cpu, size)?;
+    let (stride, net, boxes) = (first.stride, first.net, first.boxes);
+    let (pixels, head, reference) = (pattern(net), boxes.head, first.values);
     let offered = onnx::offered();
     // Without another provider to compare with, the time is not used.
     let took = match wanted.is_none() && !offered.is_empty() {
@@ -70,32 +74,69 @@ pub fn load(
         let scratch = tempfile::tempdir().map_err(|err| TrialFailure::Start(err.to_string()))?;
         let profile = scratch.path().join("trial");
         let network = open(provider, Some(&profile));
-        let network = network.map_err(|err| TrialFailure::Start(format!("{err:#}")))?;
-        try_provider(network, provider, &reference, &pixels, net)
+        let mut network = network.map_err(|err| TrialFailure::Start(format!("{err:#}")))?;
+        network.read_from(boxes.clone());
+        let agrees = |values: &[f32]| verify::outputs_agree(head, &reference, values);
+        try_provider(network, provider, agrees, &pixels, net)
     })?;
     for (one, why) in passed_over {
         info!(provider = %one, "passed over: {why}");
     }
     let batch = batch_size(&mut network, provider, net)?;
-    info!(%provider, batch, "the model is loaded");
+    info!(%provider, batch, family = %head, "the model is loaded");
     Ok(LoadedModel {
         network,
         provider,
-        columns,
+        head,
         batch,
+        stride,
     })
+}
+
+/// The first run of a model.
+struct FirstRun {
+    stride: u16,
+    net: Size,
+    boxes: BoxOutput,
+    values: Vec<f32>,
+}
+
+/// Runs a model for the first time. Old exports of P6 and P7 models do not tell their stride: one that does not run is tried
+/// with larger ones.
+fn first_run(
+    network: &mut Network,
+    mut size: impl FnMut(&Network, u16) -> anyhow::Result<Size>,
+) -> anyhow::Result<FirstRun> {
+    let known = network.metadata.stride;
+    let mut run = |stride| -> anyhow::Result<FirstRun> {
+        let net = size(network, stride)?;
+        let (boxes, values) = network.examine(&pattern(net), net)?;
+        Ok(FirstRun {
+            stride,
+            net,
+            boxes,
+            values,
+        })
+    };
+    match run(known.unwrap_or(STRIDE)) {
+        Err(err) if known.is_none() && err.is::<NotRun>() => {
+            let coarser = [2 * STRIDE, MAX_STRIDE].into_iter();
+            let mut runs = coarser.filter_map(|stride| run(stride).ok());
+            runs.next().ok_or(err)
+        }
+        other => other,
+    }
 }
 
 /// Runs a model under a profile, and verifies that the provider ran it, and rightly.
 fn try_provider(
     mut network: Network,
     provider: Provider,
-    reference: &[f32],
+    agrees: impl FnOnce(&[f32]) -> bool,
     pixels: &[f32],
     net: Size,
 ) -> Result<Trial<Network>, TrialFailure> {
     let failed = |err: anyhow::Error| TrialFailure::Start(format!("{err:#}"));
-    let agrees = |values: &[f32], _| verify::outputs_agree(reference, values);
     let agrees = network.run(pixels, net, agrees).map_err(failed)?;
     let profile = network.end_profile().map_err(failed)?;
     verify::check_profile(&profile, provider)?;
@@ -115,7 +156,7 @@ fn batch_size(network: &mut Network, provider: Provider, net: Size) -> anyhow::R
     let one = pattern(net);
     let alone = fastest(network, &one, net)?;
     let several = one.repeat(selection::BATCH_SIZE);
-    let nothing = |_: &[f32], _| ();
+    let nothing = |_: &[f32]| ();
     network
         .run(&several, net, nothing)
         .context("several pictures")?;
@@ -130,7 +171,7 @@ fn fastest(network: &mut Network, pixels: &[f32], net: Size) -> anyhow::Result<D
     let mut best = Duration::MAX;
     for _ in 0..3 {
         let start = Instant::now();
-        network.run(pixels, net, |_, _| ())?;
+        network.run(pixels, net, |_| ())?;
         best = best.min(start.elapsed());
     }
     Ok(best)
@@ -171,8 +212,10 @@ mod tests {
             };
             Network::load(environment, Weights::Memory(DEMO), options).unwrap()
         };
-        let reference = open(None).run(&pattern(NET), NET, |values, _| values.to_vec());
-        Some((open(Some(profile)), reference.unwrap()))
+        let (boxes, reference) = open(None).examine(&pattern(NET), NET).unwrap();
+        let mut network = open(Some(profile));
+        network.read_from(boxes);
+        Some((network, reference))
     }
 
     #[test]
@@ -182,7 +225,9 @@ mod tests {
         let tried = |provider, factor| {
             let (network, mut reference) = profiled(&profile)?;
             reference.iter_mut().for_each(|value| *value *= factor);
-            let tried = try_provider(network, provider, &reference, &pattern(NET), NET);
+            let head = Head::Anchors { columns: 10 };
+            let agrees = |values: &[f32]| verify::outputs_agree(head, &reference, values);
+            let tried = try_provider(network, provider, agrees, &pattern(NET), NET);
             Some(tried.map(|trial| trial.took))
         };
         let Some(right) = tried(Provider::Cpu, 1.0) else {

@@ -1,10 +1,10 @@
-//! YOLOv5 before and after the network. Pure numbers; the formulas are those of ultralytics/yolov5 v7.0
+//! What the YOLO families share before and after the network. Pure numbers; the formulas are those of ultralytics/yolov5 v7.0
 //! (`letterbox`, `non_max_suppression`, `scale_boxes`), to the rounding.
 
 use protocol::detections::Detections;
 use protocol::geometry::{BBox, Size};
 
-/// The coarsest grid of the network: its input's sides are multiples of this.
+/// The coarsest grid of most networks: their input's sides are multiples of this.
 pub const STRIDE: u16 = 32;
 /// The longest side of an input: that of the largest frame.
 pub const MAX_SIDE: u16 = 4096;
@@ -16,16 +16,17 @@ const MAX_ENLARGEMENT: f64 = 1.6;
 /// Most candidates that enter the suppression, the best first (upstream's `max_nms`).
 const MAX_CANDIDATES: usize = 30_000;
 
-/// Returns the input size for frames of this size: the smallest that holds `image` enlarged 1.6 times, up to 640 on its longer
-/// side. It depends on nothing else, so what is found does not depend on the machine or its load.
-pub fn net_size(image: Size) -> Size {
+/// Returns the input size for frames of this size, a multiple of `stride` on both sides: the smallest that holds `image`
+/// enlarged 1.6 times, up to 640 on its longer side. It depends on nothing else, so what is found does not depend on the
+/// machine or its load.
+pub fn net_size(image: Size, stride: u16) -> Size {
     let longer = f64::from(image.width.max(image.height).max(1));
     let gain = (f64::from(TRAINED_SIDE) / longer).min(MAX_ENLARGEMENT);
     let side = |n: u16| {
         ((f64::from(n) * gain).round() as u16)
-            .div_ceil(STRIDE)
+            .div_ceil(stride)
             .max(1)
-            * STRIDE
+            * stride
     };
     Size {
         width: side(image.width),
@@ -84,70 +85,21 @@ impl Letterbox {
     }
 }
 
-/// A row of the head that passed the threshold.
+/// A box of the head that passed the threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
     /// Box in input pixels.
     pub bbox: BBox,
     /// Class with the highest score.
     pub class: usize,
-    /// Objectness times the class's score.
+    /// Its score.
     pub score: f32,
 }
 
-/// Returns how many rows a YOLOv5 head has for an input: three anchors a cell, on grids of 8, 16, 32 and (P6 models) 64 pixels.
-pub fn rows(net: Size) -> [u32; 2] {
-    let cells = |stride: u16| {
-        u32::from(net.width.div_ceil(stride)) * u32::from(net.height.div_ceil(stride))
-    };
-    let p5 = 3 * [8, 16, 32].map(cells).iter().sum::<u32>();
-    [p5, p5 + 3 * cells(64)]
-}
-
-/// Returns the candidates of the head's rows, `[x, y, w, h, objectness, score of each class]` with x and y the centre, in
-/// input pixels.
-///
-/// A row counts with its best class, if objectness and objectness x score are both above `conf` and the class is `wanted`.
-pub fn candidates(
-    output: &[f32],
-    columns: usize,
-    conf: f32,
-    wanted: impl Fn(usize) -> bool,
-) -> Vec<Candidate> {
-    let rows = output.chunks_exact(columns.max(6));
-    rows.filter_map(|row| {
-        let (&[x, y, w, h, objectness], scores) = row.split_first_chunk::<5>()?;
-        if objectness.is_nan() || objectness <= conf {
-            return None;
-        }
-        let (class, best) = best(scores)?;
-        let score = best * objectness;
-        let good =
-            score > conf && wanted(class) && [x, y, w, h, score].iter().all(|v| v.is_finite());
-        good.then(|| Candidate {
-            bbox: BBox::new(x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0),
-            class,
-            score: score.min(1.0),
-        })
-    })
-    .collect()
-}
-
-/// Returns the index and value of the first of the largest scores.
-fn best(scores: &[f32]) -> Option<(usize, f32)> {
-    let first = (0, *scores.first()?);
-    let larger = |best: (usize, f32), (class, &score): (usize, &f32)| {
-        if score > best.1 { (class, score) } else { best }
-    };
-    Some(scores.iter().enumerate().fold(first, larger))
-}
-
 /// Suppresses non-maxima within each class: of boxes that overlap by more than `iou` only the best stays.
-pub fn suppress(mut candidates: Vec<Candidate>, iou: f32) -> Vec<Candidate> {
-    candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-    candidates.truncate(MAX_CANDIDATES);
+pub fn suppress(candidates: Vec<Candidate>, iou: f32) -> Vec<Candidate> {
     let mut kept: Vec<Candidate> = Vec::new();
-    for candidate in candidates {
+    for candidate in sorted(candidates, MAX_CANDIDATES) {
         let covered =
             |k: &Candidate| k.class == candidate.class && k.bbox.iou(candidate.bbox) > iou;
         if kept.len() < Detections::MAX && !kept.iter().any(covered) {
@@ -155,6 +107,17 @@ pub fn suppress(mut candidates: Vec<Candidate>, iou: f32) -> Vec<Candidate> {
         }
     }
     kept
+}
+
+/// Returns the candidates that a message holds, the best first.
+pub fn best(candidates: Vec<Candidate>) -> Vec<Candidate> {
+    sorted(candidates, Detections::MAX)
+}
+
+fn sorted(mut candidates: Vec<Candidate>, most: usize) -> Vec<Candidate> {
+    candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+    candidates.truncate(most);
+    candidates
 }
 
 #[cfg(test)]
@@ -182,11 +145,17 @@ mod tests {
             ((0, 0), (32, 32)),
         ] {
             assert_eq!(
-                net_size(size(image.0, image.1)),
+                net_size(size(image.0, image.1), STRIDE),
                 size(net.0, net.1),
                 "{image:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_coarser_grid_gives_a_larger_input() {
+        assert_eq!(net_size(size(300, 200), 64), size(512, 320));
+        assert_eq!(net_size(size(300, 200), 128), size(512, 384));
     }
 
     #[test]
@@ -217,39 +186,24 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_640_input_has_25200_rows() {
-        assert_eq!(rows(size(640, 640))[0], 25_200);
-        assert_eq!(rows(size(1280, 1280))[1], 102_000);
+    fn at(x: f32, class: usize, score: f32) -> Candidate {
+        Candidate {
+            bbox: BBox::new(x, 0.0, x + 10.0, 10.0),
+            class,
+            score,
+        }
     }
 
     #[test]
-    fn a_row_counts_with_its_best_class_and_objectness_times_score() {
-        let row = [50.0, 60.0, 20.0, 40.0, 0.5, 0.1, 0.8];
-        let found = candidates(&row, 7, 0.25, |_| true);
-        let want = Candidate {
-            bbox: BBox::new(40.0, 40.0, 60.0, 80.0),
-            class: 1,
-            score: 0.4,
-        };
-        assert_eq!(found, [want]);
-        assert!(
-            candidates(&row, 7, 0.4, |_| true).is_empty(),
-            "score must be above"
-        );
-        assert!(
-            candidates(&row, 7, 0.25, |class| class == 0).is_empty(),
-            "class 1 is not wanted"
-        );
+    fn without_suppression_overlapping_boxes_stay_the_best_first() {
+        let all = vec![at(1.0, 0, 0.8), at(0.0, 0, 0.9)];
+        let kept: Vec<f32> = best(all).iter().map(|c| c.score).collect();
+        assert_eq!(kept, [0.9, 0.8]);
+        assert_eq!(best(vec![at(0.0, 0, 0.5); 2000]).len(), Detections::MAX);
     }
 
     #[test]
     fn suppression_stays_within_a_class() {
-        let at = |x: f32, class, score| Candidate {
-            bbox: BBox::new(x, 0.0, x + 10.0, 10.0),
-            class,
-            score,
-        };
         let all = vec![
             at(1.0, 0, 0.8),
             at(0.0, 0, 0.9),
@@ -262,19 +216,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_output_of_a_network_gives_a_box_outside_the_picture(
-            output in prop::collection::vec(prop_oneof![any::<f32>(), 0f32..1.0, 0f32..700.0], 0..200), columns in 0usize..20,
-        ) {
-            let letterbox = Letterbox::new(size(300, 200), size(320, 224));
-            for kept in suppress(candidates(&output, columns, 0.25, |_| true), 0.45) {
-                prop_assert!((0.0..=1.0).contains(&kept.score));
-                prop_assert!(letterbox.to_picture(kept.bbox).edges().iter().all(|v| (0.0..=1.0).contains(v)));
-            }
-        }
-
-        #[test]
         fn the_scaled_picture_always_fits(w in 1u16..=4096, h in 1u16..=4096) {
-            for net in [size(640, 640), size(480, 320), net_size(size(w, h))] {
+            for net in [size(640, 640), size(480, 320), net_size(size(w, h), STRIDE)] {
                 let l = Letterbox::new(size(w, h), net);
                 prop_assert!(l.left + l.inner.width <= net.width && l.top + l.inner.height <= net.height);
             }

@@ -96,6 +96,7 @@ mod tests {
             class: 0,
             label: "class 0".to_owned(),
             score,
+            fading: false,
             bbox: [x, 0.4, x + 0.1, 0.6].into(),
         }
     }

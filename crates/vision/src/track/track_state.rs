@@ -245,11 +245,13 @@ impl Track {
 
     /// Returns the box on the newest frame, its score lowered as [`ageing`] demands.
     pub(super) fn detection(&self, life: Duration, now: FrameTime) -> Detection {
+        let opacity = ageing::opacity(self.age(now), life);
         Detection {
             id: Some(self.id),
             class: self.votes.class(),
             label: self.votes.label().to_owned(),
-            score: ageing::opacity(self.age(now), life) * self.score,
+            score: opacity * self.score,
+            fading: self.misses > 0 || opacity < 1.0,
             bbox: self.bbox.clipped(),
         }
     }

@@ -89,6 +89,7 @@ mod tests {
             class,
             label: format!("class {class}"),
             score,
+            fading: false,
             bbox: [0.0; 4].into(),
         }
     }

@@ -32,9 +32,10 @@ fn a_track_begins_at_the_one_score_and_is_kept_from_the_other() {
 fn one_missed_inference_is_coasted_and_the_second_ends_it() {
     let mut camera = Camera::showing(&[at(0.5)]);
     camera.answer(&[]);
-    assert_eq!(camera.frame().len(), 1);
+    let coasting = camera.frame().to_vec();
+    assert_eq!((coasting.len(), coasting[0].fading), (1, true));
     camera.answer(&[at(0.5)]);
-    camera.frame();
+    assert!(!camera.frame()[0].fading, "it was detected again");
     camera.answer(&[]);
     assert_eq!(camera.frame().len(), 1, "one is one again");
     camera.answer(&[]);

@@ -158,6 +158,7 @@ fn detected(x: f32, class: usize, score: f32) -> Detection {
         class,
         label: format!("class {class}"),
         score,
+        fading: false,
         bbox: [x - 0.05, 0.4, x + 0.05, 0.6].into(),
     }
 }

@@ -75,6 +75,10 @@ function mjpegBoxes(life) {
   return { boxes: newest.detections, opacity: boxOpacity(age, life) };
 }
 
+// The score of a fading box is not the model's.
+const boxCaption = (item, opacity) =>
+  item.fading || opacity < 1 ? item.label : item.label + " " + Math.round(item.score * 100) + "%";
+
 const colour = number => "hsl(" + (number * 137.5) % 360 + " 90% 60%)";
 
 function draw() {
@@ -95,7 +99,7 @@ function draw() {
     const [x0, y0, x1, y1] = item.box.map((v, i) => Math.min(Math.max(v, 0), 1) * (i % 2 ? height : width));
     context.strokeStyle = context.fillStyle = colour(Number(item.class) || 0);
     context.strokeRect(x0, y0, x1 - x0, y1 - y0);
-    const caption = item.label + " " + Math.round(item.score * 100);
+    const caption = boxCaption(item, shown.opacity);
     const wide = context.measureText(caption).width + 6 * scale;
     const left = Math.max(0, Math.min(x0, width - wide)), top = y0 >= size + 4 * scale ? y0 - size - 4 * scale : y0;
     context.fillRect(left, top, wide, size + 4 * scale);
