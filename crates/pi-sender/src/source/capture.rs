@@ -16,17 +16,17 @@ use opencv::videoio::{
     CAP_PROP_FPS, CAP_PROP_FRAME_COUNT, CAP_PROP_FRAME_HEIGHT, CAP_PROP_FRAME_WIDTH,
     CAP_PROP_OPEN_TIMEOUT_MSEC, CAP_PROP_READ_TIMEOUT_MSEC, CAP_V4L2, VideoCapture,
 };
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::geometry::Size;
 use tracing::debug;
 
+use super::camera_url::CameraUrl;
+use super::http::Login;
 use super::live::ReadPicture;
-use super::spec::without_password;
-use super::{Picture, is_jpeg};
+use super::{MAX_BROKEN_PICTURES, Picture, is_jpeg};
 
 /// Time (ms) that a stream may take to open, and to give the next picture.
 const TIMEOUT_MS: i32 = 5000;
-/// Count of broken pictures in a row after which a source is lost.
-const MAX_BROKEN_PICTURES: u32 = 50;
 
 /// Opens a V4L2 camera and requests JPEG near this size and rate.
 pub(super) fn device(device: &Path, size: Size, fps: f64) -> anyhow::Result<ReadPicture> {
@@ -61,12 +61,9 @@ pub(super) fn device(device: &Path, size: Size, fps: f64) -> anyhow::Result<Read
 }
 
 /// Opens a stream on the network.
-pub(super) fn url(url: &str) -> anyhow::Result<ReadPicture> {
-    let (video, first) = coded_or_decoded(url.as_ref()).with_context(|| {
-        format!(
-            "{} gives no stream: is the address right, and is the camera up?",
-            without_password(url)
-        )
+pub(super) fn url(url: &CameraUrl<'_>) -> anyhow::Result<ReadPicture> {
+    let (video, first) = coded_or_decoded(for_ffmpeg(url).as_ref()).with_context(|| {
+        format!("{url} gives no stream: are the address and the login right, and is the camera up?")
     })?;
     // A finished video behind a URL has a length. It would arrive as fast as the network: play it at its own speed.
     let finished = video.0.get(CAP_PROP_FRAME_COUNT)? > 0.0;
@@ -81,6 +78,30 @@ pub(super) fn url(url: &str) -> anyhow::Result<ReadPicture> {
     }))
 }
 
+/// Returns the URL as FFmpeg understands it, which ends the host at the first slash: also at one in a password.
+fn for_ffmpeg(url: &CameraUrl<'_>) -> String {
+    let CameraUrl {
+        scheme,
+        login,
+        host,
+        rest,
+        ..
+    } = url;
+    let Some(login) = login else {
+        return format!("{scheme}://{host}{rest}");
+    };
+    let escaped = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let Login { user, password } = Login::decode(login);
+    match login.contains(['/', '?', '#', '@']) {
+        true => format!(
+            "{scheme}://{}:{}@{host}{rest}",
+            escaped(&user),
+            escaped(&password)
+        ),
+        false => format!("{scheme}://{login}@{host}{rest}"),
+    }
+}
+
 /// Opens a GStreamer pipeline.
 pub(super) fn gst(pipeline: &str) -> anyhow::Result<ReadPicture> {
     ensure!(
@@ -90,7 +111,7 @@ pub(super) fn gst(pipeline: &str) -> anyhow::Result<ReadPicture> {
     let video = VideoCapture::from_file(pipeline, CAP_GSTREAMER)?;
     ensure!(
         video.is_opened()?,
-        "GStreamer cannot run the pipeline '{pipeline}'; try it with gst-launch-1.0, with fakesink in place of appsink"
+        "GStreamer cannot run the pipeline; try it with gst-launch-1.0, with fakesink in place of appsink"
     );
     read_live(Video(video), None)
 }
@@ -208,4 +229,21 @@ fn holds_jpeg(mat: &Option<Mat>) -> bool {
 fn bytes(mat: &Mat) -> Option<&[u8]> {
     let line = mat.typ() == CV_8UC1 && (mat.rows() == 1 || mat.cols() == 1);
     line.then(|| mat.data_bytes().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ffmpeg_gets_a_login_with_a_slash_escaped_and_any_other_as_it_is() {
+        for (url, want) in [
+            ("rtsp://cam/1?pwd=x", "rtsp://cam/1?pwd=x"),
+            ("rtsp://me:p%40s@cam/1", "rtsp://me:p%40s@cam/1"),
+            ("rtsp://me:p/w@cam/1", "rtsp://me:p%2Fw@cam/1"),
+            ("rtsp://me:a@b@cam/1", "rtsp://me:a%40b@cam/1"),
+        ] {
+            assert_eq!(for_ffmpeg(&CameraUrl::parse(url).unwrap()), want);
+        }
+    }
 }

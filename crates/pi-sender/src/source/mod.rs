@@ -10,8 +10,10 @@
 //! reads it and holds its newest picture and nothing else.
 
 mod backoff;
+mod camera_url;
 mod capture;
 mod file;
+mod http;
 mod live;
 mod mjpeg;
 mod rpicam;
@@ -20,6 +22,7 @@ pub mod spec;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use opencv::core::Mat;
 use platform::clock::unix_micros;
@@ -30,10 +33,14 @@ use protocol::jpeg::{self, Defect, Limits, Survey};
 use crate::args::Args;
 use crate::pacer::Tick;
 
+use camera_url::CameraUrl;
 pub(crate) use capture::devices;
 pub(crate) use rpicam::find as rpicam;
 use scene::Scene;
 use spec::SourceSpec;
+
+/// Count of broken pictures in a row after which a source is lost.
+const MAX_BROKEN_PICTURES: u32 = 50;
 
 /// A picture as its source delivers it.
 #[derive(Debug)]
@@ -130,7 +137,7 @@ impl PictureSource {
             SourceSpec::Device(device) => {
                 live(Box::new(move |_| capture::device(&device, size, fps)))
             }
-            SourceSpec::Url(url) => live(Box::new(move |_| capture::url(&url))),
+            SourceSpec::Url(url) => live(Box::new(move |_| open_url(&url, fps))),
             SourceSpec::Gst(pipeline) => live(Box::new(move |_| capture::gst(&pipeline))),
             SourceSpec::Rpicam => {
                 let camera = rpicam::Settings::new(size, fps, args.quality);
@@ -203,6 +210,19 @@ fn auto(
     anyhow::bail!(
         "no camera found; rpicam: {pi:#}; V4L2: {usb:#}; or name a source: --source demo needs no camera"
     )
+}
+
+/// Opens a network camera: HTTP's are read here, videos and other schemes by FFmpeg.
+fn open_url(url: &str, fps: f64) -> anyhow::Result<live::ReadPicture> {
+    let url = CameraUrl::parse(url).context("a URL begins with a scheme, as in http://")?;
+    let opened = match url.is_http() {
+        true => http::open(&url, fps).with_context(|| format!("{url} gives no picture"))?,
+        false => http::Opened::Video,
+    };
+    match opened {
+        http::Opened::Pictures(read) => Ok(read),
+        http::Opened::Video => capture::url(&url),
+    }
 }
 
 fn is_jpeg(bytes: &[u8]) -> bool {

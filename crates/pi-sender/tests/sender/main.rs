@@ -7,6 +7,7 @@
 
 mod close_reason;
 mod frames;
+mod http;
 #[cfg(feature = "window")]
 mod preview;
 mod sources;
