@@ -3,17 +3,17 @@
 //! The picture of a tick follows from the tick's number alone, never from the clock: frame number n of a run is the same
 //! picture every time, even if the machine was too slow for some of them.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use bytes::Bytes;
 use opencv::core::Mat;
 use tracing::debug;
 
 use super::capture::{self, Video};
 use super::mjpeg::JpegSplitter;
+use super::still_file::StillFile;
 use super::{Picture, has_extension, is_jpeg};
 use crate::pacer::Tick;
 
@@ -48,7 +48,7 @@ enum FileReader {
     /// Numbered pictures, and the next number.
     Sequence(SequencePattern, u64),
     /// One picture, without end.
-    Still(PathBuf),
+    Still(StillFile),
 }
 
 impl FileSource {
@@ -117,7 +117,7 @@ impl FileReader {
         }
         ensure!(path.is_file(), "it is not a file");
         if has_extension(path, &STILL_EXTENSIONS) {
-            return Ok(Self::Still(path.to_owned()));
+            return Ok(Self::Still(StillFile::new(path)));
         }
         let mut start = Vec::new();
         File::open(path)?.take(3).read_to_end(&mut start)?;
@@ -174,9 +174,9 @@ impl FileReader {
                 Self::Sequence(pattern, next) => {
                     let path = pattern.path(*next);
                     *next += 1;
-                    path.exists().then(|| still(&path))
+                    path.exists().then(|| StillFile::read_once(&path))
                 }
-                Self::Still(path) => return still(path).map(Some),
+                Self::Still(file) => return file.picture().map(Some),
             };
             match picture.transpose() {
                 Ok(picture) => return Ok(picture),
@@ -184,18 +184,6 @@ impl FileReader {
             }
         }
     }
-}
-
-/// Reads a file of one picture: a JPEG as it is, any other format decoded.
-fn still(path: &Path) -> anyhow::Result<Picture> {
-    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    let bytes = Bytes::from(bytes);
-    if let Ok(picture) = Picture::from_jpeg(bytes.clone()) {
-        return Ok(picture);
-    }
-    let picture = imaging::still::decode(&bytes)
-        .with_context(|| format!("{} holds no picture that can be read", path.display()))?;
-    Ok(Picture::Raw(picture))
 }
 
 /// A path with a number in it, written `%d` or `%03d`.
@@ -233,6 +221,7 @@ impl SequencePattern {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::time::Instant;
 
     use opencv::prelude::*;
@@ -318,7 +307,8 @@ mod tests {
         };
         assert_eq!((picture.cols(), picture.rows()), (2, 1));
         fs::write(&path, b"junk").unwrap();
-        let why = format!("{:#}", source.next(&tick(1)).unwrap_err());
+        let mut source = FileSource::open(path, 10.0, false).unwrap();
+        let why = format!("{:#}", source.next(&tick(0)).unwrap_err());
         assert!(
             why.contains("card.ppm holds no picture that can be read"),
             "{why}"

@@ -18,6 +18,7 @@ mod live;
 mod mjpeg;
 mod rpicam;
 pub mod spec;
+mod still_file;
 
 use std::path::Path;
 use std::time::Duration;
@@ -42,8 +43,8 @@ use spec::SourceSpec;
 /// Count of broken pictures in a row after which a source is lost.
 const MAX_BROKEN_PICTURES: u32 = 50;
 
-/// A picture as its source delivers it.
-#[derive(Debug)]
+/// A picture as its source delivers it. A clone has the same pixels.
+#[derive(Debug, Clone)]
 pub(crate) enum Picture {
     /// A JPEG within [`Limits::OWN`].
     Jpeg {
