@@ -17,7 +17,9 @@ mod http;
 mod live;
 mod mjpeg;
 mod rpicam;
+pub mod rpicam_options;
 pub mod spec;
+mod stdin;
 mod still_file;
 
 use std::path::Path;
@@ -36,6 +38,7 @@ use crate::pacer::Tick;
 
 use camera_url::CameraUrl;
 pub(crate) use capture::devices;
+use live::endless;
 pub(crate) use rpicam::find as rpicam;
 use scene::Scene;
 use spec::SourceSpec;
@@ -135,18 +138,30 @@ impl PictureSource {
             SourceSpec::File(path) => {
                 file::FileSource::open(path, args.fps, args.again).map(Self::File)
             }
-            SourceSpec::Device(device) => {
-                live(Box::new(move |_| capture::device(&device, size, fps)))
+            SourceSpec::Stdin if stdin::is_file() => {
+                file::FileSource::open(stdin::PATH.into(), args.fps, args.again).map(Self::File)
             }
-            SourceSpec::Url(url) => live(Box::new(move |_| open_url(&url, fps))),
-            SourceSpec::Gst(pipeline) => live(Box::new(move |_| capture::gst(&pipeline))),
+            // What is read of it is gone, so it is not opened again.
+            SourceSpec::Stdin => Ok(Self::Live(live::LiveSource::start(
+                Box::new(|_| stdin::open()),
+                true,
+            )?)),
+            SourceSpec::Device(device) => live(Box::new(move |_| {
+                capture::device(&device, size, fps).map(endless)
+            })),
+            SourceSpec::Url(url) => live(Box::new(move |_| open_url(&url, fps).map(endless))),
+            SourceSpec::Gst(pipeline) => {
+                live(Box::new(move |_| capture::gst(&pipeline).map(endless)))
+            }
             SourceSpec::Rpicam => {
-                let camera = rpicam::Settings::new(size, fps, args.quality);
-                live(Box::new(move |guard| camera.open(guard)))
+                let camera = rpicam::Settings::new(size, fps, args.quality, &args.rpicam_options);
+                live(Box::new(move |guard| camera.open(guard).map(endless)))
             }
             SourceSpec::Auto => {
-                let camera = rpicam::Settings::new(size, fps, args.quality);
-                live(Box::new(move |guard| auto(&camera, guard, size, fps)))
+                let camera = rpicam::Settings::new(size, fps, args.quality, &args.rpicam_options);
+                live(Box::new(move |guard| {
+                    auto(&camera, guard, size, fps).map(endless)
+                }))
             }
         }
     }

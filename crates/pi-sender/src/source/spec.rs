@@ -24,6 +24,8 @@ pub enum SourceSpec {
     Url(String),
     /// A GStreamer pipeline that ends in an appsink.
     Gst(String),
+    /// JPEGs from standard input.
+    Stdin,
     /// A video, an MJPEG file, a numbered sequence of pictures, or one picture.
     File(PathBuf),
 }
@@ -37,6 +39,7 @@ impl FromStr for SourceSpec {
             "auto" => Self::Auto,
             "demo" => Self::Demo,
             "rpicam" => Self::Rpicam,
+            "-" => Self::Stdin,
             _ if s.bytes().all(|b| b.is_ascii_digit()) => {
                 Self::Device(format!("/dev/video{s}").into())
             }
@@ -60,6 +63,7 @@ impl fmt::Display for SourceSpec {
             Self::Auto => f.write_str("auto"),
             Self::Demo => f.write_str("demo"),
             Self::Rpicam => f.write_str("rpicam"),
+            Self::Stdin => f.write_str("-"),
             Self::Device(path) => path.display().fmt(f),
             Self::File(path) => {
                 // A file that is called `demo` or `0` is not the source of that name.
@@ -134,6 +138,7 @@ mod tests {
     fn a_file_may_be_called_like_another_source() {
         for text in [
             "file://demo",
+            "file://-",
             "file://0",
             "file://gst:x",
             "file:///dev/null",
@@ -166,6 +171,7 @@ mod tests {
             ("auto", SourceSpec::Auto),
             ("demo", SourceSpec::Demo),
             ("rpicam", SourceSpec::Rpicam),
+            ("-", SourceSpec::Stdin),
             ("0", SourceSpec::Device("/dev/video0".into())),
             ("/dev/video2", SourceSpec::Device("/dev/video2".into())),
             (

@@ -10,6 +10,7 @@ mod frames;
 mod http;
 #[cfg(feature = "window")]
 mod preview;
+mod programs;
 mod sources;
 mod support;
 mod usage;
