@@ -150,19 +150,20 @@ fn the_newest_picture_of_a_pipe_counts() {
     let (path, pictures) = mjpeg(dir.path(), 12);
     let relay = Relay::start();
     // All come at once and the pipe stays open: a reader of one picture a tick would be 12 ticks behind.
-    let running = piped(
-        &format!("(cat '{path}'; sleep 1000)"),
-        &relay,
-        &["--fps", "2"],
-    )
-    .start();
-    let newest = (0..2).any(|_| {
-        let frame = relay.datagram();
-        let label = Label::read(&frame).unwrap().unwrap();
-        frame == label.write(&pictures[11])
-    });
-    assert!(newest);
-    running.terminate();
+    let done = expect_exit(
+        piped(
+            &format!("(cat '{path}'; sleep 1.2)"),
+            &relay,
+            &["--fps", "2", "--report"],
+        ),
+        0,
+    );
+    let sent = done.report.unwrap()["sent"].as_u64().unwrap();
+    assert!((1..=2).contains(&sent), "{sent} of 12 pictures at once");
+    let frames = std::iter::repeat_with(|| relay.datagram()).take(sent as usize);
+    let last = frames.last().unwrap();
+    let label = Label::read(&last).unwrap().unwrap();
+    assert!(last == label.write(&pictures[11]));
 }
 
 #[test]
