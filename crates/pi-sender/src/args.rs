@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use platform::config::{Common, TransportChoice};
 use platform::server::Server;
 use protocol::geometry::Size;
@@ -22,7 +23,7 @@ pub struct Args {
     pub server: Option<Server>,
     /// Where pictures come from: auto, demo, rpicam, a camera's number or /dev/videoN, a video or MJPEG file, a
     /// picture, a sequence like img_%03d.jpg, a URL (http, rtsp, ..), - for JPEGs from standard input, or gst:PIPELINE
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", value_parser = OsStringValueParser::new().try_map(SourceSpec::from_os))]
     pub source: SourceSpec,
     /// Size of the frames; a source of JPEGs within a quarter of it is sent as it is
     #[arg(long, value_name = "WxH", default_value = "300x200")]

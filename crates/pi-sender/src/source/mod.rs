@@ -12,6 +12,7 @@
 mod backoff;
 mod camera_url;
 mod capture;
+mod cover;
 mod file;
 mod http;
 mod live;
@@ -21,8 +22,11 @@ pub mod rpicam_options;
 pub mod spec;
 mod stdin;
 mod still_file;
+mod timeline;
+mod video_file;
 
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -42,6 +46,7 @@ use live::endless;
 pub(crate) use rpicam::find as rpicam;
 use scene::Scene;
 use spec::SourceSpec;
+use video_file::Shown;
 
 /// Count of broken pictures in a row after which a source is lost.
 const MAX_BROKEN_PICTURES: u32 = 50;
@@ -179,18 +184,24 @@ impl PictureSource {
     /// # Errors
     /// If a file cannot be read on, or a live source is lost under `--exit-on-source-error`.
     pub(crate) fn poll(&mut self, tick: &Tick, timeout: Duration) -> anyhow::Result<Poll> {
-        let picture = match self {
+        let shown = match self {
             Self::Live(live) => return live.poll(tick, timeout),
-            Self::Demo(scene) => Some(Picture::Raw(scene.draw(tick.index)?)),
+            Self::Demo(scene) => Shown::New(Picture::Raw(scene.draw(tick.index)?)),
             Self::File(file) => file.next(tick)?,
         };
-        Ok(picture.map_or(Poll::End, |picture| {
-            Poll::Picture(CapturedPicture {
+        Ok(match shown {
+            Shown::New(picture) => Poll::Picture(CapturedPicture {
                 picture,
                 captured_us: unix_micros(),
                 missed: tick.missed,
-            })
-        }))
+            }),
+            Shown::Same => {
+                // No picture will come for this tick.
+                thread::sleep(timeout);
+                Poll::Pending
+            }
+            Shown::End => Poll::End,
+        })
     }
 
     /// Returns the true boxes of a tick's picture, which only the demo knows.

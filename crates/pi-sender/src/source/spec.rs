@@ -1,6 +1,8 @@
 //! Parses `--source`: a word, a number, a path, a URL or a pipeline, known by its form.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -28,6 +30,23 @@ pub enum SourceSpec {
     Stdin,
     /// A video, an MJPEG file, a numbered sequence of pictures, or one picture.
     File(PathBuf),
+}
+
+impl SourceSpec {
+    /// Parses a value of the command line, which may name a file in bytes that are not UTF-8.
+    ///
+    /// # Errors
+    /// If it is empty.
+    pub fn from_os(value: OsString) -> Result<Self, String> {
+        match value.into_string() {
+            Ok(text) => text.parse(),
+            Err(value) => {
+                let bytes = value.as_bytes();
+                let path = bytes.strip_prefix(FILE.as_bytes()).unwrap_or(bytes);
+                Ok(Self::File(OsStr::from_bytes(path).into()))
+            }
+        }
+    }
 }
 
 impl FromStr for SourceSpec {

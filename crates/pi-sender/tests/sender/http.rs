@@ -273,6 +273,23 @@ fn what_came_instead_of_a_picture_is_in_the_error() {
 }
 
 #[test]
+fn errors_of_the_network_and_of_ffmpeg_do_not_show_what_is_secret() {
+    let relay = Relay::start();
+    let closed = testkit::port::free();
+    for source in [
+        format!("http://root:geheim@127.0.0.1:{closed}/x?pwd=geheim"),
+        format!("rtsp://root:geh/eim@127.0.0.1:{closed}/user=admin_password=geheim_channel=1"),
+        "gst:rtspsrc location=rtsp://root:geheim@127.0.0.1:1/geheim ! appsink".to_owned(),
+    ] {
+        let program = sender_to(relay.addr(), &source, &["--exit-on-source-error"]);
+        let done = expect_exit(program.env("RUST_LOG", "trace"), 1);
+        for secret in ["geheim", "eim@", "root", "admin"] {
+            assert!(!done.stderr.contains(secret), "{}", done.stderr);
+        }
+    }
+}
+
+#[test]
 fn a_snapshot_is_polled_at_the_rate_without_a_line_each_time() {
     let picture = jpeg(300, 200, 77.0);
     let camera = Camera::start(move |_, client| {

@@ -14,3 +14,4 @@ mod programs;
 mod sources;
 mod support;
 mod usage;
+mod videos;
