@@ -7,7 +7,16 @@
 //! ```
 //!
 //! A file and the demo wait for the loop, so that a run can be repeated. A camera does not wait, so a thread of its own
-//! reads it and holds its newest picture and nothing else.
+//! reads it and holds its newest picture and nothing else. So does a pipe on standard input.
+//!
+//! | `--source` | read by |
+//! |---|---|
+//! | video | `video_file`, by its time stamps, through OpenCV (`capture`) |
+//! | MJPEG file, numbered pictures | `file`, one a tick |
+//! | one picture | `still_file`, again and again |
+//! | `http://`, `https://` | `http`, and `capture` for videos |
+//! | other URLs, `gst:`, `/dev/videoN` | `capture` |
+//! | `rpicam`, `-` | `rpicam`, `stdin`: JPEGs out of a pipe (`mjpeg`) |
 
 mod backoff;
 mod camera_url;
