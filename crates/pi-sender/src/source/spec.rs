@@ -12,7 +12,7 @@ use super::camera_url::CameraUrl;
 const FILE: &str = "file://";
 
 /// The value of `--source`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum SourceSpec {
     /// The Pi's camera if it works, else the first V4L2 camera.
     Auto,
@@ -99,6 +99,13 @@ impl fmt::Display for SourceSpec {
     }
 }
 
+/// Shows what [`fmt::Display`] does, since the command line as a whole may be shown.
+impl fmt::Debug for SourceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// Returns the names of a pipeline's elements without their properties, since those contain URLs and passwords.
 fn elements(pipeline: &str) -> String {
     let first_word = |element: &str| {
@@ -180,7 +187,11 @@ mod tests {
             ),
             ("gst:location=geheim ! appsink", "gst:.. ! appsink"),
         ] {
-            assert_eq!(source.parse::<SourceSpec>().unwrap().to_string(), want);
+            let spec: SourceSpec = source.parse().unwrap();
+            assert_eq!(
+                (spec.to_string(), format!("{spec:?}")),
+                (want.to_owned(), want.to_owned())
+            );
         }
     }
 

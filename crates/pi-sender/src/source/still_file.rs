@@ -49,10 +49,12 @@ impl StillFile {
     pub(super) fn picture(&mut self) -> anyhow::Result<Picture> {
         let deadline = Instant::now() + FIRST_WAIT;
         loop {
-            let read = self.read();
+            let late = Instant::now() >= deadline;
+            // A file that stays cut is one that was left so.
+            let read = self.read(late && self.last.is_none());
             self.report(read.as_ref().err(), Instant::now());
             match (read, &self.last) {
-                (Err(why), None) if Instant::now() >= deadline => return Err(why),
+                (Err(why), None) if late => return Err(why),
                 (Err(_), None) => thread::sleep(RETRY_INTERVAL),
                 (_, Some((_, picture))) => return Ok(picture.clone()),
                 (Ok(()), None) => bail!("{} gave no picture", self.path.display()),
@@ -63,20 +65,20 @@ impl StillFile {
     /// Reads a file that no other program writes, such as one of a sequence.
     pub(super) fn read_once(path: &Path) -> anyhow::Result<Picture> {
         let mut file = Self::new(path);
-        file.read()?;
+        file.read(true)?;
         let (_, picture) = file.last.context("it was just read")?;
         Ok(picture)
     }
 
-    /// Reads the file, and decodes it if it has changed.
-    fn read(&mut self) -> anyhow::Result<()> {
+    /// Reads the file, and decodes it if it has changed; with `cut_too`, also what is not whole.
+    fn read(&mut self, cut_too: bool) -> anyhow::Result<()> {
         let path = self.path.display();
         let content = Bytes::from(fs::read(&self.path).with_context(|| format!("reading {path}"))?);
         if self.last.as_ref().is_some_and(|(last, _)| *last == content) {
             return Ok(());
         }
         anyhow::ensure!(
-            is_whole(&content),
+            cut_too || is_whole(&content),
             "{path} is cut short, or is being written"
         );
         let picture = match Picture::from_jpeg(content.clone()) {
@@ -181,6 +183,15 @@ mod tests {
         });
         assert_eq!(width(&mut StillFile::new(&path)), 7);
         writer.join().unwrap();
+    }
+
+    #[test]
+    fn a_file_that_was_left_cut_shows_what_there_is_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("card.jpg");
+        let whole = coded(".jpg", 30);
+        fs::write(&path, &whole[..whole.len() - 2]).unwrap();
+        assert_eq!(width(&mut StillFile::new(&path)), 30);
     }
 
     #[test]

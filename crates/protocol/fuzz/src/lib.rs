@@ -18,12 +18,13 @@ use protocol::ticket::{Host, Ticket};
 use self::source_spec::SourceSpec;
 
 // Parsers of other crates, which link OpenCV and ONNX Runtime: their files need neither.
-#[path = "../../../vision/src/detect/names.rs"]
-mod names;
 #[path = "../../../pi-sender/src/source/camera_url.rs"]
 #[allow(dead_code, reason = "the sender uses all of it")]
 mod camera_url;
+#[path = "../../../vision/src/detect/names.rs"]
+mod names;
 #[path = "../../../pi-sender/src/source/spec.rs"]
+#[allow(dead_code, reason = "the sender uses all of it")]
 mod source_spec;
 
 // The viewer's rules, which need neither window nor codec.

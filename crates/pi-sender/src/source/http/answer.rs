@@ -120,6 +120,16 @@ pub(super) fn has_public_name(url: &Url) -> bool {
     }
 }
 
+/// Returns the cure of an error of the network, where there is one.
+pub(super) fn cure(error: &str) -> &'static str {
+    match error.contains("certificate") {
+        true => {
+            "; no authority has signed the camera's certificate for this name: use its private address or http://"
+        }
+        false => "",
+    }
+}
+
 /// Describes an answer that holds no picture: status, type, first bytes, and the cure where there is one.
 pub(super) fn describe(status: StatusCode, content_type: Option<&str>, head: &[u8]) -> String {
     let kind = content_type.map_or("no content type".to_owned(), |kind| printable(kind, 60));
@@ -273,6 +283,12 @@ mod tests {
         for host in ["example.org", "203.0.113.4", "[2001:db8::1]"] {
             assert!(has_public_name(&url(&format!("https://{host}/"))), "{host}");
         }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_has_a_cure() {
+        assert!(cure("invalid peer certificate: UnknownIssuer").contains("private address"));
+        assert_eq!(cure("Connection refused"), "");
     }
 
     #[test]

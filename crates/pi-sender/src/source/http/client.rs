@@ -97,8 +97,13 @@ impl CameraClient {
         let sent = timeout(self.patience, request.send()).await;
         let sent = sent.with_context(|| format!("no answer for {} s", self.patience.as_secs()))?;
         // The client's own error would show the whole URL.
-        sent.map_err(reqwest::Error::without_url)
-            .context("the request fails")
+        sent.map_err(|why| {
+            let why = anyhow::Error::new(why.without_url());
+            anyhow::anyhow!(
+                "the request fails: {why:#}{}",
+                answer::cure(&format!("{why:#}"))
+            )
+        })
     }
 
     fn next_challenge(
