@@ -4,12 +4,14 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use platform::config::{Common, TransportChoice};
 use platform::server::Server;
 use protocol::geometry::Size;
 use protocol::label::CameraName;
 
 use crate::preview::NO_WINDOW;
+use crate::source::rpicam_options::RpicamOptions;
 use crate::source::spec::SourceSpec;
 
 /// Sends a camera's pictures to a relay, the newest always first
@@ -20,8 +22,8 @@ pub struct Args {
     #[arg(long, value_name = "HOST[:PORT]|TICKET")]
     pub server: Option<Server>,
     /// Where pictures come from: auto, demo, rpicam, a camera's number or /dev/videoN, a video or MJPEG file, a
-    /// picture, a sequence like img_%03d.jpg, a URL (http, rtsp, ..), or gst:PIPELINE
-    #[arg(long, default_value = "auto")]
+    /// picture, a sequence like img_%03d.jpg, a URL (http, rtsp, ..), - for JPEGs from standard input, or gst:PIPELINE
+    #[arg(long, default_value = "auto", value_parser = OsStringValueParser::new().try_map(SourceSpec::from_os))]
     pub source: SourceSpec,
     /// Size of the frames; a source of JPEGs within a quarter of it is sent as it is
     #[arg(long, value_name = "WxH", default_value = "300x200")]
@@ -54,6 +56,15 @@ pub struct Args {
     /// End with an error when the camera is lost, instead of waiting for it to come back
     #[arg(long)]
     pub exit_on_source_error: bool,
+    /// Options for rpicam-vid, written as in a shell: "--hflip --vflip --camera 1"
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub rpicam_options: RpicamOptions,
     /// Which scene --source demo shows
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub demo_seed: u64,

@@ -3,17 +3,19 @@
 //! The picture of a tick follows from the tick's number alone, never from the clock: frame number n of a run is the same
 //! picture every time, even if the machine was too slow for some of them.
 
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use bytes::Bytes;
-use opencv::core::Mat;
+use percent_encoding::percent_decode;
 use tracing::debug;
 
-use super::capture::{self, Video};
 use super::mjpeg::JpegSplitter;
+use super::still_file::StillFile;
+use super::video_file::{Shown, VideoFile};
 use super::{Picture, has_extension, is_jpeg};
 use crate::pacer::Tick;
 
@@ -31,34 +33,40 @@ pub(crate) struct FileSource {
     repeat: bool,
     /// Ticks a second.
     fps: f64,
-    /// Pictures of the file for each tick: more than 1 if the video is faster than `--fps`.
-    per_tick: f64,
     /// Tick at which this pass began.
     start: u64,
-    /// Count of pictures read or skipped in this pass.
+    /// Count of pictures read or skipped in this pass; of a video, of those shown.
     position: u64,
 }
 
 #[derive(Debug)]
 enum FileReader {
-    /// JPEGs back to back; no timing in them.
+    /// A container, which has times of its own.
+    Video(VideoFile),
+    /// One picture a tick.
+    Pictures(Pictures),
+}
+
+/// Pictures without times.
+#[derive(Debug)]
+enum Pictures {
+    /// JPEGs back to back.
     Mjpeg(JpegSplitter<File>),
-    /// A container, which has a frame rate of its own; and the picture that was read when it was opened.
-    Video(Video, Option<Mat>),
     /// Numbered pictures, and the next number.
     Sequence(SequencePattern, u64),
     /// One picture, without end.
-    Still(PathBuf),
+    Still(StillFile),
 }
 
 impl FileSource {
     /// Opens a file that is to be sent at `fps` frames a second.
     pub(super) fn open(path: PathBuf, fps: f64, repeat: bool) -> anyhow::Result<Self> {
+        let path = existing(path);
         let reader = FileReader::open(&path)
             .with_context(|| format!("opening --source {}", path.display()))?;
         let native_fps = match &reader {
-            FileReader::Video(video, _) => video.fps(),
-            _ => None,
+            FileReader::Video(video) => video.fps(),
+            FileReader::Pictures(_) => None,
         };
         let sent_fps = native_fps.map_or(fps, |native| native.min(fps));
         Ok(Self {
@@ -66,7 +74,6 @@ impl FileSource {
             reader,
             repeat,
             fps: sent_fps,
-            per_tick: native_fps.map_or(1.0, |native| native / sent_fps),
             start: 0,
             position: 0,
         })
@@ -76,10 +83,11 @@ impl FileSource {
         self.fps
     }
 
-    /// Returns the picture of a tick; `None` behind the last one.
-    pub(super) fn next(&mut self, tick: &Tick) -> anyhow::Result<Option<Picture>> {
-        if let Some(picture) = self.read(tick.index)? {
-            return Ok(Some(picture));
+    /// Returns what the file shows at a tick.
+    pub(super) fn next(&mut self, tick: &Tick) -> anyhow::Result<Shown> {
+        let shown = self.read(tick.index)?;
+        if !matches!(shown, Shown::End) {
+            return Ok(shown);
         }
         if !self.repeat || self.position == 0 {
             ensure!(
@@ -87,7 +95,7 @@ impl FileSource {
                 "{} holds no picture that can be read",
                 self.path.display()
             );
-            return Ok(None);
+            return Ok(Shown::End);
         }
         self.reader = FileReader::open(&self.path)
             .with_context(|| format!("starting over with {}", self.path.display()))?;
@@ -95,40 +103,48 @@ impl FileSource {
         self.read(tick.index)
     }
 
-    fn read(&mut self, tick: u64) -> anyhow::Result<Option<Picture>> {
-        // The small addend keeps 3 * (30 / 10) from being 8.999...
-        let wanted = ((tick - self.start) as f64 * self.per_tick + 1e-6) as u64;
-        while self.position < wanted {
-            if !self.reader.skip()? {
-                return Ok(None);
+    fn read(&mut self, tick: u64) -> anyhow::Result<Shown> {
+        let wanted = tick - self.start;
+        let shown = match &mut self.reader {
+            FileReader::Video(video) => video.at(wanted as f64 / self.fps)?,
+            FileReader::Pictures(reader) => {
+                while self.position < wanted {
+                    if !reader.skip()? {
+                        return Ok(Shown::End);
+                    }
+                    self.position += 1;
+                }
+                reader.read()?.map_or(Shown::End, Shown::New)
             }
-            self.position += 1;
-        }
-        let picture = self.reader.read()?;
-        self.position += u64::from(picture.is_some());
-        Ok(picture)
+        };
+        self.position += u64::from(matches!(shown, Shown::New(_)));
+        Ok(shown)
     }
 }
 
 impl FileReader {
     fn open(path: &Path) -> anyhow::Result<Self> {
         if !path.exists() {
-            return Self::sequence(path);
+            return Pictures::sequence(path).map(Self::Pictures);
         }
         ensure!(path.is_file(), "it is not a file");
         if has_extension(path, &STILL_EXTENSIONS) {
-            return Ok(Self::Still(path.to_owned()));
+            return Ok(Self::Pictures(Pictures::Still(StillFile::new(path))));
         }
         let mut start = Vec::new();
         File::open(path)?.take(3).read_to_end(&mut start)?;
         if is_jpeg(&start) {
-            return Ok(Self::Mjpeg(JpegSplitter::new(File::open(path)?)));
+            return Ok(Self::Pictures(Pictures::Mjpeg(JpegSplitter::new(
+                File::open(path)?,
+            ))));
         }
-        let (video, first) = capture::coded_or_decoded(path)
-            .context("it is neither a video that ffmpeg knows nor a file of JPEGs")?;
-        Ok(Self::Video(video, first))
+        VideoFile::open(path)
+            .map(Self::Video)
+            .context("it is neither a video that ffmpeg knows nor a file of JPEGs")
     }
+}
 
+impl Pictures {
     fn sequence(path: &Path) -> anyhow::Result<Self> {
         let pattern = SequencePattern::parse(path)
             .context("there is no such file; give the path of a video, an MJPEG file or a picture, a pattern like img_%03d.jpg, or --source demo")?;
@@ -152,8 +168,7 @@ impl FileReader {
     /// Skips one picture; false at the end.
     fn skip(&mut self) -> anyhow::Result<bool> {
         match self {
-            Self::Video(_, Some(_)) | Self::Mjpeg(_) => Ok(self.read()?.is_some()),
-            Self::Video(video, None) => video.skip(),
+            Self::Mjpeg(_) => Ok(self.read()?.is_some()),
             Self::Sequence(pattern, next) => {
                 *next += 1;
                 Ok(pattern.path(*next - 1).exists())
@@ -167,16 +182,12 @@ impl FileReader {
         loop {
             let picture = match self {
                 Self::Mjpeg(jpegs) => jpegs.next()?.map(|jpeg| Ok(Picture::from_jpeg(jpeg)?)),
-                Self::Video(video, first) => match first.take() {
-                    Some(mat) => Some(capture::picture(mat)),
-                    None => video.read_mat()?.map(capture::picture),
-                },
                 Self::Sequence(pattern, next) => {
                     let path = pattern.path(*next);
                     *next += 1;
-                    path.exists().then(|| still(&path))
+                    path.exists().then(|| StillFile::read_once(&path))
                 }
-                Self::Still(path) => return still(path).map(Some),
+                Self::Still(file) => return file.picture().map(Some),
             };
             match picture.transpose() {
                 Ok(picture) => return Ok(picture),
@@ -186,16 +197,19 @@ impl FileReader {
     }
 }
 
-/// Reads a file of one picture: a JPEG as it is, any other format decoded.
-fn still(path: &Path) -> anyhow::Result<Picture> {
-    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    let bytes = Bytes::from(bytes);
-    if let Ok(picture) = Picture::from_jpeg(bytes.clone()) {
-        return Ok(picture);
+/// Returns the path, or where there is no such file, the one that it is with its percent escapes decoded: file managers
+/// give names as URLs, `file:///home/me/a%20b.mp4`, and names may contain percent signs of their own.
+fn existing(path: PathBuf) -> PathBuf {
+    if path.exists() {
+        return path;
     }
-    let picture = imaging::still::decode(&bytes)
-        .with_context(|| format!("{} holds no picture that can be read", path.display()))?;
-    Ok(Picture::Raw(picture))
+    let bytes = path.as_os_str().as_bytes();
+    let local = bytes
+        .strip_prefix(b"localhost")
+        .filter(|rest| rest.starts_with(b"/"));
+    let decoded = percent_decode(local.unwrap_or(bytes)).collect::<Vec<u8>>();
+    let decoded = PathBuf::from(OsString::from_vec(decoded));
+    if decoded.exists() { decoded } else { path }
 }
 
 /// A path with a number in it, written `%d` or `%03d`.
@@ -233,6 +247,7 @@ impl SequencePattern {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::time::Instant;
 
     use opencv::prelude::*;
@@ -261,9 +276,10 @@ mod tests {
 
     /// Returns the width of the picture at a tick.
     fn width(source: &mut FileSource, index: u64) -> Option<u16> {
-        match source.next(&tick(index)).unwrap()? {
-            Picture::Jpeg { size, .. } => Some(size.width),
-            Picture::Raw(_) => panic!("it is not a JPEG"),
+        match source.next(&tick(index)).unwrap() {
+            Shown::New(Picture::Jpeg { size, .. }) => Some(size.width),
+            Shown::New(Picture::Raw(_)) => panic!("it is not a JPEG"),
+            Shown::Same | Shown::End => None,
         }
     }
 
@@ -313,12 +329,13 @@ mod tests {
         let path = dir.path().join("card.ppm");
         fs::write(&path, b"P6 2 1 255 abcdef").unwrap();
         let mut source = FileSource::open(path.clone(), 10.0, false).unwrap();
-        let Some(Picture::Raw(picture)) = source.next(&tick(0)).unwrap() else {
+        let Shown::New(Picture::Raw(picture)) = source.next(&tick(0)).unwrap() else {
             panic!("it is not decoded");
         };
         assert_eq!((picture.cols(), picture.rows()), (2, 1));
         fs::write(&path, b"junk").unwrap();
-        let why = format!("{:#}", source.next(&tick(1)).unwrap_err());
+        let mut source = FileSource::open(path, 10.0, false).unwrap();
+        let why = format!("{:#}", source.next(&tick(0)).unwrap_err());
         assert!(
             why.contains("card.ppm holds no picture that can be read"),
             "{why}"

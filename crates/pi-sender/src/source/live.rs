@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use platform::clock::unix_micros;
 use platform::latest::{Received, Receiver, Sender, latest};
 use tracing::{info, warn};
@@ -18,14 +20,23 @@ use crate::pacer::Tick;
 
 /// Waits for one picture and returns it; an error means that the source is lost.
 pub(super) type ReadPicture = Box<dyn FnMut() -> anyhow::Result<Picture>>;
+/// Waits for one picture and returns it; `None` at the end, which only a pipe has.
+pub(super) type ReadLive = Box<dyn FnMut() -> anyhow::Result<Option<Picture>>>;
 /// Opens the source.
-pub(super) type OpenSource = Box<dyn FnMut(&ChildGuard) -> anyhow::Result<ReadPicture> + Send>;
+pub(super) type OpenSource = Box<dyn FnMut(&ChildGuard) -> anyhow::Result<ReadLive> + Send>;
+
+/// Returns the reading of a source that has no end.
+pub(super) fn endless(mut read: ReadPicture) -> ReadLive {
+    Box::new(move || read().map(Some))
+}
 
 /// A source with its reader thread. Dropping it kills the source's child process.
 #[derive(Debug)]
 pub(crate) struct LiveSource {
     pictures: Receiver<anyhow::Result<NumberedPicture>>,
     guard: ChildGuard,
+    /// The thread, until it has ended.
+    reader: Option<thread::JoinHandle<()>>,
     /// Number of the last picture that [`Self::poll`] returned.
     last: u64,
 }
@@ -48,13 +59,14 @@ impl LiveSource {
             guard: guard.clone(),
             number: 0,
         };
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("reader".to_owned())
             .spawn(move || reader.run(open, strict))
             .context("starting the camera's thread")?;
         Ok(Self {
             pictures,
             guard,
+            reader: Some(thread),
             last: 0,
         })
     }
@@ -63,7 +75,14 @@ impl LiveSource {
         let captured = match self.pictures.recv(timeout) {
             Received::Value(captured) => captured?,
             Received::Timeout => return Ok(Poll::Pending),
-            Received::Closed => anyhow::bail!("the camera's thread ended"),
+            Received::Closed => {
+                let ended = self.reader.take().map(thread::JoinHandle::join);
+                ensure!(
+                    ended.is_none_or(|ended| ended.is_ok()),
+                    "the camera's thread failed"
+                );
+                return Ok(Poll::End);
+            }
         };
         // A tick is lost only if there was a picture for it.
         let displaced = captured.number - self.last - 1;
@@ -114,11 +133,13 @@ impl ReaderThread {
         }
     }
 
-    /// Moves pictures into the slot until that is closed; the error is why the source is lost.
-    fn read_until_lost(&mut self, mut read: ReadPicture, was_lost: bool) -> anyhow::Result<()> {
+    /// Moves pictures into the slot until that is closed or they end; the error is why the source is lost.
+    fn read_until_lost(&mut self, mut read: ReadLive, was_lost: bool) -> anyhow::Result<()> {
         let first = self.number + 1;
         while !self.slot.is_closed() {
-            let picture = read()?;
+            let Some(picture) = read()? else {
+                return Ok(());
+            };
             self.number += 1;
             if was_lost && self.number == first {
                 info!("the source is back");
@@ -133,7 +154,8 @@ impl ReaderThread {
     }
 }
 
-/// Owns the child process of a source, so that it ends with the sender even if the reader hangs in its pipe.
+/// Owns the child process of a source, which leads a process group, so that it and its own children end with the sender
+/// even if the reader hangs in its pipe.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ChildGuard(Arc<Mutex<GuardedChild>>);
 
@@ -169,9 +191,12 @@ impl ChildGuard {
     }
 }
 
+/// Kills a child and its process group, also where the child itself has ended: until `wait`, its number is no other's.
 fn kill(child: Option<Child>) {
     if let Some(mut child) = child {
-        // Both fail only if it has ended already.
+        let group = i32::try_from(child.id()).map(Pid::from_raw);
+        // All fail only if there is no such process any more.
+        let _ = group.map(|group| killpg(group, Signal::SIGKILL));
         let _ = child.kill();
         let _ = child.wait();
     }
@@ -200,13 +225,13 @@ mod tests {
     #[test]
     fn a_lost_source_is_opened_again_and_goes_on() {
         let mut opened = 0;
-        let open = move |_: &ChildGuard| -> anyhow::Result<ReadPicture> {
+        let open = move |_: &ChildGuard| -> anyhow::Result<ReadLive> {
             opened += 1;
             let mut left = 1;
             Ok(Box::new(move || {
                 anyhow::ensure!(left > 0, "unplugged for the {opened}. time");
                 left -= 1;
-                Ok(picture())
+                Ok(Some(picture()))
             }))
         };
         let mut live = LiveSource::start(Box::new(open), false).unwrap();
@@ -228,7 +253,7 @@ mod tests {
     fn a_missed_tick_counts_only_where_a_picture_was_there_for_it() {
         let (send_all_read, all_read) = std::sync::mpsc::channel();
         let mut left = 5;
-        let open = move |_: &ChildGuard| -> anyhow::Result<ReadPicture> {
+        let open = move |_: &ChildGuard| -> anyhow::Result<ReadLive> {
             let send_all_read = send_all_read.clone();
             Ok(Box::new(move || {
                 if left == 0 {
@@ -236,7 +261,7 @@ mod tests {
                     thread::sleep(Duration::from_secs(3600));
                 }
                 left -= 1;
-                Ok(picture())
+                Ok(Some(picture()))
             }))
         };
         let mut live = LiveSource::start(Box::new(open), false).unwrap();
@@ -246,5 +271,55 @@ mod tests {
             panic!("no picture");
         };
         assert_eq!(captured.missed, 4);
+    }
+
+    #[test]
+    fn a_source_that_ends_gives_its_last_picture_and_then_the_end() {
+        let open = |_: &ChildGuard| -> anyhow::Result<ReadLive> {
+            let mut pictures = vec![picture()];
+            Ok(Box::new(move || Ok(pictures.pop())))
+        };
+        let mut live = LiveSource::start(Box::new(open), true).unwrap();
+        let wait = Duration::from_secs(30);
+        assert!(matches!(live.poll(&tick(0), wait), Ok(Poll::Picture(_))));
+        assert!(matches!(live.poll(&tick(0), wait), Ok(Poll::End)));
+    }
+
+    #[test]
+    fn a_child_that_is_replaced_takes_its_own_children_with_it() {
+        use std::io::{BufRead as _, BufReader};
+        use std::os::unix::process::CommandExt as _;
+        use std::process::{Command, Stdio};
+        let guard = ChildGuard::default();
+        let mut grandchildren = Vec::new();
+        for _ in 0..2 {
+            let mut child = Command::new("sh")
+                .args(["-c", "sleep 1000 & echo $!; exec sleep 1000"])
+                .stdout(Stdio::piped())
+                .process_group(0)
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            let output = child.stdout.take().unwrap();
+            BufReader::new(output).read_line(&mut line).unwrap();
+            grandchildren.push(line.trim().to_owned());
+            guard.replace(child);
+        }
+        let runs = |pid: &String| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            !status.is_empty() && !status.contains(") Z ")
+        };
+        let ended = |pid: &String| {
+            (0..500).any(|_| {
+                !runs(pid) || {
+                    thread::sleep(Duration::from_millis(10));
+                    false
+                }
+            })
+        };
+        assert!(ended(&grandchildren[0]));
+        assert!(runs(&grandchildren[1]));
+        guard.close();
+        assert!(ended(&grandchildren[1]));
     }
 }

@@ -7,19 +7,38 @@
 //! ```
 //!
 //! A file and the demo wait for the loop, so that a run can be repeated. A camera does not wait, so a thread of its own
-//! reads it and holds its newest picture and nothing else.
+//! reads it and holds its newest picture and nothing else. So does a pipe on standard input.
+//!
+//! | `--source` | read by |
+//! |---|---|
+//! | video | `video_file`, by its time stamps, through OpenCV (`capture`) |
+//! | MJPEG file, numbered pictures | `file`, one a tick |
+//! | one picture | `still_file`, again and again |
+//! | `http://`, `https://` | `http`, and `capture` for videos |
+//! | other URLs, `gst:`, `/dev/videoN` | `capture` |
+//! | `rpicam`, `-` | `rpicam`, `stdin`: JPEGs out of a pipe (`mjpeg`) |
 
 mod backoff;
+mod camera_url;
 mod capture;
+mod cover;
 mod file;
+mod http;
 mod live;
 mod mjpeg;
 mod rpicam;
+pub mod rpicam_options;
 pub mod spec;
+mod stdin;
+mod still_file;
+mod timeline;
+mod video_file;
 
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use opencv::core::Mat;
 use platform::clock::unix_micros;
@@ -30,13 +49,19 @@ use protocol::jpeg::{self, Defect, Limits, Survey};
 use crate::args::Args;
 use crate::pacer::Tick;
 
+use camera_url::CameraUrl;
 pub(crate) use capture::devices;
+use live::endless;
 pub(crate) use rpicam::find as rpicam;
 use scene::Scene;
 use spec::SourceSpec;
+use video_file::Shown;
 
-/// A picture as its source delivers it.
-#[derive(Debug)]
+/// Count of broken pictures in a row after which a source is lost.
+const MAX_BROKEN_PICTURES: u32 = 50;
+
+/// A picture as its source delivers it. A clone has the same pixels.
+#[derive(Debug, Clone)]
 pub(crate) enum Picture {
     /// A JPEG within [`Limits::OWN`].
     Jpeg {
@@ -127,18 +152,30 @@ impl PictureSource {
             SourceSpec::File(path) => {
                 file::FileSource::open(path, args.fps, args.again).map(Self::File)
             }
-            SourceSpec::Device(device) => {
-                live(Box::new(move |_| capture::device(&device, size, fps)))
+            SourceSpec::Stdin if stdin::is_file() => {
+                file::FileSource::open(stdin::PATH.into(), args.fps, args.again).map(Self::File)
             }
-            SourceSpec::Url(url) => live(Box::new(move |_| capture::url(&url))),
-            SourceSpec::Gst(pipeline) => live(Box::new(move |_| capture::gst(&pipeline))),
+            // What is read of it is gone, so it is not opened again.
+            SourceSpec::Stdin => Ok(Self::Live(live::LiveSource::start(
+                Box::new(|_| stdin::open()),
+                true,
+            )?)),
+            SourceSpec::Device(device) => live(Box::new(move |_| {
+                capture::device(&device, size, fps).map(endless)
+            })),
+            SourceSpec::Url(url) => live(Box::new(move |_| open_url(&url, fps).map(endless))),
+            SourceSpec::Gst(pipeline) => {
+                live(Box::new(move |_| capture::gst(&pipeline).map(endless)))
+            }
             SourceSpec::Rpicam => {
-                let camera = rpicam::Settings::new(size, fps, args.quality);
-                live(Box::new(move |guard| camera.open(guard)))
+                let camera = rpicam::Settings::new(size, fps, args.quality, &args.rpicam_options);
+                live(Box::new(move |guard| camera.open(guard).map(endless)))
             }
             SourceSpec::Auto => {
-                let camera = rpicam::Settings::new(size, fps, args.quality);
-                live(Box::new(move |guard| auto(&camera, guard, size, fps)))
+                let camera = rpicam::Settings::new(size, fps, args.quality, &args.rpicam_options);
+                live(Box::new(move |guard| {
+                    auto(&camera, guard, size, fps).map(endless)
+                }))
             }
         }
     }
@@ -156,18 +193,24 @@ impl PictureSource {
     /// # Errors
     /// If a file cannot be read on, or a live source is lost under `--exit-on-source-error`.
     pub(crate) fn poll(&mut self, tick: &Tick, timeout: Duration) -> anyhow::Result<Poll> {
-        let picture = match self {
+        let shown = match self {
             Self::Live(live) => return live.poll(tick, timeout),
-            Self::Demo(scene) => Some(Picture::Raw(scene.draw(tick.index)?)),
+            Self::Demo(scene) => Shown::New(Picture::Raw(scene.draw(tick.index)?)),
             Self::File(file) => file.next(tick)?,
         };
-        Ok(picture.map_or(Poll::End, |picture| {
-            Poll::Picture(CapturedPicture {
+        Ok(match shown {
+            Shown::New(picture) => Poll::Picture(CapturedPicture {
                 picture,
                 captured_us: unix_micros(),
                 missed: tick.missed,
-            })
-        }))
+            }),
+            Shown::Same => {
+                // No picture will come for this tick.
+                thread::sleep(timeout);
+                Poll::Pending
+            }
+            Shown::End => Poll::End,
+        })
     }
 
     /// Returns the true boxes of a tick's picture, which only the demo knows.
@@ -203,6 +246,19 @@ fn auto(
     anyhow::bail!(
         "no camera found; rpicam: {pi:#}; V4L2: {usb:#}; or name a source: --source demo needs no camera"
     )
+}
+
+/// Opens a network camera: HTTP's are read here, videos and other schemes by FFmpeg.
+fn open_url(url: &str, fps: f64) -> anyhow::Result<live::ReadPicture> {
+    let url = CameraUrl::parse(url).context("a URL begins with a scheme, as in http://")?;
+    let opened = match url.is_http() {
+        true => http::open(&url, fps).with_context(|| format!("{url} gives no picture"))?,
+        false => http::Opened::Video,
+    };
+    match opened {
+        http::Opened::Pictures(read) => Ok(read),
+        http::Opened::Video => capture::url(&url),
+    }
 }
 
 fn is_jpeg(bytes: &[u8]) -> bool {

@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 use std::env;
 use std::io::{BufRead as _, BufReader, Read};
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -20,6 +21,7 @@ use tracing::debug;
 use super::Picture;
 use super::live::{ChildGuard, ReadPicture};
 use super::mjpeg::JpegSplitter;
+use super::rpicam_options::{self, RpicamOptions};
 
 /// Names of the program, the current one first.
 const PROGRAM_NAMES: [&str; 2] = ["rpicam-vid", "libcamera-vid"];
@@ -27,6 +29,9 @@ const PROGRAM_NAMES: [&str; 2] = ["rpicam-vid", "libcamera-vid"];
 const PICTURE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Count of the last lines of its log that the error quotes.
 const LOG_TAIL_LINES: usize = 4;
+
+/// Runs a program and kills the process group, itself included, at the signal that the sender's death sends.
+const WATCH: &str = r#"trap 'kill -KILL 0' TERM; "$@" & wait $!"#;
 
 /// The program's command line, and how long it may give no picture.
 #[derive(Debug, Clone)]
@@ -36,13 +41,9 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(size: Size, fps: f64, quality: u8) -> Self {
-        let arguments = format!(
-            "--codec mjpeg -t 0 --nopreview --width {} --height {} --framerate {fps} --quality {quality} -o -",
-            size.width, size.height
-        );
+    pub(super) fn new(size: Size, fps: f64, quality: u8, options: &RpicamOptions) -> Self {
         Self {
-            arguments: arguments.split(' ').map(str::to_owned).collect(),
+            arguments: rpicam_options::arguments(size, fps, quality, options),
             timeout: PICTURE_TIMEOUT + Duration::from_secs_f64(1.0 / fps),
         }
     }
@@ -50,8 +51,9 @@ impl Settings {
     /// Starts the program and waits for its first picture.
     pub(super) fn open(&self, guard: &ChildGuard) -> anyhow::Result<ReadPicture> {
         let program = find().context("neither rpicam-vid nor libcamera-vid is on PATH: on Raspberry Pi OS, apt install rpicam-apps")?;
-        let mut child = Command::new(&program)
+        let mut child = ending_with_the_sender(&program)
             .args(&self.arguments)
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -72,12 +74,29 @@ impl Settings {
     }
 }
 
+/// Returns the start of a command line that ends the program and its children also if the sender is killed: the kernel
+/// then sends a signal to a shell, which kills its process group. Without `setpriv` the program is started as it is, and
+/// ends at its next picture, which finds no reader.
+fn ending_with_the_sender(program: &Path) -> Command {
+    let Some(setpriv) = on_path("setpriv") else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(setpriv);
+    command
+        .args(["--pdeathsig", "TERM", "sh", "-c", WATCH, "sh"])
+        .arg(program);
+    command
+}
+
 /// Searches PATH for the program; at each start, since it may be installed while the sender waits for a camera.
 pub(crate) fn find() -> Option<PathBuf> {
+    PROGRAM_NAMES.iter().find_map(|name| on_path(name))
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    PROGRAM_NAMES
-        .iter()
-        .flat_map(|name| env::split_paths(&path).map(move |dir| dir.join(name)))
+    env::split_paths(&path)
+        .map(|dir| dir.join(name))
         .find(|program| program.is_file())
 }
 

@@ -1,15 +1,18 @@
 //! Parses `--source`: a word, a number, a path, a URL or a pipeline, known by its form.
 
-use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use super::camera_url::CameraUrl;
 
 /// Start of a file's name that is a name whatever it looks like.
 const FILE: &str = "file://";
 
 /// The value of `--source`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum SourceSpec {
     /// The Pi's camera if it works, else the first V4L2 camera.
     Auto,
@@ -23,8 +26,27 @@ pub enum SourceSpec {
     Url(String),
     /// A GStreamer pipeline that ends in an appsink.
     Gst(String),
+    /// JPEGs from standard input.
+    Stdin,
     /// A video, an MJPEG file, a numbered sequence of pictures, or one picture.
     File(PathBuf),
+}
+
+impl SourceSpec {
+    /// Parses a value of the command line, which may name a file in bytes that are not UTF-8.
+    ///
+    /// # Errors
+    /// If it is empty.
+    pub fn from_os(value: OsString) -> Result<Self, String> {
+        match value.into_string() {
+            Ok(text) => text.parse(),
+            Err(value) => {
+                let bytes = value.as_bytes();
+                let path = bytes.strip_prefix(FILE.as_bytes()).unwrap_or(bytes);
+                Ok(Self::File(OsStr::from_bytes(path).into()))
+            }
+        }
+    }
 }
 
 impl FromStr for SourceSpec {
@@ -36,6 +58,7 @@ impl FromStr for SourceSpec {
             "auto" => Self::Auto,
             "demo" => Self::Demo,
             "rpicam" => Self::Rpicam,
+            "-" => Self::Stdin,
             _ if s.bytes().all(|b| b.is_ascii_digit()) => {
                 Self::Device(format!("/dev/video{s}").into())
             }
@@ -51,13 +74,15 @@ impl FromStr for SourceSpec {
     }
 }
 
-/// Shows the source as `--source` takes it, but for the login of a URL.
+/// Shows the source as `--source` takes it, but of a URL only scheme and host, and of a pipeline only its elements: the log
+/// is read by others, and most cameras have their passwords there.
 impl fmt::Display for SourceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Demo => f.write_str("demo"),
             Self::Rpicam => f.write_str("rpicam"),
+            Self::Stdin => f.write_str("-"),
             Self::Device(path) => path.display().fmt(f),
             Self::File(path) => {
                 // A file that is called `demo` or `0` is not the source of that name.
@@ -68,22 +93,32 @@ impl fmt::Display for SourceSpec {
                 };
                 write!(f, "{scheme}{}", path.display())
             }
-            Self::Url(url) => f.write_str(without_password(url).as_ref()),
-            Self::Gst(pipeline) => write!(f, "gst:{pipeline}"),
+            Self::Url(url) => CameraUrl::parse(url).map_or(Ok(()), |url| url.fmt(f)),
+            Self::Gst(pipeline) => write!(f, "gst:{}", elements(pipeline)),
         }
     }
 }
 
-/// Returns a URL without its login, for the log: most camera URLs are written `rtsp://user:password@host`.
-pub(super) fn without_password(url: &str) -> Cow<'_, str> {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.into();
-    };
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match host.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://..@{host}{path}").into(),
-        None => url.into(),
+/// Shows what [`fmt::Display`] does, since the command line as a whole may be shown.
+impl fmt::Debug for SourceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
+}
+
+/// Returns the names of a pipeline's elements without their properties, since those contain URLs and passwords.
+fn elements(pipeline: &str) -> String {
+    let first_word = |element: &str| {
+        let word = element.split_whitespace().next().unwrap_or("..");
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if word.chars().all(is_name) {
+            word.to_owned()
+        } else {
+            "..".to_owned()
+        }
+    };
+    let elements: Vec<String> = pipeline.split(" ! ").map(first_word).collect();
+    elements.join(" ! ")
 }
 
 #[cfg(test)]
@@ -109,13 +144,12 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 
         #[test]
-        fn any_source_is_shown_as_the_same_source_but_for_a_login(text in sourcelike()) {
+        fn any_source_is_shown_as_the_same_source_but_for_what_is_secret(text in sourcelike()) {
             if let Ok(spec) = text.parse::<SourceSpec>() {
-                let want = match &spec {
-                    SourceSpec::Url(url) => SourceSpec::Url(without_password(url).into_owned()),
-                    other => other.clone(),
-                };
-                prop_assert_eq!(spec.to_string().parse(), Ok(want));
+                let shown = spec.to_string();
+                let again: SourceSpec = shown.parse().unwrap();
+                prop_assert_eq!(again.to_string(), shown);
+                prop_assert!(again == spec || matches!(spec, SourceSpec::Url(_) | SourceSpec::Gst(_)));
             }
         }
     }
@@ -130,6 +164,7 @@ mod tests {
     fn a_file_may_be_called_like_another_source() {
         for text in [
             "file://demo",
+            "file://-",
             "file://0",
             "file://gst:x",
             "file:///dev/null",
@@ -143,9 +178,21 @@ mod tests {
 
     #[test]
     fn a_cameras_password_does_not_get_into_the_log() {
-        let shown = |url: &str| url.parse::<SourceSpec>().unwrap().to_string();
-        assert_eq!(shown("rtsp://me:p@ss@cam:554/1"), "rtsp://..@cam:554/1");
-        assert_eq!(shown("http://cam/a@b"), "http://cam/a@b");
+        for (source, want) in [
+            ("rtsp://me:p@ss@cam:554/1", "rtsp://cam:554"),
+            ("http://cam/video?pwd=geheim", "http://cam"),
+            (
+                "gst:rtspsrc location=rtsp://me:geheim@cam/1 ! rtpjpegdepay ! appsink",
+                "gst:rtspsrc ! rtpjpegdepay ! appsink",
+            ),
+            ("gst:location=geheim ! appsink", "gst:.. ! appsink"),
+        ] {
+            let spec: SourceSpec = source.parse().unwrap();
+            assert_eq!(
+                (spec.to_string(), format!("{spec:?}")),
+                (want.to_owned(), want.to_owned())
+            );
+        }
     }
 
     #[test]
@@ -154,6 +201,7 @@ mod tests {
             ("auto", SourceSpec::Auto),
             ("demo", SourceSpec::Demo),
             ("rpicam", SourceSpec::Rpicam),
+            ("-", SourceSpec::Stdin),
             ("0", SourceSpec::Device("/dev/video0".into())),
             ("/dev/video2", SourceSpec::Device("/dev/video2".into())),
             (

@@ -7,8 +7,11 @@
 
 mod close_reason;
 mod frames;
+mod http;
 #[cfg(feature = "window")]
 mod preview;
+mod programs;
 mod sources;
 mod support;
 mod usage;
+mod videos;

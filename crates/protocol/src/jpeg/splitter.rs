@@ -71,6 +71,11 @@ impl Splitter {
         None
     }
 
+    /// Returns whether the start of a picture has come and its end has not.
+    pub fn is_inside(&self) -> bool {
+        self.walk.is_some()
+    }
+
     /// Returns the count of bytes looked at, which tests hold against the count of bytes received.
     pub fn visited(&self) -> u64 {
         self.visited + self.walk.as_ref().map_or(0, Walk::visited)

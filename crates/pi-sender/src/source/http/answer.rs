@@ -1,0 +1,316 @@
+//! Judges what a camera answered: pictures, a video for FFmpeg, another place, a wish for a login, or something else.
+//!
+//! Pure. The bytes are the truth and the headers a hint: cameras name their pictures `image/jpg`, `text/plain`, or nothing.
+
+use protocol::text::{MAX_SHOWN, printable, printable_bytes};
+use reqwest::{StatusCode, Url};
+
+/// Bytes of a body that tell what it is: two headers of an MPEG transport stream.
+pub(super) const HEAD: usize = 189;
+
+/// How to read a body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum BodyKind {
+    /// JPEGs, with anything between them.
+    Jpegs,
+    /// A container, a playlist or another kind of picture, which FFmpeg reads.
+    Video,
+}
+
+impl BodyKind {
+    /// Judges a body by its first bytes, and where those are common to several by its type.
+    pub(super) fn of(content_type: Option<&str>, head: &[u8]) -> Self {
+        let essence = content_type.unwrap_or("").split(';').next().unwrap_or("");
+        let essence = essence.trim().to_ascii_lowercase();
+        let is_jpeg = head.starts_with(&[0xFF, 0xD8, 0xFF]);
+        if is_jpeg
+            || head.trim_ascii_start().starts_with(b"--")
+            || essence.starts_with("multipart/")
+        {
+            return Self::Jpegs;
+        }
+        match is_container(head) || is_video_type(&essence) {
+            true => Self::Video,
+            false => Self::Jpegs,
+        }
+    }
+}
+
+/// Returns whether bytes begin as a container, a playlist or a coded video does.
+fn is_container(head: &[u8]) -> bool {
+    let at = |offset: usize, bytes: &[u8]| {
+        head.get(offset..)
+            .is_some_and(|rest| rest.starts_with(bytes))
+    };
+    let starts: [&[u8]; 8] = [
+        &[0x1A, 0x45, 0xDF, 0xA3], // Matroska, WebM
+        b"#EXTM3U",
+        b"FLV\x01",
+        b"OggS",
+        &[0x30, 0x26, 0xB2, 0x75], // ASF
+        &[0, 0, 1],                // MPEG program stream, H.264, H.265
+        &[0, 0, 0, 1],
+        b"\x89PNG",
+    ];
+    let boxes: [&[u8]; 5] = [b"ftyp", b"moov", b"moof", b"styp", b"mdat"];
+    starts.iter().any(|start| at(0, start))
+        || boxes.iter().any(|name| at(4, name))
+        || (at(0, b"RIFF") && (at(8, b"AVI ") || at(8, b"WEBP")))
+        || (at(0, &[0x47]) && at(188, &[0x47]))
+}
+
+fn is_video_type(essence: &str) -> bool {
+    let jpeg = ["jpeg", "jpg", "mjpg"]
+        .iter()
+        .any(|name| essence.ends_with(name));
+    let playlist = ["mpegurl", "dash+xml", "ogg", "/mp4", "matroska"];
+    !jpeg
+        && (essence.starts_with("video/")
+            || essence.starts_with("image/")
+            || playlist.iter().any(|name| essence.ends_with(name)))
+}
+
+/// Returns where a redirect leads, seen from `url`; the error names the cause without the address, which may contain a
+/// token.
+pub(super) fn redirect(url: &Url, location: Option<&str>) -> Result<Url, String> {
+    let location = location.ok_or("it redirects, and names no place")?;
+    let to = url
+        .join(location)
+        .map_err(|why| format!("it redirects to an address that is wrong: {why}"))?;
+    match to.scheme() {
+        "http" | "https" => Ok(to),
+        other => Err(format!(
+            "it redirects from HTTP to {other}: name that address as --source instead"
+        )),
+    }
+}
+
+/// Returns whether a login for `from` may be sent to `to`: to the same host and port alone, or to its HTTPS.
+pub(super) fn may_keep_login(from: &Url, to: &Url) -> bool {
+    let port = |url: &Url| url.port_or_known_default();
+    let upgraded = (from.scheme(), to.scheme()) == ("http", "https")
+        && (port(from), port(to)) == (Some(80), Some(443));
+    let same = from.scheme() == to.scheme() && port(from) == port(to);
+    from.host_str() == to.host_str() && (same || upgraded)
+}
+
+/// Returns whether an authority may have signed a certificate for this host: none does for private addresses and names
+/// without a domain, so that cameras at those have certificates of their own.
+pub(super) fn has_public_name(url: &Url) -> bool {
+    use std::net::IpAddr;
+    let host = url.host_str().unwrap_or("");
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    match address {
+        Ok(IpAddr::V4(ip)) => !(ip.is_private() || ip.is_loopback() || ip.is_link_local()),
+        Ok(IpAddr::V6(ip)) => {
+            !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local())
+        }
+        Err(_) => {
+            let local = [
+                ".local",
+                ".lan",
+                ".home",
+                ".internal",
+                ".home.arpa",
+                ".localhost",
+                ".fritz.box",
+            ];
+            host.contains('.') && !local.iter().any(|end| host.ends_with(end))
+        }
+    }
+}
+
+/// Returns the cure of an error of the network, where there is one.
+pub(super) fn cure(error: &str) -> &'static str {
+    match error.contains("certificate") {
+        true => {
+            "; no authority has signed the camera's certificate for this name: use its private address or http://"
+        }
+        false => "",
+    }
+}
+
+/// Describes an answer that holds no picture: status, type, first bytes, and the cure where there is one.
+pub(super) fn describe(status: StatusCode, content_type: Option<&str>, head: &[u8]) -> String {
+    let kind = content_type.map_or("no content type".to_owned(), |kind| printable(kind, 60));
+    let body = match head.trim_ascii() {
+        [] => "no content".to_owned(),
+        head => format!(
+            "which begins with '{}'",
+            printable_bytes(head, MAX_SHOWN / 2)
+        ),
+    };
+    let cure = match status {
+        StatusCode::NOT_FOUND => "; is the path in the URL right?",
+        StatusCode::SERVICE_UNAVAILABLE => "; does another program hold the camera?",
+        _ if status.is_success() => {
+            "; is this the address of the picture, and not of a page about it?"
+        }
+        _ => "",
+    };
+    format!("it answered {status}, {kind}, {body}{cure}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn pictures_are_known_by_their_bytes_whatever_the_type_is() {
+        for kind in [
+            None,
+            Some("image/jpg"),
+            Some("video/mp4"),
+            Some("text/html"),
+        ] {
+            assert_eq!(
+                BodyKind::of(kind, &[0xFF, 0xD8, 0xFF, 0xE0]),
+                BodyKind::Jpegs,
+                "{kind:?}"
+            );
+            assert_eq!(
+                BodyKind::of(kind, b"\r\n--frame\r\n"),
+                BodyKind::Jpegs,
+                "{kind:?}"
+            );
+        }
+        for kind in [
+            "multipart/x-mixed-replace;boundary=x",
+            "Multipart/Mixed",
+            "video/x-motion-jpeg",
+            "image/jpeg",
+        ] {
+            assert_eq!(
+                BodyKind::of(Some(kind), b"Content-Type: "),
+                BodyKind::Jpegs,
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn containers_and_playlists_are_for_ffmpeg_by_bytes_or_by_type() {
+        let mut transport = [0; HEAD];
+        (transport[0], transport[188]) = (0x47, 0x47);
+        let heads: [&[u8]; 7] = [
+            b"\0\0\0\x20ftypisom",
+            &[0x1A, 0x45, 0xDF, 0xA3],
+            b"#EXTM3U\n",
+            b"RIFF\0\0\0\0AVI LIST",
+            &[0, 0, 0, 1, 0x67],
+            b"\x89PNG\r\n",
+            &transport,
+        ];
+        for head in heads {
+            assert_eq!(
+                BodyKind::of(Some("application/octet-stream"), head),
+                BodyKind::Video,
+                "{head:?}"
+            );
+        }
+        for kind in [
+            "video/mp4",
+            "application/vnd.apple.mpegurl; charset=utf-8",
+            "audio/x-mpegURL",
+            "video/mp2t",
+            "image/png",
+        ] {
+            assert_eq!(BodyKind::of(Some(kind), b"??"), BodyKind::Video, "{kind}");
+        }
+        for kind in ["text/html", "application/octet-stream", "application/json"] {
+            assert_eq!(
+                BodyKind::of(Some(kind), b"<html>"),
+                BodyKind::Jpegs,
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn redirects_stay_within_http() {
+        let from = url("http://cam/a/b?c");
+        assert_eq!(redirect(&from, Some("/std")), Ok(url("http://cam/std")));
+        assert_eq!(
+            redirect(&from, Some("https://other/x")),
+            Ok(url("https://other/x"))
+        );
+        for (location, words) in [
+            (Some("rtsp://u:geheim@cam/1"), "from HTTP to rtsp"),
+            (Some("file:///etc/passwd"), "from HTTP to file"),
+            (Some("http://["), "wrong"),
+            (None, "names no place"),
+        ] {
+            let why = redirect(&from, location).unwrap_err();
+            assert!(why.contains(words) && !why.contains("geheim"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_login_follows_to_the_same_host_and_its_https_alone() {
+        for (from, to, kept) in [
+            ("http://cam/a", "http://cam/b", true),
+            ("http://cam/a", "https://cam/a", true),
+            ("http://cam/a", "http://cam:8080/a", false),
+            ("https://cam/a", "http://cam/a", false),
+            ("http://cam/a", "http://evil/a", false),
+            ("http://cam:81/a", "https://cam/a", false),
+        ] {
+            assert_eq!(may_keep_login(&url(from), &url(to)), kept, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn only_public_names_have_certificates_of_an_authority() {
+        for host in [
+            "10.0.0.5",
+            "192.168.1.2",
+            "127.0.0.1",
+            "[fe80::1]",
+            "[fd00::1]",
+            "cam",
+            "cam.local",
+            "cam.fritz.box",
+        ] {
+            assert!(
+                !has_public_name(&url(&format!("https://{host}/"))),
+                "{host}"
+            );
+        }
+        for host in ["example.org", "203.0.113.4", "[2001:db8::1]"] {
+            assert!(has_public_name(&url(&format!("https://{host}/"))), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_has_a_cure() {
+        assert!(cure("invalid peer certificate: UnknownIssuer").contains("private address"));
+        assert_eq!(cure("Connection refused"), "");
+    }
+
+    #[test]
+    fn what_came_instead_of_a_picture_is_named_and_harmless() {
+        let text = describe(
+            StatusCode::OK,
+            Some("text/html"),
+            b"<html>\x1b[2J\r\nlog in",
+        );
+        for part in [
+            "200 OK",
+            "text/html",
+            "'<html>\\u{1b}[2J\\r\\nlog in'",
+            "page about it",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(
+            describe(StatusCode::NOT_FOUND, None, b"")
+                .contains("404 Not Found, no content type, no content; is the path")
+        );
+        let long = describe(StatusCode::OK, None, &[b'x'; 5000]);
+        assert!(long.len() < 300, "{long}");
+    }
+}

@@ -1,0 +1,280 @@
+//! Reads network cameras that speak HTTP: streams of JPEGs, and URLs of one picture, which are polled.
+//!
+//! ```text
+//! client --> answer: what is this? --> splitter --> Picture
+//!   ^  login, redirects       \
+//!   |                          '--> FFmpeg (videos, playlists)
+//!   '-- again when the answer ends, `fps` times a second at most
+//! ```
+//!
+//! FFmpeg's own reader of such streams wants a boundary in front of the first part, `image/jpeg` as each part's type, and
+//! more that cameras do not do. So the markers of the JPEGs alone tell here where a picture begins and ends.
+
+mod answer;
+mod client;
+mod login;
+mod poll_times;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use protocol::jpeg::Splitter;
+use reqwest::Response;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use self::answer::{BodyKind, HEAD};
+use self::client::{CameraClient, content_type};
+pub(super) use self::login::Login;
+use self::poll_times::PollTimes;
+use super::camera_url::CameraUrl;
+use super::live::ReadPicture;
+use super::{MAX_BROKEN_PICTURES, Picture};
+
+/// Longest time without a byte; cameras for one picture every few seconds exist. One interval of `--fps` is added to it.
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time with bytes and without a picture: a large one on a thin line takes this long.
+const PICTURE_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// What a URL turned out to be.
+pub(super) enum Opened {
+    /// Pictures, read here.
+    Pictures(ReadPicture),
+    /// A video, for FFmpeg. The connection is closed.
+    Video,
+}
+
+/// Requests a URL and waits for its first picture.
+pub(super) fn open(url: &CameraUrl<'_>, fps: f64) -> anyhow::Result<Opened> {
+    let interval = Duration::from_secs_f64(1.0 / fps);
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime of HTTP")?;
+    let patience = STALL_TIMEOUT + interval;
+    let mut camera = HttpCamera {
+        client: CameraClient::new(url, patience)?,
+        times: PollTimes::new(interval),
+        body: None,
+        patience,
+        logged_end: false,
+    };
+    let Some(first) = runtime.block_on(camera.first())? else {
+        return Ok(Opened::Video);
+    };
+    let mut first = Some(first);
+    Ok(Opened::Pictures(Box::new(move || match first.take() {
+        Some(picture) => Ok(picture),
+        None => runtime.block_on(camera.picture()),
+    })))
+}
+
+/// A camera, and the answer of it that is being read.
+struct HttpCamera {
+    client: CameraClient,
+    times: PollTimes,
+    body: Option<Body>,
+    patience: Duration,
+    logged_end: bool,
+}
+
+impl HttpCamera {
+    /// Returns the first picture; `None` if FFmpeg has to read it.
+    async fn first(&mut self) -> anyhow::Result<Option<Picture>> {
+        let mut body = self.request().await?;
+        body.read_head().await?;
+        match BodyKind::of(content_type(&body.response), &body.head) {
+            BodyKind::Video => return Ok(None),
+            BodyKind::Jpegs => self.body = Some(body),
+        }
+        self.picture().await.map(Some)
+    }
+
+    /// Returns the next picture that is whole.
+    async fn picture(&mut self) -> anyhow::Result<Picture> {
+        for _ in 0..MAX_BROKEN_PICTURES {
+            match Picture::from_jpeg(self.next().await?) {
+                Ok(picture) => return Ok(picture),
+                Err(why) => debug!(%why, "a broken picture is skipped"),
+            }
+        }
+        bail!("the camera gave {MAX_BROKEN_PICTURES} broken pictures in a row")
+    }
+
+    /// Returns the next picture's bytes. An answer that gave pictures and ended is requested again: cameras for snapshots
+    /// end it behind each picture, and some streams end after a while.
+    async fn next(&mut self) -> anyhow::Result<Vec<u8>> {
+        loop {
+            let body = match &mut self.body {
+                Some(body) => body,
+                None => {
+                    let body = self.request().await?;
+                    self.body.insert(body)
+                }
+            };
+            let next = body.next_picture().await;
+            let body_pictures = body.pictures;
+            match next {
+                Ok(Some(jpeg)) => return Ok(jpeg),
+                Ok(None) if body_pictures == 0 => bail!(body.description()),
+                Err(why) if body_pictures == 0 => return Err(why.context(body.description())),
+                ended => {
+                    self.log_end(body_pictures, &ended);
+                    self.body = None;
+                }
+            }
+        }
+    }
+
+    /// Logs the end of a stream, once: one that ends each minute is no news, and a snapshot's end is none at all.
+    fn log_end(&mut self, pictures: u64, ended: &anyhow::Result<Option<Vec<u8>>>) {
+        let why = ended.as_ref().err().map(|why| format!("{why:#}"));
+        if pictures > 1 && !std::mem::replace(&mut self.logged_end, true) {
+            info!(
+                pictures,
+                why, "the camera's stream ended; it is requested again, now and each further time"
+            );
+        } else {
+            debug!(pictures, why, "the camera's answer ended");
+        }
+    }
+
+    async fn request(&mut self) -> anyhow::Result<Body> {
+        let due = self.times.next(Instant::now());
+        tokio::time::sleep_until(due.into()).await;
+        Ok(Body {
+            response: self.client.request().await?,
+            splitter: Splitter::new(),
+            head: Vec::new(),
+            pictures: 0,
+            patience: self.patience,
+        })
+    }
+}
+
+/// An answer while it is read.
+struct Body {
+    response: Response,
+    splitter: Splitter,
+    /// The first bytes.
+    head: Vec<u8>,
+    /// Count of the pictures in it so far.
+    pictures: u64,
+    patience: Duration,
+}
+
+impl Body {
+    /// Reads until the first bytes tell what they are, or the answer ends.
+    async fn read_head(&mut self) -> anyhow::Result<()> {
+        while self.head.len() < HEAD && self.receive().await? {}
+        Ok(())
+    }
+
+    /// Returns the next picture; `None` at the end.
+    async fn next_picture(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
+        let start = Instant::now();
+        loop {
+            if let Some(jpeg) = self.splitter.next_picture() {
+                self.pictures += 1;
+                return Ok(Some(jpeg));
+            }
+            let limit = match self.splitter.is_inside() {
+                true => PICTURE_TIMEOUT,
+                false => self.patience,
+            };
+            if start.elapsed() > limit || !self.receive().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Takes the next bytes; false at the end.
+    async fn receive(&mut self) -> anyhow::Result<bool> {
+        let chunk = timeout(self.patience, self.response.chunk()).await;
+        let chunk =
+            chunk.with_context(|| format!("no byte came for {} s", self.patience.as_secs()))?;
+        let Some(chunk) = chunk.map_err(reqwest::Error::without_url)? else {
+            return Ok(false);
+        };
+        let missing = HEAD.saturating_sub(self.head.len());
+        self.head
+            .extend_from_slice(&chunk[..missing.min(chunk.len())]);
+        self.splitter.push(&chunk);
+        Ok(true)
+    }
+
+    /// Describes an answer without a picture.
+    fn description(&self) -> String {
+        answer::describe(
+            self.response.status(),
+            content_type(&self.response),
+            &self.head,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use testkit::jpeg::Sketch;
+
+    use super::*;
+
+    /// Returns the size of the next picture of a camera that sends so many bytes and then hangs, and the error after it.
+    fn hanging(content: &[u8]) -> (Option<Picture>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let content = content.to_vec();
+        let server = thread::spawn(move || {
+            let mut open = Vec::new();
+            for content in [&content[..], b""] {
+                let (mut client, _) = listener.accept().unwrap();
+                let _ = client.read(&mut [0; 4096]).unwrap();
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+                client.write_all(content).unwrap();
+                open.push(client);
+            }
+            open
+        });
+        let patience = Duration::from_millis(300);
+        let mut camera = HttpCamera {
+            client: CameraClient::new(&CameraUrl::parse(&url).unwrap(), patience).unwrap(),
+            times: PollTimes::new(Duration::from_millis(10)),
+            body: None,
+            patience,
+            logged_end: false,
+        };
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let first = runtime.block_on(camera.picture());
+        let (first, why) = match first {
+            Ok(picture) => (
+                Some(picture),
+                runtime.block_on(camera.picture()).unwrap_err(),
+            ),
+            Err(why) => (None, why),
+        };
+        drop(server);
+        (first, format!("{why:#}"))
+    }
+
+    #[test]
+    fn a_stream_that_stalls_is_requested_again_and_lost_if_nothing_comes_then() {
+        let (first, why) = hanging(&Sketch::new(300, 200).bytes());
+        assert!(first.is_some());
+        assert!(why.contains("no byte came for"), "{why}");
+    }
+
+    #[test]
+    fn a_stall_in_front_of_the_first_picture_names_what_had_come() {
+        let (first, why) = hanging(b"<html>please wait");
+        assert!(first.is_none());
+        assert!(
+            why.contains("<html>please wait") && why.contains("no byte came"),
+            "{why}"
+        );
+    }
+}
