@@ -109,6 +109,7 @@ mod tests {
     use protocol::frame::Frame;
     use protocol::label::{Label, StreamId};
     use protocol::transport::Transport;
+    use testkit::jpeg::with_orientation;
 
     use super::*;
     use crate::box_timeline::BoxTimeline;
@@ -239,6 +240,29 @@ mod tests {
         });
         eprintln!("{} bytes: {whole:?} whole, {reduced:?} reduced", jpeg.len());
         assert!(2 * reduced < whole, "{reduced:?} and {whole:?}");
+    }
+
+    #[test]
+    fn a_picture_that_exif_turns_keeps_the_shape_that_it_is_seen_in() {
+        let mat = Mat::new_rows_cols_with_default(1080, 1920, CV_8UC3, Scalar::all(0.0)).unwrap();
+        let upright = jpeg::encode(&mat, 50).unwrap();
+        for (jpeg, expected) in [
+            (upright.clone(), (640, 360)),
+            (with_orientation(&upright, 6), (270, 480)),
+        ] {
+            let received = ReceivedFrame {
+                frame: Frame {
+                    jpeg: jpeg.into(),
+                    size: "1920x1080".parse().unwrap(),
+                    label: None,
+                },
+                seq: 1,
+                transport: Transport::Quic,
+            };
+            let decoded = DecodedFrame::new(received, "640x480".parse().unwrap()).unwrap();
+            let picture = decoded.picture();
+            assert_eq!((picture.cols(), picture.rows()), expected);
+        }
     }
 
     #[test]

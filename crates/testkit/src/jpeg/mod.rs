@@ -179,6 +179,19 @@ impl Bits {
     }
 }
 
+/// Returns a JPEG with an orientation in Exif (CIPA DC-008, section 4.6.5): 6 turns it by 90 degrees clockwise.
+pub fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    // TIFF in little endian with one entry: tag 0x0112, a short.
+    let tiff = [
+        b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".as_slice(),
+        &[orientation, 0, 0, 0, 0, 0, 0, 0],
+    ];
+    let body = [b"Exif\0\0", &tiff.concat()[..]].concat();
+    let length = u16::try_from(body.len() + 2).expect("a few bytes");
+    let (soi, rest) = jpeg.split_at(2);
+    [soi, &[0xFF, 0xE1], &length.to_be_bytes(), &body, rest].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,10 +1,11 @@
 //! Pre-processing: a JPEG decoded and scaled into the network's input, in planes of red, green and blue.
 
-use imaging::jpeg;
+use imaging::jpeg::{self, Reduction};
 use opencv::core::{Mat, Vec3b};
 use opencv::imgproc;
 use opencv::prelude::*;
 use protocol::geometry::Size;
+use protocol::jpeg::{Limits, scan};
 
 use super::yolo::Letterbox;
 
@@ -20,15 +21,22 @@ pub struct InputImage {
 }
 
 impl InputImage {
-    /// Decodes a JPEG.
+    /// Decodes a JPEG for a network whose input has the size that `net_size` returns for a picture's. A picture more than four
+    /// times as large is decoded at half its size, or less, but never below twice the input's: it takes a quarter of the
+    /// memory, and what is skipped would be averaged away.
     ///
     /// # Errors
     /// Where its data is broken beyond repair.
-    pub fn decode(jpeg: &[u8]) -> anyhow::Result<Self> {
-        let picture = jpeg::decode(jpeg)?;
-        let size = Size {
-            width: u16::try_from(picture.cols())?,
-            height: u16::try_from(picture.rows())?,
+    pub fn decode(jpeg: &[u8], net_size: impl Fn(Size) -> Size) -> anyhow::Result<Self> {
+        // The detector is also given pictures that no boundary has let through.
+        let header = scan(jpeg, Limits::default()).ok();
+        let reduction = header.map_or(Reduction::Full, |size| reduction(size, net_size(size)));
+        let picture = jpeg::decode_reduced(jpeg, reduction)?;
+        let size = match header {
+            Some(header) if reduction != Reduction::Full => {
+                displayed(header, reduction, jpeg::size(&picture)?)
+            }
+            _ => jpeg::size(&picture)?,
         };
         Ok(Self { picture, size })
     }
@@ -78,7 +86,72 @@ impl InputImage {
     }
 }
 
+/// Returns the strongest reduction that leaves the longer side at twice the input's or more.
+fn reduction(picture: Size, net: Size) -> Reduction {
+    let longer = |size: Size| size.width.max(size.height);
+    let least = 2 * u32::from(longer(net));
+    let leaves =
+        |reduction: &Reduction| u32::from(longer(picture).div_ceil(reduction.divisor())) >= least;
+    let strongest = Reduction::ALL.into_iter().rev().find(leaves);
+    strongest.unwrap_or(Reduction::Full)
+}
+
+/// Returns the size at which a picture is displayed that was decoded reduced: that in its header, or turned by EXIF.
+fn displayed(header: Size, reduction: Reduction, decoded: Size) -> Size {
+    let reduced = Size {
+        width: header.width.div_ceil(reduction.divisor()),
+        height: header.height.div_ceil(reduction.divisor()),
+    };
+    match decoded == reduced {
+        true => header,
+        false => Size {
+            width: header.height,
+            height: header.width,
+        },
+    }
+}
+
 /// Returns the number of pixels of a plane.
 pub fn pixels(net: Size) -> usize {
     usize::from(net.width) * usize::from(net.height)
+}
+
+#[cfg(test)]
+mod tests {
+    use opencv::core::{CV_8UC3, Scalar};
+    use testkit::jpeg::with_orientation;
+
+    use super::*;
+
+    fn size(text: &str) -> Size {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_picture_is_decoded_at_twice_the_inputs_size_or_more() {
+        for (picture, net, expected) in [
+            ("1280x720", "640x384", Reduction::Full),
+            ("1920x1080", "640x384", Reduction::Full),
+            ("2559x1440", "640x384", Reduction::Half),
+            ("2558x1440", "640x384", Reduction::Full),
+            ("1440x2560", "384x640", Reduction::Half),
+            ("4096x2400", "640x384", Reduction::Half),
+            ("4096x2400", "320x192", Reduction::Quarter),
+            ("300x200", "32x32", Reduction::Quarter),
+        ] {
+            assert_eq!(reduction(size(picture), size(net)), expected, "{picture}");
+        }
+    }
+
+    #[test]
+    fn a_picture_that_is_decoded_reduced_has_its_own_size_turned_by_exif() {
+        let picture = Mat::new_rows_cols_with_default(2401, 4095, CV_8UC3, Scalar::all(9.0));
+        let upright = jpeg::encode(&picture.unwrap(), 50).unwrap();
+        let turned = with_orientation(&upright, 6);
+        for (jpeg, expected) in [(&upright, "4095x2401"), (&turned, "2401x4095")] {
+            let image = InputImage::decode(jpeg, |_| size("640x384")).unwrap();
+            assert_eq!(image.size, size(expected));
+            assert!(image.picture.cols() < 2100, "half of it is decoded");
+        }
+    }
 }

@@ -305,12 +305,13 @@ impl Detector {
     /// Decodes a JPEG, appends it to the network's input, and returns that input's size.
     fn prepare(&self, jpeg: &[u8], input: &mut Vec<f32>) -> anyhow::Result<(Size, Prepared)> {
         let start = Instant::now();
-        let image = InputImage::decode(jpeg)?;
+        let net_size = |size| {
+            let usual = || yolo::net_size(size, self.model.stride);
+            self.net_size.unwrap_or_else(usual)
+        };
+        let image = InputImage::decode(jpeg, net_size)?;
         let size = image.size;
-        let stride = self.model.stride;
-        let net = self
-            .net_size
-            .unwrap_or_else(|| yolo::net_size(size, stride));
+        let net = net_size(size);
         let letterbox = Letterbox::new(size, net);
         image.append(input, &letterbox, net)?;
         let prepared = Prepared {
