@@ -12,20 +12,19 @@
 mod quic;
 mod refusal;
 mod relay_proof;
+mod silence;
 mod udp;
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use bytes::Bytes;
 use platform::config::TransportChoice;
-use platform::server::Server;
+use platform::server::{RelayAddress, Server};
 use protocol::SMALL_FRAME;
 use protocol::label::{CameraName, StreamId};
 use protocol::quic::{Hello, Refusal, Role};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 use self::quic::{ConnectionConfig, QuicConnectionState, QuicSender};
 use self::udp::UdpSender;
@@ -79,11 +78,11 @@ pub(crate) enum NetworkFeedback {
 }
 
 impl Uplink {
-    /// Returns the path to a server, at the address that `address` holds. `nonce` is a random number that no frame shows.
+    /// Returns the path to a server at this address. `nonce` is a random number that no frame shows.
     /// Call it inside a tokio runtime.
     pub(crate) fn new(
         server: &Server,
-        address: watch::Receiver<Option<SocketAddr>>,
+        address: RelayAddress,
         transport: TransportChoice,
         camera: &CameraName,
         stream: StreamId,
@@ -164,6 +163,7 @@ impl Uplink {
                     self.offered += 1;
                     self.totals.transport = "quic";
                     self.small_frames = None;
+                    self.udp.iter_mut().for_each(UdpSender::pause);
                     quic.offer(self.offered, frame, now);
                     return Ok(());
                 }
@@ -260,7 +260,7 @@ mod tests {
 
     fn uplink(transport: TransportChoice) -> Uplink {
         let server: Server = "127.0.0.1:9".parse().unwrap();
-        let (_, address) = watch::channel(None);
+        let address = RelayAddress::known(&[]);
         let camera: CameraName = "yard".parse().unwrap();
         Uplink::new(&server, address, transport, &camera, StreamId(7), 9)
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use platform::egress::{EgressSnapshot, EgressStats};
+use platform::server::{Outcome, RelayAddress};
 use protocol::peer::{Cookie, Proof};
 use protocol::quic::{ClientMessage, Hello, Refusal, SenderInfo};
 use protocol::ticket::Key;
@@ -26,7 +27,7 @@ use tracing::{info, warn};
 
 use super::relay_proof::Offer;
 
-/// Delay between two attempts to connect after an ordinary failure.
+/// Delay between two attempts to connect to the same address after an ordinary failure.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Delay after a refusal that may pass: another source owns the camera's name, or the relay is full.
 const REFUSED_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -63,8 +64,8 @@ pub(crate) struct QuicSender {
 /// What to connect to, and how.
 #[derive(Debug)]
 pub(crate) struct ConnectionConfig {
-    /// The relay's address, as it resolves now.
-    pub(crate) address: watch::Receiver<Option<SocketAddr>>,
+    /// The relay's address.
+    pub(crate) address: RelayAddress,
     /// The first line on the control stream.
     pub(crate) hello: Hello,
     /// Fingerprint of the certificate that the relay must have.
@@ -192,18 +193,19 @@ impl ConnectionTask {
                 };
                 self.of_address = offer.cookie.or(self.of_address);
             }
-            let Some(relay) = self.address().await else {
-                return;
-            };
+            let relay = self.config.address.resolved().await;
             self.state.send_replace(QuicConnectionState::Connecting);
             match self.connect(relay).await {
                 Ok(session) => {
+                    self.config.address.report(relay, Outcome::Answered);
                     self.refusal.send_replace(None);
                     self.of_session = session.answer.proof();
                     let began = Instant::now();
                     if let SessionEnd::Finished = self.run_session(session, relay).await {
                         return self.close().await;
                     }
+                    // It has answered until a moment ago, whatever the reason of the end.
+                    self.config.address.report(relay, Outcome::Answered);
                     self.wait_after_session(began.elapsed()).await;
                 }
                 Err(why) if !why.is_temporary() => {
@@ -216,14 +218,10 @@ impl ConnectionTask {
         }
     }
 
-    async fn address(&mut self) -> Option<SocketAddr> {
-        *self.config.address.wait_for(Option::is_some).await.ok()?
-    }
-
     async fn connect(&mut self, relay: SocketAddr) -> Result<Session, ConnectFailure> {
         let client = match &mut self.client {
-            Some(client) if client.is_for(relay) => client,
-            other => other.insert(Client::new(relay, self.config.pinned)?),
+            Some(client) => client,
+            none => none.insert(Client::new(relay, self.config.pinned)?),
         };
         let of_session = self.of_session.cookies().iter().copied();
         let proof: Proof = self.of_address.into_iter().chain(of_session).collect();
@@ -244,13 +242,15 @@ impl ConnectionTask {
             _ => None,
         };
         self.refusal.send_replace(refusal);
-        sleep(match why {
+        let delay = match why {
             ConnectFailure::Refused(_) | ConnectFailure::Nonsense | ConnectFailure::NotAccepted => {
                 REFUSED_RETRY_DELAY
             }
             _ => RETRY_DELAY,
-        })
-        .await;
+        };
+        self.config.address.report(relay, why.outcome());
+        // The name's next address need not wait.
+        let _ = timeout(delay, self.config.address.moved_from(Some(relay))).await;
     }
 
     /// Waits before the next attempt if the relay ended the connection soon, as one does that is overloaded or hostile.
@@ -273,10 +273,7 @@ impl ConnectionTask {
         info!(%relay, "frames go by QUIC, the newest first");
         self.state
             .send_replace(QuicConnectionState::Up(self.stats.snapshot()));
-        let moved = self
-            .config
-            .address
-            .wait_for(|at| at.is_some_and(|at| at != relay));
+        let moved = self.config.address.moved_from(Some(relay));
         let end = tokio::select! {
             sent = frames::send(&session.connection, &self.stats, &mut self.slot) => match sent {
                 Ok(()) => SessionEnd::Finished,
@@ -289,8 +286,8 @@ impl ConnectionTask {
                 warn!(%relay, why = %shown(&why), "the connection to the relay is lost");
                 SessionEnd::Lost
             }
-            Ok(_) = moved => {
-                info!(from = %relay, "the relay's address changed");
+            to = moved => {
+                info!(from = %relay, %to, "the relay's address changed");
                 SessionEnd::Lost
             }
         };
