@@ -178,7 +178,7 @@ impl SendLoop {
         let label = Label {
             stream: self.stream,
             seq: self.seq,
-            captured_us: captured.captured_us,
+            captured_us: self.uplink.label_us(captured.captured_us),
             camera: self.camera.clone(),
         };
         match self

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use platform::clock::unix_micros;
+use platform::clock::steady_micros;
 use platform::server::Outcome;
 use platform::udp;
 use protocol::quic::{self, Answer, ClientMessage, Hello, Refusal, ServerMessage};
@@ -349,7 +349,7 @@ pub struct ControlStream {
 /// An event of the control stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ControlEvent {
-    /// A new estimate of the relay's clock less ours.
+    /// A new estimate of the relay's clock less ours, by both hosts' steady clocks.
     Offset(Offset),
     /// A message of the relay.
     Message(ServerMessage),
@@ -367,7 +367,7 @@ impl ControlStream {
                     let line = line.map_err(io::Error::other)?;
                     match quic::from_line(&line) {
                         Some(ServerMessage::Pong(pong)) => {
-                            if let Some(offset) = self.clock.on_pong(pong, unix_micros()) {
+                            if let Some(offset) = self.clock.on_pong(pong, steady_micros()) {
                                 return Ok(ControlEvent::Offset(offset));
                             }
                         }
@@ -377,7 +377,7 @@ impl ControlStream {
                 }
                 () = sleep_until(self.next_ping) => {
                     self.next_ping = Instant::now() + self.clock.interval();
-                    let ping = self.clock.ping(unix_micros());
+                    let ping = self.clock.ping(steady_micros());
                     self.send(&ClientMessage::Ping(ping)).await?;
                 }
             }

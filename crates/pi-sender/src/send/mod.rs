@@ -9,6 +9,7 @@
 //! A frame goes by one of them: by QUIC while that connection is up, else by UDP if that is allowed. An `upgrade` alone opens
 //! no QUIC: [`relay_proof`].
 
+mod label_clock;
 mod quic;
 mod refusal;
 mod relay_proof;
@@ -26,6 +27,7 @@ use protocol::label::{CameraName, StreamId};
 use protocol::quic::{Hello, Refusal, Role};
 use tokio::runtime::Handle;
 
+use self::label_clock::SharedLabelClock;
 use self::quic::{ConnectionConfig, QuicConnectionState, QuicSender};
 use self::udp::UdpSender;
 
@@ -41,6 +43,7 @@ const SMALL_FRAMES_TIME: Duration = Duration::from_millis(800);
 pub(crate) struct Uplink {
     udp: Option<UdpSender>,
     quic: Option<QuicSender>,
+    clock: SharedLabelClock,
     /// When the next round of small frames begins, and how long after that the one behind it.
     small_frames: Option<(Instant, Duration)>,
     /// Count of frames offered to QUIC.
@@ -89,6 +92,7 @@ impl Uplink {
         nonce: u64,
     ) -> Self {
         let ticket = server.ticket();
+        let clock = SharedLabelClock::new();
         let start_quic = |wait_for_upgrade| {
             let hello = Hello {
                 role: Role::Send,
@@ -99,6 +103,7 @@ impl Uplink {
             };
             QuicSender::start(ConnectionConfig {
                 address: address.clone(),
+                clock: clock.clone(),
                 hello,
                 pinned: ticket.map(|ticket| ticket.fingerprint),
                 wait_for_upgrade,
@@ -122,7 +127,13 @@ impl Uplink {
             },
             udp: udp.then(|| UdpSender::new(address, quic.as_ref().map(|_| nonce))),
             quic,
+            clock,
         }
+    }
+
+    /// Returns the label's time of a picture that was captured at `captured_us` by the wall clock.
+    pub(crate) fn label_us(&self, captured_us: u64) -> u64 {
+        self.clock.label_us(captured_us)
     }
 
     /// Whether a frame of so many bytes should go out in its smallest form instead.

@@ -22,9 +22,10 @@ use quic::frames::{self, OutgoingFrame};
 use quic::shown;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 use tracing::{info, warn};
 
+use super::label_clock::SharedLabelClock;
 use super::relay_proof::Offer;
 
 /// Delay between two attempts to connect to the same address after an ordinary failure.
@@ -33,6 +34,8 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 const REFUSED_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// A connection that lasted for less is followed by a delay of [`REFUSED_RETRY_DELAY`].
 const SHORT_SESSION: Duration = Duration::from_secs(1);
+/// Time between two checks whether the wall clock has stepped.
+const STEP_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Time for the relay to receive the close of the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -66,6 +69,8 @@ pub(crate) struct QuicSender {
 pub(crate) struct ConnectionConfig {
     /// The relay's address.
     pub(crate) address: RelayAddress,
+    /// The clock of the frames' labels.
+    pub(crate) clock: SharedLabelClock,
     /// The first line on the control stream.
     pub(crate) hello: Hello,
     /// Fingerprint of the certificate that the relay must have.
@@ -282,7 +287,7 @@ impl ConnectionTask {
                     SessionEnd::Lost
                 }
             },
-            Err(why) = run_control(session.control, &mut self.quality) => {
+            Err(why) = run_control(session.control, &self.config.clock, &mut self.quality) => {
                 warn!(%relay, why = %shown(&why), "the connection to the relay is lost");
                 SessionEnd::Lost
             }
@@ -314,22 +319,30 @@ fn note_loss(refusals: &watch::Sender<Option<Refusal>>, relay: SocketAddr, why: 
 /// Compares clocks with the relay, and sends it what no frame contains: the clock's offset and the JPEG quality.
 async fn run_control(
     mut control: ControlStream,
+    clock: &SharedLabelClock,
     quality: &mut watch::Receiver<Option<u8>>,
 ) -> io::Result<Infallible> {
     let mut sender_info = SenderInfo {
         quality: *quality.borrow_and_update(),
         ..SenderInfo::default()
     };
+    let mut steady = None;
+    let mut steps = interval(STEP_POLL_INTERVAL);
     loop {
+        let sent = sender_info;
         tokio::select! {
-            event = control.next() => {
-                let ControlEvent::Offset(offset) = event? else {
-                    continue;
-                };
-                sender_info.offset_us = Some(offset.us);
-                sender_info.error_us = Some(offset.error_us);
-            }
+            event = control.next() => match event? {
+                ControlEvent::Offset(offset) => steady = Some(offset),
+                ControlEvent::Message(_) => continue,
+            },
             Ok(()) = quality.changed() => sender_info.quality = *quality.borrow_and_update(),
+            _ = steps.tick() => {}
+        }
+        let offset = steady.map(|steady| clock.offset(steady));
+        sender_info.offset_us = offset.map(|offset| offset.us);
+        sender_info.error_us = offset.map(|offset| offset.error_us);
+        if sender_info == sent {
+            continue;
         }
         control
             .send(&ClientMessage::SenderInfo(sender_info))

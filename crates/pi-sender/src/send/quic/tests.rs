@@ -65,6 +65,7 @@ impl Relay {
 fn config(address: RelayAddress, pinned: Option<Key>) -> ConnectionConfig {
     ConnectionConfig {
         address,
+        clock: SharedLabelClock::new(),
         hello: Hello {
             role: Role::Send,
             camera: Some("yard".to_owned()),
