@@ -202,6 +202,7 @@ fn an_absurd_time_is_no_age_and_lists_of_cameras_flood_no_requests() {
         serde_json::json!([5, null, null]),
         "{ages}"
     );
+    assert_eq!(ages["set"], serde_json::json!([5, null]), "{ages}");
     assert!(ages["behind"].is_number(), "{ages}");
     let absurd = ages["absurd"].as_array().unwrap();
     assert!(
