@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use platform::clock::unix_micros;
+use platform::clock::{steady_micros, unix_micros};
 use platform::report::Percentiles;
 use protocol::datagram::DropReason;
 use protocol::detections::Detections;
@@ -338,7 +338,7 @@ impl RelayLoop {
             }
             Action::Publish(publication) => {
                 let tally = &mut self.stats.tally;
-                tally.on_received(&publication.frame, unix_micros());
+                tally.on_received(&publication.frame, unix_micros(), steady_micros());
                 self.fanout.publish(&publication);
             }
             Action::PublishAnnotated(publication) => self.fanout.publish_annotated(&publication),

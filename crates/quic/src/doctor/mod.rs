@@ -5,6 +5,7 @@
 //! relay that may be the tutorial's, which crashes on anything but a JPEG, a probe of one pixel and nothing else. This
 //! module sends and measures; `judge` turns the outcomes into lines.
 
+mod addresses;
 mod judge;
 
 use std::io::{self, ErrorKind};
@@ -24,6 +25,7 @@ use quinn::Connection;
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout};
 
+use self::addresses::Found;
 use crate::client::{Client, ConnectFailure, ControlEvent, Session};
 use crate::clock::Offset;
 
@@ -73,6 +75,8 @@ enum UdpOutcome {
     Refused,
     /// No answer.
     Silent,
+    /// No route to the address, or no addresses of its family on this host.
+    NoRoute,
 }
 
 /// Outcome of a QUIC connection attempt.
@@ -104,12 +108,19 @@ impl RelayCheck<'_> {
         let host = self.server.to_string();
         let resolved = server::resolve(&host).await;
         report.add(&judge::name(&host, &resolved));
-        let Ok(relay) = resolved else { return };
-        let udp = match self.may_use_udp() {
-            true => probe(relay, 0, PROBE_ATTEMPTS).await,
-            false => UdpOutcome::Skipped,
+        let addresses = resolved.unwrap_or_default();
+        let (found, tried) = self.find(&addresses).await;
+        report.extend(addresses::judge(&tried, addresses.len()));
+        let Some(Found {
+            relay,
+            udp,
+            quic,
+            session,
+            ..
+        }) = found
+        else {
+            return;
         };
-        let (quic, session) = self.try_quic(relay, udp).await;
         report.extend(judge::udp(udp, self.server.host().port(), self.way()));
         report.extend(judge::quic(udp, &quic, self.way()));
         if self.role == Role::Send && matches!(udp, UdpOutcome::Relay(..)) {
@@ -149,7 +160,10 @@ impl RelayCheck<'_> {
         udp: UdpOutcome,
     ) -> (QuicOutcome, Option<(Client, Session)>) {
         // A relay that does not answer may be the tutorial's, which crashes on QUIC.
-        let unanswered = matches!(udp, UdpOutcome::Refused | UdpOutcome::Silent);
+        let unanswered = matches!(
+            udp,
+            UdpOutcome::Refused | UdpOutcome::Silent | UdpOutcome::NoRoute
+        );
         if self.transport == TransportChoice::Udp || unanswered {
             return (QuicOutcome::Skipped, None);
         }
@@ -194,7 +208,7 @@ async fn probe(relay: SocketAddr, size: usize, attempts: usize) -> UdpOutcome {
     let mut datagram = Control::Probe(Question::new(nonce, None)).write();
     datagram.resize(size.max(datagram.len()), 0);
     let Ok(socket) = udp::connected(relay, None).and_then(UdpSocket::from_std) else {
-        return UdpOutcome::Silent;
+        return UdpOutcome::NoRoute;
     };
     for _ in 0..attempts {
         let sent = Instant::now();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use platform::clock::unix_micros;
+use platform::clock::steady_micros;
 use platform::egress::EgressStats;
 use protocol::datagram::Foreign;
 use protocol::label::CameraName;
@@ -264,7 +264,7 @@ async fn wait_for(pace: &mut TokenBucket) {
 }
 
 async fn answer_ping(control: &mut SendStream, Ping { t1 }: Ping) -> Option<()> {
-    let now = unix_micros();
+    let now = steady_micros();
     let pong = ServerMessage::Pong(Pong {
         t1,
         t2: now,
