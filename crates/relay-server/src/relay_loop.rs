@@ -11,7 +11,7 @@ use platform::report::Percentiles;
 use protocol::datagram::DropReason;
 use protocol::detections::Detections;
 use protocol::jpeg::Defect;
-use protocol::quic::Refusal;
+use protocol::quic::{Refusal, Trial};
 use relay_core::{Action, AnnotationJob, CameraFrame, Forward, Relay, SenderId};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -267,6 +267,10 @@ impl RelayLoop {
             }
             Query::RequestAnnotated(subscriber) => self.relay.request_annotated(subscriber),
             Query::Unsubscribe(subscriber) => self.relay.unsubscribe(subscriber),
+            Query::Trial(publisher, trial, reply) => {
+                let by_udp = trial == Trial::Udp;
+                let _ = reply.send(self.relay.would_admit(&publisher, by_udp, now));
+            }
             Query::Status(reply) => {
                 let _ = reply.send(RelayStatus {
                     cameras: self.relay.cameras(now),

@@ -100,6 +100,7 @@ impl Uplink {
                 token: ticket.map(|ticket| ticket.token.to_string()),
                 stream: Some(format!("{:016x}", stream.0)),
                 cookie: None,
+                trial: None,
             };
             QuicSender::start(ConnectionConfig {
                 address: address.clone(),

@@ -98,6 +98,21 @@ fn carries_frames(udp: UdpOutcome, role: Role) -> bool {
     }
 }
 
+/// Judges that the relay would refuse a sender by UDP.
+pub(super) fn refusal_by_udp(refusal: Refusal) -> Check {
+    match refusal {
+        Refusal::Taken => taken("udp"),
+        // The probe's line names the missing ticket already.
+        other => Check::bad("udp", format!("the relay would take no frame: {other}")),
+    }
+}
+
+fn taken(about: &'static str) -> Check {
+    let why = Refusal::Taken;
+    let text = format!("{why}; if this camera's pi-sender runs already, all is well");
+    Check::advice(about, text)
+}
+
 /// Judges the QUIC connection, after the outcome of the probe.
 pub(super) fn quic(udp: UdpOutcome, quic: &QuicOutcome, way: Way) -> Option<Check> {
     // A relay without room for another camera takes its frames by UDP as little.
@@ -119,13 +134,7 @@ pub(super) fn quic(udp: UdpOutcome, quic: &QuicOutcome, way: Way) -> Option<Chec
             "quic",
             format!("QUIC opens, round trip {} ms", millis(*round_trip)),
         ),
-        QuicOutcome::Failed(ConnectFailure::Refused(Refusal::Taken)) => Check::advice(
-            "quic",
-            format!(
-                "{}; if this camera's pi-sender runs already, all is well",
-                Refusal::Taken
-            ),
-        ),
+        QuicOutcome::Failed(ConnectFailure::Refused(Refusal::Taken)) => taken("quic"),
         QuicOutcome::Failed(why) if by_udp && !no_camera => Check::advice(
             "quic",
             format!(
@@ -361,6 +370,13 @@ mod tests {
             Judged::Advice,
             "runs already",
         );
+    }
+
+    #[test]
+    fn a_sender_by_udp_that_would_be_refused_is_bad_unless_it_may_be_running() {
+        let check = |refusal| Some(refusal_by_udp(refusal));
+        assert_check(check(Refusal::Full), Judged::Bad, "no further camera");
+        assert_check(check(Refusal::Taken), Judged::Advice, "runs already");
     }
 
     #[test]

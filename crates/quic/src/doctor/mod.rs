@@ -20,7 +20,7 @@ use protocol::SMALL_FRAME;
 use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::datagram::{Datagram, Foreign, MAX_DATAGRAM, classify};
 use protocol::label::CameraName;
-use protocol::quic::{Hello, Role, ServerMessage};
+use protocol::quic::{Hello, Refusal, Role, ServerMessage, Trial};
 use quinn::Connection;
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout};
@@ -123,6 +123,8 @@ impl RelayCheck<'_> {
         };
         report.extend(judge::udp(udp, self.server.host().port(), self.way()));
         report.extend(judge::quic(udp, &quic, self.way()));
+        let refusal = self.refusal_by_udp(relay, udp).await;
+        report.extend(refusal.map(judge::refusal_by_udp));
         if self.role == Role::Send && matches!(udp, UdpOutcome::Relay(..)) {
             let large = probe(relay, SMALL_FRAME, LARGE_PROBE_ATTEMPTS).await;
             report.add(&judge::fragments(large, &quic));
@@ -140,6 +142,28 @@ impl RelayCheck<'_> {
             }
             drop(session);
             client.close(CLOSE_TIMEOUT).await;
+        }
+    }
+
+    /// Returns what a sender asks in place of joining: a check takes no camera's name and no slot.
+    fn trial(&self) -> Option<Trial> {
+        match (self.role, self.transport) {
+            (Role::View, _) => None,
+            (Role::Send, TransportChoice::Udp) => Some(Trial::Udp),
+            (Role::Send, TransportChoice::Auto | TransportChoice::Quic) => Some(Trial::Quic),
+        }
+    }
+
+    /// Returns why a relay of ours would refuse a sender that uses UDP alone, which it asks by QUIC.
+    async fn refusal_by_udp(&self, relay: SocketAddr, udp: UdpOutcome) -> Option<Refusal> {
+        let by_udp = self.trial() == Some(Trial::Udp);
+        let is_ours = matches!(udp, UdpOutcome::Relay(..));
+        if !by_udp || !is_ours {
+            return None;
+        }
+        match self.open(relay).await {
+            Err(ConnectFailure::Refused(refusal)) => Some(refusal),
+            _ => None,
         }
     }
 
@@ -185,6 +209,7 @@ impl RelayCheck<'_> {
             token: ticket.map(|ticket| ticket.token.to_string()),
             stream: None,
             cookie: None,
+            trial: self.trial(),
         };
         let opened = match client.open(relay, &hello).await {
             Err(ConnectFailure::Silence) => client.open(relay, &hello).await,

@@ -57,6 +57,15 @@ impl Peer {
         self.send(&answer).await
     }
 
+    /// Answers pings until the peer leaves.
+    pub(super) async fn answer_pings(mut self) {
+        let mut pace = line_pace();
+        while next_message(&mut self.lines, &mut self.control, &mut pace)
+            .await
+            .is_some()
+        {}
+    }
+
     /// Sends the answer to its hello.
     pub(super) async fn send(&mut self, answer: &Answer) -> Option<()> {
         self.control.write_all(&to_line(answer)).await.ok()

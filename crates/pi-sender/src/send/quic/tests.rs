@@ -72,6 +72,7 @@ fn config(address: RelayAddress, pinned: Option<Key>) -> ConnectionConfig {
             token: None,
             stream: None,
             cookie: None,
+            trial: None,
         },
         pinned,
         wait_for_upgrade: false,
