@@ -104,7 +104,8 @@ impl UdpSender {
 
     fn send_to(&mut self, peer: SocketAddr, frame: &[u8], now: Instant) -> bool {
         if let Err(err) = self.connect(peer) {
-            self.address.report(peer, AddressOutcome::Unreachable);
+            self.address
+                .report_at(peer, AddressOutcome::Unreachable, now);
             self.on_failure(peer, &err, now);
             return false;
         }
@@ -125,7 +126,8 @@ impl UdpSender {
             }
         }
         if sent.is_ok() && self.silence.on_frame(now) {
-            self.address.report(peer, AddressOutcome::Unconfirmed);
+            self.address
+                .report_at(peer, AddressOutcome::Unconfirmed, now);
         }
         sent.is_ok()
     }
@@ -176,7 +178,7 @@ impl UdpSender {
     fn read_messages(&mut self, peer: SocketAddr, socket: &UdpSocket, now: Instant) -> Outcome {
         let outcome = drain(socket, |control| {
             self.silence.on_answer();
-            self.address.report(peer, AddressOutcome::Answered);
+            self.address.report_at(peer, AddressOutcome::Answered, now);
             match control {
                 Control::Refused(refusal) => self.refusal.on_refused(refusal, now),
                 control => {
@@ -205,7 +207,7 @@ impl UdpSender {
     fn on_failure(&mut self, peer: SocketAddr, err: &io::Error, now: Instant) {
         let kind = err.kind();
         if let Some(outcome) = address_outcome(kind) {
-            self.address.report(peer, outcome);
+            self.address.report_at(peer, outcome, now);
         }
         if self.address.current() != Some(peer) {
             // Another address of the name may do.

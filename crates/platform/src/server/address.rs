@@ -71,11 +71,16 @@ impl RelayAddress {
             .expect("this holds the sender, and waited for an address")
     }
 
-    /// Takes what a transport saw of an address, and moves on to another one where that is due.
+    /// Takes what a transport sees of an address now, and moves on to another one where that is due.
     pub fn report(&self, address: SocketAddr, outcome: Outcome) {
+        self.report_at(address, outcome, Instant::now());
+    }
+
+    /// Takes what a transport saw of an address at this time.
+    pub fn report_at(&self, address: SocketAddr, outcome: Outcome, now: Instant) {
         self.shared.send_if_modified(|candidates| {
             let first_round = candidates.rounds() == 0;
-            candidates.on_outcome(address, outcome, Instant::now());
+            candidates.on_outcome(address, outcome, now);
             let Some(to) = candidates.current().filter(|to| *to != address) else {
                 return false;
             };

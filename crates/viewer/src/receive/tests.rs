@@ -131,7 +131,7 @@ async fn a_relay_that_answers_is_not_left_and_one_that_is_nowhere_is_searched_at
         address.clone().moved_from(socket.local_addr().ok()).await;
         while socket.try_recv(&mut [0; 2000]).is_ok() {}
     }
-    tokio::spawn(answer(relay));
+    let relay = tokio::spawn(answer(relay));
     let mut follower = address.clone();
     if address.current() != Some(at) {
         timeout(Duration::from_secs(10), follower.moved_from(Some(second)))
@@ -139,6 +139,10 @@ async fn a_relay_that_answers_is_not_left_and_one_that_is_nowhere_is_searched_at
             .unwrap();
     }
     let left = timeout(Duration::from_secs(4), follower.moved_from(Some(at))).await;
+    assert!(left.is_err(), "{left:?}");
+    // A relay that restarts refuses for a moment.
+    relay.abort();
+    let left = timeout(Duration::from_secs(3), follower.moved_from(Some(at))).await;
     assert!(left.is_err(), "{left:?}");
     stop.cancel();
 }

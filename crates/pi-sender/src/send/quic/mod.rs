@@ -236,8 +236,10 @@ impl ConnectionTask {
 
     /// Logs a failure if it is another than the last one, and waits before the next attempt.
     async fn wait_after_failure(&mut self, relay: SocketAddr, why: &ConnectFailure) {
+        self.config.address.report(relay, why.outcome());
+        let moves_on = self.config.address.current() != Some(relay);
         let failure = why.to_string();
-        if self.logged_failure.as_ref() != Some(&failure) {
+        if !moves_on && self.logged_failure.as_ref() != Some(&failure) {
             warn!(%relay, %why, "no QUIC connection to the relay (yet); trying again");
             self.logged_failure = Some(failure);
         }
@@ -253,7 +255,6 @@ impl ConnectionTask {
             }
             _ => RETRY_DELAY,
         };
-        self.config.address.report(relay, why.outcome());
         // The name's next address need not wait.
         let _ = timeout(delay, self.config.address.moved_from(Some(relay))).await;
     }
