@@ -144,7 +144,11 @@ fn the_bounds_in_the_security_policy_are_those_in_force() {
             limits::DATAGRAM_QUEUE
         ),
         format!("new subscribers | {} |", limits::QUERY_QUEUE),
-        format!("frames a second of one sender | {} |", limits::FRAME_RATE),
+        format!(
+            "also such that it resets | {} and {} |",
+            limits::FRAME_RATE,
+            limits::STREAM_RATE
+        ),
         format!("of one peer | {} |", limits::LINE_RATE),
         format!("unread and untaken | {kib} kB each |"),
         format!("refusals a second by UDP | {} |", limits::REFUSALS),

@@ -2,7 +2,10 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 
+#[cfg(target_os = "linux")]
+use nix::sys::socket::{setsockopt, sockopt::UdpGroSegment};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Receive buffer that is requested of the kernel, in bytes: a second of 40 kB frames at 100 fps.
@@ -54,6 +57,19 @@ pub fn unconnected(peer: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// Keeps the kernel from handing over several datagrams in one piece (GRO), which quinn's sockets ask for: quinn then keeps
+/// the whole piece, 60 kB, for as long as a byte of it waits to be read, and a peer that sends such bytes one by one makes
+/// it hold a hundred times of what flow control allows.
+///
+/// # Errors
+/// The system's own.
+pub fn separate_datagrams(socket: &impl AsFd) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    setsockopt(socket, UdpGroSegment, &false)?;
+    let _ = socket;
+    Ok(())
+}
+
 fn any(family_of: SocketAddr, port: u16) -> SocketAddr {
     match family_of {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, port).into(),
@@ -62,7 +78,7 @@ fn any(family_of: SocketAddr, port: u16) -> SocketAddr {
 }
 
 /// Requests [`RECEIVE_BUFFER`], and returns the granted size in bytes of payload (the kernel reports twice as many).
-pub fn grow_receive_buffer<S: std::os::fd::AsFd>(socket: &S) -> usize {
+pub fn grow_receive_buffer<S: AsFd>(socket: &S) -> usize {
     let socket = SockRef::from(socket);
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     socket.recv_buffer_size().unwrap_or(0) / 2

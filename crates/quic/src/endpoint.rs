@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
+use platform::udp;
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::quic::{ALPN, MAX_LINE};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -33,6 +34,8 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 const MAX_ACK_DELAY: Duration = Duration::from_millis(5);
 /// Unidirectional streams at a time. The frame window has fewer in flight; one more holds detections.
 const MAX_STREAMS: u32 = 128;
+/// The same for a sender at the relay: what a stream holds in unread bits and pieces is 32 kB.
+const SENDER_STREAMS: u32 = 32;
 /// Flow-control window of one stream: two of the largest frames.
 const STREAM_WINDOW: u32 = 2 * MAX_DATAGRAM as u32;
 /// Flow-control window of a viewer's connection: as many of the largest frames as are in flight on any path.
@@ -78,6 +81,11 @@ impl PacketFilter {
     }
 }
 
+/// Returns whether a QUIC packet belongs to a handshake, by its long header: else it is of a connection that is open.
+pub fn is_handshake(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|first| first & 0x80 != 0)
+}
+
 /// Hides the key.
 impl std::fmt::Debug for PacketFilter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -115,13 +123,17 @@ pub fn server(socket: Arc<dyn AsyncUdpSocket>, identity: &Identity) -> io::Resul
 pub fn widen_windows(connection: &quinn::Connection, bytes: usize) {
     let window = u32::try_from(bytes).unwrap_or(CONNECTION_WINDOW);
     connection.set_receive_window(window.into());
-    connection.set_max_concurrent_uni_streams(MAX_STREAMS.into());
+    connection.set_max_concurrent_uni_streams(SENDER_STREAMS.into());
 }
 
 /// Returns a peer's endpoint.
 pub(crate) fn client(socket: UdpSocket) -> io::Result<Endpoint> {
     let config = endpoint_config(EndpointConfig::default());
-    Endpoint::new(config, None, socket, Arc::new(TokioRuntime))
+    // The same socket as the endpoint's, which asks for joined datagrams when it is made.
+    let same = socket.try_clone()?;
+    let endpoint = Endpoint::new(config, None, socket, Arc::new(TokioRuntime))?;
+    udp::separate_datagrams(&same)?;
+    Ok(endpoint)
 }
 
 /// Returns a peer's configuration, with the verifier of the relay's certificate.
@@ -180,7 +192,18 @@ fn acknowledgements() -> AckFrequencyConfig {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::socket::{getsockopt, sockopt::UdpGroSegment};
+
     use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_hands_over_one_datagram_at_a_time_to_a_client() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let same = socket.try_clone().unwrap();
+        let _endpoint = client(socket).unwrap();
+        assert_eq!(getsockopt(&same, UdpGroSegment), Ok(false));
+    }
 
     fn filter() -> PacketFilter {
         PacketFilter::new(&Identity::generate().unwrap())

@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::{AbortHandle, BoxFuture, abortable};
 use futures_util::stream::FuturesUnordered;
 use platform::egress::EgressStats;
+use protocol::peer::Host;
 use quinn::{Connection, ConnectionError, VarInt};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep, sleep_until};
@@ -18,6 +19,8 @@ use crate::path;
 
 /// Error code of a stream that is reset because its frame is too old.
 const EXPIRED: VarInt = VarInt::from_u32(1);
+/// Error code of a connection whose peer seems to have moved to another host.
+const MOVED: VarInt = VarInt::from_u32(3);
 /// Probe packets behind a frame.
 const PROBES: usize = 3;
 /// Time between two probe packets.
@@ -77,6 +80,7 @@ pub async fn send(
     let mut closed = pin!(connection.closed());
     let mut last = None;
     let mut more = true;
+    let host = Host::from(connection.remote_address());
     while more || !in_flight.is_empty() {
         tokio::select! {
             reason = &mut closed => return Err(reason),
@@ -91,6 +95,12 @@ pub async fn send(
                     more = false;
                     continue;
                 };
+                if Host::from(connection.remote_address()) != host {
+                    // A packet that a peer sent in the name of another host would make this one send its frames there. A
+                    // peer that has really moved connects again; another port is a router's doing.
+                    connection.close(MOVED, b"this connection came from another host");
+                    return Err(ConnectionError::LocallyClosed);
+                }
                 let now = Instant::now();
                 let skipped = last.map_or(0, |last| frame.number.saturating_sub(last + 1));
                 last = last.max(Some(frame.number));

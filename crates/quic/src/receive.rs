@@ -5,6 +5,7 @@
 //! and quinn's limits of streams and bytes make the peer wait.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
@@ -12,6 +13,7 @@ use protocol::datagram::MAX_DATAGRAM;
 use quinn::{Connection, ConnectionError, RecvStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::sleep_until;
 
 /// Bytes by which a frame's share grows: most frames need one step.
 const STEP: usize = 16 << 10;
@@ -27,6 +29,41 @@ pub struct InputLimits {
     pub bytes: usize,
     /// Whether the peer may send lines, on one stream at a time.
     pub lines: bool,
+    /// Streams a second above which the peer has to wait; [`STREAM_BURST`] at once.
+    pub streams: Option<u32>,
+}
+
+/// Streams that are accepted at once, whatever their rate.
+const STREAM_BURST: u32 = 64;
+
+/// When the next stream is accepted: streams that are opened and reset cost this end as much as frames do, and are none.
+#[derive(Debug)]
+struct StreamPace {
+    /// Time between two streams.
+    interval: Duration,
+    /// Time at which the next stream would be due if all had come in that rhythm.
+    due: Instant,
+}
+
+impl StreamPace {
+    fn new(a_second: Option<u32>, now: Instant) -> Self {
+        let interval = |rate: u32| Duration::from_secs(1) / rate.max(1);
+        Self {
+            interval: a_second.map_or(Duration::ZERO, interval),
+            due: now,
+        }
+    }
+
+    /// Notes that a stream was accepted.
+    fn on_accepted(&mut self, now: Instant) {
+        self.due = self.due.max(now) + self.interval;
+    }
+
+    /// Returns the time from which the next one is accepted.
+    fn next(&self) -> Instant {
+        let burst = self.interval * STREAM_BURST;
+        self.due.checked_sub(burst).unwrap_or(self.due)
+    }
 }
 
 /// An item of a unidirectional stream.
@@ -75,11 +112,13 @@ pub async fn receive(
         out: out.clone(),
     };
     let mut readers = JoinSet::new();
+    let mut pace = StreamPace::new(limits.streams, Instant::now());
     let mut end = None;
     while end.is_none() || !readers.is_empty() {
         tokio::select! {
-            stream = connection.accept_uni(), if end.is_none() => match stream {
+            stream = accept(connection, pace.next()), if end.is_none() => match stream {
                 Ok(stream) => {
+                    pace.on_accepted(Instant::now());
                     readers.spawn(reader.clone().read(stream));
                 }
                 Err(why) => end = Some(why),
@@ -89,6 +128,15 @@ pub async fn receive(
         }
     }
     end.map_or(Ok(()), Err)
+}
+
+/// Accepts a stream, not before this time. May be cancelled.
+async fn accept(connection: &Connection, from: Instant) -> Result<RecvStream, ConnectionError> {
+    if from > Instant::now() {
+        sleep_until(from.into()).await;
+    }
+    // After the connection's end, too, it first returns the streams that had arrived.
+    connection.accept_uni().await
 }
 
 /// Reads one stream.
@@ -147,5 +195,27 @@ impl Reader {
             let chunk = stream.read_chunk(STEP, true).await.ok()??;
             buffer.extend_from_slice(&chunk.bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_wait_above_their_rate_and_a_burst_does_not() {
+        let start = Instant::now();
+        let mut now = start;
+        let mut pace = StreamPace::new(Some(100), start);
+        for n in 0..164 {
+            assert_eq!(pace.next() > now, n > 64, "{n}");
+            now = now.max(pace.next());
+            pace.on_accepted(now);
+        }
+        let took = now - start;
+        assert!((0.98..1.01).contains(&took.as_secs_f64()), "{took:?}");
+        let mut free = StreamPace::new(None, start);
+        (0..1000).for_each(|_| free.on_accepted(start));
+        assert!(free.next() <= start);
     }
 }

@@ -23,6 +23,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 const INPUT: InputLimits = InputLimits {
     bytes: 1 << 20,
     lines: false,
+    streams: None,
 };
 const MS: Duration = Duration::from_millis(1);
 

@@ -42,6 +42,7 @@ impl Ends {
         let limits = InputLimits {
             bytes: BYTES,
             lines,
+            streams: None,
         };
         tokio::spawn(async move { receive::receive(&connection, limits, out).await });
         Self {

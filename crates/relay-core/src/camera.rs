@@ -16,7 +16,7 @@ use protocol::transport::Transport;
 
 use crate::demo::DemoMatch;
 use crate::hold::HoldSlot;
-use crate::limits::UPGRADE_INTERVAL;
+use crate::limits::{ARRIVAL, UPGRADE_INTERVAL};
 use crate::note::Note;
 use crate::ownership::{Evidence, Ownership};
 use crate::rhythm::FrameRhythm;
@@ -88,6 +88,12 @@ impl Camera {
     pub(crate) fn silence(&self, now: Instant) -> Duration {
         let since_owner = || now.saturating_duration_since(self.owner.since());
         self.rhythm.silence(now).unwrap_or_else(since_owner)
+    }
+
+    /// Returns whether its sender, which is here for a while, has sent no frame.
+    pub(crate) fn shows_nothing(&self, now: Instant) -> bool {
+        let since_owner = now.saturating_duration_since(self.owner.since());
+        self.first_frame && since_owner >= ARRIVAL
     }
 
     /// Returns whether its frames come by this connection.

@@ -212,10 +212,13 @@ impl Cameras {
         })
     }
 
-    /// Returns whether a live camera's datagrams come from this address.
+    /// Returns whether a live camera's frames come from this address, by either transport.
     pub(crate) fn has_source(&self, address: SocketAddr, now: Instant) -> bool {
         let mut cameras = self.table.iter();
-        cameras.any(|camera| camera.is_from(address) && camera.is_live(now))
+        cameras.any(|camera| {
+            camera.owner.source().address == address
+                && (camera.is_live(now) || camera.owner.is_connected())
+        })
     }
 
     pub(crate) fn get(&self, id: CameraId) -> &Camera {
@@ -306,7 +309,8 @@ fn rank(camera: &Camera, newcomer: Source, held: &Held, now: Instant) -> Option<
     let standing = camera.owner.source().standing;
     let silence = camera.silence(now);
     let has_left = !camera.owner.is_connected() && silence >= CAMERA_TIMEOUT;
-    if has_left {
+    // A name under which no frame comes is worth no more than that of a camera that has left.
+    if has_left || camera.shows_nothing(now) {
         return Some(Rank::Left(Reverse(silence)));
     }
     let held_by = |host, standing| held.get(&host).map_or(0, |of| of[standing as usize]);

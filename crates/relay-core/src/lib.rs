@@ -34,6 +34,7 @@ pub mod handshakes;
 mod hold;
 mod ingress;
 pub mod input;
+pub mod known_hosts;
 pub mod limits;
 mod note;
 mod ownership;

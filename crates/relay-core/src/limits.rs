@@ -24,6 +24,9 @@ pub const HOST_CAMERAS: usize = 20;
 /// Time after which a connected camera keeps its connection and its slot whatever comes.
 pub const ESTABLISHED_AFTER: Duration = Duration::from_secs(60);
 
+/// Most hosts that are known to have, or to have had, a QUIC connection; as many as all connections, and as many again.
+pub const KNOWN_HOSTS: usize = 2 * QUIC_CONNECTIONS;
+
 /// Handshakes a second of hosts that have made no more than [`FEW_HANDSHAKES`] of late: 256 such hosts make 51. One costs
 /// about half a millisecond of the thread that forwards frames.
 pub const HANDSHAKES_OF_FEW: f64 = 60.0;
@@ -50,6 +53,8 @@ pub const DATAGRAM_QUEUE: usize = 256;
 pub const FRAME_RATE: f64 = 250.0;
 /// Frames of one sender at once.
 pub const FRAME_BURST: f64 = 64.0;
+/// Streams a second of one sender above which it has to wait, also such that it resets: ours open one for each frame.
+pub const STREAM_RATE: u32 = 300;
 /// Lines a second of one peer above which it has to wait: ours send fewer than two.
 pub const LINE_RATE: f64 = 20.0;
 /// Lines of one peer at once.

@@ -120,7 +120,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let leases = lease_store::file(state.as_deref(), args.listen.port());
     let endpoint =
         endpoint::server(port.clone(), &access.identity).context("opening the QUIC transport")?;
-    let quic = QuicTransport::new(access.clone(), events_tx.clone(), handle.clone());
+    let quic = QuicTransport::new(
+        access.clone(),
+        events_tx.clone(),
+        handle.clone(),
+        port.hosts(),
+    );
     let mut relay_loop = RelayLoop {
         relay: relay(args, &access.identity, rules, leases.as_ref())?,
         tracking: tracking::start(settings, events_tx.clone())?,

@@ -10,6 +10,9 @@ use tracing::{info, warn};
 use crate::egress::EgressByTransport;
 use crate::fanout::Fanout;
 
+/// Cameras that the line names: 64 with the longest names would make 2 MB of log an hour.
+const MAX_NAMED: usize = 8;
+
 /// Counters at one summary line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
@@ -43,7 +46,9 @@ impl Summary {
             return;
         }
         let live = relay.live_cameras(Instant::now());
-        let cameras: Vec<_> = live.iter().map(|name| fanout.describe(name)).collect();
+        let named = live.iter().take(MAX_NAMED);
+        let cameras: Vec<_> = named.map(|name| fanout.describe(name)).collect();
+        let more_cameras = Some(live.len() - cameras.len()).filter(|more| *more > 0);
         info!(
             received = self.received - last.received,
             forwarded = self.forwarded - last.forwarded,
@@ -55,6 +60,7 @@ impl Summary {
             viewers = udp + subscribers,
             subscribers,
             ?cameras,
+            more_cameras,
             "last 10 s"
         );
     }

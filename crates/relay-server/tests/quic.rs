@@ -12,6 +12,8 @@ mod common {
 
 use std::collections::HashSet;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use common::process::{MS, SOON, report, stop};
@@ -345,4 +347,95 @@ fn udp_frames_that_the_kernel_hands_over_in_one_piece_are_told_apart() {
         std::thread::sleep(20 * MS);
     }
     assert_eq!(report(relay)["received"], 20);
+}
+
+/// The way of one peer to the relay: its packets leave by the socket of this number, and the answers to each are counted.
+struct Detour {
+    at: SocketAddr,
+    by: Arc<AtomicUsize>,
+    answers: Arc<[AtomicUsize; 3]>,
+}
+
+impl Detour {
+    fn start(relay: SocketAddr) -> Self {
+        let bind = |host| {
+            let socket = UdpSocket::bind((host, 0)).unwrap();
+            socket.set_read_timeout(Some(5 * MS)).unwrap();
+            socket
+        };
+        let inner = bind("127.0.0.1");
+        // Its own port, that which a router chose later, and another host's.
+        let outer = ["127.0.0.1", "127.0.0.1", "127.0.0.2"].map(bind);
+        let detour = Self {
+            at: inner.local_addr().unwrap(),
+            by: Arc::default(),
+            answers: Arc::default(),
+        };
+        let peer = Arc::new(OnceLock::new());
+        for (n, socket) in outer.iter().enumerate() {
+            let (socket, inner) = (socket.try_clone().unwrap(), inner.try_clone().unwrap());
+            let (answers, peer) = (detour.answers.clone(), peer.clone());
+            std::thread::spawn(move || {
+                let mut buffer = [0; 2000];
+                loop {
+                    let Some(peer) = peer.get() else {
+                        std::thread::sleep(MS);
+                        continue;
+                    };
+                    if let Ok(length) = socket.recv(&mut buffer) {
+                        answers[n].fetch_add(length, Ordering::Relaxed);
+                        let _ = inner.send_to(&buffer[..length], *peer);
+                    }
+                }
+            });
+        }
+        let by = detour.by.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 2000];
+            loop {
+                if let Ok((length, from)) = inner.recv_from(&mut buffer) {
+                    // The client also tries whether the port is closed, from another socket and with a few bytes.
+                    if length > 100 {
+                        peer.get_or_init(|| from);
+                    }
+                    let _ = outer[by.load(Ordering::Relaxed)].send_to(&buffer[..length], relay);
+                }
+            }
+        });
+        detour
+    }
+
+    fn answers(&self, n: usize) -> usize {
+        self.answers[n].load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn a_connection_follows_a_routers_port_and_sends_nothing_to_another_host() {
+    let (relay, at) = start(&[]);
+    let detour = Detour::start(at);
+    let viewer = viewer(detour.at, Some("yard")).await;
+    let sender = sender(at, "yard").await;
+    let change = async {
+        // For its first seconds the relay answers packets of connections from before its start.
+        sleep(5500 * MS).await;
+        detour.by.store(1, Ordering::Relaxed);
+        sleep(500 * MS).await;
+        let by_new_port = detour.answers(1);
+        detour.by.store(2, Ordering::Relaxed);
+        sleep(500 * MS).await;
+        let elsewhere = detour.answers(2);
+        detour.by.store(1, Ordering::Relaxed);
+        (by_new_port, elsewhere)
+    };
+    let (sent, seen, (by_new_port, elsewhere)) = tokio::join!(
+        send(&sender, SteadyFrames::new("yard", 10_000, 10, 80)),
+        watch(&viewer, 1500 * MS),
+        change
+    );
+    assert!(by_new_port > 10_000, "{by_new_port} bytes");
+    assert_eq!(elsewhere, 0, "bytes to another host");
+    // What was sent while its packets came from elsewhere was not acknowledged.
+    assert!(seen.len() >= 70, "{} of {sent}", seen.len());
+    stop(relay);
 }

@@ -175,7 +175,7 @@ impl Uplink {
                     self.offered += 1;
                     self.totals.transport = "quic";
                     self.small_frames = None;
-                    self.udp.iter_mut().for_each(UdpSender::pause);
+                    self.udp.iter_mut().for_each(|udp| udp.pause(now));
                     quic.offer(self.offered, frame, now);
                     return Ok(());
                 }

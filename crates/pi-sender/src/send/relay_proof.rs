@@ -12,6 +12,10 @@ use protocol::peer::Cookie;
 /// Time between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Time after the last frame by QUIC in which probes need no `upgrade`: the relay starts again, and a flood of others' frames
+/// may take all the answers that it gives to the unvalidated.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
+
 /// A relay's offer to take QUIC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Offer {
@@ -27,6 +31,8 @@ pub(crate) struct RelayProof {
     upgrade: bool,
     probed: Option<Instant>,
     offer: Option<Offer>,
+    /// When frames last went by QUIC.
+    quic_at: Option<Instant>,
 }
 
 impl RelayProof {
@@ -37,6 +43,7 @@ impl RelayProof {
             upgrade: false,
             probed: None,
             offer: None,
+            quic_at: None,
         }
     }
 
@@ -53,10 +60,17 @@ impl RelayProof {
         }
     }
 
+    /// Notes that a frame went by QUIC.
+    pub(crate) fn on_quic(&mut self, now: Instant) {
+        self.quic_at = Some(now);
+    }
+
     /// Returns the probe to send now, if one is due.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Control> {
         let lately = |at: Instant| now.saturating_duration_since(at) < PROBE_INTERVAL;
-        if self.probed.is_some_and(lately) || !std::mem::take(&mut self.upgrade) {
+        let known = |at: Instant| now.saturating_duration_since(at) < KNOWN_FOR;
+        let is_known = self.quic_at.is_some_and(known);
+        if self.probed.is_some_and(lately) || !(std::mem::take(&mut self.upgrade) || is_known) {
             return None;
         }
         self.probed = Some(now);
@@ -84,6 +98,16 @@ mod tests {
             proof.poll(start + Duration::from_millis(*ms)).is_some()
         });
         assert_eq!(probes.count(), 3);
+    }
+
+    #[test]
+    fn a_relay_that_took_quic_a_moment_ago_is_probed_without_an_upgrade() {
+        let (mut proof, start) = (RelayProof::new(7), testkit::time::start());
+        proof.on_quic(start);
+        let probes = (0..100_000)
+            .step_by(100)
+            .filter(|ms| proof.poll(start + Duration::from_millis(*ms)).is_some());
+        assert_eq!(probes.count(), 60, "one a second for a minute");
     }
 
     #[test]

@@ -73,8 +73,11 @@ impl UdpSender {
     }
 
     /// Notes that frames go by QUIC for now.
-    pub(crate) fn pause(&mut self) {
+    pub(crate) fn pause(&mut self, now: Instant) {
         self.silence.pause();
+        if let Some(proof) = &mut self.proof {
+            proof.on_quic(now);
+        }
     }
 
     /// Reads what the relay has sent, and answers it. A slow camera would otherwise learn of it with its next frame.

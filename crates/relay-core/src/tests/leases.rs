@@ -298,3 +298,14 @@ fn a_relay_that_is_private_after_a_restart_gives_no_viewer_of_before_a_lease() {
         assert_eq!(scene.forwards.len(), leases);
     }
 }
+
+#[test]
+fn a_request_in_a_quic_cameras_name_gets_no_lease() {
+    let mut scene = Scene::new(rules());
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
+    scene.request(address(1, 1));
+    scene.hello(address(1, 1));
+    assert_eq!(scene.relay.viewers()[0], 0);
+    scene.proved_hello(address(1, 1));
+    assert_eq!(scene.relay.viewers()[0], 1, "its program may watch too");
+}

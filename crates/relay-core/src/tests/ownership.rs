@@ -353,6 +353,23 @@ fn a_connected_camera_keeps_its_slot_while_it_pauses_whatever_names_appear() {
 }
 
 #[test]
+fn names_under_which_no_frame_comes_keep_no_camera_out() {
+    let mut scene = Scene::new(rules());
+    for host in 0..64 {
+        let camera = format!("idle{host}");
+        let _ = scene.connect(address(100 + host, 1), &camera, 1, None);
+    }
+    let early = scene.connect(address(1, 1), "yard1", 7, None);
+    assert_eq!(early, Err(Refusal::Full), "they may begin yet");
+    scene.pass(2000 * MS);
+    for n in 1..=20 {
+        let camera = format!("yard{n}");
+        scene.sent_as(&camera, address(1, n), labelled(&camera, 7, 1));
+    }
+    assert_eq!(scene.published.len(), 20, "{:?}", scene.refusals());
+}
+
+#[test]
 fn a_sender_that_lost_its_slot_gets_the_reason() {
     let mut scene = Scene::new(rules());
     for n in 0..64 {

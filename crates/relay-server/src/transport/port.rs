@@ -1,9 +1,10 @@
 //! The relay's UDP port, which the UDP and the QUIC transport share: quinn sees its own datagrams and nothing else, the
 //! UDP transport the rest.
 //!
-//! Three traps (all measured): where the kernel hands over several datagrams of a sender in one piece (GRO), each is told
-//! apart by itself; where it does not, quinn's buffers would be too small for a 64 kB JPEG, so room for many is always
-//! asked for; and quinn-udp forbids fragments on this socket, so frames leave by the viewers' own sockets ([`super::udp`]).
+//! Three traps (all measured): where the kernel hands over several datagrams of a sender in one piece (GRO), quinn holds all
+//! of it for a byte, so that is switched off; quinn's buffers would then be too small for a 64 kB JPEG, so room for many
+//! datagrams is always asked for; and quinn-udp forbids fragments on this socket, so frames leave by the viewers' own
+//! sockets ([`super::udp`]).
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
@@ -12,15 +13,16 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use bytes::Bytes;
 use platform::udp;
 use protocol::datagram;
-use quic::endpoint::PacketFilter;
+use quic::endpoint::{PacketFilter, is_handshake};
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
+use relay_core::known_hosts::KnownHosts;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
@@ -54,6 +56,7 @@ pub struct SharedUdpSocket {
     /// QUIC packets that came to the socket of a UDP viewer, and what wakes quinn for them.
     diverted: Mutex<Diverted>,
     junk: AtomicU64,
+    hosts: Arc<Mutex<KnownHosts>>,
     /// The send buffer was full the last time.
     full: AtomicBool,
     local: SocketAddr,
@@ -72,18 +75,26 @@ impl SharedUdpSocket {
         events: mpsc::Sender<Event>,
     ) -> anyhow::Result<Self> {
         let (socket, receive_buffer) = reserve(listen)?;
+        let state = UdpSocketState::new((&socket).into())?;
+        udp::separate_datagrams(&socket)?;
         Ok(Self {
             local: socket.local_addr()?,
-            state: UdpSocketState::new((&socket).into())?,
+            state,
             socket: readable(socket)?,
             quic,
             events,
             overrun: AtomicU64::new(0),
             diverted: Mutex::default(),
             junk: AtomicU64::new(0),
+            hosts: Arc::new(Mutex::new(KnownHosts::new(Instant::now()))),
             full: AtomicBool::new(false),
             receive_buffer,
         })
+    }
+
+    /// Returns the table of hosts, for what accepts connections.
+    pub fn hosts(&self) -> Arc<Mutex<KnownHosts>> {
+        Arc::clone(&self.hosts)
     }
 
     /// Returns the address in force.
@@ -105,7 +116,7 @@ impl SharedUdpSocket {
     /// the name of a peer that uses QUIC. Returns whether it was one.
     pub fn divert_quic(&self, from: SocketAddr, datagram: &[u8]) -> bool {
         let is_quic = self.quic.is_quic(datagram);
-        if is_quic {
+        if is_quic && self.is_expected(datagram, from) {
             let mut diverted = self.diverted();
             if diverted.packets.len() < DIVERTED {
                 diverted.packets.push_back((from, datagram.to_vec()));
@@ -118,7 +129,7 @@ impl SharedUdpSocket {
     }
 
     fn diverted(&self) -> MutexGuard<'_, Diverted> {
-        self.diverted.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.diverted)
     }
 
     /// Fills the buffers with diverted packets. Returns their number; with none, quinn is woken by the next.
@@ -168,14 +179,21 @@ impl SharedUdpSocket {
         while start < piece.len() {
             let end = piece.len().min(start + stride);
             if self.quic.is_quic(&piece[start..end]) {
-                piece.copy_within(start..end, kept);
-                kept += end - start;
+                if self.is_expected(&piece[start..end], from) {
+                    piece.copy_within(start..end, kept);
+                    kept += end - start;
+                }
             } else {
                 self.pass_on(&piece[start..end], from);
             }
             start = end;
         }
         kept
+    }
+
+    /// Returns whether a QUIC packet begins a connection, or comes from a host that has one.
+    fn is_expected(&self, packet: &[u8], from: SocketAddr) -> bool {
+        is_handshake(packet) || lock(&self.hosts).knows(from.into(), Instant::now())
     }
 
     fn pass_on(&self, datagram: &[u8], from: SocketAddr) {
@@ -257,6 +275,10 @@ impl AsyncUdpSocket for SharedUdpSocket {
     }
 }
 
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A socket of which tokio is told to wait for datagrams.
 #[expect(
     deprecated,
@@ -325,6 +347,7 @@ fn bind(listen: SocketAddr) -> io::Result<(UdpSocket, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::socket::{getsockopt, sockopt::UdpGroSegment};
     use protocol::datagram::MAX_DATAGRAM;
     use quic::identity::Identity;
 
@@ -343,6 +366,13 @@ mod tests {
         let (port, _events) = port();
         let quinns = usize::try_from(quinn::EndpointConfig::default().get_max_udp_payload_size());
         assert!(port.max_receive_segments() * quinns.unwrap() >= MAX_DATAGRAM);
+    }
+
+    #[tokio::test]
+    async fn the_kernel_hands_over_one_datagram_at_a_time() {
+        let (port, _events) = port();
+        let joins = getsockopt(port.socket.get_ref(), UdpGroSegment);
+        assert_eq!(joins, Ok(false));
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //! the table of connections, and by the relay for the names of cameras.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use platform::egress::EgressStats;
@@ -18,11 +18,14 @@ use quinn::{ConnectionError, Endpoint, Incoming, VarInt};
 use relay_core::Publisher;
 use relay_core::handshakes::HandshakeLimit;
 use relay_core::input::{self, SendersOfHosts};
+use relay_core::known_hosts::KnownHosts;
+use relay_core::limits::STREAM_RATE;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::connections::{Connections, Slot};
+use super::port::lock;
 use super::quic_session::{Peer, SenderSession, ViewerSession};
 use crate::access::Access;
 use crate::event::{Event, Ingress, PublishRequest};
@@ -43,14 +46,40 @@ pub struct QuicTransport {
     events: mpsc::Sender<Event>,
     relay: RelayHandle,
     senders: Arc<Mutex<SendersOfHosts>>,
+    hosts: Arc<Mutex<KnownHosts>>,
     /// Counters of the frames to all viewers.
     pub stats: Arc<EgressStats>,
 }
 
+/// A connection's entry in the table of hosts, until it is dropped.
+struct KnownHost<'a> {
+    hosts: &'a Mutex<KnownHosts>,
+    host: Host,
+}
+
+impl<'a> KnownHost<'a> {
+    fn new(hosts: &'a Mutex<KnownHosts>, host: Host) -> Self {
+        lock(hosts).on_opened(host, Instant::now());
+        Self { hosts, host }
+    }
+}
+
+impl Drop for KnownHost<'_> {
+    fn drop(&mut self) {
+        lock(self.hosts).on_closed(self.host, Instant::now());
+    }
+}
+
 impl QuicTransport {
-    /// Returns the transport without a peer.
-    pub fn new(access: Arc<Access>, events: mpsc::Sender<Event>, relay: RelayHandle) -> Self {
+    /// Returns the transport without a peer; `hosts` are those that the port lets packets of connections through from.
+    pub fn new(
+        access: Arc<Access>,
+        events: mpsc::Sender<Event>,
+        relay: RelayHandle,
+        hosts: Arc<Mutex<KnownHosts>>,
+    ) -> Self {
         Self {
+            hosts,
             connections: Connections::quic(access.is_private()),
             access,
             events,
@@ -85,6 +114,7 @@ impl QuicTransport {
     }
 
     async fn serve_connection(self: Arc<Self>, incoming: Incoming, from: SocketAddr, slot: Slot) {
+        let _known = KnownHost::new(&self.hosts, from.into());
         let hello = tokio::select! {
             hello = receive_hello(incoming, from) => hello,
             () = slot.lost() => None,
@@ -190,6 +220,7 @@ impl QuicTransport {
                 input: InputLimits {
                     bytes,
                     lines: false,
+                    streams: Some(STREAM_RATE),
                 },
             };
             session.run(&self.events, refusal).await;
@@ -281,10 +312,6 @@ impl Drop for SenderOfHost {
     fn drop(&mut self) {
         lock(&self.senders).remove(self.host);
     }
-}
-
-fn lock(senders: &Mutex<SendersOfHosts>) -> MutexGuard<'_, SendersOfHosts> {
-    senders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Completes the handshake and receives the hello; `None` if the peer takes too long.

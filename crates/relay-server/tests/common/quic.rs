@@ -28,6 +28,7 @@ use super::process::RELAY;
 const INPUT: InputLimits = InputLimits {
     bytes: 1 << 20,
     lines: true,
+    streams: None,
 };
 
 pub(crate) fn start(flags: &[&str]) -> (Running, SocketAddr) {

@@ -22,6 +22,7 @@ const WAITING: usize = 8;
 const INPUT: InputLimits = InputLimits {
     bytes: 32 * MAX_DATAGRAM,
     lines: true,
+    streams: None,
 };
 
 /// Returns the viewer's hello.
