@@ -11,8 +11,10 @@
 //! QUIC, signals and the resolution of the relay's name run in a small runtime beside it.
 
 pub mod args;
+mod bandwidth;
 pub mod doctor;
 mod encoder;
+pub mod frame_goal;
 mod ladder;
 mod pacer;
 pub mod preview;
