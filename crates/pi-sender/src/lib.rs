@@ -15,6 +15,7 @@ mod bandwidth;
 pub mod doctor;
 mod encoder;
 pub mod frame_goal;
+mod health;
 mod ladder;
 mod pacer;
 pub mod preview;

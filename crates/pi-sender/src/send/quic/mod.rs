@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use platform::egress::{EgressSnapshot, EgressStats};
+use protocol::health::Health;
 use protocol::peer::{Cookie, Proof};
 use protocol::quic::{ClientMessage, Hello, Refusal, SenderInfo};
 use protocol::ticket::Key;
@@ -25,6 +26,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::relay_proof::Offer;
+use crate::health;
 
 /// Delay between two attempts to connect after an ordinary failure.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -86,6 +88,7 @@ impl QuicSender {
             config,
             slot: frames,
             quality: qualities,
+            health: health::watch(),
             state: state_sender,
             refusal: refusal_sender,
             upgrades,
@@ -167,6 +170,7 @@ struct ConnectionTask {
     config: ConnectionConfig,
     slot: watch::Receiver<Option<OutgoingFrame>>,
     quality: watch::Receiver<Option<u8>>,
+    health: watch::Receiver<Health>,
     state: watch::Sender<QuicConnectionState>,
     refusal: watch::Sender<Option<Refusal>>,
     upgrades: mpsc::Receiver<Offer>,
@@ -285,7 +289,7 @@ impl ConnectionTask {
                     SessionEnd::Lost
                 }
             },
-            Err(why) = run_control(session.control, &mut self.quality) => {
+            Err(why) = run_control(session.control, &mut self.quality, &mut self.health) => {
                 warn!(%relay, why = %shown(&why), "the connection to the relay is lost");
                 SessionEnd::Lost
             }
@@ -314,13 +318,16 @@ fn note_loss(refusals: &watch::Sender<Option<Refusal>>, relay: SocketAddr, why: 
     warn!(%relay, %why, "the connection to the relay is lost");
 }
 
-/// Compares clocks with the relay, and sends it what no frame contains: the clock's offset and the JPEG quality.
+/// Compares clocks with the relay, and sends it what no frame contains: the clock's offset, the JPEG quality and
+/// the machine's health.
 async fn run_control(
     mut control: ControlStream,
     quality: &mut watch::Receiver<Option<u8>>,
+    health: &mut watch::Receiver<Health>,
 ) -> io::Result<Infallible> {
     let mut sender_info = SenderInfo {
         quality: *quality.borrow_and_update(),
+        health: *health.borrow_and_update(),
         ..SenderInfo::default()
     };
     loop {
@@ -333,6 +340,7 @@ async fn run_control(
                 sender_info.error_us = Some(offset.error_us);
             }
             Ok(()) = quality.changed() => sender_info.quality = *quality.borrow_and_update(),
+            Ok(()) = health.changed() => sender_info.health = *health.borrow_and_update(),
         }
         control
             .send(&ClientMessage::SenderInfo(sender_info))
