@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use protocol::health::Health;
+use protocol::label::CameraName;
 use protocol::quic::{MAX_CAMERAS, SenderInfo};
 use quic::clock;
 
@@ -36,6 +38,8 @@ pub struct CameraMetrics {
     pub age: BucketHistogram,
     /// The relay's clock less the sender's, in microseconds.
     pub offset_us: i64,
+    /// State of the sender's machine; nothing while the camera is not live.
+    pub health: Health,
 }
 
 impl Default for CameraMetrics {
@@ -46,6 +50,7 @@ impl Default for CameraMetrics {
             last_us: 0,
             age: BucketHistogram::new(AGE),
             offset_us: 0,
+            health: Health::default(),
         }
     }
 }
@@ -66,9 +71,27 @@ impl Tally {
         }
     }
 
-    /// Takes what a camera's sender reports of its clock.
+    /// Takes what a camera's sender reports of its clock and its machine.
     pub fn on_sender_info(&mut self, camera: &str, info: SenderInfo) {
-        self.camera(camera).offset_us = info.offset_us.unwrap_or(0);
+        let camera = self.camera(camera);
+        camera.offset_us = info.offset_us.unwrap_or(0);
+        camera.health = info.health;
+    }
+
+    /// Takes which cameras are live, and forgets the health of the others: what was last known of a machine is not its state,
+    /// and another machine may be the next to send as that camera.
+    pub fn on_live(&mut self, live: &[CameraName]) {
+        for (name, camera) in &mut self.cameras {
+            if !live.iter().any(|live| live.as_str() == name) {
+                camera.health = Health::default();
+            }
+        }
+    }
+
+    /// Returns the state of a camera's machine.
+    pub fn health(&self, camera: &str) -> Health {
+        let camera = self.cameras.get(camera);
+        camera.map(|camera| camera.health).unwrap_or_default()
     }
 
     /// Counts what the model found.
@@ -104,6 +127,7 @@ mod tests {
 
     use protocol::detections::Detection;
     use protocol::frame::Frame;
+    use protocol::health::Temperature;
     use protocol::label::{Label, StreamId};
     use relay_core::CameraId;
     use testkit::jpeg::Sketch;
@@ -172,6 +196,30 @@ mod tests {
         tally.on_received(&frame("yard", Some(0)), NOW);
         let age = &tally.cameras["yard"].age;
         assert!(age.sum() < 3601.0, "a clock that was never set: {age:?}");
+    }
+
+    #[test]
+    fn the_health_of_a_machine_lasts_as_long_as_its_camera_is_live() {
+        let mut tally = Tally::default();
+        let hot = Health {
+            temperature: Temperature::celsius(81.0),
+            ..Health::default()
+        };
+        let info = SenderInfo {
+            health: hot,
+            ..SenderInfo::default()
+        };
+        let live = |names: &[&str]| -> Vec<CameraName> {
+            names.iter().map(|name| name.parse().unwrap()).collect()
+        };
+        tally.on_sender_info("yard", info);
+        tally.on_sender_info("drive", info);
+        tally.on_live(&live(&["yard", "drive"]));
+        assert_eq!((tally.health("yard"), tally.health("drive")), (hot, hot));
+        tally.on_live(&live(&["drive"]));
+        assert_eq!(tally.health("yard"), Health::default());
+        assert_eq!(tally.health("drive"), hot);
+        assert_eq!(tally.health("porch"), Health::default());
     }
 
     #[test]
