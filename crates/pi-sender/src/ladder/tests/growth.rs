@@ -136,19 +136,9 @@ fn a_rung_that_failed_waits_longer_also_where_pictures_have_two_sizes_in_turn() 
 
 #[test]
 fn on_real_photographs_each_size_saves_a_quarter_to_two_fifths() {
-    let Some(dir) = testkit::shared("data/images") else {
+    let Some(photographs) = photographs(size("640x480")) else {
         return testkit::skip("shared/data is not here");
     };
-    let photographs: Vec<_> = std::fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_file())
-        .map(|path| jpeg::decode(&std::fs::read(path).unwrap()).unwrap())
-        .filter(|picture| {
-            let size = jpeg::size(picture).unwrap();
-            size.width >= 640 && size.height >= 480
-        })
-        .collect();
     let bytes = |steps: usize| -> Vec<usize> {
         let made = photographs.iter().map(|picture| {
             let own = jpeg::size(picture).unwrap();
@@ -161,14 +151,7 @@ fn on_real_photographs_each_size_saves_a_quarter_to_two_fifths() {
     };
     assert!(photographs.len() >= 20);
     for step in 0..4 {
-        let (above, here) = (bytes(step), bytes(step + 1));
-        let shares = here.iter().zip(&above);
-        let mut shares: Vec<_> = shares
-            .map(|(here, above)| *here as f64 / *above as f64)
-            .collect();
-        shares.sort_by(f64::total_cmp);
-        let median = shares[shares.len() / 2];
-        eprintln!("step {step}: {median:.2}");
+        let median = median_share(&bytes(step), &bytes(step + 1));
         assert!((0.6..=0.75).contains(&median), "step {step}: {median:.2}");
     }
 }

@@ -2,6 +2,8 @@
 
 mod growth;
 
+use imaging::jpeg;
+use opencv::core::Mat;
 use proptest::prelude::*;
 
 use super::*;
@@ -434,4 +436,28 @@ impl Simulation {
         self.skipped += frames;
         self.now += time;
     }
+}
+
+/// Returns the photographs of at least this size, if they are here.
+pub(super) fn photographs(least: Size) -> Option<Vec<Mat>> {
+    let files = std::fs::read_dir(testkit::shared("data/images")?).unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    let decoded = files
+        .filter(|path| path.is_file())
+        .map(|path| jpeg::decode(&std::fs::read(path).unwrap()).unwrap());
+    let large = decoded.filter(|picture| {
+        let size = jpeg::size(picture).unwrap();
+        size.width >= least.width && size.height >= least.height
+    });
+    Some(large.collect())
+}
+
+/// Returns the median of the shares that the bytes here have of those above.
+pub(super) fn median_share(above: &[usize], here: &[usize]) -> f64 {
+    let pairs = here.iter().zip(above);
+    let mut shares: Vec<f64> = pairs
+        .map(|(here, above)| *here as f64 / *above as f64)
+        .collect();
+    shares.sort_by(f64::total_cmp);
+    shares[shares.len() / 2]
 }
