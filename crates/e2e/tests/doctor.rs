@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{LONG, alone, directory, relay, stop, viewer};
+use e2e::attack::{Cameras, Target};
 use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::datagram::{Datagram, classify};
 use testkit::port;
@@ -124,6 +125,38 @@ fn a_relay_without_place_for_a_udp_viewer_is_bad_within_2_s() {
         stop(watching);
         stop(running);
     }
+}
+
+#[test]
+fn a_sender_that_would_be_refused_learns_it_from_doctor_by_each_transport_and_takes_nothing() {
+    let (_alone, state) = (alone(), directory());
+    let relay = relay(
+        port::free(),
+        state.path(),
+        &["--http", "off", "--model", "none"],
+    );
+    let server = at(relay.listening().port());
+    let check = |camera, transport| {
+        let args = ["--source", "demo", "--server", &server, "--camera", camera];
+        run(doctor("pi-sender", &args).args(["--transport", transport]))
+    };
+    for transport in ["udp", "quic"] {
+        assert_eq!(check("yard", transport).status.code(), Some(0));
+    }
+    let log = relay.stderr().join("\n");
+    assert!(!log.contains("yard"), "it only asks: {log}");
+    let target = Target {
+        relay: relay.listening(),
+        http: relay.listening(),
+        camera: "none".to_owned(),
+    };
+    let cameras = Cameras::open(&target, 64);
+    assert_eq!(cameras.open_now(), 64);
+    let full = check("one-more", "udp");
+    assert_check(&full, 1, "BAD", "udp", "no further camera");
+    // By QUIC it would get a place of the host that has all.
+    assert_eq!(check("one-more", "quic").status.code(), Some(0));
+    assert_eq!(cameras.open_now(), 64, "none lost its place to a question");
 }
 
 #[test]

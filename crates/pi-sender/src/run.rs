@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use platform::server;
+use platform::server::RelayAddress;
 use platform::{report, signals};
 use protocol::label::{CameraName, Label, StreamId};
 use serde_json::json;
@@ -95,7 +95,7 @@ impl SendLoop {
             fixed: args.fixed,
             uplink: Uplink::new(
                 server,
-                server::watch_address(server.to_string()),
+                RelayAddress::of_host(server.to_string()),
                 args.transport,
                 &camera,
                 stream,
@@ -177,7 +177,7 @@ impl SendLoop {
         let label = Label {
             stream: self.stream,
             seq: self.seq,
-            captured_us: captured.captured_us,
+            captured_us: self.uplink.label_us(captured.captured_us),
             camera: self.camera.clone(),
         };
         match self

@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod egress;
 pub mod kernel;
 pub mod latest;
+pub mod line_file;
 pub mod logging;
 pub mod recording;
 pub mod report;

@@ -1,18 +1,16 @@
-//! `--server`: the relay, and the address of its name.
+//! `--server`: the relay, and the addresses of its name.
+
+mod address;
+mod candidates;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
-use std::time::Duration;
 
 use protocol::ticket::{Host, SCHEME, Ticket};
-use tokio::sync::watch;
-use tracing::{info, warn};
 
-/// Time until a name that resolved is resolved again.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
-/// Time until a name that did not resolve is resolved again.
-const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+pub use self::address::RelayAddress;
+pub use self::candidates::{Candidates, Outcome};
 
 /// A relay, by address or by ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,67 +58,18 @@ impl fmt::Display for Server {
     }
 }
 
-/// Resolves `host` again and again while the receiver lives: `None` until it resolves for the first time, since the
-/// network may come up later than the program; after that its last address.
-pub fn watch_address(host: String) -> watch::Receiver<Option<SocketAddr>> {
-    let (sender, address) = watch::channel(host.parse().ok());
-    if address.borrow().is_none() {
-        tokio::spawn(keep_resolving(host, sender));
-    }
-    address
-}
-
-async fn keep_resolving(host: String, sender: watch::Sender<Option<SocketAddr>>) {
-    let mut warned = false;
-    while !sender.is_closed() {
-        let pause = match resolve(&host).await {
-            Ok(address) => {
-                warned = false;
-                sender.send_if_modified(|known| {
-                    let changed = *known != Some(address);
-                    if changed {
-                        info!(%host, %address, "relay's name resolved");
-                        *known = Some(address);
-                    }
-                    changed
-                });
-                REFRESH_INTERVAL
-            }
-            Err(why) if !warned => {
-                warn!(
-                    %host,
-                    %why,
-                    "the relay's name does not resolve (yet); retrying every 2 s; check --server and the network"
-                );
-                warned = true;
-                RETRY_INTERVAL
-            }
-            Err(_) => RETRY_INTERVAL,
-        };
-        tokio::select! {
-            () = sender.closed() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-}
-
-/// Resolves `host:port` to its first IPv4 address, else to its first address, since a relay listens on 0.0.0.0 by
-/// default and `localhost` resolves to ::1 first.
+/// Resolves `host:port` to all its addresses, in the system's order.
 ///
 /// # Errors
 /// The resolver's message if the name has no address (yet).
-pub async fn resolve(host: &str) -> Result<SocketAddr, String> {
-    let all: Vec<SocketAddr> = tokio::net::lookup_host(host)
-        .await
-        .map_err(|err| err.to_string())?
-        .collect();
-    let first = all
-        .iter()
-        .find(|address| address.is_ipv4())
-        .or_else(|| all.first());
-    first
-        .copied()
-        .ok_or_else(|| "the name has no address".to_owned())
+pub async fn resolve(host: &str) -> Result<Vec<SocketAddr>, String> {
+    let found = tokio::net::lookup_host(host).await;
+    let mut all: Vec<SocketAddr> = found.map_err(|err| err.to_string())?.collect();
+    all.dedup();
+    match all.is_empty() {
+        true => Err("the name has no address".to_owned()),
+        false => Ok(all),
+    }
 }
 
 #[cfg(test)]
@@ -151,12 +100,5 @@ mod tests {
                 .unwrap_err()
                 .contains("examples")
         );
-    }
-
-    #[tokio::test]
-    async fn a_name_is_followed_to_its_ipv4_address() {
-        let mut address = watch_address("localhost:8081".to_owned());
-        let found = address.wait_for(Option::is_some).await.unwrap();
-        assert_eq!(*found, Some(SocketAddr::from(([127, 0, 0, 1], 8081))));
     }
 }

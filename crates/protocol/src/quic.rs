@@ -73,6 +73,20 @@ pub struct Hello {
     /// `udp` transport, and those of the relay's answer to its hello of an earlier connection; 16 hexadecimal digits each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
+    /// A sender's question whether it would be let in by this transport: the relay answers, and reserves nothing for it. One
+    /// of version 0.1 does not know this, and lets the sender in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
+}
+
+/// The transport of a sender that only asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trial {
+    /// One JPEG a datagram.
+    Udp,
+    /// QUIC.
+    Quic,
 }
 
 /// Why the relay refuses a peer.

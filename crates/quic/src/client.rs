@@ -1,12 +1,14 @@
 //! A peer's end of a connection: connects, sends the hello, receives the answer; then exchanges clocks and messages.
 
-use std::io;
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use platform::clock::unix_micros;
+use platform::clock::steady_micros;
+use platform::server::Outcome;
 use platform::udp;
 use protocol::quic::{self, Answer, ClientMessage, Hello, Refusal, ServerMessage};
 use protocol::ticket::Key;
@@ -35,14 +37,25 @@ const ATTEMPT_TIMEOUTS: [Duration; 4] = [
     Duration::from_millis(5000),
 ];
 
+/// Addresses whose attempts are counted.
+const MAX_COUNTED: usize = 64;
+/// A QUIC packet of version 1 that is cut within its header: a relay drops it, and the host of a closed port reports
+/// that to the connected socket that sent it, as it does not to quinn's socket.
+const CLOSED_PORT_PROBE: [u8; 24] = {
+    let mut packet = [0; 24];
+    (packet[0], packet[4]) = (0xC0, 1);
+    packet
+};
+
 /// Connects to relays.
 #[derive(Debug)]
 pub struct Client {
-    endpoint: Endpoint,
-    is_ipv4: bool,
+    ipv4: Option<Endpoint>,
+    ipv6: Option<Endpoint>,
     config: ClientConfig,
     verifier: Arc<CertificateVerifier>,
-    attempts: usize,
+    /// Attempts at each address since the last connection.
+    attempts: HashMap<SocketAddr, usize>,
 }
 
 /// Why a QUIC connection to a relay did not open.
@@ -51,6 +64,9 @@ pub enum ConnectFailure {
     /// No answer, or none in time.
     #[error("nothing answers")]
     Silence,
+    /// A report of the relay's host.
+    #[error("no program listens at that port")]
+    PortClosed,
     /// A certificate that is not the ticket's.
     #[error(
         "the relay's certificate is not the ticket's: this is another relay, its --state was lost, or another \
@@ -104,9 +120,26 @@ impl ConnectFailure {
         match self {
             Self::Certificate => false,
             Self::Refused(refusal) => refusal.is_temporary(),
-            Self::Silence | Self::Nonsense | Self::NotAccepted | Self::Lost(_) | Self::Host(_) => {
-                true
-            }
+            Self::Silence
+            | Self::PortClosed
+            | Self::Nonsense
+            | Self::NotAccepted
+            | Self::Lost(_)
+            | Self::Host(_) => true,
+        }
+    }
+
+    /// Returns what the failure tells of the relay's address.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Silence | Self::Lost(ConnectionError::TimedOut) => Outcome::Silent,
+            Self::PortClosed => Outcome::Refused,
+            Self::Host(_) => Outcome::Unreachable,
+            Self::Certificate
+            | Self::Refused(_)
+            | Self::Nonsense
+            | Self::NotAccepted
+            | Self::Lost(_) => Outcome::Answered,
         }
     }
 }
@@ -123,8 +156,8 @@ pub struct Session {
 }
 
 impl Client {
-    /// Returns a client for relays in the address family of this one, which trusts the one with the pinned fingerprint
-    /// alone, or any. Call it inside a tokio runtime.
+    /// Returns a client that trusts the relay with the pinned fingerprint alone, or any, with a socket for the address
+    /// family of this relay. Call it inside a tokio runtime.
     ///
     /// # Errors
     /// If the system has no socket of that family left.
@@ -138,18 +171,31 @@ impl Client {
     /// If the socket cannot be used.
     pub fn bound(socket: UdpSocket, pinned: Option<Key>) -> io::Result<Self> {
         let verifier = Arc::new(CertificateVerifier::new(pinned, endpoint::ring_provider()));
-        Ok(Self {
-            is_ipv4: socket.local_addr()?.is_ipv4(),
-            endpoint: endpoint::client(socket)?,
+        let mut client = Self {
+            ipv4: None,
+            ipv6: None,
             config: endpoint::client_config(Arc::clone(&verifier))?,
             verifier,
-            attempts: 0,
-        })
+            attempts: HashMap::new(),
+        };
+        let family = socket.local_addr()?;
+        *client.endpoint_mut(family) = Some(endpoint::client(socket)?);
+        Ok(client)
     }
 
-    /// Returns whether the client's address family is that of this relay.
-    pub fn is_for(&self, relay: SocketAddr) -> bool {
-        self.is_ipv4 == relay.is_ipv4()
+    fn endpoint_mut(&mut self, family_of: SocketAddr) -> &mut Option<Endpoint> {
+        match family_of {
+            SocketAddr::V4(_) => &mut self.ipv4,
+            SocketAddr::V6(_) => &mut self.ipv6,
+        }
+    }
+
+    fn endpoint(&self, family_of: SocketAddr) -> io::Result<&Endpoint> {
+        let endpoint = match family_of {
+            SocketAddr::V4(_) => self.ipv4.as_ref(),
+            SocketAddr::V6(_) => self.ipv6.as_ref(),
+        };
+        endpoint.ok_or_else(|| ErrorKind::NotConnected.into())
     }
 
     /// Makes one attempt to connect to the relay at this address.
@@ -161,12 +207,30 @@ impl Client {
         relay: SocketAddr,
         hello: &Hello,
     ) -> Result<Session, ConnectFailure> {
-        let limit = ATTEMPT_TIMEOUTS[self.attempts % ATTEMPT_TIMEOUTS.len()];
-        self.attempts += 1;
-        let opened = timeout(limit, self.attempt(relay, hello)).await;
-        let session = opened.map_err(|_| ConnectFailure::Silence)??;
-        self.attempts = 0;
+        if self.endpoint(relay).is_err() {
+            let socket = udp::unconnected(relay)?;
+            *self.endpoint_mut(relay) = Some(endpoint::client(socket)?);
+        }
+        let limit = self.next_timeout(relay);
+        let session = tokio::select! {
+            opened = timeout(limit, self.attempt(relay, hello)) => {
+                opened.map_err(|_| ConnectFailure::Silence)??
+            }
+            failure = closed_port(relay) => return Err(failure),
+        };
+        self.attempts.clear();
         Ok(session)
+    }
+
+    /// Counts an attempt, and returns how long it may take.
+    fn next_timeout(&mut self, relay: SocketAddr) -> Duration {
+        if self.attempts.len() == MAX_COUNTED {
+            self.attempts.clear();
+        }
+        let attempts = self.attempts.entry(relay).or_default();
+        let limit = ATTEMPT_TIMEOUTS[*attempts % ATTEMPT_TIMEOUTS.len()];
+        *attempts += 1;
+        limit
     }
 
     async fn attempt(&self, relay: SocketAddr, hello: &Hello) -> Result<Session, ConnectFailure> {
@@ -174,7 +238,7 @@ impl Client {
             .fingerprint_mismatch
             .store(false, Ordering::Relaxed);
         let connecting = self
-            .endpoint
+            .endpoint(relay)?
             .connect_with(self.config.clone(), relay, NAME)
             .map_err(host_failure)?;
         let connection = connecting.await.map_err(|err| self.failure(err))?;
@@ -199,14 +263,20 @@ impl Client {
     /// # Errors
     /// [`ConnectFailure`].
     pub async fn connect(&self, relay: SocketAddr) -> Result<Connection, ConnectFailure> {
-        let connecting = self.endpoint.connect_with(self.config.clone(), relay, NAME);
+        let endpoint = self.endpoint(relay)?;
+        let connecting = endpoint.connect_with(self.config.clone(), relay, NAME);
         Ok(connecting.map_err(host_failure)?.await?)
     }
 
     /// Closes the connections, and waits until the relay has received that, at most for `limit`.
     pub async fn close(self, limit: Duration) {
-        self.endpoint.close(DONE, b"");
-        let _ = timeout(limit, self.endpoint.wait_idle()).await;
+        let close = async {
+            for endpoint in [self.ipv4, self.ipv6].iter().flatten() {
+                endpoint.close(DONE, b"");
+                endpoint.wait_idle().await;
+            }
+        };
+        let _ = timeout(limit, close).await;
     }
 }
 
@@ -216,6 +286,21 @@ impl Client {
 /// [`ConnectFailure`].
 pub async fn connect(relay: SocketAddr) -> Result<Connection, ConnectFailure> {
     Client::new(relay, None)?.connect(relay).await
+}
+
+/// Returns why nothing can be received from this address, once the relay's host or this one reports it: in milliseconds,
+/// where an attempt to connect takes seconds.
+async fn closed_port(relay: SocketAddr) -> ConnectFailure {
+    let socket = udp::connected(relay, None).and_then(tokio::net::UdpSocket::from_std);
+    let socket = match socket {
+        Ok(socket) => socket,
+        Err(err) => return err.into(),
+    };
+    let _ = socket.send(&CLOSED_PORT_PROBE).await;
+    match socket.recv(&mut [0]).await {
+        Err(err) if err.kind() == ErrorKind::ConnectionRefused => ConnectFailure::PortClosed,
+        _ => std::future::pending().await,
+    }
 }
 
 fn host_failure(err: ConnectError) -> ConnectFailure {
@@ -264,7 +349,7 @@ pub struct ControlStream {
 /// An event of the control stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ControlEvent {
-    /// A new estimate of the relay's clock less ours.
+    /// A new estimate of the relay's clock less ours, by both hosts' steady clocks.
     Offset(Offset),
     /// A message of the relay.
     Message(ServerMessage),
@@ -282,7 +367,7 @@ impl ControlStream {
                     let line = line.map_err(io::Error::other)?;
                     match quic::from_line(&line) {
                         Some(ServerMessage::Pong(pong)) => {
-                            if let Some(offset) = self.clock.on_pong(pong, unix_micros()) {
+                            if let Some(offset) = self.clock.on_pong(pong, steady_micros()) {
                                 return Ok(ControlEvent::Offset(offset));
                             }
                         }
@@ -292,7 +377,7 @@ impl ControlStream {
                 }
                 () = sleep_until(self.next_ping) => {
                     self.next_ping = Instant::now() + self.clock.interval();
-                    let ping = self.clock.ping(unix_micros());
+                    let ping = self.clock.ping(steady_micros());
                     self.send(&ClientMessage::Ping(ping)).await?;
                 }
             }

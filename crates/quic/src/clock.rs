@@ -6,7 +6,8 @@
 //! ```
 //!
 //! (RFC 5905, section 8.) The exchange with the shortest round trip is the best one: its error is the smallest,
-//! whatever queues the others met. A frame's age is the time of its display less the capture time in its label, both
+//! whatever queues the others met. Both ends use their steady clocks, so that no wall clock that steps makes an exchange
+//! wrong, and the kept ones stay comparable. A frame's age is the time of its display less the capture time in its label, both
 //! converted to the relay's clock.
 
 use std::collections::VecDeque;

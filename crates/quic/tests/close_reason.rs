@@ -41,6 +41,7 @@ fn hello() -> Hello {
         token: None,
         stream: None,
         cookie: None,
+        trial: None,
     }
 }
 

@@ -93,6 +93,25 @@ impl Cameras {
         })
     }
 
+    /// Returns whether a source could send as a camera now.
+    ///
+    /// # Errors
+    /// As [`Cameras::claim`].
+    pub(crate) fn would_admit(
+        &self,
+        source: Source,
+        name: &CameraName,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let has_room = || self.table.len() < MAX_CAMERAS || self.slot_for(source, now).is_some();
+        match self.named(name) {
+            Some(id) if self.get(id).is_open_to(source, Evidence::None, now) => Ok(()),
+            Some(_) => Err(Refusal::Taken),
+            None if has_room() => Ok(()),
+            None => Err(Refusal::Full),
+        }
+    }
+
     /// Returns whether one of the cookies was sent to a camera's owner, or to the last owner with a connection.
     fn is_of_owner(&self, proof: &Proof, owner: &Ownership) -> bool {
         let source = owner.source();

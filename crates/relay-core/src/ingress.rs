@@ -70,6 +70,23 @@ impl Relay {
         Ok(claim.proof)
     }
 
+    /// Returns whether a sender could send as its camera now, with its connection or by UDP from the same host, and no cookie.
+    ///
+    /// # Errors
+    /// As [`Relay::on_publish_request`].
+    pub fn would_admit(
+        &self,
+        publisher: &Publisher,
+        by_udp: bool,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let source = match by_udp {
+            true => Source::datagrams(publisher.address, publisher.stream),
+            false => Source::connection(publisher, publisher.stream),
+        };
+        self.cameras.would_admit(source, &publisher.camera, now)
+    }
+
     /// Takes what a sender with a connection sent as a frame of its camera.
     pub fn on_frame(&mut self, publisher: &Publisher, bytes: Bytes, wall_us: u64, now: Instant) {
         let frame = match datagram::classify(bytes) {

@@ -253,6 +253,7 @@ mod tests {
             token: token.map(str::to_owned),
             stream: None,
             cookie: None,
+            trial: None,
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use protocol::health::Health;
 use protocol::label::CameraName;
 use protocol::peer::Proof;
-use protocol::quic::{Refusal, SenderInfo};
+use protocol::quic::{Refusal, SenderInfo, Trial};
 use quic::receive::Held;
 use relay_core::{
     AnnotationJob, CameraStatus, Inference, Publisher, SenderId, SubscriberId, TrackedFrame,
@@ -68,6 +68,8 @@ pub enum Query {
     RequestAnnotated(SubscriberId),
     /// To be sent nothing more.
     Unsubscribe(SubscriberId),
+    /// Whether a sender could send, with its connection or by UDP.
+    Trial(Publisher, Trial, oneshot::Sender<Result<(), Refusal>>),
     /// The status of the cameras and the model.
     Status(oneshot::Sender<RelayStatus>),
     /// The loop's part of the metrics of this moment.

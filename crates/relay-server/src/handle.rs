@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use protocol::label::CameraName;
+use protocol::quic::{Refusal, Trial};
 use relay_core::limits::QUERY_QUEUE;
-use relay_core::{SenderId, SubscriberId};
+use relay_core::{Publisher, SenderId, SubscriberId};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -104,6 +105,18 @@ impl RelayHandle {
         };
         let feed = feed.await.ok()?;
         Some(Subscription { feed, guard })
+    }
+
+    /// Returns whether a sender could send, and why not; `None` once the loop has ended.
+    pub async fn try_sender(
+        &self,
+        publisher: Publisher,
+        trial: Trial,
+    ) -> Option<Result<(), Refusal>> {
+        let (reply, answer) = oneshot::channel();
+        let query = Query::Trial(publisher, trial, reply);
+        self.queries.send(query).await?;
+        answer.await.ok()
     }
 
     /// Returns the status of cameras and model.

@@ -6,12 +6,12 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use platform::clock::unix_micros;
+use platform::clock::{steady_micros, unix_micros};
 use platform::report::Percentiles;
 use protocol::datagram::DropReason;
 use protocol::detections::Detections;
 use protocol::jpeg::Defect;
-use protocol::quic::Refusal;
+use protocol::quic::{Refusal, Trial};
 use relay_core::{Action, AnnotationJob, CameraFrame, Forward, Relay, SenderId};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -267,6 +267,10 @@ impl RelayLoop {
             }
             Query::RequestAnnotated(subscriber) => self.relay.request_annotated(subscriber),
             Query::Unsubscribe(subscriber) => self.relay.unsubscribe(subscriber),
+            Query::Trial(publisher, trial, reply) => {
+                let by_udp = trial == Trial::Udp;
+                let _ = reply.send(self.relay.would_admit(&publisher, by_udp, now));
+            }
             Query::Status(reply) => {
                 let cameras = self.relay.cameras(now);
                 let health = cameras
@@ -343,7 +347,7 @@ impl RelayLoop {
             }
             Action::Publish(publication) => {
                 let tally = &mut self.stats.tally;
-                tally.on_received(&publication.frame, unix_micros());
+                tally.on_received(&publication.frame, unix_micros(), steady_micros());
                 self.fanout.publish(&publication);
             }
             Action::PublishAnnotated(publication) => self.fanout.publish_annotated(&publication),

@@ -279,6 +279,23 @@ fn the_first_info_line_is_listening_in_both_forms_of_the_log() {
 }
 
 #[test]
+fn a_pipe_for_detections_that_nothing_reads_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    let (relay, address) = without_model(&["--detections", fifo.to_str().unwrap()]);
+    let doctor = Program::new(RELAY)
+        .args(["doctor", "--model", "none", "--listen", "127.0.0.1:0"])
+        .args(["--detections", fifo.to_str().unwrap()])
+        .start()
+        .finish();
+    assert!(doctor.stdout.contains("can be written"), "{doctor:?}");
+    viewer(address);
+    stop(relay);
+}
+
+#[test]
 fn a_closed_standard_error_stops_nothing() {
     let address = SocketAddr::from(([127, 0, 0, 1], testkit::port::free()));
     let flags = format!("exec {RELAY} --listen {address} --model none 2>&-");

@@ -52,8 +52,8 @@ impl Clocks {
     }
 }
 
-/// Returns the age of a frame captured at `captured_us` that is displayed at `now_us`, each since the Unix epoch by its own
-/// clock; `None` when it cannot be known.
+/// Returns the age of a frame captured at `captured_us` by its label that is displayed at `now_us`: by the steady clock if
+/// the clocks are compared, by the wall clock if they are assumed to be right; `None` when it cannot be known.
 pub(crate) fn age(captured_us: u64, clocks: Clocks, now_us: u64) -> Option<Duration> {
     match clocks {
         Clocks::Pending => None,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use imaging::jpeg;
-use platform::clock::unix_micros;
+use platform::clock::{steady_micros, unix_micros};
 use platform::config::Switch;
 use platform::latest::{Received, Receiver};
 use platform::recording::{Picture, Recording};
@@ -269,7 +269,11 @@ impl DisplayLoop {
                 self.status.clock_offset,
             ),
         };
-        age(label.captured_us, clocks, unix_micros())
+        let now_us = match clocks {
+            Clocks::Assumed => unix_micros(),
+            Clocks::Pending | Clocks::Compared { .. } => steady_micros(),
+        };
+        age(label.captured_us, clocks, now_us)
     }
 
     /// Writes the current picture to the recording, if it is due.

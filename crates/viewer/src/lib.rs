@@ -32,7 +32,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use imaging::jpeg;
 use platform::latest::latest;
-use platform::server::watch_address;
+use platform::server::RelayAddress;
 use platform::{report, signals};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let timeline = Arc::new(SharedBoxTimeline::default());
     let disconnect = CancellationToken::new();
     let options = ConnectOptions::new(args);
-    let address = watch_address(options.host.clone());
+    let address = RelayAddress::of_host(options.host.clone());
     let (status, receiving) = receive::start(
         options,
         address,

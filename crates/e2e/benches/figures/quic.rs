@@ -158,6 +158,7 @@ async fn view(at: SocketAddr) -> Session {
         token: None,
         stream: None,
         cookie: None,
+        trial: None,
     };
     Client::new(at, None)
         .unwrap()

@@ -42,6 +42,7 @@ pub(crate) fn hello(role: Role, camera: &str) -> Hello {
         token: None,
         stream: (role == Role::Send).then(|| format!("{:016x}", 7)),
         cookie: None,
+        trial: None,
     }
 }
 

@@ -164,15 +164,24 @@ fn of_a_frames_boxes_the_page_draws_the_100_best() {
 /// The ages of frames captured so many milliseconds ago, by a camera's clock with this comparison.
 const AGES: &str = r#"(() => {
     clock = { roundTrip: 2000, at: performance.now(), offset: 0 };
+    const now = Date.now.bind(Date);
     const age = (ago, info) => {
-        cameraInfo = info || {};
-        frame = { seq: 1, captured: Date.now() - ago, at: performance.now() };
+        cameraInfo = info || { offset_us: 0 };
+        frame = { seq: 1, captured: now() - ago, at: performance.now() };
         const age = frameAge();
         return age === null ? null : Math.round(age / 1000);
     };
+    // The browser's wall clock is set while the page is open.
+    const setAhead = () => {
+        Date.now = () => now() + 3600e3;
+        const ages = [age(5000), age(5000, {})];
+        Date.now = now;
+        return ages;
+    };
     const day = 24 * 3600 * 1000;
     return { good: [age(5000), age(7 * day - 5000)], behind: age(-500),
-        absurd: [age(8 * day), age(Date.now() - 1), age(-1e15), age(5000, { error_us: 2e6 }), age(5000, { offset_us: -9e18 })] };
+        absurd: [age(8 * day), age(Date.now() - 1), age(-1e15), age(5000, { offset_us: 0, error_us: 2e6 }), age(5000, { offset_us: -9e18 })],
+        assumed: [age(5000, {}), age(3600e3, {}), age(-3600e3, {})], set: setAhead() };
 })()"#;
 
 #[test]
@@ -188,6 +197,12 @@ fn an_absurd_time_is_no_age_and_lists_of_cameras_flood_no_requests() {
     page.wait("document.readyState === 'complete'");
     let ages = page.evaluate(AGES);
     assert_eq!(ages["good"], serde_json::json!([5, 604_795]), "{ages}");
+    assert_eq!(
+        ages["assumed"],
+        serde_json::json!([5, null, null]),
+        "{ages}"
+    );
+    assert_eq!(ages["set"], serde_json::json!([5, null]), "{ages}");
     assert!(ages["behind"].is_number(), "{ages}");
     let absurd = ages["absurd"].as_array().unwrap();
     assert!(

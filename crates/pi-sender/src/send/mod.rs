@@ -9,24 +9,25 @@
 //! A frame goes by one of them: by QUIC while that connection is up, else by UDP if that is allowed. An `upgrade` alone opens
 //! no QUIC: [`relay_proof`].
 
+mod label_clock;
 mod quic;
 mod refusal;
 mod relay_proof;
+mod silence;
 mod udp;
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use bytes::Bytes;
 use platform::config::TransportChoice;
-use platform::server::Server;
+use platform::server::{RelayAddress, Server};
 use protocol::SMALL_FRAME;
 use protocol::label::{CameraName, StreamId};
 use protocol::quic::{Hello, Refusal, Role};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
+use self::label_clock::SharedLabelClock;
 use self::quic::{ConnectionConfig, QuicConnectionState, QuicSender};
 use self::udp::UdpSender;
 
@@ -42,6 +43,7 @@ const SMALL_FRAMES_TIME: Duration = Duration::from_millis(800);
 pub(crate) struct Uplink {
     udp: Option<UdpSender>,
     quic: Option<QuicSender>,
+    clock: SharedLabelClock,
     /// When the next round of small frames begins, and how long after that the one behind it.
     small_frames: Option<(Instant, Duration)>,
     /// Count of frames offered to QUIC.
@@ -79,17 +81,18 @@ pub(crate) enum NetworkFeedback {
 }
 
 impl Uplink {
-    /// Returns the path to a server, at the address that `address` holds. `nonce` is a random number that no frame shows.
+    /// Returns the path to a server at this address. `nonce` is a random number that no frame shows.
     /// Call it inside a tokio runtime.
     pub(crate) fn new(
         server: &Server,
-        address: watch::Receiver<Option<SocketAddr>>,
+        address: RelayAddress,
         transport: TransportChoice,
         camera: &CameraName,
         stream: StreamId,
         nonce: u64,
     ) -> Self {
         let ticket = server.ticket();
+        let clock = SharedLabelClock::new();
         let start_quic = |wait_for_upgrade| {
             let hello = Hello {
                 role: Role::Send,
@@ -97,9 +100,11 @@ impl Uplink {
                 token: ticket.map(|ticket| ticket.token.to_string()),
                 stream: Some(format!("{:016x}", stream.0)),
                 cookie: None,
+                trial: None,
             };
             QuicSender::start(ConnectionConfig {
                 address: address.clone(),
+                clock: clock.clone(),
                 hello,
                 pinned: ticket.map(|ticket| ticket.fingerprint),
                 wait_for_upgrade,
@@ -123,7 +128,13 @@ impl Uplink {
             },
             udp: udp.then(|| UdpSender::new(address, quic.as_ref().map(|_| nonce))),
             quic,
+            clock,
         }
+    }
+
+    /// Returns the label's time of a picture that was captured at `captured_us` by the wall clock.
+    pub(crate) fn label_us(&self, captured_us: u64) -> u64 {
+        self.clock.label_us(captured_us)
     }
 
     /// Whether a frame of so many bytes should go out in its smallest form instead.
@@ -164,6 +175,7 @@ impl Uplink {
                     self.offered += 1;
                     self.totals.transport = "quic";
                     self.small_frames = None;
+                    self.udp.iter_mut().for_each(UdpSender::pause);
                     quic.offer(self.offered, frame, now);
                     return Ok(());
                 }
@@ -260,7 +272,7 @@ mod tests {
 
     fn uplink(transport: TransportChoice) -> Uplink {
         let server: Server = "127.0.0.1:9".parse().unwrap();
-        let (_, address) = watch::channel(None);
+        let address = RelayAddress::known(&[]);
         let camera: CameraName = "yard".parse().unwrap();
         Uplink::new(&server, address, transport, &camera, StreamId(7), 9)
     }

@@ -1,4 +1,4 @@
-//! The UDP transport: one datagram a frame to the address to which the relay's name resolves now.
+//! The UDP transport: one datagram a frame to the relay's address, or to the next one of its name if nothing answers.
 //!
 //! No error here ends anything: networks fail and recover. A change is logged once, and a frame that cannot leave now is
 //! skipped, never kept for later.
@@ -7,16 +7,17 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use platform::server::{Outcome as AddressOutcome, RelayAddress};
 use platform::udp;
 use protocol::SMALL_FRAME;
 use protocol::control::Control;
 use protocol::datagram::{Datagram, classify};
 use protocol::quic::Refusal;
-use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::refusal::RefusalNotice;
 use super::relay_proof::{Offer, RelayProof};
+use super::silence::Silence;
 
 /// Time without an ICMP refusal after which a relay listens: a host sends about one refusal a second.
 const RECOVERED_AFTER: Duration = Duration::from_secs(3);
@@ -28,7 +29,8 @@ const LARGE_FRAMES_BEFORE_WARNING: u32 = 30;
 /// Sends frames as datagrams.
 #[derive(Debug)]
 pub(crate) struct UdpSender {
-    address: watch::Receiver<Option<SocketAddr>>,
+    address: RelayAddress,
+    silence: Silence,
     socket: Option<(SocketAddr, UdpSocket)>,
     failure: Option<Failure>,
     /// Decides when the relay has shown that it takes QUIC; `None` if QUIC is not wanted.
@@ -48,9 +50,10 @@ struct Failure {
 
 impl UdpSender {
     /// Returns a sender that follows an address, and probes the relay there for QUIC with messages that hold this nonce.
-    pub(crate) fn new(address: watch::Receiver<Option<SocketAddr>>, nonce: Option<u64>) -> Self {
+    pub(crate) fn new(address: RelayAddress, nonce: Option<u64>) -> Self {
         Self {
             address,
+            silence: Silence::default(),
             socket: None,
             failure: None,
             proof: nonce.map(RelayProof::new),
@@ -69,10 +72,15 @@ impl UdpSender {
         self.refusal.current(now)
     }
 
+    /// Notes that frames go by QUIC for now.
+    pub(crate) fn pause(&mut self) {
+        self.silence.pause();
+    }
+
     /// Reads what the relay has sent, and answers it. A slow camera would otherwise learn of it with its next frame.
     pub(crate) fn poll(&mut self, now: Instant) {
         if let Some((peer, socket)) = self.socket.take() {
-            let outcome = self.read_messages(&socket, now);
+            let outcome = self.read_messages(peer, &socket, now);
             self.socket = Some((peer, socket));
             if outcome == Outcome::PortClosed {
                 self.on_failure(peer, &ErrorKind::ConnectionRefused.into(), now);
@@ -82,13 +90,26 @@ impl UdpSender {
 
     /// Sends a frame; false if it could not leave.
     pub(crate) fn send(&mut self, frame: &[u8], now: Instant) -> bool {
-        let Some(peer) = *self.address.borrow() else {
-            return false;
-        };
         self.count_large(frame.len());
-        let sent = self
-            .connect(peer)
-            .and_then(|()| self.send_to_peer(frame, now));
+        let mut tried = Vec::new();
+        // An address without a route costs no frame while the name has another.
+        while let Some(peer) = self.address.current().filter(|at| !tried.contains(at)) {
+            if self.send_to(peer, frame, now) {
+                return true;
+            }
+            tried.push(peer);
+        }
+        false
+    }
+
+    fn send_to(&mut self, peer: SocketAddr, frame: &[u8], now: Instant) -> bool {
+        if let Err(err) = self.connect(peer) {
+            self.address
+                .report_at(peer, AddressOutcome::Unreachable, now);
+            self.on_failure(peer, &err, now);
+            return false;
+        }
+        let sent = self.send_to_peer(frame, now);
         match sent {
             Ok(Outcome::Sent) => self.on_success(peer, now),
             Ok(Outcome::PortClosed) => {
@@ -103,6 +124,10 @@ impl UdpSender {
                 self.socket = None;
                 self.on_failure(peer, err, now);
             }
+        }
+        if sent.is_ok() && self.silence.on_frame(now) {
+            self.address
+                .report_at(peer, AddressOutcome::Unconfirmed, now);
         }
         sent.is_ok()
     }
@@ -122,12 +147,13 @@ impl UdpSender {
         let port = match &self.socket {
             Some((at, _)) if *at == peer => return Ok(()),
             Some((at, socket)) => {
-                info!(from = %at, to = %peer, "the relay's address changed");
+                debug!(from = %at, to = %peer, "frames go to another address");
                 Some(socket.local_addr()?.port())
             }
             None => None,
         };
         self.socket = None;
+        self.silence = Silence::default();
         self.socket = Some((peer, udp::connected(peer, port)?));
         Ok(())
     }
@@ -136,7 +162,7 @@ impl UdpSender {
         let Some((peer, socket)) = self.socket.take() else {
             return Err(ErrorKind::NotConnected.into());
         };
-        let outcome = self.read_messages(&socket, now);
+        let outcome = self.read_messages(peer, &socket, now);
         let sent = match socket.send(frame) {
             // The refusal is the answer to an earlier frame; this one has not left yet.
             Err(err) if err.kind() == ErrorKind::ConnectionRefused => {
@@ -149,12 +175,16 @@ impl UdpSender {
     }
 
     /// Reads what the relay has sent, and probes it if it offers QUIC.
-    fn read_messages(&mut self, socket: &UdpSocket, now: Instant) -> Outcome {
-        let outcome = drain(socket, |control| match control {
-            Control::Refused(refusal) => self.refusal.on_refused(refusal, now),
-            control => {
-                if let Some(proof) = &mut self.proof {
-                    proof.on_control(control);
+    fn read_messages(&mut self, peer: SocketAddr, socket: &UdpSocket, now: Instant) -> Outcome {
+        let outcome = drain(socket, |control| {
+            self.silence.on_answer();
+            self.address.report_at(peer, AddressOutcome::Answered, now);
+            match control {
+                Control::Refused(refusal) => self.refusal.on_refused(refusal, now),
+                control => {
+                    if let Some(proof) = &mut self.proof {
+                        proof.on_control(control);
+                    }
                 }
             }
         });
@@ -176,6 +206,13 @@ impl UdpSender {
 
     fn on_failure(&mut self, peer: SocketAddr, err: &io::Error, now: Instant) {
         let kind = err.kind();
+        if let Some(outcome) = address_outcome(kind) {
+            self.address.report_at(peer, outcome, now);
+        }
+        if self.address.current() != Some(peer) {
+            // Another address of the name may do.
+            return;
+        }
         let known = self
             .failure
             .as_ref()
@@ -189,6 +226,17 @@ impl UdpSender {
         } else {
             warn!(relay = %peer, %err, "frames cannot leave; they are skipped until they can");
         }
+    }
+}
+
+/// Returns what a failure to send tells of the address; `None` if it may be the frame's.
+fn address_outcome(kind: ErrorKind) -> Option<AddressOutcome> {
+    match kind {
+        ErrorKind::ConnectionRefused => Some(AddressOutcome::Refused),
+        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => {
+            Some(AddressOutcome::Unreachable)
+        }
+        _ => None,
     }
 }
 
@@ -222,138 +270,4 @@ fn drain(socket: &UdpSocket, mut on_control: impl FnMut(Control)) -> Outcome {
 }
 
 #[cfg(test)]
-mod tests {
-    use protocol::control::{LeaseVerdict, Question};
-    use protocol::peer::Cookie;
-
-    use super::*;
-
-    fn relay() -> (UdpSocket, SocketAddr) {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        let addr = socket.local_addr().unwrap();
-        (socket, addr)
-    }
-
-    fn received(relay: &UdpSocket) -> (Vec<u8>, SocketAddr) {
-        let mut buffer = [0; 100];
-        let (len, from) = relay.recv_from(&mut buffer).unwrap();
-        (buffer[..len].to_vec(), from)
-    }
-
-    #[test]
-    fn without_an_address_frames_are_skipped() {
-        let (_set_address, address) = watch::channel(None);
-        assert!(!UdpSender::new(address, None).send(b"frame", Instant::now()));
-    }
-
-    #[test]
-    fn the_link_follows_the_relays_address_from_the_same_port() {
-        let ((first, at_first), (second, at_second)) = (relay(), relay());
-        let (set_address, address) = watch::channel(Some(at_first));
-        let mut sender = UdpSender::new(address, None);
-        assert!(sender.send(b"one", Instant::now()));
-        let (_, from) = received(&first);
-        set_address.send(Some(at_second)).unwrap();
-        assert!(sender.send(b"two", Instant::now()));
-        assert_eq!(received(&second), (b"two".to_vec(), from));
-    }
-
-    #[test]
-    fn a_refusal_belongs_to_an_earlier_frame_and_costs_none() {
-        let (relay, at) = relay();
-        drop(relay);
-        let (_set_address, address) = watch::channel(Some(at));
-        let mut sender = UdpSender::new(address, None);
-        let now = Instant::now();
-        assert!(sender.send(b"no relay", now) && sender.send(b"not yet", now));
-        assert!(sender.failure.is_some());
-        let relay = UdpSocket::bind(at).unwrap();
-        relay
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        assert!(sender.send(b"a relay", now));
-        assert_eq!(received(&relay).0, b"a relay");
-        assert!(sender.send(b"still there", now + 2 * RECOVERED_AFTER));
-        assert!(sender.failure.is_none());
-    }
-
-    #[test]
-    fn what_the_relay_sends_does_not_pile_up() {
-        let (relay, at) = relay();
-        let (_set_address, address) = watch::channel(Some(at));
-        let mut sender = UdpSender::new(address, None);
-        sender.send(b"frame", Instant::now());
-        let (_, from) = received(&relay);
-        for _ in 0..10 {
-            relay.send_to(b"upgrade", from).unwrap();
-        }
-        assert!(sender.send(b"frame", Instant::now()));
-        let (_, socket) = sender.socket.as_ref().unwrap();
-        assert_eq!(
-            socket.recv(&mut [0; 16]).unwrap_err().kind(),
-            ErrorKind::WouldBlock
-        );
-    }
-
-    #[test]
-    fn an_offer_counts_when_the_relay_has_answered_this_senders_own_probe() {
-        let (relay, at) = relay();
-        let (_set_address, address) = watch::channel(Some(at));
-        let mut sender = UdpSender::new(address, Some(7));
-        let frame = Control::Refused(Refusal::Taken).write();
-        let now = Instant::now();
-        sender.send(&frame, now);
-        let (_, from) = received(&relay);
-        relay.send_to(&Control::Upgrade.write(), from).unwrap();
-        let mut buffer = [0; 1000];
-        let question = (0..1000).find_map(|_| {
-            sender.send(&frame, now);
-            let length = relay.recv(&mut buffer).unwrap();
-            match classify(buffer[..length].to_vec()) {
-                Ok(Datagram::Control(Control::Probe(question))) => Some(question),
-                _ => None,
-            }
-        });
-        assert_eq!(question, Some(Question::new(7, None)));
-        assert_eq!(
-            sender.take_offer(),
-            None,
-            "an `upgrade` alone proves nothing"
-        );
-        let accept = |nonce, cookie| Control::Accept {
-            nonce,
-            verdict: LeaseVerdict::Full,
-            cookie: Some(Cookie(cookie)),
-        };
-        for answer in [accept(8, 1), accept(7, 2)] {
-            relay.send_to(&answer.write(), from).unwrap();
-        }
-        let offer = (0..1000).find_map(|_| {
-            sender.send(&frame, now);
-            sender.take_offer()
-        });
-        assert_eq!(offer.map(|offer| offer.cookie), Some(Some(Cookie(2))));
-        assert_eq!(sender.take_offer(), None);
-    }
-
-    #[test]
-    fn why_the_relay_drops_the_frames_is_known() {
-        let (relay, at) = relay();
-        let (_set_address, address) = watch::channel(Some(at));
-        let mut sender = UdpSender::new(address, None);
-        let now = Instant::now();
-        sender.send(b"frame", now);
-        let (_, from) = received(&relay);
-        let refused = Control::Refused(Refusal::Taken).write();
-        relay.send_to(&refused, from).unwrap();
-        let known = (0..1000).any(|_| {
-            // Between two frames: the next one of a slow camera may be seconds away.
-            sender.poll(now);
-            sender.refusal(now) == Some(Refusal::Taken)
-        });
-        assert!(known);
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use super::Check;
@@ -30,8 +31,14 @@ pub fn try_directory(directory: &Path) -> io::Result<()> {
 /// # Errors
 /// The error of the attempt.
 pub fn try_file(file: &Path) -> io::Result<()> {
-    if file.exists() {
-        return OpenOptions::new().append(true).open(file).map(drop);
+    if let Ok(found) = file.metadata() {
+        let mut options = OpenOptions::new();
+        // A FIFO without a reader would make this wait for one.
+        match found.file_type().is_fifo() {
+            true => options.read(true).write(true),
+            false => options.append(true),
+        };
+        return options.open(file).map(drop);
     }
     match or_current(file.parent().unwrap_or(file)) {
         directory if directory.is_dir() => try_directory(directory),

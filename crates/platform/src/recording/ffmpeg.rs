@@ -1,6 +1,5 @@
 //! The `ffmpeg` program: whether it can encode H.264 here, and how it is started.
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -144,18 +143,6 @@ pub(super) fn last_report(stderr: ChildStderr) -> std::io::Result<JoinHandle<Str
         )
     };
     thread::Builder::new().name("ffmpeg".to_owned()).spawn(read)
-}
-
-/// Returns whether this is still the file of that name.
-pub(super) fn is_there(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let same = |one: std::fs::Metadata, other: std::fs::Metadata| {
-        (one.dev(), one.ino()) == (other.dev(), other.ino())
-    };
-    let both = file
-        .metadata()
-        .and_then(|open| Ok((open, path.metadata()?)));
-    both.is_ok_and(|(open, named)| same(open, named))
 }
 
 #[cfg(test)]

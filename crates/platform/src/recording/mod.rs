@@ -31,6 +31,7 @@ use tracing::{info, warn};
 use self::ffmpeg::Ffmpeg;
 use self::pace::Pace;
 use crate::clock::local_time_as_name;
+use crate::line_file::is_at;
 
 /// Pictures that wait for the encoder: a second of a fast camera. More are left out rather than delay the program.
 const WAITING: usize = 64;
@@ -233,7 +234,7 @@ impl Target {
         while written.is_ok() {
             if checked.elapsed() >= CHECK_INTERVAL {
                 checked = Instant::now();
-                if !ffmpeg::is_there(&self.file, &self.path) {
+                if !is_at(&self.file, &self.path) {
                     bail!("the file or its directory was removed while it was written");
                 }
             }

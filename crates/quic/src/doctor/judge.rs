@@ -19,10 +19,13 @@ use crate::clock::Offset;
 const MAX_OFFSET_US: u64 = 500_000;
 
 /// Judges whether the relay's name resolved.
-pub(super) fn name(host: &str, resolved: &Result<SocketAddr, String>) -> Check {
-    match resolved {
-        Ok(address) if address.to_string() == host => Check::good("relay", host),
-        Ok(address) => Check::good("relay", format!("{host} is {address}")),
+pub(super) fn name(host: &str, resolved: &Result<Vec<SocketAddr>, String>) -> Check {
+    match resolved.as_deref() {
+        Ok([address]) if address.to_string() == host => Check::good("relay", host),
+        Ok(all) => {
+            let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+            Check::good("relay", format!("{host} is {}", all.join(", ")))
+        }
         Err(why) => Check::bad(
             "relay",
             format!(
@@ -46,6 +49,11 @@ pub(super) fn udp(outcome: UdpOutcome, port: u16, way: Way) -> Option<Check> {
                 "the host answers, but no program listens at its UDP port {port}: start relay-server there, or name its \
                  port"
             ),
+        ),
+        UdpOutcome::NoRoute => Check::bad(
+            "udp",
+            "this machine has no route to that address: check its network, and whether the name has an address of the \
+             kind (IPv4 or IPv6) that this network carries",
         ),
         UdpOutcome::Silent => Check::bad(
             "udp",
@@ -84,8 +92,25 @@ fn carries_frames(udp: UdpOutcome, role: Role) -> bool {
     match udp {
         UdpOutcome::Relay(LeaseVerdict::Full | LeaseVerdict::Closed, _) => role == Role::Send,
         UdpOutcome::Relay(verdict, _) => verdict == LeaseVerdict::Welcome,
-        UdpOutcome::Skipped | UdpOutcome::Refused | UdpOutcome::Silent => false,
+        UdpOutcome::Skipped | UdpOutcome::Refused | UdpOutcome::Silent | UdpOutcome::NoRoute => {
+            false
+        }
     }
+}
+
+/// Judges that the relay would refuse a sender by UDP.
+pub(super) fn refusal_by_udp(refusal: Refusal) -> Check {
+    match refusal {
+        Refusal::Taken => taken("udp"),
+        // The probe's line names the missing ticket already.
+        other => Check::bad("udp", format!("the relay would take no frame: {other}")),
+    }
+}
+
+fn taken(about: &'static str) -> Check {
+    let why = Refusal::Taken;
+    let text = format!("{why}; if this camera's pi-sender runs already, all is well");
+    Check::advice(about, text)
 }
 
 /// Judges the QUIC connection, after the outcome of the probe.
@@ -109,18 +134,16 @@ pub(super) fn quic(udp: UdpOutcome, quic: &QuicOutcome, way: Way) -> Option<Chec
             "quic",
             format!("QUIC opens, round trip {} ms", millis(*round_trip)),
         ),
-        QuicOutcome::Failed(ConnectFailure::Refused(Refusal::Taken)) => Check::advice(
-            "quic",
-            format!(
-                "{}; if this camera's pi-sender runs already, all is well",
-                Refusal::Taken
-            ),
-        ),
+        QuicOutcome::Failed(ConnectFailure::Refused(Refusal::Taken)) => taken("quic"),
         QuicOutcome::Failed(why) if by_udp && !no_camera => Check::advice(
             "quic",
             format!(
                 "QUIC does not open: {why}; frames would go by plain UDP, which a lossy path damages"
             ),
+        ),
+        QuicOutcome::Failed(ConnectFailure::PortClosed) => Check::bad(
+            "quic",
+            "the host answers, but no program listens at that UDP port: start relay-server there, or name its port",
         ),
         QuicOutcome::Failed(ConnectFailure::Silence) => Check::bad(
             "quic",
@@ -251,11 +274,14 @@ mod tests {
 
     #[test]
     fn a_name_without_address_is_bad() {
-        let address = Ok(SocketAddr::from(([192, 0, 2, 1], 8081)));
+        let addresses = Ok(vec![
+            ([192, 0, 2, 1], 8081).into(),
+            ([192, 0, 2, 2], 8081).into(),
+        ]);
         assert_check(
-            Some(name("relay:8081", &address)),
+            Some(name("relay:8081", &addresses)),
             Judged::Good,
-            "relay:8081 is 192.0.2.1:8081",
+            "relay:8081 is 192.0.2.1:8081, 192.0.2.2:8081",
         );
         let none = Err("no such host".to_owned());
         assert_check(Some(name("relay:8081", &none)), Judged::Bad, "no such host");
@@ -344,6 +370,13 @@ mod tests {
             Judged::Advice,
             "runs already",
         );
+    }
+
+    #[test]
+    fn a_sender_by_udp_that_would_be_refused_is_bad_unless_it_may_be_running() {
+        let check = |refusal| Some(refusal_by_udp(refusal));
+        assert_check(check(Refusal::Full), Judged::Bad, "no further camera");
+        assert_check(check(Refusal::Taken), Judged::Advice, "runs already");
     }
 
     #[test]

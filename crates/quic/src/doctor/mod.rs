@@ -5,6 +5,7 @@
 //! relay that may be the tutorial's, which crashes on anything but a JPEG, a probe of one pixel and nothing else. This
 //! module sends and measures; `judge` turns the outcomes into lines.
 
+mod addresses;
 mod judge;
 
 use std::io::{self, ErrorKind};
@@ -19,11 +20,12 @@ use protocol::SMALL_FRAME;
 use protocol::control::{Control, LeaseVerdict, Question};
 use protocol::datagram::{Datagram, Foreign, MAX_DATAGRAM, classify};
 use protocol::label::CameraName;
-use protocol::quic::{Hello, Role, ServerMessage};
+use protocol::quic::{Hello, Refusal, Role, ServerMessage, Trial};
 use quinn::Connection;
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout};
 
+use self::addresses::Found;
 use crate::client::{Client, ConnectFailure, ControlEvent, Session};
 use crate::clock::Offset;
 
@@ -73,6 +75,8 @@ enum UdpOutcome {
     Refused,
     /// No answer.
     Silent,
+    /// No route to the address, or no addresses of its family on this host.
+    NoRoute,
 }
 
 /// Outcome of a QUIC connection attempt.
@@ -104,14 +108,23 @@ impl RelayCheck<'_> {
         let host = self.server.to_string();
         let resolved = server::resolve(&host).await;
         report.add(&judge::name(&host, &resolved));
-        let Ok(relay) = resolved else { return };
-        let udp = match self.may_use_udp() {
-            true => probe(relay, 0, PROBE_ATTEMPTS).await,
-            false => UdpOutcome::Skipped,
+        let addresses = resolved.unwrap_or_default();
+        let (found, tried) = self.find(&addresses).await;
+        report.extend(addresses::judge(&tried, addresses.len()));
+        let Some(Found {
+            relay,
+            udp,
+            quic,
+            session,
+            ..
+        }) = found
+        else {
+            return;
         };
-        let (quic, session) = self.try_quic(relay, udp).await;
         report.extend(judge::udp(udp, self.server.host().port(), self.way()));
         report.extend(judge::quic(udp, &quic, self.way()));
+        let refusal = self.refusal_by_udp(relay, udp).await;
+        report.extend(refusal.map(judge::refusal_by_udp));
         if self.role == Role::Send && matches!(udp, UdpOutcome::Relay(..)) {
             let large = probe(relay, SMALL_FRAME, LARGE_PROBE_ATTEMPTS).await;
             report.add(&judge::fragments(large, &quic));
@@ -132,6 +145,28 @@ impl RelayCheck<'_> {
         }
     }
 
+    /// Returns what a sender asks in place of joining: a check takes no camera's name and no slot.
+    fn trial(&self) -> Option<Trial> {
+        match (self.role, self.transport) {
+            (Role::View, _) => None,
+            (Role::Send, TransportChoice::Udp) => Some(Trial::Udp),
+            (Role::Send, TransportChoice::Auto | TransportChoice::Quic) => Some(Trial::Quic),
+        }
+    }
+
+    /// Returns why a relay of ours would refuse a sender that uses UDP alone, which it asks by QUIC.
+    async fn refusal_by_udp(&self, relay: SocketAddr, udp: UdpOutcome) -> Option<Refusal> {
+        let by_udp = self.trial() == Some(Trial::Udp);
+        let is_ours = matches!(udp, UdpOutcome::Relay(..));
+        if !by_udp || !is_ours {
+            return None;
+        }
+        match self.open(relay).await {
+            Err(ConnectFailure::Refused(refusal)) => Some(refusal),
+            _ => None,
+        }
+    }
+
     fn way(&self) -> Way {
         Way {
             role: self.role,
@@ -149,7 +184,10 @@ impl RelayCheck<'_> {
         udp: UdpOutcome,
     ) -> (QuicOutcome, Option<(Client, Session)>) {
         // A relay that does not answer may be the tutorial's, which crashes on QUIC.
-        let unanswered = matches!(udp, UdpOutcome::Refused | UdpOutcome::Silent);
+        let unanswered = matches!(
+            udp,
+            UdpOutcome::Refused | UdpOutcome::Silent | UdpOutcome::NoRoute
+        );
         if self.transport == TransportChoice::Udp || unanswered {
             return (QuicOutcome::Skipped, None);
         }
@@ -171,6 +209,7 @@ impl RelayCheck<'_> {
             token: ticket.map(|ticket| ticket.token.to_string()),
             stream: None,
             cookie: None,
+            trial: self.trial(),
         };
         let opened = match client.open(relay, &hello).await {
             Err(ConnectFailure::Silence) => client.open(relay, &hello).await,
@@ -194,7 +233,7 @@ async fn probe(relay: SocketAddr, size: usize, attempts: usize) -> UdpOutcome {
     let mut datagram = Control::Probe(Question::new(nonce, None)).write();
     datagram.resize(size.max(datagram.len()), 0);
     let Ok(socket) = udp::connected(relay, None).and_then(UdpSocket::from_std) else {
-        return UdpOutcome::Silent;
+        return UdpOutcome::NoRoute;
     };
     for _ in 0..attempts {
         let sent = Instant::now();

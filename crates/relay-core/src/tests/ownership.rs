@@ -386,3 +386,36 @@ fn a_household_of_cameras_gets_in_beside_names_that_were_forged_from_as_many_hos
         assert!(connected.is_ok(), "camera {n}");
     }
 }
+
+#[test]
+fn a_sender_that_only_asks_takes_no_name_and_no_slot() {
+    let mut scene = Scene::new(rules());
+    let asks = |scene: &Scene, camera: &str, host, by_udp| {
+        let publisher = Publisher {
+            id: SenderId(0),
+            address: address(host, 9),
+            standing: Standing::Validated,
+            camera: camera.parse().unwrap(),
+            stream: None,
+        };
+        scene.relay.would_admit(&publisher, by_udp, scene.now)
+    };
+    for by_udp in [false, true] {
+        assert_eq!(asks(&scene, "yard", 1, by_udp), Ok(()));
+    }
+    assert_eq!(scene.relay.cameras.iter().count(), 0);
+    scene.sent_as("yard", address(1, 1), labelled("yard", 7, 1));
+    assert_eq!(asks(&scene, "yard", 2, true), Err(Refusal::Taken));
+    for n in 0..63 {
+        let camera = format!("flood{n}");
+        scene.connect(address(66, n), &camera, 1, None).unwrap();
+    }
+    assert_eq!(asks(&scene, "porch", 2, true), Err(Refusal::Full));
+    assert_eq!(
+        asks(&scene, "porch", 2, false),
+        Ok(()),
+        "a connection gets one of many"
+    );
+    assert_eq!(asks(&scene, "porch", 66, false), Err(Refusal::Full));
+    assert_eq!(scene.refusals(), [], "and no other loses its own");
+}

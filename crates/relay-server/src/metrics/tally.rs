@@ -1,6 +1,7 @@
 //! What the loop counts for its metrics and for nothing else. Pure.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use protocol::health::Health;
@@ -12,9 +13,11 @@ use super::distribution::{AGE, BucketHistogram};
 use protocol::detections::Found;
 use relay_core::CameraFrame;
 
-/// No frame that comes is older. One that seems to be has a clock that was never set, and with its half a century the sum
-/// of all ages would be worth nothing for good.
-const OLDEST: Duration = Duration::from_secs(3600);
+/// Range of ages that are recorded, in microseconds. Another one is a wrong clock's, and with its hour or half a century
+/// the sum of all ages would be worth nothing for good. What lies a little below zero is the clocks' error.
+const AGES_US: RangeInclusive<i64> = -50_000..=60_000_000;
+/// A comparison with a larger error tells nothing, in microseconds: as in the viewer.
+const MAX_ERROR_US: u64 = 1_000_000;
 
 /// Counters since the start.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -36,8 +39,10 @@ pub struct CameraMetrics {
     pub last_us: u64,
     /// How old they were when they came.
     pub age: BucketHistogram,
-    /// The relay's clock less the sender's, in microseconds.
-    pub offset_us: i64,
+    /// The relay's steady clock less the labels', in microseconds, if its sender has compared them.
+    pub offset_us: Option<i64>,
+    /// Bound of the error of `offset_us`, in microseconds.
+    pub error_us: u64,
     /// State of the sender's machine; nothing while the camera is not live.
     pub health: Health,
 }
@@ -49,32 +54,39 @@ impl Default for CameraMetrics {
             bytes: 0,
             last_us: 0,
             age: BucketHistogram::new(AGE),
-            offset_us: 0,
+            offset_us: None,
+            error_us: 0,
             health: Health::default(),
         }
     }
 }
 
 impl Tally {
-    /// Counts a frame that was accepted at `wall_us` microseconds since the Unix epoch. The age of a frame without a label
-    /// of its own is unknown.
-    pub fn on_received(&mut self, frame: &CameraFrame, wall_us: u64) {
+    /// Counts a frame that was accepted at `wall_us` microseconds since the Unix epoch, and at `steady_us` by the steady
+    /// clock. The age of a frame without a label of its own is unknown, and by clocks that cannot both be right.
+    pub fn on_received(&mut self, frame: &CameraFrame, wall_us: u64, steady_us: u64) {
         let camera = self.camera(frame.label.camera.as_str());
         camera.frames += 1;
         camera.bytes += frame.jpeg().len() as u64;
         camera.last_us = wall_us;
         if let Some(label) = &frame.frame.label {
-            let age = clock::age_us(label.captured_us, camera.offset_us, wall_us, 0);
-            // Below zero it is the clocks' error that is larger than the age.
-            let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
-            camera.age.add(age.min(OLDEST));
+            let (offset, now) = match camera.offset_us {
+                Some(offset) => (offset, steady_us),
+                None => (0, wall_us),
+            };
+            let age = clock::age_us(label.captured_us, offset, now, 0);
+            if AGES_US.contains(&age) && camera.error_us <= MAX_ERROR_US {
+                let age = u64::try_from(age).unwrap_or(0);
+                camera.age.add(Duration::from_micros(age));
+            }
         }
     }
 
     /// Takes what a camera's sender reports of its clock and its machine.
     pub fn on_sender_info(&mut self, camera: &str, info: SenderInfo) {
         let camera = self.camera(camera);
-        camera.offset_us = info.offset_us.unwrap_or(0);
+        camera.offset_us = info.offset_us;
+        camera.error_us = info.error_us.unwrap_or(0);
         camera.health = info.health;
     }
 
@@ -137,6 +149,7 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_763_820_000_000_000;
+    const HOUR: u64 = 3_600_000_000;
 
     /// A frame of a camera; with a label of its own if it tells when it was captured.
     fn frame(camera: &str, captured_us: Option<u64>) -> CameraFrame {
@@ -166,9 +179,9 @@ mod tests {
     #[test]
     fn frames_are_counted_by_their_camera_with_bytes_and_time() {
         let mut tally = Tally::default();
-        tally.on_received(&frame("yard", None), NOW);
-        tally.on_received(&frame("yard", None), NOW + 5);
-        tally.on_received(&frame("drive", None), NOW);
+        tally.on_received(&frame("yard", None), NOW, NOW);
+        tally.on_received(&frame("yard", None), NOW + 5, NOW);
+        tally.on_received(&frame("drive", None), NOW, NOW);
         let yard = &tally.cameras["yard"];
         let size = frame("yard", None).frame.jpeg.len() as u64;
         assert_eq!(
@@ -178,24 +191,50 @@ mod tests {
         assert_eq!(tally.cameras["drive"].frames, 1);
     }
 
+    fn ages(tally: &Tally) -> (u64, f64) {
+        let age = &tally.cameras["yard"].age;
+        (age.count(), age.sum())
+    }
+
     #[test]
     fn age_is_by_the_relays_clock_and_unknown_without_a_label() {
         let mut tally = Tally::default();
-        tally.on_received(&frame("yard", None), NOW);
+        tally.on_received(&frame("yard", None), NOW, NOW);
         assert_eq!(tally.cameras["yard"].age.count(), 0);
         let an_hour_ahead = SenderInfo {
             offset_us: Some(-3_600_000_000),
             ..SenderInfo::default()
         };
         tally.on_sender_info("yard", an_hour_ahead);
-        tally.on_received(&frame("yard", Some(NOW + 3_600_000_000 - 40_000)), NOW);
-        tally.on_received(&frame("yard", Some(NOW + 3_600_000_000 + 40_000)), NOW);
-        let age = &tally.cameras["yard"].age;
-        assert_eq!(age.count(), 2);
-        assert!((age.sum() - 0.04).abs() < 1e-9, "{age:?}");
-        tally.on_received(&frame("yard", Some(0)), NOW);
-        let age = &tally.cameras["yard"].age;
-        assert!(age.sum() < 3601.0, "a clock that was never set: {age:?}");
+        for captured in [NOW + HOUR - 40_000, NOW + HOUR + 40_000] {
+            tally.on_received(&frame("yard", Some(captured)), NOW, NOW);
+        }
+        let (count, sum) = ages(&tally);
+        assert!(count == 2 && (sum - 0.04).abs() < 1e-9, "{count} {sum}");
+    }
+
+    #[test]
+    fn a_clock_that_steps_or_was_never_set_makes_no_age_of_an_hour() {
+        let mut tally = Tally::default();
+        // By UDP, without a comparison: either wall clock may be wrong.
+        for captured in [0, NOW - HOUR, NOW + HOUR, NOW - 61_000_000, NOW + 51_000] {
+            tally.on_received(&frame("yard", Some(captured)), NOW, NOW);
+        }
+        assert_eq!(ages(&tally).0, 0);
+        tally.on_received(&frame("yard", Some(NOW - 40_000)), NOW, NOW - HOUR);
+        assert_eq!(ages(&tally), (1, 0.04), "the wall clock is right by now");
+        let compared = |error_us| SenderInfo {
+            offset_us: Some(0),
+            error_us: Some(error_us),
+            ..SenderInfo::default()
+        };
+        tally.on_sender_info("yard", compared(1000));
+        tally.on_received(&frame("yard", Some(NOW - 40_000)), NOW + HOUR, NOW);
+        assert_eq!(ages(&tally), (2, 0.08), "the relay's wall clock stepped");
+        tally.on_received(&frame("yard", Some(NOW - HOUR)), NOW, NOW);
+        tally.on_sender_info("yard", compared(3_600_000_000));
+        tally.on_received(&frame("yard", Some(NOW - 40_000)), NOW, NOW);
+        assert_eq!(ages(&tally).0, 2, "the sender's steps now");
     }
 
     #[test]
@@ -226,8 +265,8 @@ mod tests {
     fn however_many_names_strangers_think_of_there_is_an_end() {
         let mut tally = Tally::default();
         for n in 0..1000 {
-            tally.on_received(&frame("live", None), NOW + n);
-            tally.on_received(&frame(&n.to_string(), None), NOW + n);
+            tally.on_received(&frame("live", None), NOW + n, NOW);
+            tally.on_received(&frame(&n.to_string(), None), NOW + n, NOW);
             tally.on_sender_info(&format!("x{n}"), SenderInfo::default());
         }
         assert_eq!(tally.cameras.len(), MAX_CAMERAS);

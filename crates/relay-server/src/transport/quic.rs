@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use platform::egress::EgressStats;
 use protocol::label::CameraName;
 use protocol::peer::{Host, Proof, Standing};
-use protocol::quic::{Answer, Hello, Refusal, Role, from_line, to_line};
+use protocol::quic::{Answer, Hello, Refusal, Role, Trial, from_line, to_line};
 use protocol::text::printable;
 use quic::endpoint::widen_windows;
 use quic::frames::CONTROL_PRIORITY;
@@ -142,7 +142,7 @@ impl QuicTransport {
         hello: &Hello,
         slot: &Slot,
     ) -> Result<(), (Peer, Refusal)> {
-        let publisher = Arc::new(Publisher {
+        let publisher = Publisher {
             id: self.relay.next_sender(),
             address: peer.from,
             standing: match self.access.is_private() {
@@ -151,7 +151,11 @@ impl QuicTransport {
             },
             camera,
             stream: hello.stream(),
-        });
+        };
+        if let Some(trial) = hello.trial {
+            return self.serve_trial(peer, publisher, trial).await;
+        }
+        let publisher = Arc::new(publisher);
         let (reply, answer) = oneshot::channel();
         let (refused, refusal) = oneshot::channel();
         let request = PublishRequest {
@@ -197,6 +201,25 @@ impl QuicTransport {
         let left = Ingress::SenderLeft(id, closed);
         let _ = self.events.send(left.into()).await;
         Ok(())
+    }
+
+    /// Answers whether a sender would be let in, and then its pings until it leaves.
+    async fn serve_trial(
+        &self,
+        mut peer: Peer,
+        publisher: Publisher,
+        trial: Trial,
+    ) -> Result<(), (Peer, Refusal)> {
+        match self.relay.try_sender(publisher, trial).await {
+            None => Ok(()),
+            Some(Err(refusal)) => Err((peer, refusal)),
+            Some(Ok(())) => {
+                if peer.accept(Vec::new(), &Proof::default()).await.is_some() {
+                    peer.answer_pings().await;
+                }
+                Ok(())
+            }
+        }
     }
 
     async fn serve_viewer(&self, mut peer: Peer, camera: Option<CameraName>) {

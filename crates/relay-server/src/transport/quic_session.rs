@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use platform::clock::unix_micros;
+use platform::clock::steady_micros;
 use platform::egress::EgressStats;
 use protocol::datagram::Foreign;
 use protocol::label::CameraName;
@@ -55,6 +55,15 @@ impl Peer {
             cookie: proof.to_digits(),
         };
         self.send(&answer).await
+    }
+
+    /// Answers pings until the peer leaves.
+    pub(super) async fn answer_pings(mut self) {
+        let mut pace = line_pace();
+        while next_message(&mut self.lines, &mut self.control, &mut pace)
+            .await
+            .is_some()
+        {}
     }
 
     /// Sends the answer to its hello.
@@ -264,7 +273,7 @@ async fn wait_for(pace: &mut TokenBucket) {
 }
 
 async fn answer_ping(control: &mut SendStream, Ping { t1 }: Ping) -> Option<()> {
-    let now = unix_micros();
+    let now = steady_micros();
     let pong = ServerMessage::Pong(Pong {
         t1,
         t2: now,

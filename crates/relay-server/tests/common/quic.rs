@@ -50,6 +50,7 @@ pub(crate) fn hello(role: Role, camera: Option<&str>, token: Option<String>) -> 
         token,
         stream: (role == Role::Send).then(|| format!("{:016x}", 7)),
         cookie: None,
+        trial: None,
     }
 }
 

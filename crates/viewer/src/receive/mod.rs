@@ -10,13 +10,14 @@
 //!                                             (UDP: lease released)
 //! ```
 //!
-//! `options`, `upgrade` and `reconnect` are pure and decide; `udp` and `quic` move bytes; both hand in at the `inbox`, which publishes
+//! `options`, `upgrade`, `requests` and `reconnect` are pure and decide; `udp` and `quic` move bytes; both hand in at the `inbox`, which publishes
 //! the `status`.
 
 mod inbox;
 mod options;
 mod quic;
 mod reconnect;
+mod requests;
 mod status;
 mod udp;
 mod upgrade;
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 use ::quic::client::{Client, ConnectFailure, Session};
 use platform::config::TransportChoice;
 use platform::latest::Sender;
+use platform::server::{Outcome, RelayAddress};
 use protocol::control::LeaseVerdict;
 use protocol::lease::{RelayKind, Renewal};
 use protocol::quic::Refusal;
@@ -44,6 +46,7 @@ use self::inbox::Inbox;
 pub(crate) use self::inbox::ReceivedFrame;
 pub(crate) use self::options::ConnectOptions;
 use self::reconnect::Reconnect;
+use self::requests::Requests;
 pub(crate) use self::status::{QuicState, ReceiveStatus};
 use self::udp::{UdpMessage, UdpSession};
 use self::upgrade::{Preference, Upgrade};
@@ -56,7 +59,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 /// and ends. Call it inside a tokio runtime.
 pub(crate) fn start(
     options: ConnectOptions,
-    address: watch::Receiver<Option<SocketAddr>>,
+    address: RelayAddress,
     frames: Sender<ReceivedFrame>,
     timeline: Arc<SharedBoxTimeline>,
     stop: CancellationToken,
@@ -66,16 +69,20 @@ pub(crate) fn start(
     let task = ReceiveTask {
         inbox: Inbox::new(frames, timeline, publish),
         options,
+        address,
+        requests: Requests::default(),
         client: None,
         reconnect: Reconnect::default(),
         explained: false,
     };
-    (status, tokio::spawn(task.run(address, stop)))
+    (status, tokio::spawn(task.run(stop)))
 }
 
 struct ReceiveTask {
     options: ConnectOptions,
     inbox: Inbox,
+    address: RelayAddress,
+    requests: Requests,
     /// The QUIC client between two tries.
     client: Option<Client>,
     reconnect: Reconnect,
@@ -90,23 +97,15 @@ struct FatalError(String);
 type Attempt = (Option<Client>, Result<Session, ConnectFailure>);
 
 impl ReceiveTask {
-    async fn run(
-        mut self,
-        mut address: watch::Receiver<Option<SocketAddr>>,
-        stop: CancellationToken,
-    ) {
+    async fn run(mut self, stop: CancellationToken) {
+        let mut address = self.address.clone();
+        let mut relay = None;
         loop {
-            let relay = *address.borrow_and_update();
-            let moved = async {
-                if address.changed().await.is_err() {
-                    // No task follows an address that was given as numbers.
-                    std::future::pending::<()>().await;
-                }
-            };
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = moved => {
-                    (self.client, self.reconnect) = (None, Reconnect::default());
+                to = address.moved_from(relay) => {
+                    relay = Some(to);
+                    self.reconnect = Reconnect::default();
                     self.inbox.on_disconnected();
                 }
                 FatalError(why) = self.receive_from(relay) => {
@@ -150,7 +149,10 @@ impl ReceiveTask {
                     state = self.receive_by_quic(relay, session).await?;
                     warned = self.reconnect.is_unstable();
                 }
-                Err(failure) => state = self.note_failure(&failure, &mut warned)?,
+                Err(failure) => {
+                    state = self.note_failure(&failure, &mut warned)?;
+                    self.address.report(relay, failure.outcome());
+                }
             }
             sleep(self.reconnect.pause()).await;
         }
@@ -160,12 +162,13 @@ impl ReceiveTask {
     async fn udp_and_quic(&mut self, relay: SocketAddr) -> Result<Infallible, FatalError> {
         let preference = self.options.preference();
         let mut upgrade = Upgrade::new(preference);
-        let mut renewal = Renewal::new(preference != Preference::UdpOnly);
+        let elsewhere = preference != Preference::UdpOnly;
+        let mut renewal = self.requests.renewal(relay, elsewhere, Instant::now());
         let mut state = QuicState::Closed;
         loop {
             let now = Instant::now();
             self.inbox.set_relay(renewal.relay(now), state, now);
-            let mut udp = UdpSession::open(relay, renewal).await;
+            let mut udp = UdpSession::open(relay, renewal, self.address.clone()).await;
             let session = self.udp_until_quic(relay, state, upgrade, &mut udp).await?;
             tokio::select! {
                 ended = self.receive_by_quic(relay, session) => state = ended?,
@@ -194,12 +197,15 @@ impl ReceiveTask {
             if upgrade.wants_udp_frames(now) {
                 udp.renewal.set_frames_by_quic(false);
             }
-            udp.send_due(now).await;
+            if udp.send_due(now).await {
+                self.requests.on_request(relay, now);
+            }
             self.inbox.set_relay(udp.renewal.relay(now), state, now);
             if upgrade.should_connect(now) {
                 attempts.spawn(self.connect(relay));
             }
             udp.reopen_if_silent(now).await;
+            udp.report_silence(now);
             let due = udp.deadline(now);
             let due = upgrade.deadline(now).map_or(due, |at| at.min(due));
             tokio::select! {
@@ -303,9 +309,12 @@ impl ReceiveTask {
             );
         }
         let now = Instant::now();
+        self.address.report(relay, Outcome::Answered);
         self.inbox
             .set_relay(RelayKind::Sightline, QuicState::Open, now);
         let why = quic::receive(session, &mut self.inbox).await;
+        // It has answered until a moment ago, whatever the reason of the end.
+        self.address.report(relay, Outcome::Answered);
         self.reconnect.on_end(now.elapsed());
         self.inbox.set_unstable(self.reconnect.is_unstable());
         match known && self.reconnect.is_unstable() {
@@ -333,36 +342,4 @@ fn state_after(end: &ConnectFailure) -> Result<QuicState, FatalError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser as _;
-    use platform::latest::latest;
-    use tokio::net::UdpSocket;
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::args::Args;
-
-    #[tokio::test]
-    async fn where_the_relay_moves_the_viewer_goes_too() {
-        for transport in ["auto", "udp", "quic"] {
-            let first = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            let second = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            let (publish, address) = watch::channel(first.local_addr().ok());
-            let (sender, _frames) = latest();
-            let stop = CancellationToken::new();
-            let words = ["viewer", "--transport", transport];
-            let options = ConnectOptions::new(&Args::parse_from(words));
-            let (_status, ended) = start(options, address, sender, Arc::default(), stop.clone());
-            for (relay, moved) in [(first, second.local_addr().ok()), (second, None)] {
-                let received = timeout(Duration::from_secs(10), relay.recv(&mut [0; 2000])).await;
-                assert!(received.unwrap().unwrap() > 7, "{transport}");
-                moved.map(|moved| publish.send(Some(moved)));
-            }
-            stop.cancel();
-            timeout(Duration::from_secs(10), ended)
-                .await
-                .unwrap()
-                .unwrap();
-        }
-    }
-}
+mod tests;

@@ -32,6 +32,7 @@ pub(super) fn hello(options: &ConnectOptions) -> Hello {
         token: options.token.map(|token| token.to_string()),
         stream: None,
         cookie: None,
+        trial: None,
     }
 }
 

@@ -3,10 +3,12 @@
 //! The socket is connected, so only the relay's own datagrams arrive. Its errors end nothing: each datagram to a relay that
 //! is not there (yet) is refused.
 
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use platform::server::{Outcome, RelayAddress};
 use platform::udp;
 use protocol::VIEWER_PORT;
 use protocol::control::{Control, LeaseVerdict, Question};
@@ -22,11 +24,16 @@ use tracing::{debug, trace};
 const PAUSE: Duration = Duration::from_millis(10);
 /// How often the session checks whether the relay has fallen silent, and whether there is a route again.
 const POLL: Duration = Duration::from_millis(500);
+/// Time without any answer after which the name's next address is tried: two hellos, and a tutorial relay's echo of the
+/// one that follows its `Request`.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
 
 /// The exchange with the relay at one address.
 pub(super) struct UdpSession {
     pub(super) renewal: Renewal,
     relay: SocketAddr,
+    address: RelayAddress,
+    began: Instant,
     nonce: u64,
     /// The relay's proof of this viewer's address.
     cookie: Option<Cookie>,
@@ -50,11 +57,13 @@ pub(super) enum UdpMessage {
 
 impl UdpSession {
     /// Opens a socket as soon as there is a route to the relay.
-    pub(super) async fn open(relay: SocketAddr, renewal: Renewal) -> Self {
-        let (socket, opened) = connected_socket(relay).await;
+    pub(super) async fn open(relay: SocketAddr, renewal: Renewal, address: RelayAddress) -> Self {
+        let (socket, opened) = connected_socket(relay, &address).await;
         Self {
             renewal,
             relay,
+            address,
+            began: opened,
             nonce: getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())),
             cookie: None,
             socket,
@@ -68,15 +77,26 @@ impl UdpSession {
     pub(super) async fn reopen_if_silent(&mut self, now: Instant) {
         if self.renewal.relay(now) == RelayKind::Silent && now - self.opened >= REPEAT_REQUEST_AFTER
         {
-            (self.socket, self.opened) = connected_socket(self.relay).await;
+            (self.socket, self.opened) = connected_socket(self.relay, &self.address).await;
         }
     }
 
-    /// Sends what is due.
-    pub(super) async fn send_due(&mut self, now: Instant) {
+    /// Reports that nothing answers, once that is certain.
+    pub(super) fn report_silence(&self, now: Instant) {
+        let searched = now.saturating_duration_since(self.began) >= SILENT_AFTER;
+        if searched && self.renewal.relay(now) == RelayKind::Silent {
+            self.address.report(self.relay, Outcome::Silent);
+        }
+    }
+
+    /// Sends what is due, and returns whether a `Request` was.
+    pub(super) async fn send_due(&mut self, now: Instant) -> bool {
+        let mut requested = false;
         while let Some(request) = self.renewal.poll(now) {
             self.send(request).await;
+            requested |= request == LeaseRequest::Request;
         }
+        requested
     }
 
     /// Returns when to send next.
@@ -87,8 +107,15 @@ impl UdpSession {
     /// Receives the next datagram; `None` at the deadline. May be cancelled.
     pub(super) async fn recv(&mut self, deadline: Instant) -> Option<UdpMessage> {
         match timeout_at(deadline.into(), self.socket.recv(&mut self.buffer)).await {
-            Ok(Ok(length)) => Some(classify_for(&self.buffer[..length], self.nonce)),
-            Ok(Err(_)) => {
+            Ok(Ok(length)) => {
+                let message = classify_for(&self.buffer[..length], self.nonce);
+                if !matches!(message, UdpMessage::Other(_)) {
+                    self.address.report(self.relay, Outcome::Answered);
+                }
+                Some(message)
+            }
+            Ok(Err(err)) => {
+                self.report_error(&err);
                 sleep(PAUSE).await;
                 None
             }
@@ -144,19 +171,31 @@ impl UdpSession {
             LeaseRequest::Probe => Control::Probe(question).write(),
         };
         // The socket reports the refusal of an earlier datagram here, in place of sending; the second try then sends.
-        if self.socket.send(&datagram).await.is_err() {
+        if let Err(err) = self.socket.send(&datagram).await {
+            self.report_error(&err);
             let _ = self.socket.send(&datagram).await;
+        }
+    }
+
+    fn report_error(&self, err: &io::Error) {
+        match err.kind() {
+            ErrorKind::ConnectionRefused => self.address.report(self.relay, Outcome::Refused),
+            ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => {
+                self.address.report(self.relay, Outcome::Unreachable);
+            }
+            _ => {}
         }
     }
 }
 
 /// Opens a socket that is connected to the relay, as soon as there is a route.
-async fn connected_socket(relay: SocketAddr) -> (UdpSocket, Instant) {
+async fn connected_socket(relay: SocketAddr, address: &RelayAddress) -> (UdpSocket, Instant) {
     loop {
         match udp::connected(relay, Some(VIEWER_PORT)).and_then(UdpSocket::from_std) {
             Ok(socket) => return (socket, Instant::now()),
             Err(err) => debug!(%relay, %err, "no route to the relay (yet)"),
         }
+        address.report(relay, Outcome::Unreachable);
         sleep(POLL).await;
     }
 }

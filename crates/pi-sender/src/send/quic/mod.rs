@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use platform::egress::{EgressSnapshot, EgressStats};
+use platform::server::{Outcome, RelayAddress};
 use protocol::health::Health;
 use protocol::peer::{Cookie, Proof};
 use protocol::quic::{ClientMessage, Hello, Refusal, SenderInfo};
@@ -22,18 +23,21 @@ use quic::frames::{self, OutgoingFrame};
 use quic::shown;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 use tracing::{info, warn};
 
+use super::label_clock::SharedLabelClock;
 use super::relay_proof::Offer;
 use crate::health;
 
-/// Delay between two attempts to connect after an ordinary failure.
+/// Delay between two attempts to connect to the same address after an ordinary failure.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Delay after a refusal that may pass: another source owns the camera's name, or the relay is full.
 const REFUSED_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// A connection that lasted for less is followed by a delay of [`REFUSED_RETRY_DELAY`].
 const SHORT_SESSION: Duration = Duration::from_secs(1);
+/// Time between two checks whether the wall clock has stepped.
+const STEP_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Time for the relay to receive the close of the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -65,8 +69,10 @@ pub(crate) struct QuicSender {
 /// What to connect to, and how.
 #[derive(Debug)]
 pub(crate) struct ConnectionConfig {
-    /// The relay's address, as it resolves now.
-    pub(crate) address: watch::Receiver<Option<SocketAddr>>,
+    /// The relay's address.
+    pub(crate) address: RelayAddress,
+    /// The clock of the frames' labels.
+    pub(crate) clock: SharedLabelClock,
     /// The first line on the control stream.
     pub(crate) hello: Hello,
     /// Fingerprint of the certificate that the relay must have.
@@ -196,18 +202,19 @@ impl ConnectionTask {
                 };
                 self.of_address = offer.cookie.or(self.of_address);
             }
-            let Some(relay) = self.address().await else {
-                return;
-            };
+            let relay = self.config.address.resolved().await;
             self.state.send_replace(QuicConnectionState::Connecting);
             match self.connect(relay).await {
                 Ok(session) => {
+                    self.config.address.report(relay, Outcome::Answered);
                     self.refusal.send_replace(None);
                     self.of_session = session.answer.proof();
                     let began = Instant::now();
                     if let SessionEnd::Finished = self.run_session(session, relay).await {
                         return self.close().await;
                     }
+                    // It has answered until a moment ago, whatever the reason of the end.
+                    self.config.address.report(relay, Outcome::Answered);
                     self.wait_after_session(began.elapsed()).await;
                 }
                 Err(why) if !why.is_temporary() => {
@@ -220,14 +227,10 @@ impl ConnectionTask {
         }
     }
 
-    async fn address(&mut self) -> Option<SocketAddr> {
-        *self.config.address.wait_for(Option::is_some).await.ok()?
-    }
-
     async fn connect(&mut self, relay: SocketAddr) -> Result<Session, ConnectFailure> {
         let client = match &mut self.client {
-            Some(client) if client.is_for(relay) => client,
-            other => other.insert(Client::new(relay, self.config.pinned)?),
+            Some(client) => client,
+            none => none.insert(Client::new(relay, self.config.pinned)?),
         };
         let of_session = self.of_session.cookies().iter().copied();
         let proof: Proof = self.of_address.into_iter().chain(of_session).collect();
@@ -237,8 +240,10 @@ impl ConnectionTask {
 
     /// Logs a failure if it is another than the last one, and waits before the next attempt.
     async fn wait_after_failure(&mut self, relay: SocketAddr, why: &ConnectFailure) {
+        self.config.address.report(relay, why.outcome());
+        let moves_on = self.config.address.current() != Some(relay);
         let failure = why.to_string();
-        if self.logged_failure.as_ref() != Some(&failure) {
+        if !moves_on && self.logged_failure.as_ref() != Some(&failure) {
             warn!(%relay, %why, "no QUIC connection to the relay (yet); trying again");
             self.logged_failure = Some(failure);
         }
@@ -248,13 +253,14 @@ impl ConnectionTask {
             _ => None,
         };
         self.refusal.send_replace(refusal);
-        sleep(match why {
+        let delay = match why {
             ConnectFailure::Refused(_) | ConnectFailure::Nonsense | ConnectFailure::NotAccepted => {
                 REFUSED_RETRY_DELAY
             }
             _ => RETRY_DELAY,
-        })
-        .await;
+        };
+        // The name's next address need not wait.
+        let _ = timeout(delay, self.config.address.moved_from(Some(relay))).await;
     }
 
     /// Waits before the next attempt if the relay ended the connection soon, as one does that is overloaded or hostile.
@@ -277,10 +283,7 @@ impl ConnectionTask {
         info!(%relay, "frames go by QUIC, the newest first");
         self.state
             .send_replace(QuicConnectionState::Up(self.stats.snapshot()));
-        let moved = self
-            .config
-            .address
-            .wait_for(|at| at.is_some_and(|at| at != relay));
+        let moved = self.config.address.moved_from(Some(relay));
         let end = tokio::select! {
             sent = frames::send(&session.connection, &self.stats, &mut self.slot) => match sent {
                 Ok(()) => SessionEnd::Finished,
@@ -289,12 +292,17 @@ impl ConnectionTask {
                     SessionEnd::Lost
                 }
             },
-            Err(why) = run_control(session.control, &mut self.quality, &mut self.health) => {
+            Err(why) = run_control(
+                session.control,
+                &self.config.clock,
+                &mut self.quality,
+                &mut self.health,
+            ) => {
                 warn!(%relay, why = %shown(&why), "the connection to the relay is lost");
                 SessionEnd::Lost
             }
-            Ok(_) = moved => {
-                info!(from = %relay, "the relay's address changed");
+            to = moved => {
+                info!(from = %relay, %to, "the relay's address changed");
                 SessionEnd::Lost
             }
         };
@@ -322,6 +330,7 @@ fn note_loss(refusals: &watch::Sender<Option<Refusal>>, relay: SocketAddr, why: 
 /// the machine's health.
 async fn run_control(
     mut control: ControlStream,
+    clock: &SharedLabelClock,
     quality: &mut watch::Receiver<Option<u8>>,
     health: &mut watch::Receiver<Health>,
 ) -> io::Result<Infallible> {
@@ -330,17 +339,24 @@ async fn run_control(
         health: *health.borrow_and_update(),
         ..SenderInfo::default()
     };
+    let mut steady = None;
+    let mut steps = interval(STEP_POLL_INTERVAL);
     loop {
+        let sent = sender_info;
         tokio::select! {
-            event = control.next() => {
-                let ControlEvent::Offset(offset) = event? else {
-                    continue;
-                };
-                sender_info.offset_us = Some(offset.us);
-                sender_info.error_us = Some(offset.error_us);
-            }
+            event = control.next() => match event? {
+                ControlEvent::Offset(offset) => steady = Some(offset),
+                ControlEvent::Message(_) => continue,
+            },
             Ok(()) = quality.changed() => sender_info.quality = *quality.borrow_and_update(),
             Ok(()) = health.changed() => sender_info.health = *health.borrow_and_update(),
+            _ = steps.tick() => {}
+        }
+        let offset = steady.map(|steady| clock.offset(steady));
+        sender_info.offset_us = offset.map(|offset| offset.us);
+        sender_info.error_us = offset.map(|offset| offset.error_us);
+        if sender_info == sent {
+            continue;
         }
         control
             .send(&ClientMessage::SenderInfo(sender_info))

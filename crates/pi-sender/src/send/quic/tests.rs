@@ -20,7 +20,11 @@ struct Relay {
 
 impl Relay {
     fn start() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1:0")
+    }
+
+    fn start_at(at: &str) -> Self {
+        let socket = UdpSocket::bind(at).unwrap();
         let at = socket.local_addr().unwrap();
         let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
         let identity = Identity::generate().unwrap();
@@ -58,15 +62,17 @@ impl Relay {
     }
 }
 
-fn config(address: watch::Receiver<Option<SocketAddr>>, pinned: Option<Key>) -> ConnectionConfig {
+fn config(address: RelayAddress, pinned: Option<Key>) -> ConnectionConfig {
     ConnectionConfig {
         address,
+        clock: SharedLabelClock::new(),
         hello: Hello {
             role: Role::Send,
             camera: Some("yard".to_owned()),
             token: None,
             stream: None,
             cookie: None,
+            trial: None,
         },
         pinned,
         wait_for_upgrade: false,
@@ -92,22 +98,91 @@ async fn arrives(sender: &QuicSender, number: u64, connection: &quinn::Connectio
 #[tokio::test]
 async fn the_link_follows_the_relay_to_another_address() {
     let (first, second) = (Relay::start(), Relay::start());
-    let (set_address, address) = watch::channel(Some(first.at));
-    let mut sender = QuicSender::start(config(address, None));
+    let address = RelayAddress::known(&[first.at]);
+    let mut sender = QuicSender::start(config(address.clone(), None));
     let connection = first.accept(None).await;
     up(&mut sender).await;
     arrives(&sender, 1, &connection).await;
-    set_address.send(Some(second.at)).unwrap();
+    address.set(&[second.at]);
     let connection = second.accept(None).await;
     up(&mut sender).await;
     arrives(&sender, 2, &connection).await;
     assert_eq!(sender.stats().sent, 2);
 }
 
+/// Returns how long a sender of a name with these addresses takes to connect to the relay.
+async fn connects(addresses: &[SocketAddr], relay: &Relay) -> Duration {
+    let mut sender = QuicSender::start(config(RelayAddress::known(addresses), None));
+    let began = Instant::now();
+    let connection = relay.accept(None).await;
+    up(&mut sender).await;
+    arrives(&sender, 1, &connection).await;
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn of_a_names_addresses_the_one_that_answers_is_used() {
+    for (alive, dead) in [("127.0.0.1:0", "[::1]:0"), ("[::1]:0", "127.0.0.1:0")] {
+        let relay = Relay::start_at(alive);
+        let silent = UdpSocket::bind(dead).unwrap();
+        let other = silent.local_addr().unwrap();
+        let took = connects(&[other, relay.at], &relay).await;
+        assert!((1.4..3.0).contains(&took.as_secs_f64()), "{alive} {took:?}");
+        drop(silent);
+        let took = connects(&[other, relay.at], &relay).await;
+        assert!(took.as_secs_f64() < 1.0, "a port that refuses: {took:?}");
+        let took = connects(&[relay.at, other], &relay).await;
+        assert!(took.as_secs_f64() < 1.0, "the system's order: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_no_address_answers_the_relay_that_starts_is_found() {
+    let later = Relay::start_at("[::1]:0");
+    let at = later.at;
+    drop(later);
+    let other = UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut sender = QuicSender::start(config(RelayAddress::known(&[at, other]), None));
+    let mut state = sender.state.clone();
+    let tried = async {
+        for _ in 0..2 {
+            state
+                .wait_for(|state| *state == QuicConnectionState::Connecting)
+                .await
+                .unwrap();
+            state
+                .wait_for(|state| *state == QuicConnectionState::Down)
+                .await
+                .unwrap();
+        }
+    };
+    timeout(TIMEOUT, tried).await.unwrap();
+    let relay = Relay::start_at(&at.to_string());
+    let connection = relay.accept(None).await;
+    up(&mut sender).await;
+    arrives(&sender, 1, &connection).await;
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_when_the_names_addresses_change_their_order() {
+    let (relay, other) = (Relay::start(), Relay::start());
+    let address = RelayAddress::known(&[relay.at, other.at]);
+    let mut sender = QuicSender::start(config(address.clone(), None));
+    let connection = relay.accept(None).await;
+    up(&mut sender).await;
+    address.set(&[other.at, relay.at]);
+    let moved = timeout(Duration::from_millis(300), other.endpoint.accept()).await;
+    assert!(moved.is_err());
+    arrives(&sender, 1, &connection).await;
+}
+
 #[tokio::test]
 async fn a_relay_that_is_not_the_tickets_is_refused_for_good() {
     let (relay, other) = (Relay::start(), Relay::start());
-    let (_set_address, address) = watch::channel(Some(relay.at));
+    let address = RelayAddress::known(&[relay.at]);
     let sender = QuicSender::start(config(address, Some(other.identity.fingerprint())));
     let mut state = sender.state.clone();
     let endpoint = relay.endpoint.clone();
@@ -124,7 +199,7 @@ async fn a_relay_that_is_not_the_tickets_is_refused_for_good() {
 #[tokio::test]
 async fn a_name_that_is_taken_is_requested_again() {
     let relay = Relay::start();
-    let (_set_address, address) = watch::channel(Some(relay.at));
+    let address = RelayAddress::known(&[relay.at]);
     let mut sender = QuicSender::start(config(address, None));
     let refused = relay.accept(Some(Refusal::Taken)).await;
     let connection = relay.accept(None).await;
@@ -136,7 +211,7 @@ async fn a_name_that_is_taken_is_requested_again() {
 #[tokio::test]
 async fn nothing_is_said_before_the_relay_asks() {
     let relay = Relay::start();
-    let (_set_address, address) = watch::channel(Some(relay.at));
+    let address = RelayAddress::known(&[relay.at]);
     let mut sender = QuicSender::start(ConnectionConfig {
         wait_for_upgrade: true,
         ..config(address, None)
@@ -151,7 +226,7 @@ async fn nothing_is_said_before_the_relay_asks() {
 #[tokio::test]
 async fn the_end_waits_for_the_last_frame() {
     let relay = Relay::start();
-    let (_set_address, address) = watch::channel(Some(relay.at));
+    let address = RelayAddress::known(&[relay.at]);
     let mut sender = QuicSender::start(config(address, None));
     let connection = relay.accept(None).await;
     up(&mut sender).await;
@@ -166,7 +241,7 @@ async fn the_end_waits_for_the_last_frame() {
 #[tokio::test]
 async fn the_senders_version_and_machine_reach_the_relay() {
     let relay = Relay::start();
-    let (_address, address) = watch::channel(Some(relay.at));
+    let address = RelayAddress::known(&[relay.at]);
     let _sender = QuicSender::start(config(address, None));
     let connection = relay.endpoint.accept().await.unwrap().await.unwrap();
     let (mut control_send, control_recv) = connection.accept_bi().await.unwrap();

@@ -105,6 +105,7 @@ impl OriginPolicy {
                 token: requester.token.map(str::to_owned),
                 stream: None,
                 cookie: None,
+                trial: None,
             };
             return self.access.check(&hello).map_err(Denial::Token);
         }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::Bytes;
-use platform::clock::unix_micros;
+use platform::clock::steady_micros;
 use protocol::label::CameraName;
 use protocol::quic::{self as wire, CameraInfo, ClientMessage, Ping, Pong, ServerMessage};
 use tokio::sync::{broadcast, watch};
@@ -166,7 +166,7 @@ impl SocketSession {
             Message::Binary(_) => self.busy = false,
             Message::Text(text) => {
                 if let Some(ClientMessage::Ping(Ping { t1 })) = wire::from_line(text.as_bytes()) {
-                    let now = unix_micros();
+                    let now = steady_micros();
                     let pong = ServerMessage::Pong(Pong {
                         t1,
                         t2: now,

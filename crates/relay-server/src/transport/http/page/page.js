@@ -25,6 +25,8 @@ const PROBE_INTERVAL = 60000;
 const LIST_INTERVAL = 200;
 // Greatest age that a picture can have, and largest error of a comparison of clocks that tells an age: as in the viewer.
 const OLDEST = 7 * 24 * 3600 * 1000, MAX_CLOCK_ERROR = 1000;
+// The same for a camera whose clock is not compared: by wall clocks, which may be wrong.
+const OLDEST_ASSUMED = 60000, AHEAD_ASSUMED = 50;
 // Time after which a hidden page disconnects.
 const HIDDEN_TIMEOUT = 10000;
 const MAX_CLASSES = 100, MAX_TEXT = 64;
@@ -254,8 +256,11 @@ function probeSocket() {
   probe.onclose = () => { clearTimeout(timeout); if (current === attempt) probeLater(); };
 }
 
+// The clock of exchanges runs on when the wall clock is set.
+const steadyMicros = () => Math.round((performance.timeOrigin + performance.now()) * 1000);
+
 function sendPing() {
-  if (socket && socket.readyState === 1) socket.send(JSON.stringify({ ping: { t1: Date.now() * 1000 } }));
+  if (socket && socket.readyState === 1) socket.send(JSON.stringify({ ping: { t1: steadyMicros() } }));
 }
 
 function handleMessage(json) {
@@ -297,7 +302,7 @@ function followLiveCamera() {
 
 // NTP's exchange: of several, the one with the shortest round trip has the smallest error.
 function updateClock({ t1, t2, t3 }) {
-  const t4 = Date.now() * 1000;
+  const t4 = steadyMicros();
   const roundTrip = t4 - t1 - (t3 - t2);
   const now = performance.now();
   if (!clock || roundTrip <= clock.roundTrip || now - clock.at > 60000) {
@@ -349,11 +354,16 @@ function setAspectRatio(width, height) {
   $("view").style.setProperty("--ratio", width / height);
 }
 
-// Returns the frame's age by three clocks: the camera's, the relay's and the browser's; null if it cannot be known.
+// Returns the frame's age by three clocks: the camera's, the relay's and the browser's; null if it cannot be known. The
+// wall clocks of a camera and a browser that are not compared are assumed to be right, as in the viewer.
 function frameAge() {
   if (!frame || !frame.captured || !clock) return null;
+  if (cameraInfo.offset_us === undefined || cameraInfo.offset_us === null) {
+    const age = Date.now() - frame.captured;
+    return age >= -AHEAD_ASSUMED && age <= OLDEST_ASSUMED ? age : null;
+  }
   const error = Math.max(cameraInfo.error_us || 0, clock.roundTrip / 2) / 1000;
-  const age = Date.now() + (clock.offset - (cameraInfo.offset_us || 0)) / 1000 - frame.captured;
+  const age = (steadyMicros() + clock.offset - cameraInfo.offset_us) / 1000 - frame.captured;
   return error <= MAX_CLOCK_ERROR && age >= -2 * MAX_CLOCK_ERROR && age <= OLDEST ? age : null;
 }
 
