@@ -7,9 +7,9 @@ use clap::Parser;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use platform::config::{Common, TransportChoice};
 use platform::server::Server;
-use protocol::geometry::Size;
 use protocol::label::CameraName;
 
+use crate::frame_goal::{FrameGoal, SizeChoice};
 use crate::preview::NO_WINDOW;
 use crate::source::rpicam_options::RpicamOptions;
 use crate::source::spec::SourceSpec;
@@ -25,9 +25,14 @@ pub struct Args {
     /// picture, a sequence like img_%03d.jpg, a URL (http, rtsp, ..), - for JPEGs from standard input, or gst:PIPELINE
     #[arg(long, default_value = "auto", value_parser = OsStringValueParser::new().try_map(SourceSpec::from_os))]
     pub source: SourceSpec,
-    /// Size of the frames; a source of JPEGs within a quarter of it is sent as it is
-    #[arg(long, value_name = "WxH", default_value = "300x200")]
-    pub size: Size,
+    /// Largest size of the frames, which the picture is fitted into in its own shape; auto: within 300x200 by UDP, else
+    /// growing from there up to 640x480 as far as the network carries it. JPEGs at most a quarter larger are sent as they
+    /// are
+    #[arg(long, value_name = "auto|WxH", default_value = "auto")]
+    pub size: SizeChoice,
+    /// Give frames exactly the size of --size WxH, whatever the picture's shape
+    #[arg(long)]
+    pub stretch: bool,
     /// Frames a second, above 0 and up to 240
     #[arg(long, default_value = "10", value_parser = fps)]
     pub fps: f64,
@@ -41,7 +46,8 @@ pub struct Args {
     /// How frames travel: auto takes the best that the relay offers
     #[arg(long, default_value = "auto")]
     pub transport: TransportChoice,
-    /// Keep size, quality and rate whatever the network does; a frame too large for a datagram still lowers them
+    /// Keep size, quality and rate whatever the network does, --size auto at 300x200; a frame too large for a datagram
+    /// still lowers them
     #[arg(long)]
     pub fixed: bool,
     /// Show what is sent in a window; q or Esc ends the program
@@ -101,12 +107,25 @@ impl Args {
         if self.preview && cfg!(not(feature = "window")) && self.common.task.is_none() {
             return Err(NO_WINDOW.to_owned());
         }
+        if self.stretch && self.size == SizeChoice::Auto {
+            return Err("--stretch needs the size, as in --size 300x200 --stretch".to_owned());
+        }
         if self.demo_truth.is_some() && self.source != SourceSpec::Demo {
             return Err(
                 "--demo-truth needs --source demo: no other source knows what it shows".to_owned(),
             );
         }
         Ok(())
+    }
+
+    /// Returns the frames that the flags ask for.
+    pub(crate) fn frame_goal(&self) -> FrameGoal {
+        FrameGoal {
+            size: self.size,
+            stretch: self.stretch,
+            quality: self.quality,
+            fixed: self.fixed,
+        }
     }
 
     /// Returns the camera's name: `--camera`, else the ticket's, else this computer's with '-' for each character that a
@@ -171,7 +190,7 @@ mod tests {
         let args = parse(&["--server", "relay"]).unwrap();
         assert_eq!(
             (args.size.to_string().as_str(), args.fps, args.quality),
-            ("300x200", 10.0, 80)
+            ("auto", 10.0, 80)
         );
         assert_eq!(
             (args.source, args.transport),
@@ -186,6 +205,8 @@ mod tests {
             (&[][..], "--server relay.example"),
             (&["--server", "sightline://h:1/c?token=x"], "single quotes"),
             (&["--server", "relay", "--demo-truth", "x"], "--source demo"),
+            (&["--server", "relay", "--stretch"], "--size 300x200"),
+            (&["--server", "relay", "--size", "big"], "or auto"),
             (&["--server", "relay", "--camera", "a/b"], "letters, digits"),
             (&["--server", "relay", "--fps", "0"], "above 0"),
             (&["--server", "relay", "--fps", "nan"], "above 0"),

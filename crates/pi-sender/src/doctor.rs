@@ -20,8 +20,8 @@ use protocol::quic::Role;
 use quic::doctor::RelayCheck;
 
 use crate::args::Args;
+use crate::bandwidth::Bandwidth;
 use crate::encoder::{Encoding, FrameEncoder};
-use crate::ladder::Rung;
 use crate::pacer::Pacer;
 use crate::preview;
 use crate::source::spec::SourceSpec;
@@ -86,23 +86,25 @@ fn first_picture(args: &Args) -> anyhow::Result<(CapturedPicture, Duration)> {
 }
 
 fn check_frame(args: &Args, captured: &CapturedPicture) -> Check {
-    let top = Rung {
-        quality: args.quality,
-        size: args.size,
-    };
     let label = Label {
         stream: StreamId(0),
         seq: 1,
         captured_us: captured.captured_us,
         camera: args.camera_name(),
     };
-    let mut encoder = FrameEncoder::new(top, args.fixed);
+    let mut encoder = FrameEncoder::new(args.frame_goal());
     let made = encoder.encode(&captured.picture, &label, Instant::now());
     let by_udp = args.transport == TransportChoice::Udp;
+    let grown = match by_udp {
+        true => None,
+        false => encoder.encode_grown(&captured.picture, &label).ok(),
+    };
     match made {
         Ok(frame) => check_frame_size(
-            frame.map(|frame| frame.len()),
-            encoder.encoding(),
+            frame.map(|frame| (frame.len(), encoder.encoding())),
+            grown
+                .flatten()
+                .map(|(frame, encoding)| (frame.len(), encoding)),
             args.fps,
             by_udp,
         ),
@@ -110,9 +112,13 @@ fn check_frame(args: &Args, captured: &CapturedPicture) -> Check {
     }
 }
 
-/// Checks the `length` of a frame in bytes, `None` if it fits into no datagram. `by_udp`: whether `--transport udp` is set.
-fn check_frame_size(length: Option<usize>, encoding: Encoding, fps: f64, by_udp: bool) -> Check {
-    let Some(length) = length else {
+/// Length of a frame in bytes, and how it was made.
+type Weight = (usize, Encoding);
+
+/// Checks a frame's weight, `None` if it fits into no datagram. `grown`: what a good network leads to. `by_udp`: whether
+/// `--transport udp` is set.
+fn check_frame_size(frame: Option<Weight>, grown: Option<Weight>, fps: f64, by_udp: bool) -> Check {
+    let Some((length, encoding)) = frame else {
         return Check::bad(
             "frame",
             format!(
@@ -120,15 +126,16 @@ fn check_frame_size(length: Option<usize>, encoding: Encoding, fps: f64, by_udp:
             ),
         );
     };
-    let kb = length as f64 / 1e3;
-    let megabits = length as f64 * 8.0 * fps / 1e6;
-    let quality = encoding.quality.map_or_else(
-        || "as the camera coded it".to_owned(),
-        |quality| format!("quality {quality}"),
-    );
+    let up_to = grown.map(|grown| {
+        format!(
+            "; growing as the network carries it up to {}",
+            weight(grown, fps)
+        )
+    });
     let like = format!(
-        "{}, {quality}: {kb:.1} kB, {megabits:.1} Mbit/s at {fps} fps",
-        encoding.size
+        "{} at {fps} fps{}",
+        weight((length, encoding), fps),
+        up_to.unwrap_or_default()
     );
     let pieces = length.div_ceil(FRAGMENT_PAYLOAD);
     match length > SMALL_FRAME {
@@ -145,6 +152,17 @@ fn check_frame_size(length: Option<usize>, encoding: Encoding, fps: f64, by_udp:
         ),
         false => Check::good("frame", like),
     }
+}
+
+/// Returns size, quality, bytes and data rate of a stream of such frames.
+fn weight((length, encoding): Weight, fps: f64) -> String {
+    let quality = encoding.quality.map_or_else(
+        || "as the camera coded it".to_owned(),
+        |quality| format!("quality {quality}"),
+    );
+    let kb = length as f64 / 1e3;
+    let bandwidth = Bandwidth::of_frames(length, fps);
+    format!("{}, {quality}: {kb:.1} kB, {bandwidth}", encoding.size)
 }
 
 /// What this machine has for cameras: programs and devices.
@@ -259,11 +277,13 @@ mod tests {
                 height: 200,
             },
         };
-        let judge = |length, by_udp| check_frame_size(length, encoding, 10.0, by_udp);
+        let judge = |length: Option<usize>, by_udp| {
+            check_frame_size(length.map(|length| (length, encoding)), None, 10.0, by_udp)
+        };
         assert_check(
             &judge(Some(9200), true),
             Good,
-            "300x200, quality 80: 9.2 kB, 0.7 Mbit/s at 10 fps",
+            "300x200, quality 80: 9.2 kB, 0.7 Mbit/s, 7.9 GB a day at 10 fps",
         );
         assert_check(&judge(Some(40_000), true), Advice, "28 pieces");
         assert_check(&judge(Some(40_000), false), Good, "QUIC carries it");
@@ -273,9 +293,22 @@ mod tests {
             ..encoding
         };
         assert_check(
-            &check_frame_size(Some(1), passed, 10.0, false),
+            &check_frame_size(Some((1, passed)), None, 10.0, false),
             Good,
             "as the camera coded it",
+        );
+        let large = Encoding {
+            size: Size {
+                width: 640,
+                height: 480,
+            },
+            ..encoding
+        };
+        let grown = check_frame_size(Some((9200, encoding)), Some((50_000, large)), 10.0, false);
+        assert_check(
+            &grown,
+            Good,
+            "at 10 fps; growing as the network carries it up to 640x480, quality 80: 50.0 kB, 4.0 Mbit/s, 43.2 GB a day",
         );
     }
 

@@ -11,8 +11,11 @@
 //! QUIC, signals and the resolution of the relay's name run in a small runtime beside it.
 
 pub mod args;
+mod bandwidth;
 pub mod doctor;
 mod encoder;
+pub mod frame_goal;
+mod health;
 mod ladder;
 mod pacer;
 pub mod preview;

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::args::Args;
+use crate::bandwidth::Bandwidth;
 use crate::encoder::{Encoding, FrameEncoder};
-use crate::ladder::Rung;
 use crate::pacer::Pacer;
 use crate::preview::Preview;
 use crate::send::Uplink;
@@ -69,6 +69,8 @@ struct SendLoop {
     uplink: Uplink,
     preview: Option<Preview>,
     truth: Option<BufWriter<File>>,
+    /// Whether the data rate was logged, which the first frame shows.
+    logged_bandwidth: bool,
     /// Number of the last frame, sent or skipped.
     seq: u64,
 }
@@ -83,17 +85,13 @@ impl SendLoop {
             File::create(path).with_context(|| format!("creating --demo-truth {}", path.display()))
         });
         let camera = args.camera_name();
-        let top = Rung {
-            quality: args.quality,
-            size: args.size,
-        };
         info!(%server, %camera, source = %args.source, size = %args.size, fps, "sending");
         Ok(Self {
             stop,
             fps,
             limit: args.frames.map_or(u64::MAX, Into::into),
             stream,
-            encoder: FrameEncoder::new(top, args.fixed),
+            encoder: FrameEncoder::new(args.frame_goal()),
             fixed: args.fixed,
             uplink: Uplink::new(
                 server,
@@ -106,6 +104,7 @@ impl SendLoop {
             camera,
             preview,
             truth: truth.transpose()?.map(BufWriter::new),
+            logged_bandwidth: false,
             seq: 0,
         })
     }
@@ -203,6 +202,11 @@ impl SendLoop {
 
     fn send(&mut self, frame: Vec<u8>) -> anyhow::Result<()> {
         let now = Instant::now();
+        if !std::mem::replace(&mut self.logged_bandwidth, true) {
+            let Encoding { quality, size } = self.encoder.encoding();
+            let bandwidth = Bandwidth::of_frames(frame.len(), self.fps);
+            info!(quality, %size, bytes = frame.len(), "the first frame: {bandwidth} if all are like it");
+        }
         if let Some(preview) = &self.preview {
             let refusal = self.uplink.refusal(now).map(|why| why.to_string());
             preview.show(&frame, refusal.as_deref())?;

@@ -38,6 +38,7 @@ pub mod detections;
 pub mod every;
 pub mod frame;
 pub mod geometry;
+pub mod health;
 pub mod jpeg;
 pub mod label;
 pub mod lease;

@@ -8,7 +8,7 @@
 //!                                              or  {"ok":false,"refusal":"token", ..} and the end
 //!      {"ping":{"t1":..}}                          -->            every few seconds: compares the clocks
 //!                                              <-- {"pong":{"t1":..,"t2":..,"t3":..}}
-//!      {"facts":{"offset_us":..,"error_us":..}}    -->            a sender: its clock offset and JPEG quality
+//!      {"facts":{"offset_us":..,"error_us":..}}    -->            a sender: its clock offset, JPEG quality and health
 //!                                              <-- {"camera":{"name":"yard","offset_us":..}}   to a viewer: the camera
 //!                                              <-- {"cameras":["yard"]}   whose frames follow, and those that are live
 //!
@@ -22,6 +22,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::datagram::Foreign;
+use crate::health::Health;
 use crate::label::{self, CameraName, StreamId};
 use crate::peer::Proof;
 use crate::text::printable;
@@ -165,7 +166,7 @@ pub struct Pong {
     pub t3: u64,
 }
 
-/// A sender's clock and encoder, which its labels do not hold.
+/// A sender's clock, encoder and machine, which its labels do not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SenderInfo {
     /// Relay's clock less the sender's, in microseconds.
@@ -177,6 +178,9 @@ pub struct SenderInfo {
     /// JPEG quality in force; absent if a camera's own JPEGs are passed through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<u8>,
+    /// State of the sender's machine.
+    #[serde(default, skip_serializing_if = "Health::is_empty")]
+    pub health: Health,
 }
 
 /// A camera's name and its sender's information.
@@ -300,6 +304,10 @@ mod tests {
                 offset_us: Some(-5),
                 error_us: Some(9),
                 quality: None,
+                health: Health {
+                    throttled: Some(true),
+                    ..Health::default()
+                },
             }),
         ] {
             assert_eq!(from_line(&to_line(&message)), Some(message));
@@ -324,6 +332,18 @@ mod tests {
         ] {
             assert_eq!(from_line(&to_line(&message)), Some(message));
         }
+    }
+
+    #[test]
+    fn a_bad_sensor_hides_neither_the_clock_nor_the_quality() {
+        let line =
+            br#"{"facts":{"offset_us":5,"quality":80,"health":{"temperature_c":1e9,"later":[1]}}}"#;
+        let info = SenderInfo {
+            offset_us: Some(5),
+            quality: Some(80),
+            ..SenderInfo::default()
+        };
+        assert_eq!(from_line(line), Some(ClientMessage::SenderInfo(info)));
     }
 
     #[test]

@@ -180,6 +180,7 @@ fn lines() -> Vec<(&'static str, Vec<u8>)> {
         offset_us: Some(-3_600_000_000),
         error_us: Some(900),
         quality: Some(70),
+        ..SenderInfo::default()
     };
     let camera = CameraInfo {
         name: "back yard".to_owned(),

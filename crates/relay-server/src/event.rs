@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use protocol::health::Health;
 use protocol::label::CameraName;
 use protocol::peer::Proof;
 use protocol::quic::{Refusal, SenderInfo, Trial};
@@ -80,6 +81,8 @@ pub enum Query {
 pub struct RelayStatus {
     /// All cameras, in order of appearance.
     pub cameras: Vec<CameraStatus>,
+    /// State of each one's machine, in the same order.
+    pub health: Vec<Health>,
     /// Whether there is a model.
     pub has_model: bool,
     /// Whether there was a model and its thread has died.

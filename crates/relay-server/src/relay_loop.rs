@@ -272,8 +272,13 @@ impl RelayLoop {
                 let _ = reply.send(self.relay.would_admit(&publisher, by_udp, now));
             }
             Query::Status(reply) => {
+                let cameras = self.relay.cameras(now);
+                let health = cameras
+                    .iter()
+                    .map(|camera| self.stats.tally.health(camera.name.as_str()));
                 let _ = reply.send(RelayStatus {
-                    cameras: self.relay.cameras(now),
+                    health: health.collect(),
+                    cameras,
                     has_model: self.model.is_some(),
                     model_died: self.model_died,
                 });
@@ -351,7 +356,10 @@ impl RelayLoop {
                 self.stats.tally.on_sender_info(camera.as_str(), info);
                 self.fanout.publish_sender_info(&camera, info);
             }
-            Action::PublishLive(cameras) => self.fanout.publish_live(cameras),
+            Action::PublishLive(cameras) => {
+                self.stats.tally.on_live(&cameras);
+                self.fanout.publish_live(cameras);
+            }
             Action::PublishForeign(foreign) => self.fanout.publish_foreign(foreign),
             Action::Log(note) => log_note(&note),
         }

@@ -205,7 +205,7 @@ mod tests {
             sender: SenderInfo {
                 offset_us,
                 error_us: Some(5000),
-                quality: None,
+                ..SenderInfo::default()
             },
         };
         let of = |info: Option<CameraInfo>, ours| Clocks::new(&label, info.as_ref(), ours);

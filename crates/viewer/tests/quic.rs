@@ -287,6 +287,7 @@ fn a_hostile_relay_neither_ends_nor_fattens_the_viewer() {
                 offset_us: Some(i64::MIN),
                 error_us: Some(u64::MAX),
                 quality: Some(255),
+                ..SenderInfo::default()
             };
             let name = "yard".to_owned();
             session

@@ -1,11 +1,16 @@
 //! Chooses the quality and size of frames: from what the command line names down to what gets through.
 //!
 //! ```text
-//! --quality, --size      down: at once       if a frame does not fit into a datagram
-//!   |  coarser                 after 2 s     in which the network cost more than 10 % of the frames
-//!   |  then smaller      up:   after 10 s    without either; a rung that failed is tried ever later
+//! --size auto: 640x480   down: at once       if a frame does not fit into a datagram
+//!   |  smaller                 after 2 s     in which the network cost more than 10 % of the frames
+//! the start              up:   after 10 s    without either; a rung that failed is tried ever later
+//!   |  coarser
+//!   |  then smaller
 //! the lowest rung
 //! ```
+//!
+//! The start is `--quality` at `--size`, or within 300x200; the rungs above it exist with `--size auto` only, and only where
+//! the network reports how it bears them: not by UDP. Sizes are those of the picture, fitted into these.
 //!
 //! Pure. Both causes move the one rung, since a frame has one quality and one size. Quality goes first: the model's boxes
 //! are as good at quality 40 as at 80, and get worse with fewer pixels (`models/README.md`).
@@ -13,6 +18,9 @@
 use std::time::{Duration, Instant};
 
 use protocol::datagram::MAX_DATAGRAM;
+use protocol::geometry::Size;
+
+use crate::frame_goal::FrameGoal;
 
 mod rung;
 mod skips;
@@ -41,8 +49,13 @@ const MAX_STEP_UP_AFTER: Duration = Duration::from_secs(120);
 /// The rung in force, and what moves it.
 #[derive(Debug)]
 pub(crate) struct Ladder {
+    goal: FrameGoal,
+    /// Size of the pictures that the rungs are for; `None` before the first.
+    picture: Option<Size>,
     rungs: Vec<Rung>,
-    /// Index into `rungs`; 0 is the top.
+    /// Index into `rungs` of the rung to start from.
+    start: usize,
+    /// Index into `rungs`; 0 is the largest.
     at: usize,
     /// Index of the lowest rung on which a frame did not fit into a datagram.
     ceiling: Option<usize>,
@@ -50,8 +63,8 @@ pub(crate) struct Ladder {
     headroom_since: Option<Instant>,
     /// Share of skipped frames; `None` if the transport reports nothing.
     skips: Option<SkipHistory>,
-    /// Whether the network changes nothing.
-    fixed: bool,
+    /// Whether frames go by UDP, and so get no larger than at the start.
+    by_udp: bool,
     /// The last step, and its time.
     last_step: Option<(Step, Instant)>,
     /// For each rung, the time after a step before it is tried.
@@ -66,24 +79,61 @@ pub(crate) enum Step {
 }
 
 impl Ladder {
-    /// Returns a ladder from `top` downwards. The network does not move a `fixed` one.
-    pub(crate) fn new(top: Rung, fixed: bool) -> Self {
-        let rungs = top.downwards();
-        Self {
-            step_up_after: vec![STEP_UP_AFTER; rungs.len()],
-            rungs,
+    /// Returns a ladder for frames like these, and for lesser ones if those do not get through.
+    pub(crate) fn new(goal: FrameGoal) -> Self {
+        let largest = goal.of_camera(true);
+        let mut ladder = Self {
+            goal,
+            picture: None,
+            rungs: Vec::new(),
+            start: 0,
             at: 0,
             ceiling: None,
             headroom_since: None,
             skips: None,
-            fixed,
+            by_udp: true,
             last_step: None,
+            step_up_after: Vec::new(),
+        };
+        ladder.build(largest);
+        ladder
+    }
+
+    /// Makes the rungs those for pictures of this size. The rung in force stays as far from the start as it was.
+    pub(crate) fn fit_to(&mut self, picture: Size) {
+        if self.picture != Some(picture) {
+            self.picture = Some(picture);
+            self.build(picture);
         }
+    }
+
+    fn build(&mut self, picture: Size) {
+        let rung = |size| Rung {
+            quality: self.goal.quality,
+            size,
+        };
+        let mut rungs: Vec<Rung> = self.goal.larger(picture).into_iter().map(rung).collect();
+        let start = rungs.len();
+        rungs.extend(rung(self.goal.start(picture)).downwards());
+        let lowest = rungs.len() - 1;
+        let old_start = self.start;
+        let moved = |at: &mut usize| *at = (*at + start).saturating_sub(old_start).min(lowest);
+        moved(&mut self.at);
+        self.ceiling.iter_mut().for_each(moved);
+        let wait = |at: usize| self.step_up_after.get((at + old_start).checked_sub(start)?);
+        let waits = (0..=lowest).map(|at| wait(at).copied().unwrap_or(STEP_UP_AFTER));
+        self.step_up_after = waits.collect();
+        (self.rungs, self.start) = (rungs, start);
     }
 
     /// Returns the lowest rung.
     pub(crate) fn lowest(&self) -> Rung {
-        *self.rungs.last().expect("there is a top rung at least")
+        *self.rungs.last().expect("there is a start at least")
+    }
+
+    /// Returns the highest rung, which a good network leads to; `None` if that is the start.
+    pub(crate) fn growth(&self) -> Option<Rung> {
+        self.rungs.first().copied().filter(|_| self.start > 0)
     }
 
     /// Returns the rung in force.
@@ -91,14 +141,23 @@ impl Ladder {
         self.rungs[self.at]
     }
 
-    /// Returns the top rung.
+    /// Returns the highest rung that the transport allows.
     pub(crate) fn top(&self) -> Rung {
-        self.rungs[0]
+        self.rungs[self.highest()]
     }
 
-    /// Whether the top rung is in force.
+    /// Whether that rung is in force.
     pub(crate) fn is_top(&self) -> bool {
-        self.at == 0
+        self.at <= self.highest()
+    }
+
+    /// Whether the rung that the command line starts with is in force.
+    pub(crate) fn is_start(&self) -> bool {
+        self.at == self.start
+    }
+
+    fn highest(&self) -> usize {
+        if self.by_udp { self.start } else { 0 }
     }
 
     /// Steps down, unless this is the lowest rung, since a frame of this rung does not fit into a datagram.
@@ -120,9 +179,10 @@ impl Ladder {
 
     /// Takes the counters of frames offered to the connection and skipped since it opened. Call it at each frame.
     pub(crate) fn on_network(&mut self, offered: u64, skipped: u64, now: Instant) -> Option<Step> {
-        if self.fixed {
+        if self.goal.fixed {
             return None;
         }
+        self.by_udp = false;
         let skips = self.skips.get_or_insert_default();
         skips.record(offered, skipped, now);
         let too_many = |time| {
@@ -153,6 +213,8 @@ impl Ladder {
     /// Works without counters from here on: frames go by UDP, which reports nothing.
     pub(crate) fn forget_network(&mut self) {
         self.skips = None;
+        self.by_udp = true;
+        self.at = self.at.max(self.start);
     }
 
     /// Leaves this rung, if there is one below; if it was on trial, it has failed.
@@ -169,9 +231,10 @@ impl Ladder {
 
     /// Tries the rung above, if it is due.
     fn step_up(&mut self, now: Instant) -> Option<Step> {
-        let (last, when) = self.last_step?;
-        let held = now - when;
-        if last == Step::Up && held >= TRIAL_TIME && self.step_up_after[self.at] > STEP_UP_AFTER {
+        let held = |(_, when)| now - when;
+        let held = self.last_step.map_or(Duration::MAX, held);
+        let tried = matches!(self.last_step, Some((Step::Up, _)));
+        if tried && held >= TRIAL_TIME && self.step_up_after[self.at] > STEP_UP_AFTER {
             self.step_up_after.fill(STEP_UP_AFTER);
         }
         if self.is_top() || held < self.step_up_after[self.at - 1] || !self.has_headroom(now) {

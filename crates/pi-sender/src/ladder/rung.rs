@@ -64,6 +64,7 @@ mod tests {
     use imaging::jpeg;
     use proptest::prelude::*;
 
+    use super::super::tests::{median_share, photographs};
     use super::*;
 
     fn below(quality: u8, size: &str) -> Vec<String> {
@@ -113,16 +114,10 @@ mod tests {
 
     #[test]
     fn on_real_photographs_each_rung_saves_a_quarter_to_two_fifths() {
-        let Some(dir) = testkit::shared("data/images") else {
+        let size: Size = "300x200".parse().unwrap();
+        let Some(photographs) = photographs(size) else {
             return testkit::skip("shared/data is not here");
         };
-        let photographs: Vec<_> = std::fs::read_dir(dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.is_file())
-            .map(|path| jpeg::decode(&std::fs::read(path).unwrap()).unwrap())
-            .collect();
-        let size = "300x200".parse().unwrap();
         let rungs = Rung { quality: 95, size }.downwards();
         let bytes = |rung: &Rung| -> Vec<usize> {
             let made = photographs.iter().map(|picture| {
@@ -132,14 +127,7 @@ mod tests {
             made.collect()
         };
         for pair in rungs.windows(2) {
-            let (above, here) = (bytes(&pair[0]), bytes(&pair[1]));
-            let mut shares: Vec<_> = here
-                .iter()
-                .zip(&above)
-                .map(|(here, above)| *here as f64 / *above as f64)
-                .collect();
-            shares.sort_by(f64::total_cmp);
-            let median = shares[shares.len() / 2];
+            let median = median_share(&bytes(&pair[0]), &bytes(&pair[1]));
             assert!((0.6..=0.75).contains(&median), "{pair:?}: {median:.2}");
         }
     }

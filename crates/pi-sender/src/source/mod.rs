@@ -42,6 +42,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use opencv::core::Mat;
 use platform::clock::unix_micros;
+use platform::config::TransportChoice;
 use protocol::detections::Detection;
 use protocol::geometry::Size;
 use protocol::jpeg::{self, Defect, Limits, Survey};
@@ -135,7 +136,9 @@ impl PictureSource {
     /// # Errors
     /// If a file does not exist or cannot be read; live sources are opened, and opened again, by their own thread.
     pub(crate) fn open(args: &Args) -> anyhow::Result<Self> {
-        let (size, fps) = (args.size, args.fps);
+        let goal = args.frame_goal();
+        let by_udp = args.transport == TransportChoice::Udp;
+        let (size, fps) = (goal.of_camera(by_udp), args.fps);
         let live = |open: live::OpenSource| {
             Ok(Self::Live(live::LiveSource::start(
                 open,
@@ -145,7 +148,7 @@ impl PictureSource {
         match args.source.clone() {
             SourceSpec::Demo => Ok(Self::Demo(Scene::new(
                 args.demo_seed,
-                size,
+                goal.of_demo(),
                 fps,
                 args.demo_speed,
             )?)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Relay, TIMEOUT, expect_exit, sender, sender_to, stop};
+use crate::support::{Relay, TIMEOUT, expect_exit, jpeg, sender, sender_to, stop, write};
 
 #[test]
 fn labelled_frames_arrive_with_consecutive_numbers() {
@@ -57,6 +57,32 @@ fn frames_too_large_for_a_datagram_step_the_quality_down() {
     let steps = done.stderr.matches("a step down in quality").count();
     assert_eq!(steps, 1, "{}", done.stderr);
     assert_eq!(relay.frame().0.size.width, 1600);
+}
+
+#[test]
+fn a_wide_picture_keeps_its_shape_unless_it_is_stretched_and_its_data_rate_is_logged() {
+    let dir = tempfile::tempdir().unwrap();
+    let wide = write(dir.path(), "wide.jpg", jpeg(1280, 720, 10.0));
+    for (words, expected) in [
+        (&[][..], (300, 169)),
+        (&["--size", "640x480"], (640, 360)),
+        (&["--size", "300x200", "--stretch"], (300, 200)),
+    ] {
+        let relay = Relay::start();
+        let sender = sender_to(relay.addr(), wide.to_str().unwrap(), words);
+        let done = expect_exit(sender.args(["--frames", "1"]), 0);
+        let size = relay.frame().0.size;
+        assert_eq!((size.width, size.height), expected, "{words:?}");
+        assert!(done.stderr.contains("GB a day"), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn the_relay_may_be_the_first_word() {
+    let relay = Relay::start();
+    let to = relay.addr().to_string();
+    expect_exit(sender(&[&to, "--source", "demo", "--frames", "1"]), 0);
+    relay.frame();
 }
 
 #[test]

@@ -14,6 +14,9 @@ fn usage_errors_exit_2_and_name_the_cure() {
             "unknown key 'sourse'",
         ),
         (&["--server", "h", "--fixd"], "--fixed"),
+        (&["http://h", "--source", "demo"], "examples: relay.example"),
+        (&["docter"], "did you mean doctor?"),
+        (&["--source", "demo", "h"], "the relay is the first word"),
     ] {
         let done = expect_exit(sender(words), 2);
         assert!(done.stderr.contains(cure), "{}", done.stderr);

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use prometheus::core::Collector as _;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{TEXT_FORMAT, TextEncoder};
+use protocol::health::{Health, Temperature};
 
 use self::distribution::BucketHistogram;
 pub use self::of_loop::LoopMetrics;
@@ -77,6 +78,7 @@ impl Metrics {
     /// The text, with the figures of this process added.
     pub fn render(&self) -> String {
         let mut families = self.camera_families();
+        families.extend(self.sender_families());
         families.extend(self.transport_families());
         families.extend(self.model_families());
         families.extend(self.machine_families());
@@ -93,7 +95,7 @@ impl Metrics {
             let all = self.tally.cameras.iter();
             all.map(|(name, camera)| (labels("camera", name), camera))
         };
-        let up = |name| f64::from(u8::from(self.live.contains(name)));
+        let up = |name| flag(self.live.contains(name));
         vec![
             counters(
                 "sightline_frames_received_total",
@@ -129,6 +131,54 @@ impl Metrics {
                 "sightline_frame_age_seconds",
                 "From the capture of a frame to its arrival; of a sender that has not compared clocks by the two clocks.",
                 cameras().map(|(labels, camera)| (labels, &camera.age)),
+            ),
+        ]
+    }
+
+    /// What live cameras' senders report of their machines.
+    fn sender_families(&self) -> Vec<text::Family> {
+        let live = self
+            .tally
+            .cameras
+            .iter()
+            .filter(|(name, _)| self.live.contains(name));
+        let live: Vec<_> = live.map(|(name, camera)| (name, camera.health)).collect();
+        let each = |value: fn(&Health) -> Option<f64>| {
+            let values = live.iter();
+            let values =
+                values.filter_map(|(name, health)| Some((labels("camera", name), value(health)?)));
+            values.collect::<Vec<_>>()
+        };
+        let versions = live.iter().filter_map(|(name, health)| {
+            let mut labels = labels("camera", name);
+            labels.push(("version", health.version?.as_str().to_owned()));
+            Some((labels, 1.0))
+        });
+        vec![
+            gauges(
+                "sightline_sender_temperature_celsius",
+                "Temperature of a sender's processor.",
+                each(|health| health.temperature.map(Temperature::degrees)),
+            ),
+            gauges(
+                "sightline_sender_throttled",
+                "Whether a sender's processor runs slower than it could, since it is too hot or its supply too weak.",
+                each(|health| health.throttled.map(flag)),
+            ),
+            gauges(
+                "sightline_sender_undervoltage",
+                "Whether a sender's supply has too low a voltage.",
+                each(|health| health.undervoltage.map(flag)),
+            ),
+            gauges(
+                "sightline_sender_wifi_dbm",
+                "Signal of the Wi-Fi that a sender's frames leave by.",
+                each(|health| health.wifi_dbm.map(f64::from)),
+            ),
+            gauges(
+                "sightline_sender_info",
+                "The version of a sender.",
+                versions,
             ),
         ]
     }
@@ -223,4 +273,8 @@ impl Metrics {
 
 fn labels(key: &'static str, value: &str) -> Labels {
     vec![(key, value.to_owned())]
+}
+
+fn flag(is_so: bool) -> f64 {
+    f64::from(u8::from(is_so))
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use protocol::health::Health;
+use protocol::label::CameraName;
 use protocol::quic::{MAX_CAMERAS, SenderInfo};
 use quic::clock;
 
@@ -41,6 +43,8 @@ pub struct CameraMetrics {
     pub offset_us: Option<i64>,
     /// Bound of the error of `offset_us`, in microseconds.
     pub error_us: u64,
+    /// State of the sender's machine; nothing while the camera is not live.
+    pub health: Health,
 }
 
 impl Default for CameraMetrics {
@@ -52,6 +56,7 @@ impl Default for CameraMetrics {
             age: BucketHistogram::new(AGE),
             offset_us: None,
             error_us: 0,
+            health: Health::default(),
         }
     }
 }
@@ -77,11 +82,28 @@ impl Tally {
         }
     }
 
-    /// Takes what a camera's sender reports of its clock.
+    /// Takes what a camera's sender reports of its clock and its machine.
     pub fn on_sender_info(&mut self, camera: &str, info: SenderInfo) {
         let camera = self.camera(camera);
         camera.offset_us = info.offset_us;
         camera.error_us = info.error_us.unwrap_or(0);
+        camera.health = info.health;
+    }
+
+    /// Takes which cameras are live, and forgets the health of the others: what was last known of a machine is not its state,
+    /// and another machine may be the next to send as that camera.
+    pub fn on_live(&mut self, live: &[CameraName]) {
+        for (name, camera) in &mut self.cameras {
+            if !live.iter().any(|live| live.as_str() == name) {
+                camera.health = Health::default();
+            }
+        }
+    }
+
+    /// Returns the state of a camera's machine.
+    pub fn health(&self, camera: &str) -> Health {
+        let camera = self.cameras.get(camera);
+        camera.map(|camera| camera.health).unwrap_or_default()
     }
 
     /// Counts what the model found.
@@ -117,6 +139,7 @@ mod tests {
 
     use protocol::detections::Detection;
     use protocol::frame::Frame;
+    use protocol::health::Temperature;
     use protocol::label::{Label, StreamId};
     use relay_core::CameraId;
     use testkit::jpeg::Sketch;
@@ -212,6 +235,30 @@ mod tests {
         tally.on_sender_info("yard", compared(3_600_000_000));
         tally.on_received(&frame("yard", Some(NOW - 40_000)), NOW, NOW);
         assert_eq!(ages(&tally).0, 2, "the sender's steps now");
+    }
+
+    #[test]
+    fn the_health_of_a_machine_lasts_as_long_as_its_camera_is_live() {
+        let mut tally = Tally::default();
+        let hot = Health {
+            temperature: Temperature::celsius(81.0),
+            ..Health::default()
+        };
+        let info = SenderInfo {
+            health: hot,
+            ..SenderInfo::default()
+        };
+        let live = |names: &[&str]| -> Vec<CameraName> {
+            names.iter().map(|name| name.parse().unwrap()).collect()
+        };
+        tally.on_sender_info("yard", info);
+        tally.on_sender_info("drive", info);
+        tally.on_live(&live(&["yard", "drive"]));
+        assert_eq!((tally.health("yard"), tally.health("drive")), (hot, hot));
+        tally.on_live(&live(&["drive"]));
+        assert_eq!(tally.health("yard"), Health::default());
+        assert_eq!(tally.health("drive"), hot);
+        assert_eq!(tally.health("porch"), Health::default());
     }
 
     #[test]

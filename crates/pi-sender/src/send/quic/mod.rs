@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use platform::egress::{EgressSnapshot, EgressStats};
 use platform::server::{Outcome, RelayAddress};
+use protocol::health::Health;
 use protocol::peer::{Cookie, Proof};
 use protocol::quic::{ClientMessage, Hello, Refusal, SenderInfo};
 use protocol::ticket::Key;
@@ -27,6 +28,7 @@ use tracing::{info, warn};
 
 use super::label_clock::SharedLabelClock;
 use super::relay_proof::Offer;
+use crate::health;
 
 /// Delay between two attempts to connect to the same address after an ordinary failure.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -92,6 +94,7 @@ impl QuicSender {
             config,
             slot: frames,
             quality: qualities,
+            health: health::watch(),
             state: state_sender,
             refusal: refusal_sender,
             upgrades,
@@ -173,6 +176,7 @@ struct ConnectionTask {
     config: ConnectionConfig,
     slot: watch::Receiver<Option<OutgoingFrame>>,
     quality: watch::Receiver<Option<u8>>,
+    health: watch::Receiver<Health>,
     state: watch::Sender<QuicConnectionState>,
     refusal: watch::Sender<Option<Refusal>>,
     upgrades: mpsc::Receiver<Offer>,
@@ -288,7 +292,12 @@ impl ConnectionTask {
                     SessionEnd::Lost
                 }
             },
-            Err(why) = run_control(session.control, &self.config.clock, &mut self.quality) => {
+            Err(why) = run_control(
+                session.control,
+                &self.config.clock,
+                &mut self.quality,
+                &mut self.health,
+            ) => {
                 warn!(%relay, why = %shown(&why), "the connection to the relay is lost");
                 SessionEnd::Lost
             }
@@ -317,14 +326,17 @@ fn note_loss(refusals: &watch::Sender<Option<Refusal>>, relay: SocketAddr, why: 
     warn!(%relay, %why, "the connection to the relay is lost");
 }
 
-/// Compares clocks with the relay, and sends it what no frame contains: the clock's offset and the JPEG quality.
+/// Compares clocks with the relay, and sends it what no frame contains: the clock's offset, the JPEG quality and
+/// the machine's health.
 async fn run_control(
     mut control: ControlStream,
     clock: &SharedLabelClock,
     quality: &mut watch::Receiver<Option<u8>>,
+    health: &mut watch::Receiver<Health>,
 ) -> io::Result<Infallible> {
     let mut sender_info = SenderInfo {
         quality: *quality.borrow_and_update(),
+        health: *health.borrow_and_update(),
         ..SenderInfo::default()
     };
     let mut steady = None;
@@ -337,6 +349,7 @@ async fn run_control(
                 ControlEvent::Message(_) => continue,
             },
             Ok(()) = quality.changed() => sender_info.quality = *quality.borrow_and_update(),
+            Ok(()) = health.changed() => sender_info.health = *health.borrow_and_update(),
             _ = steps.tick() => {}
         }
         let offset = steady.map(|steady| clock.offset(steady));

@@ -2,7 +2,7 @@
 
 use std::net::UdpSocket;
 
-use protocol::quic::{Answer, Refusal, Role};
+use protocol::quic::{Answer, Pong, Refusal, Role, ServerMessage};
 use quic::endpoint;
 use quic::identity::Identity;
 use quic::lines::Lines;
@@ -236,4 +236,43 @@ async fn the_end_waits_for_the_last_frame() {
         stream.read_to_end(100_000).await.unwrap().len()
     });
     assert_eq!((stats.sent, stream), (1, 60_000));
+}
+
+#[tokio::test]
+async fn the_senders_version_and_machine_reach_the_relay() {
+    let relay = Relay::start();
+    let address = RelayAddress::known(&[relay.at]);
+    let _sender = QuicSender::start(config(address, None));
+    let connection = relay.endpoint.accept().await.unwrap().await.unwrap();
+    let (mut control_send, control_recv) = connection.accept_bi().await.unwrap();
+    let mut lines = Lines::new(control_recv);
+    lines.next().await.unwrap();
+    let answer = Answer {
+        ok: true,
+        refusal: None,
+        cameras: Vec::new(),
+        cookie: None,
+    };
+    let answer = protocol::quic::to_line(&answer);
+    control_send.write_all(&answer).await.unwrap();
+    let version = async {
+        loop {
+            let line = lines.next().await.unwrap();
+            match protocol::quic::from_line(&line) {
+                Some(ClientMessage::SenderInfo(info)) => return info.health.version,
+                Some(ClientMessage::Ping(ping)) => {
+                    let pong = ServerMessage::Pong(Pong {
+                        t1: ping.t1,
+                        t2: ping.t1,
+                        t3: ping.t1,
+                    });
+                    let pong = protocol::quic::to_line(&pong);
+                    control_send.write_all(&pong).await.unwrap();
+                }
+                None => {}
+            }
+        }
+    };
+    let version = timeout(TIMEOUT, version).await.unwrap();
+    assert_eq!(version.unwrap().as_str(), env!("CARGO_PKG_VERSION"));
 }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::json;
+use protocol::health::Health;
+use relay_core::CameraStatus;
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -85,21 +87,47 @@ impl SharedAnswers {
     }
 }
 
+/// A camera as HTTP clients see it.
+#[derive(Debug, Serialize)]
+struct ListedCamera<'a> {
+    name: &'a str,
+    live: bool,
+    /// Frames a second.
+    fps: Option<f64>,
+    width: u16,
+    height: u16,
+    /// Time since its last frame came.
+    age_ms: u64,
+    /// State of its sender's machine.
+    #[serde(flatten)]
+    health: Option<Health>,
+}
+
+impl<'a> ListedCamera<'a> {
+    fn new((camera, health): (&'a CameraStatus, &Health)) -> Self {
+        Self {
+            name: camera.name.as_str(),
+            live: camera.live,
+            fps: camera.fps.map(|fps| (fps * 10.0).round() / 10.0),
+            width: camera.size.width,
+            height: camera.size.height,
+            age_ms: u64::try_from(camera.silence.as_millis()).unwrap_or(u64::MAX),
+            health: camera.live.then_some(*health),
+        }
+    }
+}
+
 impl StatusAnswer {
     /// Returns the cameras as JSON.
     pub(super) fn cameras(&self) -> Bytes {
         let json = || {
-            let cameras = self.status.cameras.iter().map(|camera| {
-                json!({
-                    "name": camera.name.as_str(),
-                    "live": camera.live,
-                    "fps": camera.fps.map(|fps| (fps * 10.0).round() / 10.0),
-                    "width": camera.size.width,
-                    "height": camera.size.height,
-                    "age_ms": u64::try_from(camera.silence.as_millis()).unwrap_or(u64::MAX),
-                })
-            });
-            serde_json::Value::from_iter(cameras).to_string().into()
+            let RelayStatus {
+                cameras, health, ..
+            } = &self.status;
+            let listed = cameras.iter().zip(health).map(ListedCamera::new);
+            let listed: Vec<ListedCamera<'_>> = listed.collect();
+            let json = serde_json::to_vec(&listed);
+            json.expect("plain structures of text and numbers").into()
         };
         self.cameras.get_or_init(json).clone()
     }

@@ -1,5 +1,9 @@
 //! The rules of the ladder in virtual time, and on a network of given capacity.
 
+mod growth;
+
+use imaging::jpeg;
+use opencv::core::Mat;
 use proptest::prelude::*;
 
 use super::*;
@@ -163,7 +167,7 @@ fn an_outage_is_no_slow_network() {
 #[test]
 fn a_fixed_ladder_does_not_listen_to_the_network() {
     let mut sim = Simulation::new(10);
-    sim.ladder = Ladder::new(top(), true);
+    sim.ladder = Ladder::new(goal(true));
     assert_eq!(sim.skip(100, 60), []);
     assert!(sim.ladder.is_top());
 }
@@ -171,7 +175,7 @@ fn a_fixed_ladder_does_not_listen_to_the_network() {
 #[test]
 fn a_frame_that_does_not_fit_into_a_datagram_is_a_step_down_at_once() {
     for fixed in [false, true] {
-        let (mut ladder, now) = (Ladder::new(top(), fixed), Instant::now());
+        let (mut ladder, now) = (Ladder::new(goal(fixed)), Instant::now());
         let steps = std::iter::from_fn(|| ladder.on_too_large(now)).count();
         assert_eq!(steps, ladder.rungs.len() - 1);
     }
@@ -180,7 +184,7 @@ fn a_frame_that_does_not_fit_into_a_datagram_is_a_step_down_at_once() {
 #[test]
 fn ten_seconds_of_roomy_frames_are_a_step_up() {
     for fixed in [false, true] {
-        let (mut ladder, start) = (Ladder::new(top(), fixed), Instant::now());
+        let (mut ladder, start) = (Ladder::new(goal(fixed)), Instant::now());
         ladder.on_too_large(start);
         let ups: Vec<u32> = (1..=1000)
             .filter(|n| ladder.on_fitted(20_000, start + *n * SECOND / 10).is_some())
@@ -191,7 +195,7 @@ fn ten_seconds_of_roomy_frames_are_a_step_up() {
 
 #[test]
 fn one_large_frame_starts_the_ten_seconds_again() {
-    let (mut ladder, start) = (Ladder::new(top(), false), Instant::now());
+    let (mut ladder, start) = (Ladder::new(goal(false)), Instant::now());
     ladder.on_too_large(start);
     let ups: Vec<u32> = (1..=200)
         .filter(|n| {
@@ -343,10 +347,12 @@ proptest! {
     }
 }
 
-fn top() -> Rung {
-    Rung {
-        quality: 80,
+fn goal(fixed: bool) -> FrameGoal {
+    FrameGoal {
         size: "300x200".parse().unwrap(),
+        stretch: false,
+        quality: 80,
+        fixed,
     }
 }
 
@@ -368,7 +374,7 @@ impl Simulation {
 
     fn every(interval: Duration) -> Self {
         Self {
-            ladder: Ladder::new(top(), false),
+            ladder: Ladder::new(goal(false)),
             interval,
             bytes: 10_000,
             offered: 0,
@@ -430,4 +436,28 @@ impl Simulation {
         self.skipped += frames;
         self.now += time;
     }
+}
+
+/// Returns the photographs of at least this size, if they are here.
+pub(super) fn photographs(least: Size) -> Option<Vec<Mat>> {
+    let files = std::fs::read_dir(testkit::shared("data/images")?).unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    let decoded = files
+        .filter(|path| path.is_file())
+        .map(|path| jpeg::decode(&std::fs::read(path).unwrap()).unwrap());
+    let large = decoded.filter(|picture| {
+        let size = jpeg::size(picture).unwrap();
+        size.width >= least.width && size.height >= least.height
+    });
+    Some(large.collect())
+}
+
+/// Returns the median of the shares that the bytes here have of those above.
+pub(super) fn median_share(above: &[usize], here: &[usize]) -> f64 {
+    let pairs = here.iter().zip(above);
+    let mut shares: Vec<f64> = pairs
+        .map(|(here, above)| *here as f64 / *above as f64)
+        .collect();
+    shares.sort_by(f64::total_cmp);
+    shares[shares.len() / 2]
 }
