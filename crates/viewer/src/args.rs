@@ -11,7 +11,7 @@ use protocol::label::CameraName;
 
 /// Shows the camera of a Sightline relay, or of the tutorial's server.
 ///
-/// Keys in the window: q or Esc quit, s snapshot, r record, b boxes, h HUD, f full screen.
+/// Keys in the window: q or Esc quit, s snapshot, r record, b boxes, h figures, f full screen, n next camera, ? the keys.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "viewer", version)]
 pub struct Args {

@@ -73,6 +73,7 @@ fn the_window_shows_the_picture_in_its_shape_and_obeys_its_keys() {
     let window = display.window(&viewer);
     display.eventually_shows("the picture", |screen| is_the_picture(screen, window));
 
+    assert!(display.is_titled("yard"));
     display.key("s");
     let file = viewer.wait_for_line("snapshot", LONG);
     let file = file.split("file=").nth(1).unwrap().trim();
@@ -102,6 +103,91 @@ fn the_window_shows_the_picture_in_its_shape_and_obeys_its_keys() {
 }
 
 #[test]
+fn keys_are_those_of_the_same_place_on_a_cyrillic_keyboard() {
+    let Some(display) = VirtualDisplay::open() else {
+        return;
+    };
+    if !is_installed("setxkbmap", "-help") {
+        return testkit::skip("no setxkbmap here, which sets the keyboard's layout");
+    }
+    let relay = relay();
+    let viewer = display.viewer(&relay).start();
+    display.window(&viewer);
+    let layout = Command::new("setxkbmap")
+        .args(["-display", &display.display, "ru"])
+        .status();
+    assert!(layout.unwrap().success());
+    // By their places (X11 keycodes), which are S and Q of a Latin keyboard.
+    let (yeru, short_i) = ("39", "24");
+    let snapshots = || {
+        let lines = viewer.stderr();
+        lines.iter().filter(|l| l.contains("snapshot")).count()
+    };
+    display.key(yeru);
+    eventually("a snapshot", || snapshots() == 1);
+    display.key("Caps_Lock");
+    display.key(yeru);
+    eventually("a snapshot with Caps Lock", || snapshots() == 2);
+    display.key(short_i);
+    assert!(viewer.finish().status.success());
+}
+
+#[test]
+fn the_list_of_keys_is_shown_until_the_key_is_pressed_again() {
+    let Some(display) = VirtualDisplay::open() else {
+        return;
+    };
+    let relay = relay();
+    let viewer = display.viewer(&relay).args(["--hud", "off"]).start();
+    let window = display.window(&viewer);
+    display.eventually_shows("the picture", |screen| is_the_picture(screen, window));
+    // Lines at the top left, and the picture below them.
+    let bar = |screen: &Mat, line| mean(screen, [window[0] + 5, window[1] + 22 * line + 6, 60, 12]);
+    let below = |screen: &Mat| mean(screen, [window[0] + 4, window[1] + 120, 100, 100]);
+    display.key("question");
+    display.eventually_shows("the keys", |screen| {
+        (0..4).all(|line| !near(bar(screen, line), LEFT)) && near(below(screen), LEFT)
+    });
+    display.key("question");
+    display.eventually_shows("no keys", |screen| {
+        (0..4).all(|line| near(bar(screen, line), LEFT))
+    });
+    viewer.terminate();
+    assert!(viewer.finish().status.success());
+}
+
+#[test]
+fn a_key_shows_the_next_camera_and_the_first_behind_the_last() {
+    let Some(display) = VirtualDisplay::open() else {
+        return;
+    };
+    let identity = quic::identity::Identity::generate().unwrap();
+    let relay = QuicRelay::start(ANY, &identity, RelayScript::cameras(&["yard", "drive"]));
+    let viewer = display.viewer_of(relay.addr).start();
+    display.window(&viewer);
+    eventually("the first camera", || display.is_titled("yard"));
+    for camera in ["drive", "yard", "drive"] {
+        display.key("n");
+        eventually(camera, || display.is_titled(camera));
+    }
+    let hellos = relay.hellos();
+    let chosen: Vec<_> = hellos.iter().map(|hello| hello.camera.as_deref()).collect();
+    assert_eq!(chosen, [None, Some("drive"), Some("yard"), Some("drive")]);
+    eventually("the connections before are closed", || {
+        let closed = relay.closed();
+        assert!(
+            closed.iter().all(|end| end.contains("ApplicationClosed")),
+            "{closed:?}"
+        );
+        closed.len() == 3
+    });
+    display.key("q");
+    let done = viewer.finish();
+    assert!(done.status.success(), "{}", done.stderr);
+    assert!(!done.stderr.contains("WARN"), "{}", done.stderr);
+}
+
+#[test]
 fn the_picture_fills_the_screen_and_comes_back() {
     let Some(display) = VirtualDisplay::open() else {
         return;
@@ -128,8 +214,10 @@ fn the_picture_fills_the_screen_and_comes_back() {
     display.eventually_shows("the whole screen", |screen| {
         is_the_picture(screen, whole) && has_bars(screen)
     });
+    assert!(display.is_titled("yard"));
     display.key("f");
     display.eventually_shows("the window again", |screen| !is_the_picture(screen, whole));
+    assert!(display.is_titled("yard"));
     let window = display.window(&viewer);
     display.eventually_shows("its picture again", |screen| is_the_picture(screen, window));
     display.key("Escape");
@@ -282,7 +370,7 @@ impl VirtualDisplay {
     /// Returns the window's x, y, width and height, and gives it the keyboard focus, which no window manager does here.
     fn window(&self, viewer: &Running) -> [i32; 4] {
         viewer.wait_for_line("frames come", LONG);
-        let search = ["search", "--name", "^Video Stream$"];
+        let search = ["search", "--name", "^Video Stream"];
         let geometry = || {
             let output = self.xdotool(&[&search[..], &["getwindowgeometry", "--shell"]].concat());
             ["X=", "Y=", "WIDTH=", "HEIGHT="].map(|key| {
@@ -297,6 +385,12 @@ impl VirtualDisplay {
         geometry()
     }
 
+    /// Returns whether there is a window whose title has this camera.
+    fn is_titled(&self, camera: &str) -> bool {
+        let title = format!("^Video Stream - {camera}$");
+        !self.xdotool(&["search", "--name", &title]).is_empty()
+    }
+
     fn key(&self, key: &str) {
         self.xdotool(&["key", key]);
     }
@@ -304,7 +398,7 @@ impl VirtualDisplay {
     /// Sends what a window manager sends for that button. There is none here, so this is X11 by hand: the connection, the
     /// two names, and the message `WM_DELETE_WINDOW`.
     fn press_close_button(&self) {
-        let window = self.xdotool(&["search", "--name", "^Video Stream$"]);
+        let window = self.xdotool(&["search", "--name", "^Video Stream"]);
         let window: u32 = window.trim().parse().unwrap();
         let path = format!("/tmp/.X11-unix/X{}", &self.display[1..]);
         let mut x = UnixStream::connect(path).unwrap();

@@ -52,15 +52,16 @@ use crate::shared_box_timeline::SharedBoxTimeline;
 /// How long the end of the program waits for the relay to acknowledge the end of the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Starts to receive from the relay at `address`, wherever that moves, until `stop`; the task then closes the connection
-/// and ends. Call it inside a tokio runtime.
+/// Starts to receive the `chosen` camera from the relay at `address`, whenever either changes, until `stop`; the task then
+/// closes the connection and ends. Call it inside a tokio runtime.
 pub(crate) fn start(
-    options: ConnectOptions,
+    chosen: watch::Receiver<ConnectOptions>,
     address: watch::Receiver<Option<SocketAddr>>,
     frames: Sender<ReceivedFrame>,
     timeline: Arc<SharedBoxTimeline>,
     stop: CancellationToken,
 ) -> (watch::Receiver<ReceiveStatus>, JoinHandle<()>) {
+    let options = chosen.borrow().clone();
     let first = ReceiveStatus::new(options.first_transport(), Instant::now());
     let (publish, status) = watch::channel(first);
     let task = ReceiveTask {
@@ -70,7 +71,7 @@ pub(crate) fn start(
         reconnect: Reconnect::default(),
         explained: false,
     };
-    (status, tokio::spawn(task.run(address, stop)))
+    (status, tokio::spawn(task.run(chosen, address, stop)))
 }
 
 struct ReceiveTask {
@@ -92,23 +93,20 @@ type Attempt = (Option<Client>, Result<Session, ConnectFailure>);
 impl ReceiveTask {
     async fn run(
         mut self,
+        mut chosen: watch::Receiver<ConnectOptions>,
         mut address: watch::Receiver<Option<SocketAddr>>,
         stop: CancellationToken,
     ) {
         loop {
             let relay = *address.borrow_and_update();
-            let moved = async {
-                if address.changed().await.is_err() {
-                    // No task follows an address that was given as numbers.
-                    std::future::pending::<()>().await;
-                }
-            };
+            self.options = chosen.borrow_and_update().clone();
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = moved => {
+                () = changed(&mut address) => {
                     (self.client, self.reconnect) = (None, Reconnect::default());
                     self.inbox.on_disconnected();
                 }
+                () = changed(&mut chosen) => self.inbox.on_camera_left(),
                 FatalError(why) = self.receive_from(relay) => {
                     let why = format!("the relay at {}: {why}", self.options.host);
                     self.inbox.set_failure(why);
@@ -316,6 +314,14 @@ impl ReceiveTask {
     }
 }
 
+/// Returns when the value changes.
+async fn changed<T>(value: &mut watch::Receiver<T>) {
+    if value.changed().await.is_err() {
+        // No task follows an address that was given as numbers.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Returns the state of QUIC after a try or a connection that ended like this.
 fn state_after(end: &ConnectFailure) -> Result<QuicState, FatalError> {
     match end {
@@ -352,7 +358,8 @@ mod tests {
             let stop = CancellationToken::new();
             let words = ["viewer", "--transport", transport];
             let options = ConnectOptions::new(&Args::parse_from(words));
-            let (_status, ended) = start(options, address, sender, Arc::default(), stop.clone());
+            let (_choose, chosen) = watch::channel(options);
+            let (_status, ended) = start(chosen, address, sender, Arc::default(), stop.clone());
             for (relay, moved) in [(first, second.local_addr().ok()), (second, None)] {
                 let received = timeout(Duration::from_secs(10), relay.recv(&mut [0; 2000])).await;
                 assert!(received.unwrap().unwrap() > 7, "{transport}");

@@ -17,7 +17,7 @@ use quic::lines::Lines;
 use quinn::{Connection, SendStream, VarInt};
 use serde_json::json;
 
-use super::{INTERVAL, captured, labelled};
+use super::{INTERVAL, captured, labelled, labelled_as};
 
 /// The refusals that end a viewer, and a part of the sentence that names the cure.
 pub(crate) const FINAL_REFUSALS: [(Refusal, &str); 4] = [
@@ -91,6 +91,29 @@ impl RelayScript {
     ) -> Self {
         let tracked = Arc::new(tracked);
         Self::new(move |session| session.send_boxes_behind(interval, tracked.clone()))
+    }
+
+    /// Returns a script with these cameras, of which a viewer that chooses none gets the first. Each numbers its frames from
+    /// 1 on every connection.
+    pub(crate) fn cameras(live: &[&'static str]) -> Self {
+        let live = live.to_vec();
+        Self::new(move |mut session: ViewerSession| {
+            let live = live.clone();
+            async move {
+                session.answer(&live).await?;
+                let asked = session.hello.camera.clone();
+                let name = asked.unwrap_or_else(|| live[0].to_owned());
+                let connection = session.connection.clone();
+                let frames = async {
+                    for seq in 1.. {
+                        send(&connection, &labelled_as(&name, 1, seq)).await?;
+                        tokio::time::sleep(INTERVAL).await;
+                    }
+                    Some(())
+                };
+                session.answer_pings_beside(frames).await
+            }
+        })
     }
 
     /// Returns a script that handles QUIC connections like this until the returned flag is set, and then sends the camera
