@@ -184,7 +184,7 @@ impl DisplayLoop {
     fn display(&mut self, fresh: bool) -> anyhow::Result<(Option<Command>, bool)> {
         let now = Instant::now();
         let stale = self.stats.stale_for(now).filter(|_| !fresh);
-        let redrawn = self.draw_boxes(stale)?;
+        let redrawn = self.draw_boxes(stale, now)?;
         let live = match fresh {
             true => Some(true),
             false => self.stats.is_live(now),
@@ -218,12 +218,14 @@ impl DisplayLoop {
     }
 
     /// Draws the boxes that belong on the picture. Returns whether it looks different.
-    fn draw_boxes(&mut self, stale: Option<Duration>) -> opencv::Result<bool> {
+    fn draw_boxes(&mut self, stale: Option<Duration>, now: Instant) -> opencv::Result<bool> {
+        let window = self.window.as_ref();
+        let covered = window.map_or(0, |window| window.covered_rows(now));
         let label = self.label_for_boxes();
         let boxes = label.map(|label| self.inputs.timeline.boxes(label, stale));
         let current = self.current.as_mut();
         current.map_or(Ok(false), |frame| {
-            frame.set_boxes(boxes.unwrap_or_default())
+            frame.set_boxes(boxes.unwrap_or_default(), covered)
         })
     }
 

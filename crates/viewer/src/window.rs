@@ -84,6 +84,11 @@ impl ViewerWindow {
         self.note = Some((note, now + NOTE));
     }
 
+    /// Returns how many rows at the top of the picture the figures and a note cover.
+    pub(crate) fn covered_rows(&self, now: Instant) -> i32 {
+        hud::rows_of(usize::from(self.hud) + usize::from(self.note(now).is_some()))
+    }
+
     /// Draws when there is something new to draw, handles the window's events and returns a key's command.
     ///
     /// # Errors
@@ -113,14 +118,18 @@ impl ViewerWindow {
 
     fn lines(&self, content: &WindowContent<'_>, now: Instant) -> Vec<String> {
         let figures = self.hud && content.picture.is_some();
-        let note = self.note.as_ref().filter(|(_, until)| now < *until);
         let keys = self.help.then_some(KEYS).into_iter().flatten();
         figures
             .then(|| content.hud.line())
             .into_iter()
-            .chain(note.map(|(note, _)| note.clone()))
+            .chain(self.note(now).map(str::to_owned))
             .chain(keys.map(str::to_owned))
             .collect()
+    }
+
+    fn note(&self, now: Instant) -> Option<&str> {
+        let (note, until) = self.note.as_ref()?;
+        (now < *until).then_some(note.as_str())
     }
 
     fn key(&mut self, key: char) -> anyhow::Result<Option<Command>> {

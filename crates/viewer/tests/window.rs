@@ -289,6 +289,27 @@ fn boxes_are_seen_until_key_b_and_never_on_a_stale_picture() {
 }
 
 #[test]
+fn the_label_of_a_box_at_the_top_is_seen_beside_the_figures() {
+    let Some(display) = VirtualDisplay::open() else {
+        return;
+    };
+    let identity = quic::identity::Identity::generate().unwrap();
+    let relay = QuicRelay::start(ANY, &identity, RelayScript::box_at(0.0));
+    let viewer = display.viewer_of(relay.addr).start();
+    let [x, y, ..] = display.window(&viewer);
+    // A label's bar is green with black letters; behind the left edge of the box it has none yet.
+    let label =
+        |screen: &Mat, row| near(mean(screen, [x + 162, y + row, 1, 6]), [80.0, 220.0, 80.0]);
+    display.eventually_shows("a label below the figures", |screen| label(screen, 46));
+    display.key("h");
+    display.eventually_shows("a label at the top", |screen| {
+        label(screen, 18) && !label(screen, 46)
+    });
+    viewer.terminate();
+    assert!(viewer.finish().status.success());
+}
+
+#[test]
 fn boxes_that_come_late_are_drawn_on_the_picture_that_is_still_there() {
     let Some(display) = VirtualDisplay::open() else {
         return;

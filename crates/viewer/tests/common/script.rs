@@ -80,7 +80,12 @@ impl RelayScript {
     /// Returns a script with the camera `yard` and boxes that come ahead of its frames: its own for each frame whose number
     /// is a multiple of `every`, none for the others.
     pub(crate) fn boxes_ahead(every: u64) -> Self {
-        Self::new(move |session| session.send_boxes_ahead(every))
+        Self::new(move |session| session.send_boxes_ahead(every, 0.25))
+    }
+
+    /// Returns a script with the camera `yard` and a box on each frame, with this top edge.
+    pub(crate) fn box_at(top: f64) -> Self {
+        Self::new(move |session| session.send_boxes_ahead(1, top))
     }
 
     /// Returns a script with the camera `yard`, and behind each frame the message that `tracked` gives for its number: so
@@ -204,7 +209,7 @@ impl ViewerSession {
         }
     }
 
-    async fn send_boxes_ahead(mut self, every: u64) -> Option<()> {
+    async fn send_boxes_ahead(mut self, every: u64, top: f64) -> Option<()> {
         self.answer(&["yard"]).await?;
         self.send_message(&ServerMessage::Camera(camera_info("yard")))
             .await?;
@@ -214,7 +219,7 @@ impl ViewerSession {
             let jpeg = labelled(1, seq);
             if seq % every == 0 {
                 let name = format!("thing {seq}");
-                let message = one_box(&jpeg, "tracked", &name);
+                let message = one_box(&jpeg, &name, top);
                 boxes.write_all(&message).await.ok()?;
             }
             tokio::time::sleep(INTERVAL).await;
@@ -269,9 +274,9 @@ impl ViewerSession {
 }
 
 /// Returns the line of a detections message with one box for this frame.
-fn one_box(jpeg: &[u8], kind: &str, name: &str) -> Vec<u8> {
-    let one = json!([{ "id": 7, "class": 0, "label": name, "score": 0.5, "box": [0.25, 0.25, 0.5, 0.75] }]);
-    line(jpeg, kind, one)
+fn one_box(jpeg: &[u8], name: &str, top: f64) -> Vec<u8> {
+    let one = json!([{ "id": 7, "class": 0, "label": name, "score": 0.5, "box": [0.25, top, 0.5, 0.75] }]);
+    line(jpeg, "tracked", one)
 }
 
 /// Returns the line of a detections message for this frame.
