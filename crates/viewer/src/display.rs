@@ -264,7 +264,9 @@ impl DisplayLoop {
         if let Some(age) = age {
             self.ages.record(age);
         }
-        self.files.on_shown(&current.received, current.boxes(), age);
+        let known = self.label_for_boxes().is_some();
+        let boxes = known.then(|| current.boxes());
+        self.files.on_shown(&current.received, boxes, age);
     }
 
     /// Returns the age of a frame that is displayed now, if it can be known.

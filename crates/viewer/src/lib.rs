@@ -9,7 +9,7 @@
 //!   camera to connect to <------------------ [watch] <-------------------------  key n
 //! ```
 //!
-//! `age`, `box_timeline`, `loss`, `display_stats`, `connection_state`, `next_camera`, `receive::{options, upgrade}` and the text of `hud` are
+//! `age`, `box_timeline`, `loss`, `display_stats`, `connection_state`, `next_camera`, `labels`, `receive::{options, upgrade}` and the text of `hud` are
 //! pure and decide; `shared_box_timeline`, the rest of `receive`, `display` and `window` act.
 
 mod age;
@@ -21,6 +21,7 @@ mod display;
 mod display_stats;
 pub mod doctor;
 mod hud;
+pub mod labels;
 mod loss;
 mod next_camera;
 mod output_files;
