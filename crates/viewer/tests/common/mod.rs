@@ -6,6 +6,7 @@ pub(crate) mod quic_relay;
 pub(crate) mod router;
 pub(crate) mod script;
 pub(crate) mod shown;
+pub(crate) mod virtual_display;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
