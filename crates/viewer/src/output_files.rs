@@ -159,7 +159,8 @@ struct ShownLine<'a> {
 fn line(seq: u64, boxes: &[Detection], age: Option<Duration>) -> String {
     let line = ShownLine {
         seq,
-        age_ms: age.map(|age| age.as_secs_f64() * 1e3),
+        // Of whole microseconds, so that no more than three decimals are written.
+        age_ms: age.map(|age| age.as_micros() as f64 / 1e3),
         boxes,
     };
     let json = serde_json::to_string(&line).expect("numbers, strings and lists have a JSON form");
@@ -181,6 +182,16 @@ mod tests {
             let line = line(7, &[], age);
             let value: Value = serde_json::from_str(line.strip_suffix('\n').unwrap()).unwrap();
             assert_eq!(value, json!({ "seq": 7, "age_ms": want, "boxes": [] }));
+        }
+    }
+
+    #[test]
+    fn an_age_has_three_decimals_at_most() {
+        for nanos in (0..1_000_000_000).step_by(7_654_321) {
+            let line = line(7, &[], Some(Duration::from_nanos(nanos)));
+            let age = line.split("age_ms\":").nth(1).unwrap();
+            let decimals = age.split(',').next().unwrap().split('.').nth(1);
+            assert!(decimals.is_some_and(|d| d.len() <= 3), "{line}");
         }
     }
 
