@@ -3,6 +3,7 @@
 //! The file's and the environment's values become clap's *defaults*. So one parser validates all of them, `--help`
 //! shows the values in force, and the order "flag, environment, file, built-in" is clap's own.
 
+mod relay_word;
 mod template;
 mod variables;
 
@@ -136,7 +137,7 @@ pub fn command<A: Parser>() -> Command {
         .long("version")
         .action(ArgAction::Version)
         .help("Print the version");
-    command
+    relay_word::with_usage(command)
         .disable_help_flag(true)
         .disable_version_flag(true)
         .args([help, version])
@@ -185,9 +186,13 @@ fn resolve(command: Command, argv: Vec<OsString>) -> Result<clap::ArgMatches, cl
         Some(path) => with_file(command, &path)?,
         None => command,
     };
-    let command = with_environment(command)?;
+    let mut command = with_environment(command)?;
+    let argv = relay_word::with_server_flag(&mut command, argv)?;
     let parsed = command.clone().try_get_matches_from(argv);
-    parsed.map_err(|err| with_new_name(command, err))
+    parsed.map_err(|err| {
+        let err = with_new_name(command.clone(), err);
+        relay_word::with_place_of_word(command, err)
+    })
 }
 
 /// Returns the present name of a key that was renamed.
