@@ -26,6 +26,18 @@ const COLOURS: [(u8, u8, u8); 8] = [
 /// # Errors
 /// OpenCV's own; none is known for an 8-bit BGR picture.
 pub fn boxes(picture: &mut Mat, detections: &[Detection]) -> opencv::Result<()> {
+    boxes_with_labels_below(picture, detections, 0)
+}
+
+/// Draws boxes as [`boxes`] does, with no caption in the first `covered` rows of the picture, which other text covers.
+///
+/// # Errors
+/// As [`boxes`].
+pub fn boxes_with_labels_below(
+    picture: &mut Mat,
+    detections: &[Detection],
+    covered: i32,
+) -> opencv::Result<()> {
     let drawn = &detections[..detections.len().min(Detections::MAX_DRAWN)];
     for detection in drawn.iter().rev() {
         let (b, g, r) = COLOURS[detection.class % COLOURS.len()];
@@ -33,7 +45,7 @@ pub fn boxes(picture: &mut Mat, detections: &[Detection]) -> opencv::Result<()> 
         let bounds = pixel_rect(detection.bbox, picture.cols(), picture.rows());
         let thickness = if picture.cols() >= 600 { 2 } else { 1 };
         imgproc::rectangle(picture, bounds, colour, thickness, LINE_8, 0)?;
-        label(picture, &caption(detection), bounds.tl(), colour)?;
+        label(picture, &caption(detection), bounds.tl(), covered, colour)?;
     }
     Ok(())
 }
@@ -107,15 +119,20 @@ pub fn banner(
     Ok(bar.y + bar.height + margin)
 }
 
-/// Draws a label above the box's corner, or inside if there is no room above.
-fn label(picture: &mut Mat, text: &str, corner: Point, colour: Scalar) -> opencv::Result<()> {
+/// Draws a label above the box's corner, or below it if there is no room above the corner and below the `covered` rows.
+fn label(
+    picture: &mut Mat,
+    text: &str,
+    corner: Point,
+    covered: i32,
+    colour: Scalar,
+) -> opencv::Result<()> {
     let scale = (f64::from(picture.cols()) / 800.0).clamp(0.36, 1.0);
     let letters = Lettering::new(text, scale)?;
     let height = bar_height(&letters);
-    let y = if corner.y >= height {
-        corner.y - height
-    } else {
-        corner.y
+    let y = match corner.y - height {
+        above if above >= covered => above,
+        _ => corner.y.max(covered),
     };
     on_bar(
         picture,
@@ -278,6 +295,38 @@ mod tests {
         let start = std::time::Instant::now();
         boxes(&mut all, &further).unwrap();
         eprintln!("1000 boxes on 300x200: {:?}", start.elapsed());
+    }
+
+    /// Returns the rows that the label of a box with this top edge stands in.
+    fn label_rows(top: f32, covered: i32) -> Vec<i32> {
+        let mut picture =
+            Mat::new_rows_cols_with_default(427, 640, CV_8UC3, Scalar::all(0.0)).unwrap();
+        let found = [detection([0.3, top, 0.6, 0.9])];
+        boxes_with_labels_below(&mut picture, &found, covered).unwrap();
+        let greens = |y: &i32| {
+            let row = picture.at_row::<opencv::core::Vec3b>(*y).unwrap();
+            row.iter().filter(|pixel| pixel.0 == [80, 220, 80]).count()
+        };
+        // A box's side has 4 pixels, its edge 190.
+        (0..427)
+            .filter(|y| (30..150).contains(&greens(y)))
+            .collect()
+    }
+
+    #[test]
+    fn labels_stay_out_of_rows_that_other_text_covers() {
+        let covered = 26;
+        for top in [0.0, 0.02, 0.05, 0.08, 0.1] {
+            let rows = label_rows(top, covered);
+            assert!(rows.len() > 10 && rows[0] >= covered, "at {top}: {rows:?}");
+        }
+        assert!(
+            label_rows(0.1, 0)[0] < covered,
+            "above the box where nothing covers it"
+        );
+        let below = label_rows(0.5, covered);
+        assert_eq!(below, label_rows(0.5, 0));
+        assert!(below.last() < Some(&213), "above its box: {below:?}");
     }
 
     #[test]

@@ -5,6 +5,8 @@
 pub mod draw;
 mod fonts;
 pub mod jpeg;
+#[cfg(feature = "window")]
+mod keys;
 mod lettering;
 pub mod still;
 #[cfg(feature = "window")]

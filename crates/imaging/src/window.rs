@@ -11,6 +11,8 @@ use anyhow::{Context as _, bail};
 use opencv::core::Mat;
 use opencv::highgui;
 
+use crate::keys;
+
 /// Environment variable that makes a process the probe.
 const PROBE_VARIABLE: &str = "SIGHTLINE_PROBE_DISPLAY";
 
@@ -21,10 +23,13 @@ pub fn exit_if_display_probe() {
     }
 }
 
-/// A window of a fixed name. Keep it on one thread.
+/// A window. Keep it on one thread.
 #[derive(Debug)]
 pub struct Window {
-    title: &'static str,
+    /// OpenCV's name of it, which stays.
+    name: &'static str,
+    /// The title that the user sees.
+    title: String,
 }
 
 /// What the user did at the window.
@@ -32,21 +37,34 @@ pub struct Window {
 pub enum WindowEvent {
     /// Nothing since the last poll.
     None,
-    /// A key, as its character; Esc is `\x1b`.
+    /// The character of a key that is pressed; Esc is `\x1b`.
     Key(char),
     /// The close button was pressed.
     Closed,
 }
 
 impl Window {
-    /// Opens the window.
+    /// Opens the window; its title is its name until [`Window::set_title`].
     ///
     /// # Errors
     /// If no display can be used; the cure is in the message.
-    pub fn open(title: &'static str) -> anyhow::Result<Self> {
+    pub fn open(name: &'static str) -> anyhow::Result<Self> {
         check_display()?;
-        open_window(title)?;
-        Ok(Self { title })
+        open_window(name)?;
+        let title = name.to_owned();
+        Ok(Self { name, title })
+    }
+
+    /// Sets the title that the user sees.
+    ///
+    /// # Errors
+    /// OpenCV's own.
+    pub fn set_title(&mut self, title: String) -> opencv::Result<()> {
+        if self.title != title {
+            highgui::set_window_title(self.name, &title)?;
+            self.title = title;
+        }
+        Ok(())
     }
 
     /// Shows a picture; it appears with the next [`Window::poll`].
@@ -54,7 +72,7 @@ impl Window {
     /// # Errors
     /// OpenCV's own.
     pub fn show(&self, picture: &Mat) -> opencv::Result<()> {
-        highgui::imshow(self.title, picture)
+        highgui::imshow(self.name, picture)
     }
 
     /// Processes the window's events for `ms` milliseconds, at least 1, and returns what happened. To be called before the
@@ -63,14 +81,16 @@ impl Window {
     /// # Errors
     /// OpenCV's own.
     pub fn poll(&self, ms: i32) -> opencv::Result<WindowEvent> {
-        let key = highgui::wait_key(ms.max(1))?;
+        let key = highgui::wait_key_ex(ms.max(1))?;
         let visible =
-            highgui::get_window_property(self.title, highgui::WND_PROP_VISIBLE).unwrap_or(-1.0);
+            highgui::get_window_property(self.name, highgui::WND_PROP_VISIBLE).unwrap_or(-1.0);
         if visible < 1.0 {
             return Ok(WindowEvent::Closed);
         }
-        let key = u8::try_from(key & 0xFF).ok().filter(|_| key >= 0);
-        Ok(key.map_or(WindowEvent::None, |key| WindowEvent::Key(char::from(key))))
+        Ok(match key {
+            ..0 => WindowEvent::None,
+            key => keys::pressed(key).map_or(WindowEvent::None, WindowEvent::Key),
+        })
     }
 
     /// Switches between the picture's own size and the whole screen. The picture appears with the next [`Window::show`].
@@ -79,25 +99,24 @@ impl Window {
     /// OpenCV's own.
     pub fn set_full_screen(&self, on: bool) -> opencv::Result<()> {
         // A window that has its picture's size cannot be resized, so another one replaces it.
-        highgui::destroy_window(self.title)?;
-        if !on {
-            return open_window(self.title);
+        highgui::destroy_window(self.name)?;
+        match on {
+            true => open_full_screen(self.name)?,
+            false => open_window(self.name)?,
         }
-        highgui::named_window(
-            self.title,
-            highgui::WINDOW_NORMAL | highgui::WINDOW_GUI_NORMAL,
-        )?;
-        highgui::set_window_property(
-            self.title,
-            highgui::WND_PROP_FULLSCREEN,
-            highgui::WINDOW_FULLSCREEN.into(),
-        )
+        highgui::set_window_title(self.name, &self.title)
     }
 }
 
 /// Opens a window as large as its picture and without toolbars: only both flags together give that.
-fn open_window(title: &str) -> opencv::Result<()> {
-    highgui::named_window(title, highgui::WINDOW_AUTOSIZE | highgui::WINDOW_GUI_NORMAL)
+fn open_window(name: &str) -> opencv::Result<()> {
+    highgui::named_window(name, highgui::WINDOW_AUTOSIZE | highgui::WINDOW_GUI_NORMAL)
+}
+
+fn open_full_screen(name: &str) -> opencv::Result<()> {
+    highgui::named_window(name, highgui::WINDOW_NORMAL | highgui::WINDOW_GUI_NORMAL)?;
+    let full = highgui::WINDOW_FULLSCREEN.into();
+    highgui::set_window_property(name, highgui::WND_PROP_FULLSCREEN, full)
 }
 
 /// Checks that a window can be opened here, by opening one in a process of its own.

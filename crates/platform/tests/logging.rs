@@ -42,6 +42,10 @@ fn program() {
             thread::sleep(Duration::from_secs(65));
         }
         "takes its place" => drop(start("library").stderr(logging::standard_error()).exec()),
+        "runtime" => {
+            info!(target: "ort::logging", "fused a node");
+            warn!(target: "ort::logging", "a slow node");
+        }
         "last words" => library("qt.qpa.xcb: could not connect to display\n"),
         "panic" => drop(
             thread::Builder::new()
@@ -161,6 +165,27 @@ fn lines_below_info_pass_all_since_the_user_asked_for_them() {
         1,
         "{text}"
     );
+}
+
+#[test]
+fn a_rust_log_that_cannot_be_used_is_a_warning_that_names_it() {
+    for wrong in ["platform=loud", "debgu"] {
+        let text = log("plain", Some(wrong));
+        let named = format!("RUST_LOG={wrong} is ignored");
+        let is_warning = |line: &&str| line.contains("WARN") && line.contains(&named);
+        assert_eq!(text.lines().filter(is_warning).count(), 1, "{text}");
+        assert_eq!(count(&text, "listening"), 1, "the default holds: {text}");
+    }
+    assert_eq!(count(&log("plain", Some("debug")), "RUST_LOG"), 0);
+}
+
+#[test]
+fn the_steps_of_onnx_runtime_are_logged_where_rust_log_names_it_alone() {
+    for (filter, steps) in [(None, 0), (Some("debug"), 0), (Some("debug,ort=info"), 1)] {
+        let text = log("runtime", filter);
+        assert_eq!(count(&text, "fused a node"), steps, "{filter:?}: {text}");
+        assert_eq!(count(&text, "a slow node"), 1, "{filter:?}: {text}");
+    }
 }
 
 #[test]

@@ -9,9 +9,11 @@ use platform::server::Server;
 use protocol::geometry::Size;
 use protocol::label::CameraName;
 
+use crate::labels::LabelFormat;
+
 /// Shows the camera of a Sightline relay, or of the tutorial's server.
 ///
-/// Keys in the window: q or Esc quit, s snapshot, r record, b boxes, h HUD, f full screen.
+/// Keys in the window: q or Esc quit, s snapshot, r record, b boxes, h figures, f full screen, n next camera, ? the keys.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "viewer", version)]
 pub struct Args {
@@ -37,6 +39,9 @@ pub struct Args {
     /// Write each shown frame into this directory, byte for byte as it came, named by camera and time
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
+    /// Write the shown boxes beside each picture of --save, in this format, as NAME.txt beside NAME.jpg
+    #[arg(long, value_name = "FORMAT")]
+    pub save_labels: Option<LabelFormat>,
     /// Add one JSON line for each shown frame to this file: seq, age_ms, boxes
     #[arg(long, value_name = "FILE")]
     pub shown: Option<PathBuf>,
@@ -75,12 +80,32 @@ impl Args {
                     .to_owned(),
             );
         }
+        if self.save_labels.is_some() {
+            self.check_labels()?;
+        }
         match &self.record {
             Some(path) => Container::from_path(path)
                 .map(drop)
                 .map_err(|why| format!("--record {why}")),
             None => Ok(()),
         }
+    }
+
+    fn check_labels(&self) -> Result<(), String> {
+        let why = match () {
+            () if self.save.is_none() => {
+                "--save-labels writes beside the pictures of --save: add --save DIR"
+            }
+            () if self.transport == TransportChoice::Udp => {
+                "--save-labels needs the QUIC transport, since boxes are pixels by UDP: leave out \
+                 --transport udp"
+            }
+            () if self.boxes == Switch::Off => {
+                "--save-labels writes the boxes that are shown: leave out --boxes off"
+            }
+            () => return Ok(()),
+        };
+        Err(why.to_owned())
     }
 
     /// Returns the chosen camera; `None` for the first that is live.
@@ -146,6 +171,18 @@ mod tests {
     fn ticket(camera: &str) -> String {
         let digits = "1f".repeat(32);
         format!("sightline://relay.example/{camera}?token={digits}#sha256={digits}")
+    }
+
+    #[test]
+    fn labels_need_pictures_and_boxes_as_data() {
+        let labels = ["--save-labels", "yolo"];
+        let refused = |words: &[&str]| parse(&[&labels[..], words].concat()).unwrap_err();
+        assert!(refused(&[]).contains("add --save DIR"));
+        assert!(refused(&["--save", "d", "--transport", "udp"]).contains("QUIC transport"));
+        assert!(refused(&["--save", "d", "--boxes", "off"]).contains("leave out --boxes off"));
+        assert!(parse(&["--save", "d", "--save-labels", "coco"]).is_err());
+        let args = parse(&["--save", "d", "--save-labels", "yolo"]).unwrap();
+        assert_eq!(args.save_labels, Some(LabelFormat::Yolo));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) struct DecodedFrame {
     pub(crate) received: ReceivedFrame,
     clean: Mat,
     boxes: OverlayBoxes,
+    /// Rows at the top in which no box has its label, since the window's text covers them.
+    covered: i32,
     /// The picture with its boxes, when there are any.
     annotated: Option<Mat>,
 }
@@ -43,27 +45,30 @@ impl DecodedFrame {
             received,
             clean: resized.unwrap_or(decoded),
             boxes: OverlayBoxes::default(),
+            covered: 0,
             annotated: None,
         })
     }
 
-    /// Draws these boxes, in place of those before. Returns whether the picture looks different now.
+    /// Draws these boxes, in place of those before, with no label in the first `covered` rows. Returns whether the picture
+    /// looks different now.
     ///
     /// # Errors
     /// OpenCV's own.
-    pub(crate) fn set_boxes(&mut self, boxes: OverlayBoxes) -> opencv::Result<bool> {
-        if self.boxes == boxes {
+    pub(crate) fn set_boxes(&mut self, boxes: OverlayBoxes, covered: i32) -> opencv::Result<bool> {
+        let moved = self.covered != covered && !boxes.list.is_empty();
+        if self.boxes == boxes && !moved {
             return Ok(false);
         }
         let buffer = self.annotated.take();
         if !boxes.list.is_empty() {
             let mut annotated = buffer.unwrap_or_default();
             self.clean.copy_to(&mut annotated)?;
-            draw::boxes(&mut annotated, &boxes.list)?;
+            draw::boxes_with_labels_below(&mut annotated, &boxes.list, covered)?;
             fade(&mut annotated, &self.clean, boxes.opacity)?;
             self.annotated = Some(annotated);
         }
-        self.boxes = boxes;
+        (self.boxes, self.covered) = (boxes, covered);
         Ok(true)
     }
 
@@ -152,12 +157,15 @@ mod tests {
     fn boxes_fade_into_the_picture() {
         let mut frame = dark();
         for (opacity, green) in [(1.0, 220), (0.5, 110), (0.1, 22)] {
-            assert!(frame.set_boxes(boxes(opacity)).unwrap());
+            assert!(frame.set_boxes(boxes(opacity), 0).unwrap());
             let pixel = frame.picture().at_2d::<Vec3b>(140, 150).unwrap();
             assert_eq!(pixel.0[1], green);
         }
-        assert!(!frame.set_boxes(boxes(0.1)).unwrap(), "the same as before");
-        assert!(frame.set_boxes(OverlayBoxes::default()).unwrap());
+        assert!(
+            !frame.set_boxes(boxes(0.1), 0).unwrap(),
+            "the same as before"
+        );
+        assert!(frame.set_boxes(OverlayBoxes::default(), 0).unwrap());
         assert_eq!(frame.picture().at_2d::<Vec3b>(140, 150).unwrap().0[1], 0);
     }
 
@@ -197,7 +205,7 @@ mod tests {
         let start = Instant::now();
         let boxes = timeline.boxes(&label(3), None);
         let drawn = boxes.list.len();
-        frame.set_boxes(boxes).unwrap();
+        frame.set_boxes(boxes, 0).unwrap();
         (drawn, start.elapsed())
     }
 
@@ -276,18 +284,38 @@ mod tests {
     }
 
     #[test]
+    fn labels_move_when_the_windows_text_comes_and_goes() {
+        let mut frame = dark();
+        assert!(
+            !frame.set_boxes(OverlayBoxes::default(), 26).unwrap(),
+            "no box, no label"
+        );
+        let mut at_top = boxes(1.0);
+        at_top.list[0].bbox = [0.5, 0.0, 0.9, 0.9].into();
+        let mut drawn = |covered| {
+            let is_new = frame.set_boxes(at_top.clone(), covered).unwrap();
+            let pixel = frame.picture().at_2d::<Vec3b>(4, 151).unwrap();
+            (is_new, pixel.0[1])
+        };
+        assert_eq!(drawn(26), (true, 0));
+        assert_eq!(drawn(26), (false, 0), "the same as before");
+        assert_eq!(drawn(0), (true, 220));
+        assert_eq!(drawn(26), (true, 0));
+    }
+
+    #[test]
     fn a_picture_is_copied_for_boxes_alone_and_then_once() {
         let mut frame = dark();
         let clean = frame.picture().data();
         assert!(std::ptr::eq(frame.picture_mut().data(), clean));
-        frame.set_boxes(boxes(1.0)).unwrap();
+        frame.set_boxes(boxes(1.0), 0).unwrap();
         let annotated = frame.picture().data();
         assert!(!std::ptr::eq(annotated, clean));
         for opacity in [0.5, 0.1] {
-            frame.set_boxes(boxes(opacity)).unwrap();
+            frame.set_boxes(boxes(opacity), 0).unwrap();
             assert!(std::ptr::eq(frame.picture().data(), annotated), "{opacity}");
         }
-        frame.set_boxes(OverlayBoxes::default()).unwrap();
+        frame.set_boxes(OverlayBoxes::default(), 0).unwrap();
         assert!(std::ptr::eq(frame.picture().data(), clean));
     }
 }

@@ -15,7 +15,7 @@ use platform::latest::{Received, Receiver};
 use platform::recording::{Picture, Recording};
 use platform::report::Percentiles;
 use protocol::geometry::Size;
-use protocol::label::Label;
+use protocol::label::{CameraName, Label};
 use protocol::transport::Transport;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -28,6 +28,7 @@ use crate::connection_state::ConnectionState;
 use crate::decoded_frame::DecodedFrame;
 use crate::display_stats::DisplayStats;
 use crate::hud::{Hud, RecordingState};
+use crate::next_camera::NextCamera;
 use crate::output_files::{OutputFiles, name_of, write_picture};
 use crate::receive::{ConnectOptions, ReceiveStatus, ReceivedFrame};
 use crate::shared_box_timeline::SharedBoxTimeline;
@@ -47,6 +48,8 @@ pub(crate) struct DisplayInputs {
     pub(crate) frames: Receiver<ReceivedFrame>,
     pub(crate) timeline: Arc<SharedBoxTimeline>,
     pub(crate) status: watch::Receiver<ReceiveStatus>,
+    /// What the receiving task connects to.
+    pub(crate) options: watch::Sender<ConnectOptions>,
 }
 
 /// The loop's state.
@@ -89,8 +92,9 @@ impl DisplayLoop {
         window: Option<ViewerWindow>,
     ) -> Self {
         let status = inputs.status.borrow().clone();
+        let options = inputs.options.borrow().clone();
         Self {
-            options: ConnectOptions::new(args),
+            options,
             size: args.size,
             limit: args.frames.unwrap_or(u64::MAX),
             snapshot_dir: args.save.clone().unwrap_or_default(),
@@ -145,6 +149,7 @@ impl DisplayLoop {
                 Some(Command::Snapshot) => self.snapshot(),
                 Some(Command::ToggleRecording) => self.toggle_recording(),
                 Some(Command::ToggleBoxes) => self.toggle_boxes(),
+                Some(Command::NextCamera) => self.choose_next_camera(),
                 None => {}
             }
         }
@@ -179,18 +184,20 @@ impl DisplayLoop {
     fn display(&mut self, fresh: bool) -> anyhow::Result<(Option<Command>, bool)> {
         let now = Instant::now();
         let stale = self.stats.stale_for(now).filter(|_| !fresh);
-        let redrawn = self.draw_boxes(stale)?;
+        let redrawn = self.draw_boxes(stale, now)?;
         let live = match fresh {
             true => Some(true),
             false => self.stats.is_live(now),
         };
         let notice = self.update_connection_state(live, now);
         let hud = self.hud(now);
+        let camera = self.camera().map(str::to_owned);
         let Some(window) = &mut self.window else {
             return Ok((None, redrawn));
         };
         let content = WindowContent {
             picture: self.current.as_mut().map(DecodedFrame::picture_mut),
+            camera: camera.as_deref(),
             changed: fresh || redrawn,
             hud,
             stale,
@@ -211,12 +218,14 @@ impl DisplayLoop {
     }
 
     /// Draws the boxes that belong on the picture. Returns whether it looks different.
-    fn draw_boxes(&mut self, stale: Option<Duration>) -> opencv::Result<bool> {
+    fn draw_boxes(&mut self, stale: Option<Duration>, now: Instant) -> opencv::Result<bool> {
+        let window = self.window.as_ref();
+        let covered = window.map_or(0, |window| window.covered_rows(now));
         let label = self.label_for_boxes();
         let boxes = label.map(|label| self.inputs.timeline.boxes(label, stale));
         let current = self.current.as_mut();
         current.map_or(Ok(false), |frame| {
-            frame.set_boxes(boxes.unwrap_or_default())
+            frame.set_boxes(boxes.unwrap_or_default(), covered)
         })
     }
 
@@ -255,7 +264,9 @@ impl DisplayLoop {
         if let Some(age) = age {
             self.ages.record(age);
         }
-        self.files.on_shown(&current.received, current.boxes(), age);
+        let known = self.label_for_boxes().is_some();
+        let boxes = known.then(|| current.boxes());
+        self.files.on_shown(&current.received, boxes, age);
     }
 
     /// Returns the age of a frame that is displayed now, if it can be known.
@@ -309,6 +320,23 @@ impl DisplayLoop {
         self.boxes = !self.boxes;
         let state = if self.boxes { "on" } else { "off" };
         self.show_note(format!("boxes {state}"));
+    }
+
+    /// Lets the receiving task connect to the next camera of the relay's list.
+    fn choose_next_camera(&mut self) {
+        if !self.options.can_choose(self.status.quic) {
+            self.show_note("only by QUIC can another camera be chosen".to_owned());
+            return;
+        }
+        let chosen = self.options.camera.as_ref().map(CameraName::as_str);
+        let next = NextCamera::new(&self.status.cameras, chosen.or(self.camera()));
+        let note = next.note();
+        if let NextCamera::Other(camera) = next {
+            info!(%camera, "the next camera is chosen");
+            self.options.camera = Some(camera.clone());
+            self.inputs.options.send_replace(self.options.clone());
+        }
+        self.show_note(note);
     }
 
     fn toggle_recording(&mut self) {

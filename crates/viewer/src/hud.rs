@@ -116,11 +116,19 @@ pub(crate) fn overprint(
 impl OverprintText<'_> {
     /// Returns the rows that the text covers in a picture of this height.
     fn rows(&self, height: i32) -> impl Iterator<Item = Range<i32>> + use<> {
-        let lines = (!self.lines.is_empty()).then(|| 0..CORNER + LINE * self.lines.len() as i32);
+        let lines = (!self.lines.is_empty()).then(|| 0..rows_of(self.lines.len()));
         let banners = self.stale.is_some() || !self.notice.is_empty();
         let banners = banners.then(|| height * 2 / 5..height);
         let inside = move |rows: Range<i32>| rows.start.max(0)..rows.end.min(height);
         [lines, banners].into_iter().flatten().map(inside)
+    }
+}
+
+/// Returns how many rows at the top so many small lines cover.
+pub(crate) fn rows_of(lines: usize) -> i32 {
+    match lines {
+        0 => 0,
+        lines => CORNER + LINE * lines as i32,
     }
 }
 

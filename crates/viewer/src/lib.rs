@@ -6,9 +6,10 @@
 //!   UDP or QUIC transport -> every frame -> [slot of one, newest wins] ->      --save, --shown, --record
 //!                            boxes ------> [the last few] ------------------>  on the picture, which waits for its own
 //!                            Status -----> [watch] ------------------------->  HUD, log, --report
+//!   camera to connect to <------------------ [watch] <-------------------------  key n
 //! ```
 //!
-//! `age`, `box_timeline`, `loss`, `display_stats`, `connection_state`, `receive::{options, upgrade}` and the text of `hud` are
+//! `age`, `box_timeline`, `loss`, `display_stats`, `connection_state`, `next_camera`, `labels`, `receive::{options, upgrade}` and the text of `hud` are
 //! pure and decide; `shared_box_timeline`, the rest of `receive`, `display` and `window` act.
 
 mod age;
@@ -20,7 +21,9 @@ mod display;
 mod display_stats;
 pub mod doctor;
 mod hud;
+pub mod labels;
 mod loss;
+mod next_camera;
 mod output_files;
 mod receive;
 mod shared_box_timeline;
@@ -34,6 +37,7 @@ use imaging::jpeg;
 use platform::latest::latest;
 use platform::server::RelayAddress;
 use platform::{report, signals};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -70,8 +74,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let disconnect = CancellationToken::new();
     let options = ConnectOptions::new(args);
     let address = RelayAddress::of_host(options.host.clone());
+    let (options, chosen) = watch::channel(options);
     let (status, receiving) = receive::start(
-        options,
+        chosen,
         address,
         sender,
         timeline.clone(),
@@ -81,6 +86,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         frames,
         timeline,
         status,
+        options,
     };
     let outcome = DisplayLoop::new(args, inputs, files, window).run(&stop);
     drop(inside);

@@ -1,4 +1,4 @@
-//! What `--save` and `--shown` write, frame by frame.
+//! What `--save`, `--save-labels` and `--shown` write, frame by frame.
 //!
 //! No file is overwritten: pictures have the time in their names, and lines are added.
 //!
@@ -18,6 +18,7 @@ use serde::Serialize;
 use tracing::warn;
 
 use crate::args::Args;
+use crate::labels::LabelFormat;
 use crate::receive::ReceivedFrame;
 
 /// Names that are tried for one picture, more than fit into a millisecond.
@@ -27,9 +28,12 @@ const MAX_NAMES: u32 = 1000;
 #[derive(Debug)]
 pub(crate) struct OutputFiles {
     save: Option<PathBuf>,
+    labels: Option<LabelFormat>,
     shown: Option<File>,
     /// A failure has been logged.
     warned: bool,
+    /// It has been logged that pictures have no label file.
+    unlabelled: bool,
 }
 
 impl OutputFiles {
@@ -48,16 +52,18 @@ impl OutputFiles {
         };
         Ok(Self {
             save: args.save.clone(),
+            labels: args.save_labels,
             shown: args.shown.as_ref().map(append).transpose()?,
             warned: false,
+            unlabelled: false,
         })
     }
 
-    /// Writes a frame that has just been shown with these boxes drawn on it.
+    /// Writes a frame that has just been shown with these boxes drawn on it; `None` if boxes of it are pixels, or hidden.
     pub(crate) fn on_shown(
         &mut self,
         received: &ReceivedFrame,
-        boxes: &[Detection],
+        boxes: Option<&[Detection]>,
         age: Option<Duration>,
     ) {
         if let Err(err) = self.write(received, boxes, age)
@@ -71,22 +77,40 @@ impl OutputFiles {
     fn write(
         &mut self,
         received: &ReceivedFrame,
-        boxes: &[Detection],
+        boxes: Option<&[Detection]>,
         age: Option<Duration>,
     ) -> io::Result<()> {
-        let saved = match &self.save {
-            Some(dir) => {
-                let label = received.frame.label.as_ref();
-                let camera = label.map(|label| label.camera.as_str());
-                write_picture(dir, camera, &received.frame.jpeg).map(drop)
-            }
-            None => Ok(()),
-        };
+        let saved = self.save(received, boxes);
         if let Some(file) = &mut self.shown {
             // One write a line, so that a program that follows the file never reads half of one.
-            file.write_all(line(received.seq, boxes, age).as_bytes())?;
+            file.write_all(line(received.seq, boxes.unwrap_or_default(), age).as_bytes())?;
         }
         saved
+    }
+
+    fn save(&mut self, received: &ReceivedFrame, boxes: Option<&[Detection]>) -> io::Result<()> {
+        let Some(dir) = &self.save else {
+            return Ok(());
+        };
+        let label = received.frame.label.as_ref();
+        let camera = label.map(|label| label.camera.as_str());
+        let picture = write_picture(dir, camera, &received.frame.jpeg)?;
+        match (self.labels, boxes) {
+            (None, _) => Ok(()),
+            (Some(format), Some(boxes)) => write_whole(
+                &picture.with_extension("txt"),
+                format.text(boxes).as_bytes(),
+            ),
+            // An empty file would state that there is nothing on the picture.
+            (Some(_), None) => {
+                if !std::mem::replace(&mut self.unlabelled, true) {
+                    warn!(
+                        "pictures are saved without a label file while boxes are hidden (key b) or come by UDP, as pixels"
+                    );
+                }
+                Ok(())
+            }
+        }
     }
 }
 
@@ -135,7 +159,8 @@ struct ShownLine<'a> {
 fn line(seq: u64, boxes: &[Detection], age: Option<Duration>) -> String {
     let line = ShownLine {
         seq,
-        age_ms: age.map(|age| age.as_secs_f64() * 1e3),
+        // Of whole microseconds, so that no more than three decimals are written.
+        age_ms: age.map(|age| age.as_micros() as f64 / 1e3),
         boxes,
     };
     let json = serde_json::to_string(&line).expect("numbers, strings and lists have a JSON form");
@@ -157,6 +182,16 @@ mod tests {
             let line = line(7, &[], age);
             let value: Value = serde_json::from_str(line.strip_suffix('\n').unwrap()).unwrap();
             assert_eq!(value, json!({ "seq": 7, "age_ms": want, "boxes": [] }));
+        }
+    }
+
+    #[test]
+    fn an_age_has_three_decimals_at_most() {
+        for nanos in (0..1_000_000_000).step_by(7_654_321) {
+            let line = line(7, &[], Some(Duration::from_nanos(nanos)));
+            let age = line.split("age_ms\":").nth(1).unwrap();
+            let decimals = age.split(',').next().unwrap().split('.').nth(1);
+            assert!(decimals.is_some_and(|d| d.len() <= 3), "{line}");
         }
     }
 

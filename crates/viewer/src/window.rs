@@ -11,9 +11,17 @@ use protocol::geometry::Size;
 use crate::args::Args;
 use crate::hud::{self, Hud, OverprintText};
 
+/// Beginning of the window's title, and OpenCV's name of it.
 const TITLE: &str = "Video Stream";
 /// How often a picture that does not change is drawn again, for its seconds of STALE.
 const REFRESH: Duration = Duration::from_millis(100);
+/// The list of keys, in lines that fit into a window of 300x200.
+const KEYS: [&str; 4] = [
+    "q, Esc: quit   s: snapshot   r: record",
+    "b: boxes   h: figures   f: full screen",
+    "n: next camera",
+    "?: this list",
+];
 /// How long a note is shown.
 const NOTE: Duration = Duration::from_secs(3);
 
@@ -24,6 +32,7 @@ pub(crate) enum Command {
     Snapshot,
     ToggleRecording,
     ToggleBoxes,
+    NextCamera,
 }
 
 /// The window and its switches.
@@ -32,6 +41,8 @@ pub(crate) struct ViewerWindow {
     /// Shown before the first frame.
     dark: Mat,
     hud: bool,
+    /// Whether the list of keys is shown.
+    help: bool,
     full_screen: bool,
     /// A short text and when it goes away.
     note: Option<(String, Instant)>,
@@ -42,6 +53,8 @@ pub(crate) struct ViewerWindow {
 pub(crate) struct WindowContent<'a> {
     /// `None` before the first frame.
     pub(crate) picture: Option<&'a mut Mat>,
+    /// Name of the camera that the picture is of, if it has one.
+    pub(crate) camera: Option<&'a str>,
     /// Whether the picture looks different from last time.
     pub(crate) changed: bool,
     pub(crate) hud: Hud,
@@ -59,6 +72,7 @@ impl ViewerWindow {
             window: Window::open(TITLE).context("--headless does without a window")?,
             dark: dark(args.size)?,
             hud: args.hud == Switch::On,
+            help: false,
             full_screen: false,
             note: None,
             drawn_at: None,
@@ -70,6 +84,11 @@ impl ViewerWindow {
         self.note = Some((note, now + NOTE));
     }
 
+    /// Returns how many rows at the top of the picture the figures and a note cover.
+    pub(crate) fn covered_rows(&self, now: Instant) -> i32 {
+        hud::rows_of(usize::from(self.hud) + usize::from(self.note(now).is_some()))
+    }
+
     /// Draws when there is something new to draw, handles the window's events and returns a key's command.
     ///
     /// # Errors
@@ -79,6 +98,7 @@ impl ViewerWindow {
         content: WindowContent<'_>,
         now: Instant,
     ) -> anyhow::Result<Option<Command>> {
+        self.window.set_title(title(content.camera))?;
         if content.changed || self.drawn_at.is_none_or(|at| now - at >= REFRESH) {
             self.drawn_at = Some(now);
             let text = OverprintText {
@@ -98,12 +118,18 @@ impl ViewerWindow {
 
     fn lines(&self, content: &WindowContent<'_>, now: Instant) -> Vec<String> {
         let figures = self.hud && content.picture.is_some();
-        let note = self.note.as_ref().filter(|(_, until)| now < *until);
+        let keys = self.help.then_some(KEYS).into_iter().flatten();
         figures
             .then(|| content.hud.line())
             .into_iter()
-            .chain(note.map(|(note, _)| note.clone()))
+            .chain(self.note(now).map(str::to_owned))
+            .chain(keys.map(str::to_owned))
             .collect()
+    }
+
+    fn note(&self, now: Instant) -> Option<&str> {
+        let (note, until) = self.note.as_ref()?;
+        (now < *until).then_some(note.as_str())
     }
 
     fn key(&mut self, key: char) -> anyhow::Result<Option<Command>> {
@@ -112,6 +138,8 @@ impl ViewerWindow {
             's' => return Ok(Some(Command::Snapshot)),
             'r' => return Ok(Some(Command::ToggleRecording)),
             'b' => return Ok(Some(Command::ToggleBoxes)),
+            'n' => return Ok(Some(Command::NextCamera)),
+            '?' => self.help = !self.help,
             'h' => self.hud = !self.hud,
             'f' => {
                 self.full_screen = !self.full_screen;
@@ -121,6 +149,14 @@ impl ViewerWindow {
         }
         self.drawn_at = None;
         Ok(None)
+    }
+}
+
+/// Returns the window's title.
+fn title(camera: Option<&str>) -> String {
+    match camera {
+        Some(camera) => format!("{TITLE} - {camera}"),
+        None => TITLE.to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::quic_relay::QuicRelay;
 use common::script::{RelayScript, ViewerSession, send};
 use common::shown::{identity, numbers, shown, start_headless, stop_and_report};
-use common::{INTERVAL, eventually, labelled, viewer};
+use common::{Behaviour, INTERVAL, UdpRelay, eventually, labelled, viewer};
 use serde_json::{Value, json};
 
 const ANY: &str = "127.0.0.1:0";
@@ -151,4 +151,73 @@ fn boxes_off_draws_none() {
             .iter()
             .all(|line| line["boxes"] == json!([]))
     );
+}
+
+#[test]
+fn each_saved_picture_has_a_label_file_and_an_empty_one_where_no_box_is() {
+    let dir = tempfile::tempdir().unwrap();
+    // Frames with a box and frames without one take turns.
+    let script = RelayScript::boxes_behind(Duration::from_millis(100), |seq| {
+        Some((
+            Duration::ZERO,
+            if seq % 2 == 0 { vec![0.25] } else { vec![] },
+        ))
+    });
+    let relay = QuicRelay::start(ANY, &identity(), script);
+    let done = viewer(relay.addr, dir.path())
+        .args([
+            "--headless",
+            "--frames",
+            "12",
+            "--save",
+            "set",
+            "--save-labels",
+            "yolo",
+        ])
+        .args(["--shown", "shown.jsonl"])
+        .start()
+        .finish();
+    assert!(done.status.success(), "{}", done.stderr);
+    let files = |extension: &str| {
+        let mut files: Vec<_> = std::fs::read_dir(dir.path().join("set"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|e| e == extension))
+            .collect();
+        files.sort();
+        files
+    };
+    let (pictures, labels) = (files("jpg"), files("txt"));
+    assert_eq!(pictures.len(), 12);
+    let named = pictures.iter().map(|path| path.with_extension("txt"));
+    assert!(named.eq(labels.iter().cloned()), "{labels:?}");
+    let shown = shown(dir.path());
+    for (file, line) in labels.iter().zip(&shown) {
+        let text = std::fs::read_to_string(file).unwrap();
+        let boxes = line["boxes"].as_array().unwrap();
+        assert_eq!(text.lines().count(), boxes.len(), "{line}");
+    }
+    let of_a_box = "0 0.375000 0.500000 0.250000 0.500000\n";
+    let texts = labels
+        .iter()
+        .map(|file| std::fs::read_to_string(file).unwrap());
+    let texts: Vec<_> = texts.collect();
+    assert!(texts.iter().any(|text| text == of_a_box), "{texts:?}");
+    assert!(texts.iter().any(String::is_empty), "{texts:?}");
+}
+
+#[test]
+fn a_picture_whose_boxes_are_pixels_has_no_label_file_and_the_log_says_so_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = UdpRelay::start(Behaviour::Sightline, ANY, |n| vec![labelled(1, n)]);
+    let done = viewer(relay.addr, dir.path())
+        .args(["--headless", "--frames", "5", "--save", "set"])
+        .args(["--save-labels", "yolo"])
+        .start()
+        .finish();
+    assert!(done.status.success(), "{}", done.stderr);
+    let files = std::fs::read_dir(dir.path().join("set")).unwrap();
+    let names: Vec<_> = files.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 5, "{names:?}");
+    assert_eq!(done.stderr.matches("without a label file").count(), 1);
 }

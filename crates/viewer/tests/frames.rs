@@ -311,3 +311,18 @@ fn usage_errors_exit_with_2_and_failures_with_1() {
         assert!(done.stderr.contains(text), "{args:?}: {}", done.stderr);
     }
 }
+
+#[test]
+fn the_relay_may_be_the_first_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = UdpRelay::start(Behaviour::Sightline, ANY, |n| vec![labelled(1, n)]);
+    let done = viewer_without_args(dir.path())
+        .args([&relay.addr.to_string(), "--headless", "--frames", "3"])
+        .start()
+        .finish();
+    assert!(done.status.success(), "{}", done.stderr);
+    for words in [&["doctr"][..], &["relay.example", "relay.example"]] {
+        let done = viewer_without_args(dir.path()).args(words).start().finish();
+        assert_eq!(done.status.code(), Some(2), "{words:?}: {}", done.stderr);
+    }
+}

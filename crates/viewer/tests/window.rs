@@ -5,20 +5,15 @@
 mod common;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use common::quic_relay::QuicRelay;
 use common::script::RelayScript;
+use common::virtual_display::{VirtualDisplay, is_installed, mean, near};
 use common::{Behaviour, LEFT, LONG, RIGHT, UdpRelay, eventually, labelled, viewer};
-use opencv::core::{self, Mat, Rect};
-use opencv::imgcodecs;
-use opencv::prelude::*;
-use testkit::process::{Program, Running};
+use opencv::core::Mat;
+use testkit::process::Program;
 
 const ANY: &str = "127.0.0.1:0";
 
@@ -73,11 +68,9 @@ fn the_window_shows_the_picture_in_its_shape_and_obeys_its_keys() {
     let window = display.window(&viewer);
     display.eventually_shows("the picture", |screen| is_the_picture(screen, window));
 
-    display.key("s");
-    let file = viewer.wait_for_line("snapshot", LONG);
-    let file = file.split("file=").nth(1).unwrap().trim();
-    let snapshot = imread(&display.dir.path().join(file));
-    assert!(is_the_picture(&snapshot, [0, 0, 640, 427]), "{file}");
+    assert!(display.is_titled("yard"));
+    let snapshot = display.snapshot(&viewer, 1);
+    assert!(is_the_picture(&snapshot, [0, 0, 640, 427]));
 
     display.key("r");
     viewer.wait_for_line("recording", LONG);
@@ -99,6 +92,85 @@ fn the_window_shows_the_picture_in_its_shape_and_obeys_its_keys() {
         "{}",
         done.stderr
     );
+}
+
+#[test]
+fn keys_are_those_of_the_same_place_on_a_cyrillic_keyboard() {
+    let Some(display) = VirtualDisplay::open() else {
+        return;
+    };
+    if !is_installed("setxkbmap", "-help") {
+        return testkit::skip("no setxkbmap here, which sets the keyboard's layout");
+    }
+    let relay = relay();
+    let viewer = display.viewer(&relay).start();
+    display.window(&viewer);
+    let layout = Command::new("setxkbmap")
+        .args(["-display", &display.display, "ru"])
+        .status();
+    assert!(layout.unwrap().success());
+    // By their places (X11 keycodes), which are S and Q of a Latin keyboard.
+    let (yeru, short_i) = ("39", "24");
+    display.snapshot_by(yeru, &viewer, 1);
+    display.key("Caps_Lock");
+    display.snapshot_by(yeru, &viewer, 2);
+    display.key(short_i);
+    assert!(viewer.finish().status.success());
+}
+
+#[test]
+fn the_list_of_keys_is_shown_until_the_key_is_pressed_again() {
+    let Some(display) = VirtualDisplay::open() else {
+        return;
+    };
+    let relay = relay();
+    let viewer = display.viewer(&relay).args(["--hud", "off"]).start();
+    let window = display.window(&viewer);
+    display.eventually_shows("the picture", |screen| is_the_picture(screen, window));
+    // Lines at the top left, and the picture below them.
+    let bar = |screen: &Mat, line| mean(screen, [window[0] + 5, window[1] + 22 * line + 6, 60, 12]);
+    let below = |screen: &Mat| mean(screen, [window[0] + 4, window[1] + 120, 100, 100]);
+    display.key("question");
+    display.eventually_shows("the keys", |screen| {
+        (0..4).all(|line| !near(bar(screen, line), LEFT)) && near(below(screen), LEFT)
+    });
+    display.key("question");
+    display.eventually_shows("no keys", |screen| {
+        (0..4).all(|line| near(bar(screen, line), LEFT))
+    });
+    viewer.terminate();
+    assert!(viewer.finish().status.success());
+}
+
+#[test]
+fn a_key_shows_the_next_camera_and_the_first_behind_the_last() {
+    let Some(display) = VirtualDisplay::open() else {
+        return;
+    };
+    let identity = quic::identity::Identity::generate().unwrap();
+    let relay = QuicRelay::start(ANY, &identity, RelayScript::cameras(&["yard", "drive"]));
+    let viewer = display.viewer_of(relay.addr).start();
+    display.window(&viewer);
+    eventually("the first camera", || display.is_titled("yard"));
+    for camera in ["drive", "yard", "drive"] {
+        display.key("n");
+        eventually(camera, || display.is_titled(camera));
+    }
+    let hellos = relay.hellos();
+    let chosen: Vec<_> = hellos.iter().map(|hello| hello.camera.as_deref()).collect();
+    assert_eq!(chosen, [None, Some("drive"), Some("yard"), Some("drive")]);
+    eventually("the connections before are closed", || {
+        let closed = relay.closed();
+        assert!(
+            closed.iter().all(|end| end.contains("ApplicationClosed")),
+            "{closed:?}"
+        );
+        closed.len() == 3
+    });
+    display.key("q");
+    let done = viewer.finish();
+    assert!(done.status.success(), "{}", done.stderr);
+    assert!(!done.stderr.contains("WARN"), "{}", done.stderr);
 }
 
 #[test]
@@ -128,8 +200,10 @@ fn the_picture_fills_the_screen_and_comes_back() {
     display.eventually_shows("the whole screen", |screen| {
         is_the_picture(screen, whole) && has_bars(screen)
     });
+    assert!(display.is_titled("yard"));
     display.key("f");
     display.eventually_shows("the window again", |screen| !is_the_picture(screen, whole));
+    assert!(display.is_titled("yard"));
     let window = display.window(&viewer);
     display.eventually_shows("its picture again", |screen| is_the_picture(screen, window));
     display.key("Escape");
@@ -190,12 +264,40 @@ fn boxes_are_seen_until_key_b_and_never_on_a_stale_picture() {
     let boxed = |screen: &Mat| near(edge(screen), [80.0, 220.0, 80.0]);
     let bare = |screen: &Mat| near(edge(screen), LEFT);
     display.eventually_shows("a box", boxed);
+    // The snapshot is the picture as it is shown, without the figures.
+    let is_boxed = |snapshot: Mat| {
+        let [blue, green, _] = mean(&snapshot, [160, 200, 1, 100]);
+        green > blue
+    };
+    assert!(is_boxed(display.snapshot(&viewer, 1)));
     display.key("b");
     display.eventually_shows("no box", bare);
+    assert!(!is_boxed(display.snapshot(&viewer, 2)));
     display.key("b");
     display.eventually_shows("the box again", boxed);
     drop(relay);
     display.eventually_shows("a stale picture without a box", bare);
+    viewer.terminate();
+    assert!(viewer.finish().status.success());
+}
+
+#[test]
+fn the_label_of_a_box_at_the_top_is_seen_beside_the_figures() {
+    let Some(display) = VirtualDisplay::open() else {
+        return;
+    };
+    let identity = quic::identity::Identity::generate().unwrap();
+    let relay = QuicRelay::start(ANY, &identity, RelayScript::box_at(0.0));
+    let viewer = display.viewer_of(relay.addr).start();
+    let [x, y, ..] = display.window(&viewer);
+    // A label's bar is green with black letters; behind the left edge of the box it has none yet.
+    let label =
+        |screen: &Mat, row| near(mean(screen, [x + 162, y + row, 1, 6]), [80.0, 220.0, 80.0]);
+    display.eventually_shows("a label below the figures", |screen| label(screen, 46));
+    display.key("h");
+    display.eventually_shows("a label at the top", |screen| {
+        label(screen, 18) && !label(screen, 46)
+    });
     viewer.terminate();
     assert!(viewer.finish().status.success());
 }
@@ -229,165 +331,8 @@ fn boxes_that_come_late_are_drawn_on_the_picture_that_is_still_there() {
     assert!(!shown.contains("thing"), "as first drawn: {shown}");
 }
 
-/// A virtual X server of this test's own.
-struct VirtualDisplay {
-    display: String,
-    dir: tempfile::TempDir,
-    _server: Running,
-}
-
-impl VirtualDisplay {
-    fn open() -> Option<Self> {
-        for (tool, probe) in [
-            ("Xvfb", "-help"),
-            ("xdotool", "version"),
-            ("import", "-version"),
-        ] {
-            if !is_installed(tool, probe) {
-                testkit::skip(&format!("no {tool} here"));
-                return None;
-            }
-        }
-        // The server finds a free number itself, and prints it when it is ready.
-        let server = Program::new("Xvfb")
-            .args([
-                "-displayfd",
-                "1",
-                "-screen",
-                "0",
-                "1024x768x24",
-                "-nolisten",
-                "tcp",
-            ])
-            .start();
-        eventually("Xvfb is ready", || !server.stdout().is_empty());
-        Some(Self {
-            display: format!(":{}", server.stdout()[0]),
-            dir: tempfile::tempdir().unwrap(),
-            _server: server,
-        })
-    }
-
-    fn viewer(&self, relay: &UdpRelay) -> Program {
-        self.viewer_of(relay.addr)
-    }
-
-    fn viewer_of(&self, relay: SocketAddr) -> Program {
-        viewer(relay, self.dir.path())
-            .env("DISPLAY", &self.display)
-            .env_remove("WAYLAND_DISPLAY")
-            .env_remove("QT_QPA_PLATFORM")
-    }
-
-    /// Returns the window's x, y, width and height, and gives it the keyboard focus, which no window manager does here.
-    fn window(&self, viewer: &Running) -> [i32; 4] {
-        viewer.wait_for_line("frames come", LONG);
-        let search = ["search", "--name", "^Video Stream$"];
-        let geometry = || {
-            let output = self.xdotool(&[&search[..], &["getwindowgeometry", "--shell"]].concat());
-            ["X=", "Y=", "WIDTH=", "HEIGHT="].map(|key| {
-                let value = output.lines().find_map(|line| line.strip_prefix(key));
-                value.and_then(|value| value.parse().ok()).unwrap_or(-1)
-            })
-        };
-        eventually("a window of 640x427", || {
-            matches!(geometry(), [0..=9999, 0..=9999, 640, 427])
-        });
-        self.xdotool(&[&search[..], &["windowfocus"]].concat());
-        geometry()
-    }
-
-    fn key(&self, key: &str) {
-        self.xdotool(&["key", key]);
-    }
-
-    /// Sends what a window manager sends for that button. There is none here, so this is X11 by hand: the connection, the
-    /// two names, and the message `WM_DELETE_WINDOW`.
-    fn press_close_button(&self) {
-        let window = self.xdotool(&["search", "--name", "^Video Stream$"]);
-        let window: u32 = window.trim().parse().unwrap();
-        let path = format!("/tmp/.X11-unix/X{}", &self.display[1..]);
-        let mut x = UnixStream::connect(path).unwrap();
-        x.write_all(&[b'l', 0, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0])
-            .unwrap();
-        let mut head = [0; 8];
-        x.read_exact(&mut head).unwrap();
-        let mut rest = vec![0; 4 * usize::from(u16::from_le_bytes([head[6], head[7]]))];
-        x.read_exact(&mut rest).unwrap();
-
-        let mut atom = |name: &str| {
-            let (length, words) = (name.len() as u16, name.len().div_ceil(4));
-            let mut request = vec![16, 0];
-            request.extend((2 + words as u16).to_le_bytes());
-            request.extend(length.to_le_bytes());
-            request.extend([0, 0]);
-            request.extend(name.as_bytes());
-            request.resize(8 + 4 * words, 0);
-            x.write_all(&request).unwrap();
-            let mut reply = [0; 32];
-            x.read_exact(&mut reply).unwrap();
-            u32::from_le_bytes([reply[8], reply[9], reply[10], reply[11]])
-        };
-        let (protocols, delete) = (atom("WM_PROTOCOLS"), atom("WM_DELETE_WINDOW"));
-        let mut send = vec![25, 0, 11, 0];
-        send.extend([window, 0].map(u32::to_le_bytes).concat());
-        send.extend([33, 32, 0, 0]);
-        let message = [window, protocols, delete, 0, 0, 0, 0];
-        send.extend(message.map(u32::to_le_bytes).concat());
-        x.write_all(&send).unwrap();
-        // The server hangs up on a client that is gone before it has read the message.
-        x.set_read_timeout(Some(Duration::from_millis(500)))
-            .unwrap();
-        let _ = x.read(&mut head);
-    }
-
-    fn xdotool(&self, args: &[&str]) -> String {
-        let out = Command::new("xdotool")
-            .args(args)
-            .env("DISPLAY", &self.display)
-            .output()
-            .unwrap();
-        String::from_utf8_lossy(&out.stdout).into_owned()
-    }
-
-    #[track_caller]
-    fn eventually_shows(&self, what: &str, shows: impl Fn(&Mat) -> bool) {
-        let file = self.dir.path().join("screen.png");
-        eventually(what, || {
-            std::thread::sleep(Duration::from_millis(100));
-            let taken = Command::new("import")
-                .args(["-display", &self.display, "-window", "root"])
-                .arg(&file)
-                .status();
-            taken.unwrap().success() && shows(&imread(&file))
-        });
-        if let Some(keep) = std::env::var_os("SIGHTLINE_SCREENSHOTS") {
-            let name = format!("{}.png", what.replace(' ', "-"));
-            fs::copy(&file, Path::new(&keep).join(name)).unwrap();
-        }
-    }
-}
-
-fn is_installed(tool: &str, arg: &str) -> bool {
-    Command::new(tool).arg(arg).output().is_ok()
-}
-
-fn imread(file: &Path) -> Mat {
-    imgcodecs::imread(file, imgcodecs::IMREAD_COLOR).unwrap()
-}
-
 /// Both colours stand in this area, away from its edges and from the mark that moves at its bottom.
 fn is_the_picture(screen: &Mat, [x, y, w, h]: [i32; 4]) -> bool {
     let half = |x| mean(screen, [x + w / 20, y + h / 10, w * 2 / 5, h * 7 / 10]);
     near(half(x), LEFT) && near(half(x + w / 2), RIGHT)
-}
-
-fn mean(picture: &Mat, [x, y, w, h]: [i32; 4]) -> [f64; 3] {
-    let area = picture.roi(Rect::new(x, y, w, h)).unwrap();
-    let mean = core::mean_def(&area).unwrap();
-    [mean[0], mean[1], mean[2]]
-}
-
-fn near(a: [f64; 3], b: [f64; 3]) -> bool {
-    a.iter().zip(b).all(|(a, b)| (a - b).abs() < 12.0)
 }

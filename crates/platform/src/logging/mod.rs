@@ -4,6 +4,7 @@
 //! the others. What C and C++ libraries write to standard error is logged as DEBUG where that is not a
 //! terminal. Lines of DEBUG and TRACE have no bound: they are there only if `RUST_LOG` asks for each of them.
 
+mod filter;
 mod layer;
 mod limit;
 mod one_line;
@@ -49,7 +50,8 @@ pub fn standard_error() -> Stdio {
     original.map_or_else(Stdio::inherit, Stdio::from)
 }
 
-/// Starts logging. `RUST_LOG` selects the events; without it they are INFO and above.
+/// Starts logging. `RUST_LOG` selects the events; without it, and where it cannot be used, they are INFO and above, and of
+/// ONNX Runtime WARN and above.
 pub fn init(format: LogFormat) -> Logging {
     let lines = BoundedLines::default();
     let redirected = match io::stderr().as_fd().try_clone_to_owned() {
@@ -84,8 +86,7 @@ fn subscribe<W>(format: LogFormat, lines: &BoundedLines, out: W)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,ort=warn"));
+    let (filter, mistake) = filter::filter(std::env::var_os(EnvFilter::DEFAULT_ENV).as_deref());
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let layer = fmt::layer()
         .with_ansi(colour)
@@ -102,6 +103,9 @@ where
         .with(lines.clone())
         .with(layer)
         .init();
+    if let Some(mistake) = mistake {
+        warn!("{mistake}");
+    }
 }
 
 /// Redirects what libraries write, unless it goes to a terminal: no disk fills up there, and the last words of a library

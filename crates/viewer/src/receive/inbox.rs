@@ -97,6 +97,13 @@ impl Inbox {
         });
     }
 
+    /// Forgets what the relay reported of the camera. The list of cameras stays: the user may choose again at once.
+    pub(super) fn on_camera_left(&self) {
+        self.status.send_modify(|status| {
+            (status.camera_info, status.clock_offset) = (None, None);
+        });
+    }
+
     /// Takes what came on a unidirectional QUIC stream: a frame, or a line with detections.
     pub(super) fn on_incoming(&mut self, incoming: Incoming) {
         match incoming {
@@ -279,6 +286,14 @@ mod tests {
         for name in ["", "\x1b[2J", "../yard", &"x".repeat(8000)] {
             assert!(!report(name), "{name}");
         }
+    }
+
+    #[test]
+    fn the_list_of_cameras_outlives_the_choice_of_another() {
+        let (inbox, _frames, status) = inbox();
+        inbox.on_connected(vec!["yard".to_owned(), "drive".to_owned()]);
+        inbox.on_camera_left();
+        assert_eq!(status.borrow().cameras.len(), 2);
     }
 
     #[test]

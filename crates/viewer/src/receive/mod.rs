@@ -55,15 +55,16 @@ use crate::shared_box_timeline::SharedBoxTimeline;
 /// How long the end of the program waits for the relay to acknowledge the end of the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Starts to receive from the relay at `address`, wherever that moves, until `stop`; the task then closes the connection
-/// and ends. Call it inside a tokio runtime.
+/// Starts to receive the `chosen` camera from the relay at `address`, whenever either changes, until `stop`; the task then
+/// closes the connection and ends. Call it inside a tokio runtime.
 pub(crate) fn start(
-    options: ConnectOptions,
+    chosen: watch::Receiver<ConnectOptions>,
     address: RelayAddress,
     frames: Sender<ReceivedFrame>,
     timeline: Arc<SharedBoxTimeline>,
     stop: CancellationToken,
 ) -> (watch::Receiver<ReceiveStatus>, JoinHandle<()>) {
+    let options = chosen.borrow().clone();
     let first = ReceiveStatus::new(options.first_transport(), Instant::now());
     let (publish, status) = watch::channel(first);
     let task = ReceiveTask {
@@ -75,7 +76,7 @@ pub(crate) fn start(
         reconnect: Reconnect::default(),
         explained: false,
     };
-    (status, tokio::spawn(task.run(stop)))
+    (status, tokio::spawn(task.run(chosen, stop)))
 }
 
 struct ReceiveTask {
@@ -97,10 +98,11 @@ struct FatalError(String);
 type Attempt = (Option<Client>, Result<Session, ConnectFailure>);
 
 impl ReceiveTask {
-    async fn run(mut self, stop: CancellationToken) {
+    async fn run(mut self, mut chosen: watch::Receiver<ConnectOptions>, stop: CancellationToken) {
         let mut address = self.address.clone();
         let mut relay = None;
         loop {
+            self.options = chosen.borrow_and_update().clone();
             tokio::select! {
                 () = stop.cancelled() => break,
                 to = address.moved_from(relay) => {
@@ -108,6 +110,7 @@ impl ReceiveTask {
                     self.reconnect = Reconnect::default();
                     self.inbox.on_disconnected();
                 }
+                () = changed(&mut chosen) => self.inbox.on_camera_left(),
                 FatalError(why) = self.receive_from(relay) => {
                     let why = format!("the relay at {}: {why}", self.options.host);
                     self.inbox.set_failure(why);
@@ -322,6 +325,14 @@ impl ReceiveTask {
             false => info!(%relay, %why, "the connection has ended"),
         }
         state_after(&why)
+    }
+}
+
+/// Returns when the value changes.
+async fn changed<T>(value: &mut watch::Receiver<T>) {
+    if value.changed().await.is_err() {
+        // Nothing chooses another camera any more.
+        std::future::pending::<()>().await;
     }
 }
 

@@ -4,6 +4,7 @@ use platform::config::TransportChoice;
 use protocol::label::CameraName;
 use protocol::ticket::Key;
 
+use super::status::QuicState;
 use super::upgrade::Preference;
 use crate::args::Args;
 use protocol::transport::Transport;
@@ -44,6 +45,12 @@ impl ConnectOptions {
         self.fingerprint.is_some()
     }
 
+    /// Returns whether the viewer can choose a camera: not over UDP.
+    pub(crate) fn can_choose(&self, quic: QuicState) -> bool {
+        // A camera that was chosen is received by QUIC alone, also while there is no connection.
+        self.camera.is_some() || quic == QuicState::Open
+    }
+
     /// Returns the transport that is tried first.
     pub(super) fn first_transport(&self) -> Transport {
         match self.transport {
@@ -68,6 +75,23 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
+
+    #[test]
+    fn another_camera_can_be_chosen_where_quic_is_used_and_not_over_udp() {
+        for (words, quic, can) in [
+            (&[][..], QuicState::Open, true),
+            (&[], QuicState::Closed, false),
+            (&["--transport", "udp"], QuicState::Closed, false),
+            (&["--camera", "yard"], QuicState::Closed, true),
+        ] {
+            let args = Args::parse_from(["viewer"].iter().chain(words));
+            assert_eq!(
+                ConnectOptions::new(&args).can_choose(quic),
+                can,
+                "{words:?}"
+            );
+        }
+    }
 
     #[test]
     fn a_udp_viewer_cannot_choose_so_who_chooses_wants_quic_alone() {

@@ -21,7 +21,7 @@ async fn where_the_relay_moves_the_viewer_goes_too() {
         let words = ["viewer", "--transport", transport];
         let options = ConnectOptions::new(&Args::parse_from(words));
         let (_status, ended) = start(
-            options,
+            watch::channel(options).1,
             address.clone(),
             sender,
             Arc::default(),
@@ -48,7 +48,7 @@ fn receive(transport: &str, address: &RelayAddress) -> (CancellationToken, JoinH
     let stop = CancellationToken::new();
     let options = ConnectOptions::new(&Args::parse_from(["viewer", "--transport", transport]));
     let (_, ended) = start(
-        options,
+        watch::channel(options).1,
         address.clone(),
         sender,
         Arc::default(),

@@ -6,6 +6,7 @@ pub(crate) mod quic_relay;
 pub(crate) mod router;
 pub(crate) mod script;
 pub(crate) mod shown;
+pub(crate) mod virtual_display;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
@@ -199,6 +200,17 @@ pub(crate) fn picture(number: u64) -> Vec<u8> {
 /// Returns the picture with a label, captured now.
 pub(crate) fn labelled(stream: u64, seq: u64) -> Vec<u8> {
     captured(stream, seq, platform::clock::unix_micros())
+}
+
+/// Returns the picture with the label of a camera of this name, captured now.
+pub(crate) fn labelled_as(camera: &str, stream: u64, seq: u64) -> Vec<u8> {
+    let label = Label {
+        stream: StreamId(stream),
+        seq,
+        captured_us: platform::clock::unix_micros(),
+        camera: camera.parse().unwrap(),
+    };
+    label.write(&picture(seq))
 }
 
 /// Returns the picture with a label, captured at this time in microseconds since the Unix epoch.

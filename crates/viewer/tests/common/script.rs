@@ -17,7 +17,7 @@ use quic::lines::Lines;
 use quinn::{Connection, SendStream, VarInt};
 use serde_json::json;
 
-use super::{INTERVAL, captured, labelled};
+use super::{INTERVAL, captured, labelled, labelled_as};
 
 /// The refusals that end a viewer, and a part of the sentence that names the cure.
 pub(crate) const FINAL_REFUSALS: [(Refusal, &str); 4] = [
@@ -80,7 +80,12 @@ impl RelayScript {
     /// Returns a script with the camera `yard` and boxes that come ahead of its frames: its own for each frame whose number
     /// is a multiple of `every`, none for the others.
     pub(crate) fn boxes_ahead(every: u64) -> Self {
-        Self::new(move |session| session.send_boxes_ahead(every))
+        Self::new(move |session| session.send_boxes_ahead(every, 0.25))
+    }
+
+    /// Returns a script with the camera `yard` and a box on each frame, with this top edge.
+    pub(crate) fn box_at(top: f64) -> Self {
+        Self::new(move |session| session.send_boxes_ahead(1, top))
     }
 
     /// Returns a script with the camera `yard`, and behind each frame the message that `tracked` gives for its number: so
@@ -91,6 +96,29 @@ impl RelayScript {
     ) -> Self {
         let tracked = Arc::new(tracked);
         Self::new(move |session| session.send_boxes_behind(interval, tracked.clone()))
+    }
+
+    /// Returns a script with these cameras, of which a viewer that chooses none gets the first. Each numbers its frames from
+    /// 1 on every connection.
+    pub(crate) fn cameras(live: &[&'static str]) -> Self {
+        let live = live.to_vec();
+        Self::new(move |mut session: ViewerSession| {
+            let live = live.clone();
+            async move {
+                session.answer(&live).await?;
+                let asked = session.hello.camera.clone();
+                let name = asked.unwrap_or_else(|| live[0].to_owned());
+                let connection = session.connection.clone();
+                let frames = async {
+                    for seq in 1.. {
+                        send(&connection, &labelled_as(&name, 1, seq)).await?;
+                        tokio::time::sleep(INTERVAL).await;
+                    }
+                    Some(())
+                };
+                session.answer_pings_beside(frames).await
+            }
+        })
     }
 
     /// Returns a script that handles QUIC connections like this until the returned flag is set, and then sends the camera
@@ -181,7 +209,7 @@ impl ViewerSession {
         }
     }
 
-    async fn send_boxes_ahead(mut self, every: u64) -> Option<()> {
+    async fn send_boxes_ahead(mut self, every: u64, top: f64) -> Option<()> {
         self.answer(&["yard"]).await?;
         self.send_message(&ServerMessage::Camera(camera_info("yard")))
             .await?;
@@ -191,7 +219,7 @@ impl ViewerSession {
             let jpeg = labelled(1, seq);
             if seq % every == 0 {
                 let name = format!("thing {seq}");
-                let message = one_box(&jpeg, "tracked", &name);
+                let message = one_box(&jpeg, &name, top);
                 boxes.write_all(&message).await.ok()?;
             }
             tokio::time::sleep(INTERVAL).await;
@@ -246,9 +274,9 @@ impl ViewerSession {
 }
 
 /// Returns the line of a detections message with one box for this frame.
-fn one_box(jpeg: &[u8], kind: &str, name: &str) -> Vec<u8> {
-    let one = json!([{ "id": 7, "class": 0, "label": name, "score": 0.5, "box": [0.25, 0.25, 0.5, 0.75] }]);
-    line(jpeg, kind, one)
+fn one_box(jpeg: &[u8], name: &str, top: f64) -> Vec<u8> {
+    let one = json!([{ "id": 7, "class": 0, "label": name, "score": 0.5, "box": [0.25, top, 0.5, 0.75] }]);
+    line(jpeg, "tracked", one)
 }
 
 /// Returns the line of a detections message for this frame.
