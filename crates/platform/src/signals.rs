@@ -1,9 +1,15 @@
-//! SIGINT (Ctrl-C), SIGTERM and for some programs SIGHUP: the first one stops the program cleanly, the second ends the process
+//! SIGINT (Ctrl-C), SIGTERM and for some programs SIGHUP: the first one stops the program cleanly, a later one ends the process
 //! at once.
+
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// Signals that come together are one request: `timeout` and shells signal a program and its process group, and a closed
+/// terminal is a SIGHUP and often a SIGTERM. A user who asks again does so later.
+const TOGETHER: Duration = Duration::from_millis(500);
 
 /// What SIGHUP, a closed terminal, is to a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +37,15 @@ pub fn stop_on_signals(hangup: Hangup) -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let requested = stop.clone();
     tokio::spawn(async move {
+        let mut first = None;
         loop {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
                 () = next(hangups.as_mut()) => {}
             }
-            if requested.is_cancelled() {
+            let now = Instant::now();
+            if now.duration_since(*first.get_or_insert(now)) > TOGETHER {
                 std::process::exit(1);
             }
             requested.cancel();

@@ -144,6 +144,21 @@ fn a_killed_viewer_leaves_a_whole_film_to_its_last_second() {
 }
 
 #[test]
+fn two_signals_at_once_are_one_and_the_film_is_whole() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let recording = Recording::start(dir.path(), &["--record", "film.mp4"], |program| program);
+    recording.goes_on_for(Duration::from_secs(1));
+    recording.viewer.terminate();
+    thread::sleep(Duration::from_millis(10));
+    recording.viewer.interrupt();
+    let done = recording.viewer.finish_ok();
+    assert!(done.stderr.contains("recorded"), "{}", done.stderr);
+}
+
+#[test]
 fn without_ffmpeg_the_recording_is_matroska_with_jpegs_and_survives_too() {
     if !has_ffmpeg() {
         return;

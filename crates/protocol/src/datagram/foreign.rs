@@ -13,6 +13,9 @@ const RTP_HEADER: usize = 12;
 /// Most bytes before a JPEG that are taken for a header of the sender's own.
 const OWN_HEADER: usize = 32;
 
+/// Least length of a datagram that is a sender's and no noise: scanners of the Internet send less.
+const UNKNOWN: usize = 500;
+
 /// What a datagram holds that is none of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -35,11 +38,13 @@ pub enum Foreign {
     Rtp,
     /// A picture of another format: PNG, WebP, GIF or BMP.
     OtherPicture,
+    /// Anything else that is too large for the noise of the Internet.
+    Unknown,
 }
 
 impl Foreign {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::FfmpegPiece,
         Self::JpegPiece,
         Self::JpegBehindHeader,
@@ -49,6 +54,7 @@ impl Foreign {
         Self::MpegTs,
         Self::Rtp,
         Self::OtherPicture,
+        Self::Unknown,
     ];
 
     /// Returns what a datagram that is none of ours holds; `None` if it is not known.
@@ -87,13 +93,14 @@ impl Foreign {
             ] => Self::OtherPicture,
             [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Self::OtherPicture,
             _ if has_jpeg_behind_header(datagram) => Self::JpegBehindHeader,
+            _ if datagram.len() >= UNKNOWN => Self::Unknown,
             _ => return None,
         })
     }
 
     /// Returns whether a single datagram shows it: one of a thousand that are cut out of a JPEG looks like RTP.
     pub fn is_certain(self) -> bool {
-        self != Self::Rtp
+        !matches!(self, Self::Rtp | Self::Unknown)
     }
 
     /// Returns what the datagrams are, in words.
@@ -108,6 +115,7 @@ impl Foreign {
             Self::MpegTs => "an MPEG transport stream",
             Self::Rtp => "RTP packets",
             Self::OtherPicture => "pictures that are not JPEGs",
+            Self::Unknown => "datagrams that begin like nothing known",
         }
     }
 
@@ -135,7 +143,13 @@ impl Foreign {
                 "use pi-sender, which reads rtsp:// addresses and GStreamer pipelines (--source)"
                     .to_owned()
             }
-            Self::OtherPicture => "encode the pictures as JPEGs".to_owned(),
+            Self::OtherPicture => {
+                "encode the pictures as JPEGs (PNG, WebP, GIF and BMP are not shown)".to_owned()
+            }
+            Self::Unknown => {
+                "send the bytes of one JPEG in each datagram, without text, encoding or header"
+                    .to_owned()
+            }
         }
     }
 }
@@ -215,6 +229,8 @@ mod tests {
             (Foreign::OtherPicture, b"\x89PNG\r\n\x1a\n\0\0".to_vec()),
             (Foreign::OtherPicture, b"RIFF\x10\0\0\0WEBPVP8 ".to_vec()),
             (Foreign::OtherPicture, b"GIF89a".to_vec()),
+            (Foreign::Unknown, [0; 40_000].to_vec()),
+            (Foreign::Unknown, b"{\"frame\": \"".repeat(50)),
             (Foreign::OtherPicture, b"BM\x36\0\0\0\0\0\0\0\x36".to_vec()),
         ]
     }
@@ -224,7 +240,7 @@ mod tests {
         for (kind, datagram) in datagrams() {
             assert_eq!(Foreign::of(&datagram), Some(kind));
             assert!(classify(datagram.clone()).is_err(), "{kind:?}");
-            assert!(!is_junk(&datagram), "{kind:?}");
+            assert_eq!(is_junk(&datagram), kind == Foreign::Unknown, "{kind:?}");
             assert!(!kind.what().is_empty() && !kind.cure().is_empty());
         }
         let kinds = datagrams().into_iter().map(|(kind, _)| kind);

@@ -67,11 +67,13 @@ impl DropReason {
     }
 }
 
-/// Returns whether [`classify`] and [`Foreign`] would find nothing, by a few bytes and the length alone: it does not start
-/// like a JPEG, is not `Request`, and nothing that other software sends.
+/// Returns whether [`classify`] and [`Foreign`] would recognise nothing, by a few bytes and the length alone: it does not start
+/// like a JPEG, is not `Request`, and nothing that other software is known to send.
 pub fn is_junk(bytes: &[u8]) -> bool {
     let starts_like_jpeg = bytes.starts_with(&SOI) && bytes.get(2) == Some(&0xFF);
-    !(starts_like_jpeg || bytes == REQUEST || Foreign::of(bytes).is_some())
+    !(starts_like_jpeg
+        || bytes == REQUEST
+        || Foreign::of(bytes).is_some_and(|foreign| foreign != Foreign::Unknown))
 }
 
 /// Classifies one datagram, with the default [`Limits`].
