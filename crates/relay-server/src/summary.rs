@@ -37,9 +37,16 @@ impl Summary {
     }
 
     /// Logs what happened since the `last` summary if anything did, or if there are viewers.
-    pub(crate) fn log(&self, last: &Self, relay: &Relay, fanout: &Fanout) {
-        let [udp, subscribers] = relay.viewers();
-        if self == last && udp + subscribers == 0 {
+    pub(crate) fn log(
+        &self,
+        last: &Self,
+        relay: &Relay,
+        fanout: &Fanout,
+        egress: &EgressByTransport,
+    ) {
+        let [udp, quic, http] = egress.viewers();
+        let viewers = udp + quic + http;
+        if self == last && viewers == 0 {
             return;
         }
         let live = relay.live_cameras(Instant::now());
@@ -52,8 +59,10 @@ impl Summary {
             unsent = self.unsent - last.unsent,
             dropped = self.dropped - last.dropped,
             dropped_in_all = ?relay.counts().dropped,
-            viewers = udp + subscribers,
-            subscribers,
+            viewers,
+            udp,
+            quic,
+            http,
             ?cameras,
             "last 10 s"
         );
