@@ -55,7 +55,7 @@ impl IntoResponse for Unavailable {
 
 async fn root(State(context): State<Arc<Context>>, uri: Uri) -> Response {
     match query::parse(&uri, query::Path::Root).map(|asked| asked.action) {
-        Ok(None) => page::response(),
+        Ok(None) => page::response(context.policy.trusted()),
         Ok(Some(Action::Stream)) => answer(frames(&context, None, &uri, query::Path::Root).await),
         Ok(Some(Action::Snapshot)) => answer(frame(&context, None, &uri, query::Path::Root).await),
         Err(error) => bad_query(error),
