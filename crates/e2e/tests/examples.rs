@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{LONG, alone, directory, relay, sender, stop};
+use common::{LONG, alone, directory, relay, sender, stop, tool};
 use testkit::port;
-use testkit::process::{Program, Running, binary, on_path};
+use testkit::process::{Program, Running, binary};
 
 /// What the examples' addresses are there; each is replaced by the test's relay.
 const RELAY: &str = "http://127.0.0.1:8080";
@@ -73,14 +73,6 @@ fn python() -> Option<PathBuf> {
         return None;
     }
     Some(python)
-}
-
-fn tool(name: &str) -> Option<PathBuf> {
-    let found = on_path(name);
-    if found.is_none() {
-        testkit::skip(&format!("{name} (scripts/setup --test) is not here"));
-    }
-    found
 }
 
 #[test]
