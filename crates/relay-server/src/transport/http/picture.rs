@@ -14,6 +14,8 @@ use super::shared_feed::{HttpSubscription, SharedFrame, Slot, next_frame, next_l
 
 /// Longest wait for a model of which the picture's request is the only demand, aside from that for the camera's frames.
 const MODEL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Wait for the frame of a camera that is not live by a status of up to 50 ms ago.
+pub(super) const BACK: Duration = Duration::from_millis(100);
 /// Longest wait for boxes: other software gives a request up after 10 s.
 const MAX_PATIENCE: Duration = Duration::from_secs(9);
 
@@ -48,9 +50,12 @@ pub(super) fn patience(fps: Option<f64>) -> Duration {
     (MODEL_TIMEOUT + frames).min(MAX_PATIENCE)
 }
 
-/// Returns the current frame, or the next; `None` if the camera has stopped. The current frame of a slow camera is as old as
+/// Returns the current frame, or the next within `patience`; `None` if the camera has stopped. The current frame of a slow camera is as old as
 /// that is slow.
-pub(super) async fn newest(subscription: &HttpSubscription) -> Option<Arc<SharedFrame>> {
+pub(super) async fn newest(
+    subscription: &HttpSubscription,
+    patience: Duration,
+) -> Option<Arc<SharedFrame>> {
     let mut slot = subscription.frames();
     let live = subscription.live();
     let fresh = async {
@@ -62,7 +67,7 @@ pub(super) async fn newest(subscription: &HttpSubscription) -> Option<Arc<Shared
             }
         }
     };
-    timeout(CAMERA_TIMEOUT, fresh).await.ok().flatten()
+    timeout(patience, fresh).await.ok().flatten()
 }
 
 /// Returns the first frame with the boxes of an inference. When none comes in time, it returns the last frame that the
@@ -80,7 +85,7 @@ pub(super) async fn annotated(
     match timeout(patience, waiting.first()).await {
         Ok(first) => first,
         Err(_) => match waiting.last {
-            None => newest(subscription).await,
+            None => newest(subscription, CAMERA_TIMEOUT).await,
             last => last,
         },
     }
@@ -203,7 +208,7 @@ mod tests {
             steps.send(step).await.unwrap();
             // Until the frame has come through.
             sleep(INTERVAL).await;
-            assert_eq!(newest(&subscription).await.is_some(), live);
+            assert_eq!(newest(&subscription, CAMERA_TIMEOUT).await.is_some(), live);
         }
     }
 

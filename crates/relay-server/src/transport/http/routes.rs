@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use futures_util::stream;
+use protocol::CAMERA_TIMEOUT;
 use protocol::label::CameraName;
 
 use super::connection::Connection;
@@ -121,13 +122,19 @@ async fn frame(context: &Context, name: Option<&str>, uri: &Uri, path: query::Pa
     let subscription = subscribe(context, name).await?;
     let status = &status(context).await?.status;
     let unavailable = |why: String| text(StatusCode::SERVICE_UNAVAILABLE, why);
-    let camera = picture::live(&status.cameras, name).map_err(unavailable)?;
-    // Without a model there is nothing to wait for.
-    let shared = match asked.boxes && status.has_model {
-        true => picture::annotated(&subscription, picture::patience(camera.fps)).await,
-        false => picture::newest(&subscription).await,
+    let shared = match picture::live(&status.cameras, name) {
+        // The camera may have come back since the status was made.
+        Err(silent) => picture::newest(&subscription, picture::BACK)
+            .await
+            .ok_or(silent),
+        // Without a model there is nothing to wait for.
+        Ok(camera) => match asked.boxes && status.has_model {
+            true => picture::annotated(&subscription, picture::patience(camera.fps)).await,
+            false => picture::newest(&subscription, CAMERA_TIMEOUT).await,
+        }
+        .ok_or_else(|| "no frame comes from this camera".to_owned()),
     };
-    let shared = shared.ok_or_else(|| unavailable("no frame comes from this camera".to_owned()))?;
+    let shared = shared.map_err(unavailable)?;
     let jpeg = context.renditions.get(&shared.frame.jpeg, asked.rendition);
     let jpeg = jpeg.await.map_err(|error| unavailable(error.to_string()))?;
     let sent = PublishedFrame {
