@@ -9,13 +9,13 @@ mod common;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{LONG, alone, directory, relay, sender, stop};
+use common::{LONG, alone, directory, relay, sender, stop, tool};
 use protocol::detections::Detections;
 use testkit::port;
-use testkit::process::{Running, on_path};
+use testkit::process::Running;
 
 struct Chain {
     relay: Running,
@@ -60,15 +60,6 @@ fn run(program: &Path, args: &[&str]) -> Output {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {errors}", program.display());
     output
-}
-
-/// Returns the path of a program; if it is not installed, reports a skip and returns `None`.
-fn tool(name: &str) -> Option<PathBuf> {
-    let found = on_path(name);
-    if found.is_none() {
-        testkit::skip(&format!("{name} (scripts/setup --test) is not here"));
-    }
-    found
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub(crate) struct Camera {
     pub(crate) demo: DemoMatch,
     /// Frames accepted.
     pub(crate) accepted: u64,
+    /// When a frame was last due for the model.
+    pub(crate) last_due: Option<Instant>,
     /// What waits for UDP viewers.
     pub(crate) hold: HoldSlot,
     /// The size in the header of the last frame that the model answered, and the size at which that is displayed: an EXIF
@@ -69,6 +71,7 @@ impl Camera {
             rejection_noted: false,
             demo: DemoMatch::default(),
             accepted: 0,
+            last_due: None,
             hold: HoldSlot::default(),
             known_display_size: None,
         }

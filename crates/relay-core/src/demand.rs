@@ -84,14 +84,24 @@ pub(crate) struct Subscribers {
     all: HashMap<SubscriberId, (Option<CameraName>, bool)>,
     /// Subscribers, and those of them that want boxes drawn in, by the camera that they asked for: a
     /// walk over a thousand subscribers for each frame would cost more than sending it to one of them.
-    counts: HashMap<Option<CameraName>, [usize; 2]>,
+    counts: HashMap<Option<CameraName>, Counts>,
+}
+
+/// The subscribers that asked for one camera.
+#[derive(Debug, Default)]
+struct Counts {
+    any: usize,
+    /// Those that want boxes drawn into the JPEG.
+    annotated: usize,
+    /// Whether one of those is new: the camera's next frame is not its first one yet.
+    is_new: bool,
 }
 
 impl Subscribers {
     /// Adds a subscriber of a camera, or of the first that is live.
     pub(crate) fn add(&mut self, id: SubscriberId, camera: Option<CameraName>) {
         self.remove(id);
-        self.counts.entry(camera.clone()).or_default()[0] += 1;
+        self.counts.entry(camera.clone()).or_default().any += 1;
         self.all.insert(id, (camera, false));
     }
 
@@ -100,7 +110,9 @@ impl Subscribers {
         if let Some((camera, annotated)) = self.all.get_mut(&id)
             && !std::mem::replace(annotated, true)
         {
-            self.counts.entry(camera.clone()).or_default()[1] += 1;
+            let counts = self.counts.entry(camera.clone()).or_default();
+            counts.annotated += 1;
+            counts.is_new = true;
         }
     }
 
@@ -110,11 +122,22 @@ impl Subscribers {
             return;
         };
         let counts = self.counts.entry(camera.clone()).or_default();
-        counts[0] = counts[0].saturating_sub(1);
-        counts[1] = counts[1].saturating_sub(usize::from(annotated));
-        if counts[0] == 0 {
+        counts.any = counts.any.saturating_sub(1);
+        counts.annotated = counts.annotated.saturating_sub(usize::from(annotated));
+        counts.is_new &= counts.annotated > 0;
+        if counts.any == 0 {
             self.counts.remove(&camera);
         }
+    }
+
+    /// Returns whether a subscriber has begun to want boxes drawn into the JPEG since the last call for this camera; those
+    /// without a choice count if it `is_default`.
+    pub(crate) fn take_new_annotated(&mut self, camera: &CameraName, is_default: bool) -> bool {
+        let take = |counts: Option<&mut Counts>| {
+            counts.is_some_and(|counts| std::mem::take(&mut counts.is_new))
+        };
+        let named = take(self.counts.get_mut(&Some(camera.clone())));
+        is_default && take(self.counts.get_mut(&None)) || named
     }
 
     /// Returns the number of subscribers.
@@ -126,11 +149,11 @@ impl Subscribers {
     pub(crate) fn of(&self, camera: &CameraName, is_default: bool) -> SubscriberDemand {
         let named = self.counts.get(&Some(camera.clone()));
         let unnamed = self.counts.get(&None).filter(|_| is_default);
-        let [any, annotated] = [0, 1].map(|kind| {
-            let counts = [named, unnamed].into_iter().flatten();
-            counts.map(|counts| counts[kind]).sum::<usize>() > 0
-        });
-        SubscriberDemand { any, annotated }
+        let counts = || [named, unnamed].into_iter().flatten();
+        SubscriberDemand {
+            any: counts().any(|counts| counts.any > 0),
+            annotated: counts().any(|counts| counts.annotated > 0),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use protocol::quic::{Refusal, SenderInfo};
 use crate::action::{Action, Publication};
 use crate::fair::Payer;
 use crate::frame::{CameraFrame, CameraId};
-use crate::limits::PRIVATE_UPGRADE_INTERVAL;
+use crate::limits::{PRIVATE_UPGRADE_INTERVAL, REQUESTED_INFERENCE_INTERVAL};
 use crate::note::Note;
 use crate::source::{Admission, Publisher, Rejection, SenderId, Source};
 use crate::{Demand, Relay};
@@ -278,7 +278,7 @@ impl Relay {
         self.release(id, now);
         let demand = self.demand(id, now);
         self.counts.wanted += u64::from(demand.infers());
-        let due = demand.infers() && self.schedule.is_due(frame.count);
+        let due = self.is_due(&frame, demand, now);
         self.hold_or_forward(frame.clone(), demand, due, now);
         // Behind the frame itself: a thread that is woken may well run in place of this one.
         if demand.tracks() {
@@ -292,6 +292,27 @@ impl Relay {
             self.counts.not_inferred += u64::from(self.schedule.enqueue(frame));
         }
         self.feed_model(now);
+    }
+
+    /// Returns whether a frame goes to the model: because its turn has come, or for a new subscriber that wants boxes in the
+    /// picture, if there was no such frame lately. It may want one picture, which would else wait for as long as N frames take.
+    fn is_due(&mut self, frame: &CameraFrame, demand: Demand, now: Instant) -> bool {
+        let is_default = self.cameras.default_camera(now) == Some(frame.camera);
+        let camera = self.cameras.get_mut(frame.camera);
+        let is_new = demand.annotated
+            && self
+                .subscribers
+                .take_new_annotated(&camera.name, is_default);
+        let is_recent = camera
+            .last_due
+            .is_some_and(|at| now.saturating_duration_since(at) < REQUESTED_INFERENCE_INTERVAL);
+        // What UDP viewers see is the Nth frame, and it is held for its boxes.
+        let requested = is_new && !is_recent && demand.udp.is_none();
+        let due = demand.infers() && (self.schedule.is_due(frame.count) || requested);
+        if due {
+            camera.last_due = Some(now);
+        }
+        due
     }
 
     fn hold_or_forward(&mut self, frame: CameraFrame, demand: Demand, due: bool, now: Instant) {

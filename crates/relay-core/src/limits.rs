@@ -81,3 +81,6 @@ pub const REFUSALS: usize = 64;
 pub const UPGRADE_INTERVAL: Duration = Duration::from_secs(5);
 /// Time between two `upgrade` messages of a private relay, to all senders together.
 pub const PRIVATE_UPGRADE_INTERVAL: Duration = Duration::from_millis(200);
+/// Time after a frame was due for the model in which a request for one annotated picture makes no other one due: such
+/// requests take at most two inferences a second of a camera.
+pub const REQUESTED_INFERENCE_INTERVAL: Duration = Duration::from_millis(500);

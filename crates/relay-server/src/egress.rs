@@ -25,6 +25,13 @@ impl EgressByTransport {
             .chain(http)
     }
 
+    /// Returns the viewers of now by UDP, by QUIC and by HTTP.
+    pub(crate) fn viewers(&self) -> [usize; 3] {
+        let http = self.http.as_deref();
+        [Some(&*self.udp), Some(&*self.quic), http]
+            .map(|stats| stats.map_or(0, |stats| stats.snapshot().viewers))
+    }
+
     /// Returns the frames that left, and those that a viewer did not get, by all transports.
     pub(crate) fn totals(&self) -> [u64; 2] {
         let snapshots = self.transports().map(|(_, stats)| stats.snapshot());

@@ -113,7 +113,7 @@ impl RelayLoop {
                 () = &mut timer => timer.as_mut().reset(tokio::time::Instant::now() + SUMMARY_INTERVAL),
                 _ = summaries.tick() => {
                     let summary = Summary::of(&self.relay, &self.egress);
-                    summary.log(&last, &self.relay, &self.fanout);
+                    summary.log(&last, &self.relay, &self.fanout, &self.egress);
                     last = summary;
                     // Written again although nothing changed, so that the file's age tells how long the relay was away.
                     self.store_leases();

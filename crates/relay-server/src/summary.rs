@@ -40,9 +40,16 @@ impl Summary {
     }
 
     /// Logs what happened since the `last` summary if anything did, or if there are viewers.
-    pub(crate) fn log(&self, last: &Self, relay: &Relay, fanout: &Fanout) {
-        let [udp, subscribers] = relay.viewers();
-        if self == last && udp + subscribers == 0 {
+    pub(crate) fn log(
+        &self,
+        last: &Self,
+        relay: &Relay,
+        fanout: &Fanout,
+        egress: &EgressByTransport,
+    ) {
+        let [udp, quic, http] = egress.viewers();
+        let viewers = udp + quic + http;
+        if self == last && viewers == 0 {
             return;
         }
         let live = relay.live_cameras(Instant::now());
@@ -57,8 +64,10 @@ impl Summary {
             unsent = self.unsent - last.unsent,
             dropped = self.dropped - last.dropped,
             dropped_in_all = ?relay.counts().dropped,
-            viewers = udp + subscribers,
-            subscribers,
+            viewers,
+            udp,
+            quic,
+            http,
             ?cameras,
             more_cameras,
             "last 10 s"

@@ -250,6 +250,9 @@ fn a_name_that_is_not_the_relays_and_pages_of_others_are_turned_away() {
             .map(str::to_owned)
     };
     assert_eq!(allowed(&relay, "http://evil.example"), None);
+    let page = relay.get("/");
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.ends_with("frame-ancestors 'self'"), "{policy}");
     let relay = HttpRelay::with_camera(
         "yard",
         &["--http-origin", "https://cam.example,http://nas:8123"],
@@ -262,6 +265,10 @@ fn a_name_that_is_not_the_relays_and_pages_of_others_are_turned_away() {
         relay.request("GET", "/", &[("host", "cam.example")]).status,
         200
     );
+    let page = relay.get("/");
+    let policy = page.header("content-security-policy").unwrap();
+    let framed_by = "frame-ancestors 'self' https://cam.example http://nas:8123";
+    assert!(policy.ends_with(framed_by), "{policy}");
     let preflight = relay.request("OPTIONS", "/api/cameras", &[("origin", cam)]);
     assert_eq!(
         (

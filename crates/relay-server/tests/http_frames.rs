@@ -213,3 +213,15 @@ fn who_leaves_is_no_viewer_any_more() {
     }
     assert_eq!(relay.stop().report.unwrap()["viewers_peak"], 3);
 }
+
+#[test]
+fn the_summary_counts_viewers_by_the_transport_that_they_came_by() {
+    let mut relay = HttpRelay::with_camera("yard", &[]);
+    let (mut stream, _socket) = (relay.stream("/stream"), relay.socket("/cam/yard/ws"));
+    stream.boundary();
+    relay.send_frame("yard", 0);
+    let line = relay.running.wait_for_line("last 10 s", 2 * SOON);
+    for field in [" viewers=2 ", " udp=0 ", " quic=0 ", " http=2 "] {
+        assert!(line.contains(field), "{field}: {line}");
+    }
+}

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use testkit::process::{Finished, Program, Running, binary};
+use testkit::process::{Finished, Program, Running, binary, on_path};
 
 /// Longest wait for anything on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -63,6 +63,15 @@ pub(crate) fn viewer(port: u16, args: &[&str]) -> Running {
         ])
         .args(args)
         .start()
+}
+
+/// Returns the path of a program; if it is not installed, reports a skip and returns `None`.
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+    let found = on_path(name);
+    if found.is_none() {
+        testkit::skip(&format!("{name} (scripts/setup --test) is not here"));
+    }
+    found
 }
 
 /// Ends a program as a service manager does, and requires success.

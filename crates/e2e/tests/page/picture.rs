@@ -69,6 +69,74 @@ fn boxes_and_classes_can_be_switched_off_and_on() {
     assert_eq!(page.evaluate(DRAWN), 0);
 }
 
+/// A snapshot, and whether it is the frame as it came; of one with boxes also how many of its pixels differ from the picture.
+const SNAPSHOT: &str = r#"(async () => {
+    const { width, height } = picture;
+    const pixels = source => {
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [width, height];
+        canvas.getContext("2d").drawImage(source, 0, 0);
+        return canvas.getContext("2d").getImageData(0, 0, width, height).data;
+    };
+    const shown = pixels(picture), came = frame.blob;
+    const boxes = (showBoxes && currentBoxes() || { boxes: [] }).boxes.length;
+    const blob = await takeSnapshot();
+    const taken = await createImageBitmap(blob);
+    const jpeg = pixels(taken);
+    let drawn = 0;
+    for (let i = 0; i < jpeg.length; i += 4) drawn += [0, 1, 2].some(c => Math.abs(jpeg[i + c] - shown[i + c]) > 60);
+    return { boxes, drawn, asItCame: blob === came, type: blob.type, size: [taken.width, taken.height].join() };
+})()"#;
+
+#[test]
+fn a_snapshot_is_the_picture_with_its_boxes_as_they_are_shown() {
+    let _alone = alone();
+    let Some(mut setup) = Setup::new() else {
+        return;
+    };
+    let (_relay, _sender) = (setup.relay(), setup.sender(&[]));
+    setup.open();
+    let page = &mut setup.page;
+    page.wait(&format!("{DRAWN} > 0"));
+    let with = loop {
+        let taken = page.evaluate(SNAPSHOT);
+        if taken["boxes"].as_u64() > Some(0) {
+            break taken;
+        }
+    };
+    assert!(with["drawn"].as_u64() > Some(200), "{with}");
+    assert_eq!(
+        (&with["asItCame"], &with["type"]),
+        (&false.into(), &"image/jpeg".into())
+    );
+    assert_eq!(with["size"], "300,200");
+    page.evaluate("toggle.click()");
+    let without = page.evaluate(SNAPSHOT);
+    assert_eq!(
+        (&without["asItCame"], &without["drawn"]),
+        (&true.into(), &0.into())
+    );
+    page.evaluate(
+        "toggle.click(); addDetections({ v: 1, seq: 0, t: 0, kind: 'tracked', detections: [] })",
+    );
+    page.evaluate(
+        "document.querySelectorAll('#classes [aria-pressed=true]').forEach(b => b.click())",
+    );
+    page.evaluate("for (const m of recorded.messages) for (const d of m.detections) hiddenClasses.add(d.label)");
+    assert_eq!(
+        page.evaluate(SNAPSHOT)["asItCame"],
+        true,
+        "all classes are off"
+    );
+    // In place of a frame, MJPEG's picture.
+    page.evaluate("hiddenClasses.clear(); localStorage.setItem('test.no-sockets', '1'); window.old = 1; location.reload()");
+    page.wait(
+        "!window.old && !motion.hidden && document.body.dataset.state === 'live' && mjpegBoxes(9)",
+    );
+    let size = "takeSnapshot().then(createImageBitmap).then(b => [b.width, b.height].join())";
+    assert_eq!(page.evaluate(size), "300,200");
+}
+
 #[test]
 fn a_sender_that_stops_shows_stale_with_its_age_and_no_boxes() {
     let _alone = alone();

@@ -274,6 +274,45 @@ fn a_subscriber_that_wants_boxes_in_the_picture_has_them_on_every_frame_and_hold
 }
 
 #[test]
+fn a_request_for_one_picture_with_boxes_is_inferred_at_once_and_many_take_two_inferences_a_second()
+{
+    for camera in [None, Some("cam1")] {
+        let mut scene = Scene::new(RelaySettings {
+            every: Some("1000".parse().unwrap()),
+            ..rules()
+        });
+        let mut frames = 0;
+        let mut send = |scene: &mut Scene, interval: Duration| {
+            frames += 1;
+            scene.pass(interval);
+            scene.datagram(address(1, 1000), plain(frames));
+            if scene.jobs.last().is_some_and(|job| job.count == frames) {
+                scene.answer_last();
+            }
+        };
+        let camera = || camera.map(|name| name.parse().unwrap());
+        let inferred =
+            |scene: &Scene| -> Vec<u64> { scene.jobs.iter().map(|job| job.count).collect() };
+        scene.relay.subscribe(SubscriberId(0), camera());
+        (0..9).for_each(|_| send(&mut scene, 100 * MS));
+        assert!(scene.jobs.is_empty(), "boxes as data have their turn");
+        scene.relay.request_annotated(SubscriberId(0));
+        (0..9).for_each(|_| send(&mut scene, 100 * MS));
+        assert_eq!(inferred(&scene), [10], "once for the request");
+        for id in 1..=100 {
+            scene.relay.subscribe(SubscriberId(id), camera());
+            scene.relay.request_annotated(SubscriberId(id));
+            send(&mut scene, 100 * MS);
+            scene.relay.unsubscribe(SubscriberId(id));
+        }
+        assert_eq!(scene.jobs.len(), 1 + 20, "of 100 requests in 10 s");
+        scene.relay.unsubscribe(SubscriberId(0));
+        (0..9).for_each(|_| send(&mut scene, 1000 * MS));
+        assert_eq!(scene.jobs.len(), 1 + 20);
+    }
+}
+
+#[test]
 fn without_a_model_a_subscriber_that_wants_boxes_in_the_picture_has_each_frame_as_it_came() {
     let mut scene = annotating(Overlay::EveryNth);
     scene.datagram(address(1, 1000), plain(1));

@@ -17,7 +17,7 @@ use tungstenite::WebSocket;
 
 use super::process::{RELAY, SOON, stop};
 
-/// A relay without a model, and the socket of a camera that sends to it.
+/// A relay, without a model unless it is given one, and the socket of a camera that sends to it.
 pub(crate) struct HttpRelay {
     pub(crate) running: Running,
     pub(crate) http: SocketAddr,
@@ -29,9 +29,13 @@ pub(crate) struct HttpRelay {
 
 impl HttpRelay {
     pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::with_model("none", flags)
+    }
+
+    pub(crate) fn with_model(model: &str, flags: &[&str]) -> Self {
         let state = tempfile::tempdir().unwrap();
         let running = Program::new(RELAY)
-            .args(["--listen", "127.0.0.1:0", "--model", "none", "--report"])
+            .args(["--listen", "127.0.0.1:0", "--model", model, "--report"])
             .args(["--http", "127.0.0.1:0", "--state"])
             .args([state.path()])
             .args(flags)

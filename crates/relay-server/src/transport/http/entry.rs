@@ -7,19 +7,10 @@ use serde::Deserialize;
 
 use super::origin_policy::Requester;
 
-/// Parameters of a URL's query.
+/// What a URL's query says of who requests; what it asks for is [`super::query`]'s.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Parameters {
-    pub(super) token: Option<String>,
-    pub(super) action: Option<String>,
-    boxes: Option<String>,
-}
-
-impl Parameters {
-    /// Returns whether the client wants boxes drawn into the picture.
-    pub(super) fn annotated(&self) -> bool {
-        matches!(self.boxes.as_deref(), Some("" | "1" | "on" | "true"))
-    }
+    token: Option<String>,
 }
 
 /// Returns the origin of the page that sends a request.

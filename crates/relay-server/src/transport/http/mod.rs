@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!  TCP 8080 --> listen, connection --> request; entry, origin_policy (PURE): access --> routes --> page
-//!                  proxies (PURE)                                                  |   --> shared_answers: status, metrics
+//!                  proxies (PURE)                                      query (PURE) |   --> shared_answers: status, metrics
 //!                                                                                    |
-//!  the loop's fan-out --> shared_feed: one feed a camera ----------------------------+--> stream.mjpg, snapshot.jpg,
-//!                                                                                         detections, ws
+//!  the loop's fan-out --> shared_feed: one feed a camera ----------------------------+--> stream.mjpg, detections, ws
+//!                                                                                    +--> picture --> renditions: snapshot.jpg
 //! ```
 //!
 //! It has a thread and a runtime of its own, so that many HTTP clients, honest or hostile, delay no frame of another
@@ -26,6 +26,8 @@ mod origin_policy;
 mod page;
 mod picture;
 mod proxies;
+mod query;
+mod renditions;
 mod request;
 mod request_rate;
 mod routes;
@@ -49,6 +51,7 @@ pub use self::origin_policy::Origin;
 use self::origin_policy::OriginPolicy;
 pub use self::proxies::ProxyNetwork;
 use self::proxies::TrustedProxies;
+use self::renditions::SharedRenditions;
 use self::request_rate::RequestRate;
 use self::shared_answers::SharedAnswers;
 use self::shared_feed::SharedFeeds;
@@ -64,6 +67,7 @@ struct Context {
     connections: Arc<Connections>,
     feeds: SharedFeeds,
     answers: SharedAnswers,
+    renditions: SharedRenditions,
     rate: RequestRate,
 }
 
@@ -105,6 +109,7 @@ pub fn start(
         policy: OriginPolicy::new(access, trust.origins.to_vec()),
         feeds: SharedFeeds::new(relay.clone(), stats.clone()),
         answers: SharedAnswers::new(relay),
+        renditions: SharedRenditions::new(),
         rate: RequestRate::new(),
     });
     let stop = CancellationToken::new();

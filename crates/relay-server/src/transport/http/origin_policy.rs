@@ -93,6 +93,11 @@ impl OriginPolicy {
         Self { access, trusted }
     }
 
+    /// Returns the origins that are trusted.
+    pub(super) fn trusted(&self) -> impl Iterator<Item = &str> {
+        self.trusted.iter().map(|Origin(origin)| origin.as_str())
+    }
+
     /// Checks a request.
     ///
     /// # Errors

@@ -6,17 +6,56 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::CAMERA_TIMEOUT;
 use protocol::detections::{Detections, Kind};
+use relay_core::CameraStatus;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
 use super::shared_feed::{HttpSubscription, SharedFrame, Slot, next_frame, next_line};
 
-/// Longest wait for boxes: an inference is due within 0.4 s at 10 frames a second and `--every 4`.
-const BOXES_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest wait for a model of which the picture's request is the only demand, aside from that for the camera's frames.
+const MODEL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Wait for the frame of a camera that is not live by a status of up to 50 ms ago.
+pub(super) const BACK: Duration = Duration::from_millis(100);
+/// Longest wait for boxes: other software gives a request up after 10 s.
+const MAX_PATIENCE: Duration = Duration::from_secs(9);
 
-/// Returns the current frame, or the next; `None` if the camera has stopped. The current frame of a slow camera is as old as
+/// Returns the status of a camera that is live, of this name or the first.
+///
+/// # Errors
+/// With how long the camera has been silent, or the one that was live last.
+pub(super) fn live<'a>(
+    cameras: &'a [CameraStatus],
+    name: Option<&str>,
+) -> Result<&'a CameraStatus, String> {
+    let named = || {
+        let of_name = |camera: &&CameraStatus| name.is_none_or(|name| camera.name == name);
+        cameras.iter().filter(of_name)
+    };
+    if let Some(live) = named().find(|camera| camera.live) {
+        return Ok(live);
+    }
+    let last = named().min_by_key(|camera| camera.silence);
+    let silent = last.map(|camera| {
+        let (name, seconds) = (&camera.name, camera.silence.as_secs());
+        format!("; `{name}` has been silent for {seconds} s")
+    });
+    Err(format!("no frame comes{}", silent.unwrap_or_default()))
+}
+
+/// Returns how long a picture waits for its boxes: the model is given the camera's next frame, and its answer is drawn into
+/// the one behind that.
+pub(super) fn patience(fps: Option<f64>) -> Duration {
+    let frames = fps.and_then(|fps| Duration::try_from_secs_f64(2.0 / fps).ok());
+    let frames = frames.unwrap_or(MAX_PATIENCE).min(MAX_PATIENCE);
+    (MODEL_TIMEOUT + frames).min(MAX_PATIENCE)
+}
+
+/// Returns the current frame, or the next within `patience`; `None` if the camera has stopped. The current frame of a slow camera is as old as
 /// that is slow.
-pub(super) async fn newest(subscription: &HttpSubscription) -> Option<Arc<SharedFrame>> {
+pub(super) async fn newest(
+    subscription: &HttpSubscription,
+    patience: Duration,
+) -> Option<Arc<SharedFrame>> {
     let mut slot = subscription.frames();
     let live = subscription.live();
     let fresh = async {
@@ -28,22 +67,25 @@ pub(super) async fn newest(subscription: &HttpSubscription) -> Option<Arc<Shared
             }
         }
     };
-    timeout(CAMERA_TIMEOUT, fresh).await.ok().flatten()
+    timeout(patience, fresh).await.ok().flatten()
 }
 
 /// Returns the first frame with the boxes of an inference. When none comes in time, it returns the last frame that the
 /// boxes were to be drawn into, or the newest.
-pub(super) async fn annotated(subscription: &HttpSubscription) -> Option<Arc<SharedFrame>> {
+pub(super) async fn annotated(
+    subscription: &HttpSubscription,
+    patience: Duration,
+) -> Option<Arc<SharedFrame>> {
     let mut waiting = Waiting {
         messages: subscription.messages(),
         annotated: subscription.annotated().await,
         newest: subscription.frames(),
         last: None,
     };
-    match timeout(BOXES_TIMEOUT, waiting.first()).await {
+    match timeout(patience, waiting.first()).await {
         Ok(first) => first,
         Err(_) => match waiting.last {
-            None => newest(subscription).await,
+            None => newest(subscription, CAMERA_TIMEOUT).await,
             last => last,
         },
     }
@@ -105,6 +147,7 @@ mod tests {
     use crate::fanout::tests::publication;
 
     const INTERVAL: Duration = Duration::from_millis(100);
+    const BOXES_TIMEOUT: Duration = Duration::from_secs(1);
     const JPEG: &[u8] = b"jpeg";
 
     fn frame(seq: u64) -> Publication {
@@ -146,7 +189,7 @@ mod tests {
         let subscription = feeds.subscribe("yard".parse().ok()).await.unwrap();
         tokio::spawn(film(steps, inferred));
         let start = Instant::now();
-        let shared = annotated(&subscription).await.unwrap();
+        let shared = annotated(&subscription, BOXES_TIMEOUT).await.unwrap();
         (shared.frame.label.seq, start.elapsed())
     }
 
@@ -165,7 +208,47 @@ mod tests {
             steps.send(step).await.unwrap();
             // Until the frame has come through.
             sleep(INTERVAL).await;
-            assert_eq!(newest(&subscription).await.is_some(), live);
+            assert_eq!(newest(&subscription, CAMERA_TIMEOUT).await.is_some(), live);
+        }
+    }
+
+    #[test]
+    fn the_wait_for_boxes_is_as_long_as_two_frames_of_the_camera_and_a_slow_model_take() {
+        for (fps, ms) in [
+            (Some(10.0), 3200),
+            (Some(1.0), 5000),
+            (Some(0.5), 7000),
+            (Some(0.1), 9000),
+            (Some(0.0), 9000),
+            (None, 9000),
+        ] {
+            assert_eq!(patience(fps), Duration::from_millis(ms), "{fps:?}");
+        }
+    }
+
+    #[test]
+    fn a_camera_that_is_not_live_is_named_with_its_silence() {
+        let camera = |name: &str, live, seconds| CameraStatus {
+            name: name.parse().unwrap(),
+            live,
+            fps: None,
+            size: "300x200".parse().unwrap(),
+            silence: Duration::from_secs(seconds),
+        };
+        let cameras = [camera("yard", false, 50), camera("drive", false, 9)];
+        let with_gate = [cameras.to_vec(), vec![camera("gate", true, 0)]].concat();
+        let yard = "no frame comes; `yard` has been silent for 50 s";
+        let drive = "no frame comes; `drive` has been silent for 9 s";
+        for (cameras, name, wanted) in [
+            (&cameras[..], Some("yard"), Err(yard)),
+            (&cameras[..], None, Err(drive)),
+            (&with_gate[..], Some("yard"), Err(yard)),
+            (&with_gate[..], None, Ok("gate")),
+            (&with_gate[..], Some("gate"), Ok("gate")),
+            (&[], None, Err("no frame comes")),
+        ] {
+            let found = live(cameras, name).map(|camera| camera.name.as_str());
+            assert_eq!(found, wanted.map_err(str::to_owned), "{name:?}");
         }
     }
 
@@ -196,7 +279,7 @@ mod tests {
             steps
         });
         let start = Instant::now();
-        let shared = annotated(&subscription).await.unwrap();
+        let shared = annotated(&subscription, BOXES_TIMEOUT).await.unwrap();
         assert_eq!(shared.frame.label.seq, 7);
         assert!(start.elapsed() < 2 * INTERVAL);
         drop(publish);

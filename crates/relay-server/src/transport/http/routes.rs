@@ -4,23 +4,25 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Extension, Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Extension, Path, State};
+use axum::http::{StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use futures_util::stream;
+use protocol::CAMERA_TIMEOUT;
 use protocol::label::CameraName;
 
 use super::connection::Connection;
-use super::entry::Parameters;
+use super::query::{self, Action, QueryError};
 use super::request::{guard, header_value, text};
 use super::shared_answers::StatusAnswer;
 use super::shared_feed::{HttpSubscription, next_frame, next_line};
 use super::{Context, mjpeg, page, picture, socket};
 use crate::event::RelayStatus;
+use crate::fanout::PublishedFrame;
 use crate::handle::Unavailable;
 use crate::metrics;
 use relay_core::CameraStatus;
@@ -52,59 +54,54 @@ impl IntoResponse for Unavailable {
     }
 }
 
-async fn root(
-    State(context): State<Arc<Context>>,
-    Query(parameters): Query<Parameters>,
-) -> Response {
-    match parameters.action.as_deref() {
-        None => page::response(),
-        Some("stream") => first_stream(State(context), Query(parameters)).await,
-        Some("snapshot") => snapshot(State(context), Query(parameters)).await,
-        Some(_) => text(StatusCode::BAD_REQUEST, "action is stream or snapshot"),
+async fn root(State(context): State<Arc<Context>>, uri: Uri) -> Response {
+    match query::parse(&uri, query::Path::Root).map(|asked| asked.action) {
+        Ok(None) => page::response(context.policy.trusted()),
+        Ok(Some(Action::Stream)) => answer(frames(&context, None, &uri, query::Path::Root).await),
+        Ok(Some(Action::Snapshot)) => answer(frame(&context, None, &uri, query::Path::Root).await),
+        Err(error) => bad_query(error),
     }
 }
 
 type Answer = Result<Response, Response>;
 
-async fn first_stream(
-    State(context): State<Arc<Context>>,
-    Query(parameters): Query<Parameters>,
-) -> Response {
-    frames(&context, None, &parameters)
-        .await
-        .unwrap_or_else(|why| why)
+fn answer(answer: Answer) -> Response {
+    answer.unwrap_or_else(|why| why)
+}
+
+/// Returns the answer to a query that the path does not take.
+fn bad_query(error: QueryError) -> Response {
+    text(StatusCode::BAD_REQUEST, error)
+}
+
+async fn first_stream(State(context): State<Arc<Context>>, uri: Uri) -> Response {
+    answer(frames(&context, None, &uri, query::Path::Stream).await)
 }
 
 async fn stream_of(
     State(context): State<Arc<Context>>,
     Path(name): Path<String>,
-    Query(parameters): Query<Parameters>,
+    uri: Uri,
 ) -> Response {
-    let frames = frames(&context, Some(&name), &parameters).await;
-    frames.unwrap_or_else(|why| why)
+    answer(frames(&context, Some(&name), &uri, query::Path::Stream).await)
 }
 
-async fn snapshot(
-    State(context): State<Arc<Context>>,
-    Query(parameters): Query<Parameters>,
-) -> Response {
-    frame(&context, None, &parameters)
-        .await
-        .unwrap_or_else(|why| why)
+async fn snapshot(State(context): State<Arc<Context>>, uri: Uri) -> Response {
+    answer(frame(&context, None, &uri, query::Path::Snapshot).await)
 }
 
 async fn snapshot_of(
     State(context): State<Arc<Context>>,
     Path(name): Path<String>,
-    Query(parameters): Query<Parameters>,
+    uri: Uri,
 ) -> Response {
-    let frame = frame(&context, Some(&name), &parameters).await;
-    frame.unwrap_or_else(|why| why)
+    answer(frame(&context, Some(&name), &uri, query::Path::Snapshot).await)
 }
 
-async fn frames(context: &Context, name: Option<&str>, parameters: &Parameters) -> Answer {
+async fn frames(context: &Context, name: Option<&str>, uri: &Uri, path: query::Path) -> Answer {
+    let asked = query::parse(uri, path).map_err(bad_query)?;
     let subscription = subscribe(context, name).await?;
-    let slot = match parameters.annotated() {
+    let slot = match asked.boxes {
         true => subscription.annotated().await,
         false => subscription.frames(),
     };
@@ -120,30 +117,50 @@ async fn frames(context: &Context, name: Option<&str>, parameters: &Parameters) 
     Ok(mjpeg::response(parts))
 }
 
-async fn frame(context: &Context, name: Option<&str>, parameters: &Parameters) -> Answer {
+async fn frame(context: &Context, name: Option<&str>, uri: &Uri, path: query::Path) -> Answer {
+    let asked = query::parse(uri, path).map_err(bad_query)?;
     let subscription = subscribe(context, name).await?;
-    // Without a model there is nothing to wait for.
-    let boxes = parameters.annotated() && status(context).await?.status.has_model;
-    let shared = match boxes {
-        true => picture::annotated(&subscription).await,
-        false => picture::newest(&subscription).await,
+    let status = &status(context).await?.status;
+    let unavailable = |why: String| text(StatusCode::SERVICE_UNAVAILABLE, why);
+    let shared = match picture::live(&status.cameras, name) {
+        // The camera may have come back since the status was made.
+        Err(silent) => picture::newest(&subscription, picture::BACK)
+            .await
+            .ok_or(silent),
+        // Without a model there is nothing to wait for.
+        Ok(camera) => match asked.boxes && status.has_model {
+            true => picture::annotated(&subscription, picture::patience(camera.fps)).await,
+            false => picture::newest(&subscription, CAMERA_TIMEOUT).await,
+        }
+        .ok_or_else(|| "no frame comes from this camera".to_owned()),
     };
-    let why = "no frame comes from this camera";
-    let shared = shared.ok_or_else(|| text(StatusCode::SERVICE_UNAVAILABLE, why))?;
-    subscription.on_sent(&shared.frame, None);
+    let shared = shared.map_err(unavailable)?;
+    let jpeg = context.renditions.get(&shared.frame.jpeg, asked.rendition);
+    let jpeg = jpeg.await.map_err(|error| unavailable(error.to_string()))?;
+    let sent = PublishedFrame {
+        jpeg,
+        ..shared.frame.clone()
+    };
+    subscription.on_sent(&sent, None);
     let headers = [
         ("content-type", "image/jpeg".to_owned()),
-        ("x-timestamp", mjpeg::timestamp(&shared.frame)),
+        ("x-timestamp", mjpeg::timestamp(&sent)),
     ];
-    Ok((headers, shared.frame.jpeg.clone()).into_response())
+    Ok((headers, sent.jpeg).into_response())
 }
 
 /// Sends detections messages as server-sent events.
-async fn detections(State(context): State<Arc<Context>>, Path(name): Path<String>) -> Response {
-    let subscription = match subscribe(&context, Some(&name)).await {
-        Ok(subscription) => subscription,
-        Err(why) => return why,
-    };
+async fn detections(
+    State(context): State<Arc<Context>>,
+    Path(name): Path<String>,
+    uri: Uri,
+) -> Response {
+    answer(messages(&context, &name, &uri).await)
+}
+
+async fn messages(context: &Context, name: &str, uri: &Uri) -> Answer {
+    query::parse(uri, query::Path::Data).map_err(bad_query)?;
+    let subscription = subscribe(context, Some(name)).await?;
     let messages = subscription.messages();
     let events = stream::unfold(
         (subscription, messages),
@@ -156,17 +173,20 @@ async fn detections(State(context): State<Arc<Context>>, Path(name): Path<String
             ))
         },
     );
-    Sse::new(events)
-        .keep_alive(KeepAlive::default())
-        .into_response()
+    let events = Sse::new(events).keep_alive(KeepAlive::default());
+    Ok(events.into_response())
 }
 
 async fn ws(
     State(context): State<Arc<Context>>,
     Path(name): Path<String>,
     Extension(connection): Extension<Arc<Connection>>,
+    uri: Uri,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    if let Err(error) = query::parse(&uri, query::Path::Data) {
+        return bad_query(error);
+    }
     match subscribe(&context, Some(&name)).await {
         Ok(subscription) => socket::upgrade(upgrade, subscription, connection),
         Err(why) => why,
@@ -218,7 +238,10 @@ fn not_found(status: &RelayStatus) -> Response {
     )
 }
 
-async fn cameras(State(context): State<Arc<Context>>) -> Response {
+async fn cameras(State(context): State<Arc<Context>>, uri: Uri) -> Response {
+    if let Err(error) = query::parse(&uri, query::Path::Data) {
+        return bad_query(error);
+    }
     match status(&context).await {
         Ok(answer) => typed("application/json", answer.cameras()),
         Err(why) => why,

@@ -89,6 +89,12 @@ function draw() {
   context.clearRect(0, 0, width, height);
   const shown = showBoxes ? currentBoxes() : null;
   if (!shown || !shown.opacity) return;
+  drawBoxes(context, shown, scale);
+}
+
+// Draws boxes over the whole of a canvas, with lines and letters in this scale.
+function drawBoxes(context, shown, scale) {
+  const { width, height } = context.canvas;
   const size = Math.round(14 * scale);
   context.font = size + "px system-ui, sans-serif";
   context.lineWidth = 2 * scale;

@@ -427,48 +427,7 @@ function updateMjpegState() {
   draw();
 }
 
-// ---- the controls
-
-$("camera").onchange = () => {
-  chosenCamera = $("camera").value;
-  query.set("camera", chosenCamera);
-  history.replaceState(null, "", "?" + query);
-  retries = 0;
-  selectCamera(chosenCamera);
-  connect();
-};
-
-$("toggle").onclick = () => {
-  showBoxes = !showBoxes;
-  $("toggle").setAttribute("aria-pressed", String(showBoxes));
-  store("boxes", showBoxes ? "on" : "off");
-  draw();
-};
-$("toggle").setAttribute("aria-pressed", String(showBoxes));
-
-$("snapshot").onclick = async () => {
-  const fetched = () => fetch(cameraUrl("snapshot.jpg")).then(answer => answer.ok && answer.blob()).catch(() => null);
-  const blob = frame ? frame.blob : camera && await fetched();
-  if (!blob) return setStatus(document.body.dataset.state, "There is no picture to take");
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = (camera + "-" + (frame ? frame.seq : Date.now()) + ".jpg").replace(/\s/g, "_");
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-};
-
-// On phones that give no element the whole screen, the picture fills the window.
-$("full").onclick = () => {
-  const main = document.querySelector("main");
-  const fillWindow = () => { document.body.classList.add("full"); draw(); };
-  if (main.requestFullscreen) main.requestFullscreen().catch(fillWindow);
-  else fillWindow();
-};
-$("view").onclick = () => {
-  if (document.fullscreenElement) document.exitFullscreen();
-  document.body.classList.remove("full");
-  draw();
-};
+// ---- begin and end
 
 let hiddenTimer = 0;
 document.onvisibilitychange = () => {
