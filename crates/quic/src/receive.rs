@@ -29,7 +29,7 @@ pub struct InputLimits {
     pub bytes: usize,
     /// Whether the peer may send lines, on one stream at a time.
     pub lines: bool,
-    /// Streams a second above which the peer has to wait; [`STREAM_BURST`] at once.
+    /// Streams a second above which the peer has to wait; 64 more at once.
     pub streams: Option<u32>,
 }
 
