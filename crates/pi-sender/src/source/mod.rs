@@ -25,6 +25,7 @@ mod cover;
 mod file;
 mod http;
 mod live;
+mod mistyped;
 mod mjpeg;
 mod rpicam;
 pub mod rpicam_options;
@@ -38,7 +39,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use opencv::core::Mat;
 use platform::clock::unix_micros;
@@ -134,7 +135,7 @@ impl PictureSource {
     /// Opens the source that the command line names.
     ///
     /// # Errors
-    /// If a file does not exist or cannot be read; live sources are opened, and opened again, by their own thread.
+    /// If a file does not exist or cannot be read, or a URL is mistyped; live sources are opened, and opened again, by their own thread.
     pub(crate) fn open(args: &Args) -> anyhow::Result<Self> {
         let goal = args.frame_goal();
         let by_udp = args.transport == TransportChoice::Udp;
@@ -166,7 +167,13 @@ impl PictureSource {
             SourceSpec::Device(device) => live(Box::new(move |_| {
                 capture::device(&device, size, fps).map(endless)
             })),
-            SourceSpec::Url(url) => live(Box::new(move |_| open_url(&url, fps).map(endless))),
+            SourceSpec::MistypedUrl(text) => bail!(mistyped::url_error(&text)),
+            SourceSpec::Url(url) => {
+                if let Some(why) = mistyped::scheme_error(&url) {
+                    bail!(why);
+                }
+                live(Box::new(move |_| open_url(&url, fps).map(endless)))
+            }
             SourceSpec::Gst(pipeline) => {
                 live(Box::new(move |_| capture::gst(&pipeline).map(endless)))
             }
@@ -246,7 +253,7 @@ fn auto(
         },
         None => anyhow::anyhow!("there is no /dev/video*: plug in a USB camera"),
     };
-    anyhow::bail!(
+    bail!(
         "no camera found; rpicam: {pi:#}; V4L2: {usb:#}; or name a source: --source demo needs no camera"
     )
 }
