@@ -16,7 +16,7 @@
 //! | one picture | `still_file`, again and again |
 //! | `http://`, `https://` | `http`, and `capture` for videos |
 //! | other URLs, `gst:`, `/dev/videoN` | `capture` |
-//! | `rpicam`, `-` | `rpicam`, `stdin`: JPEGs out of a pipe (`mjpeg`) |
+//! | `rpicam`, `-` | `rpicam`, `stdin` (until the first picture by `pipe_watch`): JPEGs out of a pipe (`mjpeg`) |
 
 mod backoff;
 mod camera_url;
@@ -27,6 +27,7 @@ mod http;
 mod live;
 mod mistyped;
 mod mjpeg;
+mod pipe_watch;
 mod rpicam;
 pub mod rpicam_options;
 pub mod spec;
@@ -160,10 +161,11 @@ impl PictureSource {
                 file::FileSource::open(stdin::PATH.into(), args.fps, args.again).map(Self::File)
             }
             // What is read of it is gone, so it is not opened again.
-            SourceSpec::Stdin => Ok(Self::Live(live::LiveSource::start(
-                Box::new(|_| stdin::open()),
-                true,
-            )?)),
+            SourceSpec::Stdin => {
+                let strict = args.exit_on_source_error;
+                let open = Box::new(move |_: &live::ChildGuard| stdin::open(strict));
+                Ok(Self::Live(live::LiveSource::start(open, true)?))
+            }
             SourceSpec::Device(device) => live(Box::new(move |_| {
                 capture::device(&device, size, fps).map(endless)
             })),
