@@ -46,8 +46,16 @@ impl SourceSpec {
             Ok(text) => text.parse(),
             Err(value) => {
                 let bytes = value.as_bytes();
-                let path = bytes.strip_prefix(FILE.as_bytes()).unwrap_or(bytes);
-                Ok(Self::File(OsStr::from_bytes(path).into()))
+                if let Some(path) = bytes.strip_prefix(FILE.as_bytes()) {
+                    return Ok(Self::File(OsStr::from_bytes(path).into()));
+                }
+                // A URL has percent escapes in place of such bytes.
+                let text = value.to_string_lossy();
+                let is_url = text.contains("://") || mistyped::looks_like_url(&text);
+                match is_url && !Path::new(&value).exists() {
+                    true => Ok(Self::MistypedUrl(text.into_owned())),
+                    false => Ok(Self::File(value.into())),
+                }
             }
         }
     }
@@ -216,6 +224,18 @@ mod tests {
         for name in [&b"caf\xe9.mjpeg"[..], b"file://caf\xe9.mjpeg"] {
             let spec = SourceSpec::from_os(OsStr::from_bytes(name).into()).unwrap();
             assert_eq!(spec.to_string(), "caf\u{fffd}.mjpeg");
+        }
+    }
+
+    #[test]
+    fn a_url_that_is_not_utf_8_does_not_show_its_password() {
+        for (url, want) in [
+            (&b"http://me:geheim\xe9@10.0.0.5/1"[..], "http://10.0.0.5"),
+            (b"http:/me:geheim\xe9@10.0.0.5/1", "http://10.0.0.5"),
+            (b"me:geheim\xe9@10.0.0.5/1", ".."),
+        ] {
+            let spec = SourceSpec::from_os(OsStr::from_bytes(url).into()).unwrap();
+            assert_eq!(spec.to_string(), want);
         }
     }
 
