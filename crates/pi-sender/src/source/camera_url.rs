@@ -17,7 +17,7 @@ pub(super) struct CameraUrl<'a> {
     /// Path, query and fragment.
     pub(super) rest: &'a str,
     /// Whether the host is a guess, so that it may be a piece of a password.
-    guessed: bool,
+    pub(super) guessed: bool,
 }
 
 impl<'a> CameraUrl<'a> {

@@ -13,6 +13,7 @@ use anyhow::{Context as _, ensure};
 use percent_encoding::percent_decode;
 use tracing::debug;
 
+use super::mistyped;
 use super::mjpeg::JpegSplitter;
 use super::still_file::StillFile;
 use super::video_file::{Shown, VideoFile};
@@ -147,7 +148,11 @@ impl FileReader {
 impl Pictures {
     fn sequence(path: &Path) -> anyhow::Result<Self> {
         let pattern = SequencePattern::parse(path)
-            .context("there is no such file; give the path of a video, an MJPEG file or a picture, a pattern like img_%03d.jpg, or --source demo")?;
+            .with_context(|| {
+                let meant = mistyped::meant_word(path)
+                    .map_or_else(String::new, |word| format!("did you mean '{word}'? Else "));
+                format!("there is no such file; {meant}give the path of a video, an MJPEG file or a picture, a pattern like img_%03d.jpg, or --source demo")
+            })?;
         let first = FIRST_NUMBERS
             .clone()
             .find(|n| pattern.path(*n).exists())

@@ -24,6 +24,10 @@ impl<R: Read> JpegSplitter<R> {
         }
     }
 
+    pub(super) fn input_mut(&mut self) -> &mut R {
+        &mut self.input
+    }
+
     /// Returns the next JPEG, from SOI to EOI; `None` at the end of the stream. A picture that is cut short is left out.
     pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {

@@ -16,7 +16,7 @@
 //! | one picture | `still_file`, again and again |
 //! | `http://`, `https://` | `http`, and `capture` for videos |
 //! | other URLs, `gst:`, `/dev/videoN` | `capture` |
-//! | `rpicam`, `-` | `rpicam`, `stdin`: JPEGs out of a pipe (`mjpeg`) |
+//! | `rpicam`, `-` | `rpicam`, `stdin` (until the first picture by `pipe_watch`): JPEGs out of a pipe (`mjpeg`) |
 
 mod backoff;
 mod camera_url;
@@ -25,7 +25,9 @@ mod cover;
 mod file;
 mod http;
 mod live;
+mod mistyped;
 mod mjpeg;
+mod pipe_watch;
 mod rpicam;
 pub mod rpicam_options;
 pub mod spec;
@@ -38,7 +40,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use opencv::core::Mat;
 use platform::clock::unix_micros;
@@ -134,7 +136,7 @@ impl PictureSource {
     /// Opens the source that the command line names.
     ///
     /// # Errors
-    /// If a file does not exist or cannot be read; live sources are opened, and opened again, by their own thread.
+    /// If a file does not exist or cannot be read, or a URL is mistyped; live sources are opened, and opened again, by their own thread.
     pub(crate) fn open(args: &Args) -> anyhow::Result<Self> {
         let goal = args.frame_goal();
         let by_udp = args.transport == TransportChoice::Udp;
@@ -159,14 +161,21 @@ impl PictureSource {
                 file::FileSource::open(stdin::PATH.into(), args.fps, args.again).map(Self::File)
             }
             // What is read of it is gone, so it is not opened again.
-            SourceSpec::Stdin => Ok(Self::Live(live::LiveSource::start(
-                Box::new(|_| stdin::open()),
-                true,
-            )?)),
+            SourceSpec::Stdin => {
+                let strict = args.exit_on_source_error;
+                let open = Box::new(move |_: &live::ChildGuard| stdin::open(strict));
+                Ok(Self::Live(live::LiveSource::start(open, true)?))
+            }
             SourceSpec::Device(device) => live(Box::new(move |_| {
                 capture::device(&device, size, fps).map(endless)
             })),
-            SourceSpec::Url(url) => live(Box::new(move |_| open_url(&url, fps).map(endless))),
+            SourceSpec::MistypedUrl(text) => bail!(mistyped::url_error(&text)),
+            SourceSpec::Url(url) => {
+                if let Some(why) = mistyped::scheme_error(&url) {
+                    bail!(why);
+                }
+                live(Box::new(move |_| open_url(&url, fps).map(endless)))
+            }
             SourceSpec::Gst(pipeline) => {
                 live(Box::new(move |_| capture::gst(&pipeline).map(endless)))
             }
@@ -246,7 +255,7 @@ fn auto(
         },
         None => anyhow::anyhow!("there is no /dev/video*: plug in a USB camera"),
     };
-    anyhow::bail!(
+    bail!(
         "no camera found; rpicam: {pi:#}; V4L2: {usb:#}; or name a source: --source demo needs no camera"
     )
 }

@@ -3,10 +3,11 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::camera_url::CameraUrl;
+use super::mistyped;
 
 /// Start of a file's name that is a name whatever it looks like.
 const FILE: &str = "file://";
@@ -30,6 +31,9 @@ pub enum SourceSpec {
     Stdin,
     /// A video, an MJPEG file, a numbered sequence of pictures, or one picture.
     File(PathBuf),
+    /// A text that names no file and was probably meant as a URL. It is an error where the source is opened and not where the
+    /// command line is parsed, since that shows the value with its password.
+    MistypedUrl(String),
 }
 
 impl SourceSpec {
@@ -42,8 +46,16 @@ impl SourceSpec {
             Ok(text) => text.parse(),
             Err(value) => {
                 let bytes = value.as_bytes();
-                let path = bytes.strip_prefix(FILE.as_bytes()).unwrap_or(bytes);
-                Ok(Self::File(OsStr::from_bytes(path).into()))
+                if let Some(path) = bytes.strip_prefix(FILE.as_bytes()) {
+                    return Ok(Self::File(OsStr::from_bytes(path).into()));
+                }
+                // A URL has percent escapes in place of such bytes.
+                let text = value.to_string_lossy();
+                let is_url = text.contains("://") || mistyped::looks_like_url(&text);
+                match is_url && !Path::new(&value).exists() {
+                    true => Ok(Self::MistypedUrl(text.into_owned())),
+                    false => Ok(Self::File(value.into())),
+                }
             }
         }
     }
@@ -67,6 +79,9 @@ impl FromStr for SourceSpec {
                 (Some(path), _) => Self::File(path.into()),
                 // Before URLs, since a pipeline may have one in it.
                 (None, Some(pipeline)) => Self::Gst(pipeline.to_owned()),
+                (None, None) if mistyped::looks_like_url(s) && !Path::new(s).exists() => {
+                    Self::MistypedUrl(s.to_owned())
+                }
                 (None, None) if s.contains("://") => Self::Url(s.to_owned()),
                 (None, None) => Self::File(s.into()),
             },
@@ -85,9 +100,11 @@ impl fmt::Display for SourceSpec {
             Self::Stdin => f.write_str("-"),
             Self::Device(path) => path.display().fmt(f),
             Self::File(path) => {
-                // A file that is called `demo` or `0` is not the source of that name.
-                let bare = path.to_str().and_then(|text| text.parse().ok());
-                let scheme = match bare.as_ref() == Some(self) {
+                // A file that is called `demo` or `0` is not the source of that name. What is not UTF-8 is always a file.
+                let is_bare = path
+                    .to_str()
+                    .is_none_or(|text| text.parse().as_ref() == Ok(self));
+                let scheme = match is_bare {
                     true => "",
                     false => FILE,
                 };
@@ -95,6 +112,7 @@ impl fmt::Display for SourceSpec {
             }
             Self::Url(url) => CameraUrl::parse(url).map_or(Ok(()), |url| url.fmt(f)),
             Self::Gst(pipeline) => write!(f, "gst:{}", elements(pipeline)),
+            Self::MistypedUrl(text) => f.write_str(&mistyped::shown(text)),
         }
     }
 }
@@ -130,7 +148,7 @@ mod tests {
     fn sourcelike() -> impl Strategy<Value = String> {
         let words = [
             "auto", "demo", "rpicam", "0", "/dev/", "file://", "gst:", "http://", "://", "@", ":",
-            "/", "%",
+            "/", "%", "http:", "rtsp:", "x:y@",
         ];
         let piece = prop_oneof![
             prop::sample::select(words.to_vec()).prop_map(str::to_owned),
@@ -149,7 +167,11 @@ mod tests {
                 let shown = spec.to_string();
                 let again: SourceSpec = shown.parse().unwrap();
                 prop_assert_eq!(again.to_string(), shown);
-                prop_assert!(again == spec || matches!(spec, SourceSpec::Url(_) | SourceSpec::Gst(_)));
+                let is_secret = matches!(
+                    spec,
+                    SourceSpec::Url(_) | SourceSpec::Gst(_) | SourceSpec::MistypedUrl(_)
+                );
+                prop_assert!(again == spec || is_secret);
             }
         }
     }
@@ -186,6 +208,8 @@ mod tests {
                 "gst:rtspsrc ! rtpjpegdepay ! appsink",
             ),
             ("gst:location=geheim ! appsink", "gst:.. ! appsink"),
+            ("http:/me:geheim@10.0.0.5/1", "http://10.0.0.5"),
+            ("me:geheim@10.0.0.5:8080/1", ".."),
         ] {
             let spec: SourceSpec = source.parse().unwrap();
             assert_eq!(
@@ -193,6 +217,36 @@ mod tests {
                 (want.to_owned(), want.to_owned())
             );
         }
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf_8_is_shown_by_its_path() {
+        for name in [&b"caf\xe9.mjpeg"[..], b"file://caf\xe9.mjpeg"] {
+            let spec = SourceSpec::from_os(OsStr::from_bytes(name).into()).unwrap();
+            assert_eq!(spec.to_string(), "caf\u{fffd}.mjpeg");
+        }
+    }
+
+    #[test]
+    fn a_url_that_is_not_utf_8_does_not_show_its_password() {
+        for (url, want) in [
+            (&b"http://me:geheim\xe9@10.0.0.5/1"[..], "http://10.0.0.5"),
+            (b"http:/me:geheim\xe9@10.0.0.5/1", "http://10.0.0.5"),
+            (b"me:geheim\xe9@10.0.0.5/1", ".."),
+        ] {
+            let spec = SourceSpec::from_os(OsStr::from_bytes(url).into()).unwrap();
+            assert_eq!(spec.to_string(), want);
+        }
+    }
+
+    #[test]
+    fn a_file_that_exists_may_look_like_a_mistyped_url() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a:b@c.mp4");
+        let text = path.to_str().unwrap();
+        assert!(matches!(text.parse(), Ok(SourceSpec::MistypedUrl(_))));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(text.parse(), Ok(SourceSpec::File(path.clone())));
     }
 
     #[test]

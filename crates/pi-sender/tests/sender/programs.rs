@@ -200,8 +200,44 @@ fn a_pipe_without_a_jpeg_ends_it_with_the_cause() {
     let relay = Relay::start();
     let done = expect_exit(piped("echo no picture", &relay, &[]), 1);
     assert!(
-        done.stderr.contains("ended without a JPEG"),
+        done.stderr
+            .contains("ended without a JPEG: it begins with 'no picture"),
         "{}",
         done.stderr
     );
+}
+
+#[test]
+fn a_pipe_of_something_else_is_named_once_and_goes_on_when_pictures_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let card = write(dir.path(), "card.jpg", jpeg(300, 200, 10.0));
+    let relay = Relay::start();
+    let command = format!(
+        "(yes | head -c 3000000; cat '{}'; sleep 0.3)",
+        card.display()
+    );
+    let done = expect_exit(piped(&command, &relay, &[]), 0);
+    relay.frame();
+    let warnings = done
+        .stderr
+        .matches("gives no picture: it begins with 'y\\ny");
+    assert_eq!(warnings.count(), 1, "{}", done.stderr);
+    assert!(done.stderr.contains("--codec mjpeg"), "{}", done.stderr);
+}
+
+#[test]
+fn the_doctor_names_what_a_pipe_gives_in_place_of_pictures() {
+    let relay = Relay::start();
+    let h264 = r"(printf '\0\0\0\001\147\144'; sleep 7)";
+    for (command, words) in [
+        ("yes", "it begins with 'y"),
+        (h264, "H.264 or H.265 video"),
+        ("sleep 7", "no data comes on standard input for 5 s"),
+    ] {
+        let mut program = piped(command, &relay, &["doctor", "--transport", "udp"]);
+        program = program.env("NO_COLOR", "1");
+        let done = expect_exit(program, 1);
+        assert!(done.stdout.contains(words), "{}", done.stdout);
+        assert!(!done.stdout.contains("lens cap"), "{}", done.stdout);
+    }
 }

@@ -10,7 +10,8 @@ use protocol::label::Label;
 use serde_json::Value;
 
 use crate::support::{
-    Relay, SHADE, TIMEOUT, expect_exit, jpeg, mjpeg, sender_to, shade, stop, stream, video, write,
+    Relay, SHADE, TIMEOUT, expect_exit, jpeg, mjpeg, sender, sender_to, shade, stop, stream, video,
+    write,
 };
 
 #[test]
@@ -172,6 +173,45 @@ fn a_missing_file_ends_it_at_once_and_names_it() {
         "{}",
         done.stderr
     );
+}
+
+#[test]
+fn a_mistyped_source_ends_it_with_its_cure_and_without_its_password() {
+    let relay = Relay::start();
+    for (source, cure) in [
+        (
+            "http:/u:topsecret@127.0.0.1/x",
+            "http://127.0.0.1 looks like a URL",
+        ),
+        (
+            "u:topsecret@127.0.0.1:1/std",
+            "write scheme://[user:password@]host/..",
+        ),
+        ("htp://u:topsecret@127.0.0.1/x", "unknown scheme 'htp'"),
+        ("demoo", "did you mean 'demo'?"),
+    ] {
+        let done = expect_exit(sender_to(relay.addr(), source, &[]), 1);
+        let shown = done.stdout + &done.stderr;
+        assert!(
+            shown.contains(cure) && !shown.contains("topsecret"),
+            "{shown}"
+        );
+        let words = [
+            "doctor",
+            "--server",
+            "127.0.0.1:1",
+            "--transport",
+            "udp",
+            "--source",
+            source,
+        ];
+        let done = expect_exit(sender(&words), 1);
+        let shown = done.stdout + &done.stderr;
+        assert!(
+            shown.contains(cure) && !shown.contains("topsecret"),
+            "{shown}"
+        );
+    }
 }
 
 #[test]

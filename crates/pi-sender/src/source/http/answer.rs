@@ -2,6 +2,8 @@
 //!
 //! Pure. The bytes are the truth and the headers a hint: cameras name their pictures `image/jpg`, `text/plain`, or nothing.
 
+use std::time::Duration;
+
 use protocol::text::{MAX_SHOWN, printable, printable_bytes};
 use reqwest::{StatusCode, Url};
 
@@ -122,11 +124,34 @@ pub(super) fn has_public_name(url: &Url) -> bool {
 
 /// Returns the cure of an error of the network, where there is one.
 pub(super) fn cure(error: &str) -> &'static str {
-    match error.contains("certificate") {
-        true => {
-            "; no authority has signed the camera's certificate for this name: use its private address or http://"
-        }
-        false => "",
+    if error.contains("certificate") {
+        "; no authority has signed the camera's certificate for this name: use its private address or http://"
+    } else if error.contains("Connection refused") {
+        "; no program listens there: is the camera on, and is the port in the URL right?"
+    } else if error.contains("unreachable") || error.contains("No route to host") {
+        "; is the camera on, and is this computer in its network?"
+    } else {
+        ""
+    }
+}
+
+/// Describes a host that gives no answer in time.
+pub(super) fn no_answer(patience: Duration) -> String {
+    format!(
+        "no answer for {} s; is the camera on, and is the address right?",
+        patience.as_secs()
+    )
+}
+
+/// Describes an error of the network. `host` is what may be shown of the URL's host.
+pub(super) fn network_error(error: &str, host: &str) -> String {
+    // The resolver's error has no type of its own.
+    match error.contains("dns error") {
+        true => format!(
+            "the name {host} does not resolve: is it spelled right, and is this computer's network up? Else write the \
+             camera's IP address"
+        ),
+        false => format!("the request fails: {error}{}", cure(error)),
     }
 }
 
@@ -288,7 +313,20 @@ mod tests {
     #[test]
     fn a_certificate_that_is_not_trusted_has_a_cure() {
         assert!(cure("invalid peer certificate: UnknownIssuer").contains("private address"));
-        assert_eq!(cure("Connection refused"), "");
+        assert_eq!(cure("the message is incomplete"), "");
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_reached_has_a_cure() {
+        let error = |text| network_error(text, "cam");
+        assert!(
+            error("Connection refused (os error 111)").contains("is the port in the URL right")
+        );
+        assert!(error("No route to host").contains("in its network"));
+        assert!(error("dns error: failed to lookup").starts_with("the name cam does not resolve"));
+        assert!(
+            no_answer(Duration::from_secs(10)).starts_with("no answer for 10 s; is the camera on")
+        );
     }
 
     #[test]

@@ -23,6 +23,8 @@ const QUOTED: usize = 512;
 pub(super) struct CameraClient {
     /// The URL without its login.
     url: Url,
+    /// Whether the URL's host may be a piece of a password.
+    hides_host: bool,
     login: Option<Login>,
     /// The camera's last request for a login, which the next requests answer at once.
     challenge: Option<Challenge>,
@@ -49,6 +51,7 @@ impl CameraClient {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self {
             url,
+            hides_host: camera.guessed,
             login: login.map(Login::decode),
             challenge: None,
             checking: None,
@@ -94,16 +97,24 @@ impl CameraClient {
             let uri = format!("{}{query}", url.path());
             request = request.header(AUTHORIZATION, challenge.answer(login, &uri)?);
         }
-        let sent = timeout(self.patience, request.send()).await;
-        let sent = sent.with_context(|| format!("no answer for {} s", self.patience.as_secs()))?;
-        // The client's own error would show the whole URL.
-        sent.map_err(|why| {
-            let why = anyhow::Error::new(why.without_url());
-            anyhow::anyhow!(
-                "the request fails: {why:#}{}",
-                answer::cure(&format!("{why:#}"))
-            )
-        })
+        let Ok(sent) = timeout(self.patience, request.send()).await else {
+            bail!(answer::no_answer(self.patience));
+        };
+        sent.map_err(|why| self.network_error(url, why))
+    }
+
+    /// Describes why no answer came, without the URL, which the client's own error would show.
+    fn network_error(&self, url: &Url, why: reqwest::Error) -> anyhow::Error {
+        if why.is_timeout() {
+            return anyhow::Error::msg(answer::no_answer(CONNECT_TIMEOUT));
+        }
+        let is_own_host = url.host_str() == self.url.host_str();
+        let host = match is_own_host && self.hides_host {
+            true => "in the URL",
+            false => url.host_str().unwrap_or_default(),
+        };
+        let why = format!("{:#}", anyhow::Error::new(why.without_url()));
+        anyhow::Error::msg(answer::network_error(&why, host))
     }
 
     fn next_challenge(

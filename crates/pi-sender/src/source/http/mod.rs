@@ -191,9 +191,9 @@ impl Body {
 
     /// Takes the next bytes; false at the end.
     async fn receive(&mut self) -> anyhow::Result<bool> {
-        let chunk = timeout(self.patience, self.response.chunk()).await;
-        let chunk =
-            chunk.with_context(|| format!("no byte came for {} s", self.patience.as_secs()))?;
+        let Ok(chunk) = timeout(self.patience, self.response.chunk()).await else {
+            bail!("no byte came for {} s", self.patience.as_secs());
+        };
         let Some(chunk) = chunk.map_err(reqwest::Error::without_url)? else {
             return Ok(false);
         };
@@ -268,12 +268,55 @@ mod tests {
         assert!(why.contains("no byte came for"), "{why}");
     }
 
+    /// Returns why a URL gives no picture within a short time.
+    fn failure(url: &str) -> String {
+        let patience = Duration::from_secs(1);
+        let mut client = CameraClient::new(&CameraUrl::parse(url).unwrap(), patience).unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        format!("{:#}", runtime.block_on(client.request()).unwrap_err())
+    }
+
+    #[test]
+    fn a_camera_that_is_off_is_answered_with_what_to_check() {
+        let closed = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let why = failure(&format!("http://{closed}/"));
+        assert!(
+            why.contains("Connection refused") && why.contains("is the port in the URL right"),
+            "{why}"
+        );
+
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let why = failure(&format!("http://{}/", silent.local_addr().unwrap()));
+        assert!(
+            why.contains("no answer for 1 s; is the camera on") && !why.contains("elapsed"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_named_and_a_piece_of_a_password_is_not() {
+        // No resolver has names of this domain (RFC 6761, section 6.4).
+        let why = failure("http://yard.invalid/");
+        assert!(
+            why.contains("the name yard.invalid does not resolve"),
+            "{why}"
+        );
+        let why = failure("http://me:a@geheim.invalid/b@cam/1");
+        assert!(
+            why.contains("does not resolve") && !why.contains("geheim"),
+            "{why}"
+        );
+    }
+
     #[test]
     fn a_stall_in_front_of_the_first_picture_names_what_had_come() {
         let (first, why) = hanging(b"<html>please wait");
         assert!(first.is_none());
         assert!(
-            why.contains("<html>please wait") && why.contains("no byte came"),
+            why.contains("<html>please wait") && why.ends_with("no byte came for 0 s"),
             "{why}"
         );
     }
