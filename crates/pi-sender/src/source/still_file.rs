@@ -4,6 +4,7 @@
 //! or not whole.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ use super::{Picture, is_jpeg};
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Wait between two looks at such a file.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+/// Largest file of one picture: 64 million pixels of a raw format have 200 MB, of a compressed one a tenth of that.
+const MAX_FILE: u64 = 64 << 20;
 /// Time for which a file may be away or torn before the log reports it: no writer needs as long.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -73,7 +76,7 @@ impl StillFile {
     /// Reads the file, and decodes it if it has changed; with `cut_too`, also what is not whole.
     fn read(&mut self, cut_too: bool) -> anyhow::Result<()> {
         let path = self.path.display();
-        let content = Bytes::from(fs::read(&self.path).with_context(|| format!("reading {path}"))?);
+        let content = self.content()?;
         if self.last.as_ref().is_some_and(|(last, _)| *last == content) {
             return Ok(());
         }
@@ -90,6 +93,25 @@ impl StillFile {
         };
         self.last = Some((content, picture));
         Ok(())
+    }
+
+    /// Reads the whole file, if it is one: another program may have put a pipe, a device or something huge in its place.
+    fn content(&self) -> anyhow::Result<Bytes> {
+        let path = self.path.display();
+        let reading = || format!("reading {path}");
+        let found = fs::metadata(&self.path).with_context(reading)?;
+        anyhow::ensure!(found.is_file(), "{path} is no regular file");
+        let file = fs::File::open(&self.path).with_context(reading)?;
+        let mut content = Vec::new();
+        file.take(MAX_FILE + 1)
+            .read_to_end(&mut content)
+            .with_context(reading)?;
+        anyhow::ensure!(
+            content.len() as u64 <= MAX_FILE,
+            "{path} is larger than {} MB, more than any picture",
+            MAX_FILE >> 20
+        );
+        Ok(content.into())
     }
 
     /// Logs once that a file has been away or torn for a while, and once that it is back.
@@ -148,6 +170,27 @@ mod tests {
         let mut file = Vector::new();
         imencode(extension, &picture, &mut file, &Vector::new()).unwrap();
         file.into()
+    }
+
+    #[test]
+    fn a_pipe_or_something_huge_in_the_files_place_keeps_the_last_picture() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("latest.jpg");
+        fs::write(&path, coded(".jpg", 30)).unwrap();
+        let mut file = StillFile::new(&path);
+        assert_eq!(width(&mut file), 30);
+        fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        assert_eq!(width(&mut file), 30, "it does not wait for a writer");
+        fs::remove_file(&path).unwrap();
+        fs::File::create(&path)
+            .unwrap()
+            .set_len(10 * MAX_FILE)
+            .unwrap();
+        assert_eq!(width(&mut file), 30);
+        let why = format!("{:#}", file.read(true).unwrap_err());
+        assert!(why.contains("larger than 64 MB"), "{why}");
     }
 
     #[test]

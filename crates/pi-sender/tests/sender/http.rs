@@ -162,6 +162,10 @@ fn a_login_is_answered_and_reaches_no_line_of_the_log() {
             "Digest realm=\"cam\", nonce=\"abc\", qop=\"auth\"",
             "Digest ",
         ),
+        (
+            "Digest realm=\"K\u{fc}che\", nonce=\"abc\", qop=\"auth\"",
+            "Digest ",
+        ),
     ] {
         for login in ["root:ge%2Fh%40eim%23@", "root:ge/h@eim#@"] {
             let jpeg = picture.clone();

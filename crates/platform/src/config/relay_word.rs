@@ -48,6 +48,10 @@ pub(super) fn with_server_flag(
     if word.starts_with('-') || is_task(&argv[at]) || !takes_relay(command) {
         return Ok(argv);
     }
+    if may_hold_password(word) {
+        let sentence = "the first word is the relay, HOST[:PORT] or a ticket, and no URL; a camera's URL is --source URL";
+        return Err(command.error(ErrorKind::InvalidValue, sentence));
+    }
     if let Some(task) = mistyped_task(word) {
         let sentence = format!(
             "the first word '{word}' is no task; did you mean {task}? A relay of that name is --server {word}"
@@ -76,11 +80,21 @@ pub(super) fn with_place_of_word(mut command: Command, err: clap::Error) -> clap
     if word.is_empty() || !takes_relay(&command) {
         return err;
     }
+    // A password is not repeated.
+    let word = match may_hold_password(word) {
+        true => "..",
+        false => word,
+    };
     let sentence = format!(
         "the word '{word}' belongs to no flag; the relay is the first word (or --server HOST[:PORT]|TICKET), and there \
          is only one"
     );
     command.error(ErrorKind::UnknownArgument, sentence)
+}
+
+/// Returns whether a word is a URL other than a ticket, or has a login like one.
+fn may_hold_password(word: &str) -> bool {
+    !word.starts_with("sightline://") && (word.contains("://") || word.contains('@'))
 }
 
 fn is_task(word: &OsString) -> bool {
@@ -131,6 +145,18 @@ mod tests {
         let argv = ["x"].iter().chain(words).map(OsString::from).collect();
         let matches = resolve(command::<A>(), argv).map_err(|err| err.to_string())?;
         A::from_arg_matches(&matches).map_err(|err| err.to_string())
+    }
+
+    #[test]
+    fn a_url_in_a_words_place_is_refused_and_not_repeated() {
+        for words in [
+            &["http://u:secret@cam/x"][..],
+            &["u:secret@cam"],
+            &["relay", "rtsp://u:secret@cam"],
+        ] {
+            let why = parse::<Example>(words).unwrap_err();
+            assert!(!why.contains("secret") && why.contains("relay"), "{why}");
+        }
     }
 
     #[test]

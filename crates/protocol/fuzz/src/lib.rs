@@ -21,6 +21,9 @@ use self::source_spec::SourceSpec;
 #[path = "../../../pi-sender/src/source/camera_url.rs"]
 #[allow(dead_code, reason = "the sender uses all of it")]
 mod camera_url;
+#[path = "../../../pi-sender/src/source/mistyped.rs"]
+#[allow(dead_code, reason = "the sender uses all of it")]
+mod mistyped;
 #[path = "../../../vision/src/detect/names.rs"]
 mod names;
 #[path = "../../../pi-sender/src/source/spec.rs"]

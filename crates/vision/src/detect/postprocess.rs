@@ -74,13 +74,19 @@ impl Postprocessor {
             true => yolo::suppress(candidates, *iou),
             false => yolo::best(candidates),
         };
-        let detections = kept.into_iter().map(|candidate| Detection {
+        let in_picture = |candidate: yolo::Candidate| {
+            let bbox = picture.letterbox.to_picture(candidate.bbox);
+            // A network may find something in the grey around the picture, and a broken one boxes that are inside out.
+            (bbox.x0 < bbox.x1 && bbox.y0 < bbox.y1).then_some((candidate, bbox))
+        };
+        let kept = kept.into_iter().filter_map(in_picture);
+        let detections = kept.map(|(candidate, bbox)| Detection {
             id: None,
             class: candidate.class,
             label: self.classes.label(candidate.class),
             score: candidate.score,
             fading: false,
-            bbox: picture.letterbox.to_picture(candidate.bbox),
+            bbox,
         });
         Found {
             size: picture.size,

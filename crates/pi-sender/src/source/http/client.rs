@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, LOCATION, WWW_AUTHENTICATE};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE,
+};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use tokio::time::timeout;
 
@@ -95,7 +97,9 @@ impl CameraClient {
                 .map(|query| format!("?{query}"))
                 .unwrap_or_default();
             let uri = format!("{}{query}", url.path());
-            request = request.header(AUTHORIZATION, challenge.answer(login, &uri)?);
+            // As bytes, since it repeats the camera's realm.
+            let answer = HeaderValue::from_bytes(challenge.answer(login, &uri)?.as_bytes())?;
+            request = request.header(AUTHORIZATION, answer);
         }
         let Ok(sent) = timeout(self.patience, request.send()).await else {
             bail!(answer::no_answer(self.patience));
@@ -136,7 +140,12 @@ impl CameraClient {
             "the camera refuses the user or the password in the URL"
         );
         let offers = response.headers().get_all(WWW_AUTHENTICATE);
-        Challenge::choose(offers.iter().filter_map(|offer| offer.to_str().ok())).context(
+        // A realm may be in any encoding; a method that is dropped for that would leave basic, which shows the password.
+        let offers: Vec<_> = offers
+            .iter()
+            .map(|offer| String::from_utf8_lossy(offer.as_bytes()))
+            .collect();
+        Challenge::choose(offers.iter().map(|offer| offer.as_ref())).context(
             "the camera requests a login by a method other than basic and digest: choose one of these in its settings",
         )
     }
