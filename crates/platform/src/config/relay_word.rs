@@ -49,7 +49,8 @@ pub(super) fn with_server_flag(
         return Ok(argv);
     }
     if may_hold_password(word) {
-        let sentence = "the first word is the relay, HOST[:PORT] or a ticket, and no URL; a camera's URL is --source URL";
+        let sentence = "the relay is no URL but HOST[:PORT] or a ticket (examples: relay.example, 10.0.0.7:9000); \
+                        a camera's URL is pi-sender's --source";
         return Err(command.error(ErrorKind::InvalidValue, sentence));
     }
     if let Some(task) = mistyped_task(word) {
