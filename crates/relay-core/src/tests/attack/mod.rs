@@ -275,6 +275,8 @@ impl World {
         let now = self.scene.now;
         self.scene.relay.restore_leases(leases, now);
         let step = time / u32::try_from(datagrams.len() + 1).unwrap();
+        // Without our viewer the attacker may fill the table, before or after this.
+        self.lease_may_be_lost |= self.scene.now + time < self.away_until;
         let asks = |what: &Payload| matches!(what, Payload::Request | Payload::Hello(_));
         self.lease_may_be_lost |= datagrams.iter().any(|(.., what)| asks(what));
         // The first datagrams in the name of a camera that has no connection make it theirs, for three intervals.
