@@ -279,17 +279,19 @@ impl World {
         self.lease_may_be_lost |= self.scene.now + time < self.away_until;
         let asks = |what: &Payload| matches!(what, Payload::Request | Payload::Hello(_));
         self.lease_may_be_lost |= datagrams.iter().any(|(.., what)| asks(what));
-        // The first datagrams in the name of a camera that has no connection make it theirs, for three intervals.
-        let takes = |what: &Payload| {
-            matches!(
-                what,
-                Payload::Frame {
-                    camera: Name::HonestUdp,
-                    ..
-                }
-            )
+        // The first datagrams in the name of a camera that has no connection make it theirs, for three intervals; so does a
+        // lease that is requested in its name, since its frames are dropped for 3 s then.
+        let takes = |from: u8, what: &Payload| match what {
+            Payload::Frame {
+                camera: Name::HonestUdp,
+                ..
+            } => true,
+            what => from == UDP_CAMERA && asks(what),
         };
-        for (from, port, what) in datagrams.iter().filter(|(.., what)| !takes(what)) {
+        for (from, port, what) in datagrams
+            .iter()
+            .filter(|(from, _, what)| !takes(*from, what))
+        {
             let bytes = self.payload(what);
             self.scene.datagram(address(*from, *port), bytes);
             self.scene.pass(step);
