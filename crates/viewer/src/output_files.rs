@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use platform::clock::local_time_as_name;
+use platform::line_file::LineFile;
 use protocol::detections::Detection;
 use serde::Serialize;
 use tracing::warn;
@@ -29,7 +30,7 @@ const MAX_NAMES: u32 = 1000;
 pub(crate) struct OutputFiles {
     save: Option<PathBuf>,
     labels: Option<LabelFormat>,
-    shown: Option<File>,
+    shown: Option<LineFile>,
     /// A failure has been logged.
     warned: bool,
     /// It has been logged that pictures have no label file.
@@ -46,14 +47,13 @@ impl OutputFiles {
             fs::create_dir_all(dir)
                 .with_context(|| format!("creating --save {}", dir.display()))?;
         }
-        let append = |path: &PathBuf| {
-            let file = File::options().create(true).append(true).open(path);
-            file.with_context(|| format!("opening --shown {}", path.display()))
+        let open = |path: &PathBuf| {
+            LineFile::open(path).with_context(|| format!("opening --shown {}", path.display()))
         };
         Ok(Self {
             save: args.save.clone(),
             labels: args.save_labels,
-            shown: args.shown.as_ref().map(append).transpose()?,
+            shown: args.shown.as_ref().map(open).transpose()?,
             warned: false,
             unlabelled: false,
         })
@@ -82,8 +82,7 @@ impl OutputFiles {
     ) -> io::Result<()> {
         let saved = self.save(received, boxes);
         if let Some(file) = &mut self.shown {
-            // One write a line, so that a program that follows the file never reads half of one.
-            file.write_all(line(received.seq, boxes.unwrap_or_default(), age).as_bytes())?;
+            file.write_line(&line(received.seq, boxes.unwrap_or_default(), age))?;
         }
         saved
     }
@@ -163,8 +162,7 @@ fn line(seq: u64, boxes: &[Detection], age: Option<Duration>) -> String {
         age_ms: age.map(|age| age.as_micros() as f64 / 1e3),
         boxes,
     };
-    let json = serde_json::to_string(&line).expect("numbers, strings and lists have a JSON form");
-    json + "\n"
+    serde_json::to_string(&line).expect("numbers, strings and lists have a JSON form")
 }
 
 #[cfg(test)]
@@ -180,7 +178,7 @@ mod tests {
             (None, Value::Null),
         ] {
             let line = line(7, &[], age);
-            let value: Value = serde_json::from_str(line.strip_suffix('\n').unwrap()).unwrap();
+            let value: Value = serde_json::from_str(&line).unwrap();
             assert_eq!(value, json!({ "seq": 7, "age_ms": want, "boxes": [] }));
         }
     }
@@ -223,6 +221,6 @@ mod tests {
         let message = r#"{"id":3,"class":0,"label":"person","score":0.87,"box":[0.1,0.2,0.3,0.4]}"#;
         let boxes = [serde_json::from_str(message).unwrap()];
         let want = format!(r#"{{"seq":7,"age_ms":null,"boxes":[{message}]}}"#);
-        assert_eq!(line(7, &boxes, None), want + "\n");
+        assert_eq!(line(7, &boxes, None), want);
     }
 }
