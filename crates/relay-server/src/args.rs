@@ -19,6 +19,9 @@ use vision::detect::provider;
 /// Frames in, frames and boxes out: forwards a camera's frames to its viewers, every Nth through a YOLO model
 #[derive(Debug, Clone, PartialEq, Parser)]
 #[command(name = "relay-server", version)]
+#[command(
+    override_usage = "relay-server [doctor] [OPTIONS]\n       relay-server ticket add|list|revoke .."
+)]
 pub struct Args {
     /// UDP address for senders and viewers
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8081", value_parser = listen)]

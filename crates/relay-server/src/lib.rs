@@ -30,6 +30,7 @@ pub mod relay_loop;
 pub mod reload;
 mod summary;
 pub mod threads;
+pub mod ticket_command;
 pub mod tickets;
 pub mod transport;
 
