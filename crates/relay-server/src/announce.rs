@@ -3,12 +3,13 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use platform::udp;
+use protocol::quic::Role;
 use protocol::ticket::Host;
 use tracing::{info, warn};
 use vision::detect::Model;
 
-use crate::access::Access;
-use crate::args::{Advertise, Args, ModelChoice};
+use crate::access::{Access, MadeTicket};
+use crate::args::{Advertise, Args, HttpUrl, ModelChoice};
 use crate::transport::port::SharedUdpSocket;
 
 /// Logs that the relay is ready, and where.
@@ -51,9 +52,51 @@ pub(crate) fn advice(args: &Args, port: &SharedUdpSocket, model: Option<&Model>)
     }
 }
 
-/// Logs the tickets of a private relay, ready to paste.
-pub(crate) fn tickets(args: &Args, access: &Access, local: SocketAddr, http: Option<SocketAddr>) {
-    let host = match &args.advertise {
+/// Logs the tickets that a private relay has just made, ready to paste; else where the tickets in force are listed.
+pub(crate) fn tickets(
+    args: &Args,
+    access: &Access,
+    made: &[MadeTicket],
+    local: SocketAddr,
+    http: Option<SocketAddr>,
+) {
+    let Some(count) = access.ticket_count() else {
+        return;
+    };
+    if made.is_empty() {
+        return info!(
+            tickets = count,
+            "private; relay-server ticket list shows the tickets in force, and relay-server ticket add makes one"
+        );
+    }
+    let host = advertised_host(args.advertise.as_ref(), local);
+    info!("private; these tickets are new and shown this once, to be kept like passwords:");
+    for ticket in made {
+        let shown = ticket.ticket(&host, access.identity.fingerprint());
+        match ticket.role {
+            Role::Send => info!("pi-sender --server '{shown}'"),
+            Role::View => info!("viewer --server '{shown}'"),
+        }
+    }
+    let page = page_address(args, &host, http);
+    let viewers = made.iter().find(|ticket| ticket.role == Role::View);
+    if let (Some(page), Some(viewers)) = (page, viewers) {
+        info!(
+            "a browser that reaches the HTTP server: '{page}/#token={}'",
+            viewers.token
+        );
+    }
+    info!("relay-server ticket add makes one for each further person or camera");
+    if args.advertise.is_none() {
+        info!(
+            "the host in them is this machine's own address; --advertise HOST names another, as a machine behind NAT needs"
+        );
+    }
+}
+
+/// Returns the host in tickets, with the UDP port of this relay unless `--advertise` names another.
+pub(crate) fn advertised_host(advertise: Option<&Advertise>, local: SocketAddr) -> Host {
+    match advertise {
         Some(Advertise {
             host,
             port_given: true,
@@ -63,28 +106,19 @@ pub(crate) fn tickets(args: &Args, access: &Access, local: SocketAddr, http: Opt
             port_given: false,
         }) => host.clone().at(local.port()),
         None => own_host(local),
-    };
-    let Some((send, view)) = access.tickets(&host) else {
-        return;
-    };
-    info!("private; the two tickets, to be kept like passwords:");
-    info!("pi-sender --server '{send}'");
-    info!("viewer --server '{view}'");
-    if let Some(http) = http {
-        let page = match http.ip().is_unspecified() {
-            true => host.at(http.port()).to_string(),
-            false => http.to_string(),
-        };
-        info!(
-            "a browser that reaches the HTTP server: 'http://{page}/?token={}'",
-            view.token
-        );
     }
-    if args.advertise.is_none() {
-        info!(
-            "the host in them is this machine's own address; --advertise HOST names another, as a machine behind NAT needs"
-        );
+}
+
+/// Returns the page's address as browsers reach it, without a slash at its end; `None` without an HTTP server.
+pub(crate) fn page_address(args: &Args, host: &Host, http: Option<SocketAddr>) -> Option<String> {
+    if let Some(HttpUrl(url)) = &args.http_url {
+        return Some(url.clone());
     }
+    let http = http?;
+    Some(match http.ip().is_unspecified() {
+        true => format!("http://{}", host.clone().at(http.port())),
+        false => format!("http://{http}"),
+    })
 }
 
 /// Returns where this machine may be found: the address that it listens on, else the one from which it sends to others.

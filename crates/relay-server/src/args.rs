@@ -19,6 +19,9 @@ use vision::detect::provider;
 /// Frames in, frames and boxes out: forwards a camera's frames to its viewers, every Nth through a YOLO model
 #[derive(Debug, Clone, PartialEq, Parser)]
 #[command(name = "relay-server", version)]
+#[command(
+    override_usage = "relay-server [doctor] [OPTIONS]\n       relay-server ticket add|list|revoke .."
+)]
 pub struct Args {
     /// UDP address for senders and viewers
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8081", value_parser = listen)]
@@ -68,10 +71,10 @@ pub struct Args {
     /// Admit only peers with a ticket
     #[arg(long)]
     pub private: bool,
-    /// Directory of what outlives a restart: certificate, tokens, viewers; without this flag ~/.local/state/sightline
+    /// Directory of what outlives a restart: certificate, tickets, viewers; without this flag ~/.local/state/sightline
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// Make new tokens and a new certificate, so that all earlier tickets are void; needs --private
+    /// Make a new certificate and two new tickets, so that all earlier tickets are void; needs --private
     #[arg(long)]
     pub rotate: bool,
     /// Host in the tickets, if peers reach this machine by another address than its own; needs --private
@@ -94,6 +97,9 @@ pub struct Args {
     /// proxy gives in X-Forwarded-For or Forwarded; without this flag the headers are ignored
     #[arg(long, value_name = "CIDRS", value_delimiter = ',')]
     pub http_trust_proxy: Vec<ProxyNetwork>,
+    /// Address of the page as browsers reach it, through a proxy or a tunnel; without this flag that of --http
+    #[arg(long, value_name = "URL")]
+    pub http_url: Option<HttpUrl>,
     /// Flags of all programs.
     #[command(flatten)]
     pub common: Common,
@@ -147,6 +153,25 @@ pub struct Advertise {
     pub port_given: bool,
 }
 
+/// `--http-url`: `http://` or `https://`, a host, and the path below which a proxy has the page, without a slash at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpUrl(pub String);
+
+impl std::str::FromStr for HttpUrl {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let rest = ["http://", "https://"]
+            .iter()
+            .find_map(|scheme| s.strip_prefix(scheme));
+        let host = rest.and_then(|rest| rest.split('/').next());
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '\'' | '"' | '\\');
+        let good = host.is_some_and(|host| host.parse::<Host>().is_ok()) && s.chars().all(plain);
+        good.then(|| Self(s.trim_end_matches('/').to_owned()))
+            .ok_or_else(|| "the page's address, as in https://cam.example".to_owned())
+    }
+}
+
 /// `--provider`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProviderChoice {
@@ -198,7 +223,7 @@ impl Args {
         }
         let mut keys: Vec<String> = differing!(
             listen, every, model, model_cpu, net_size, provider, threads, onnxruntime, overlay, detections, private, state,
-            rotate, advertise, udp_viewers, udp_egress, http, http_origin, http_trust_proxy;
+            rotate, advertise, udp_viewers, udp_egress, http, http_origin, http_trust_proxy, http_url;
             conf, iou, classes, track_start, common
         );
         if self.common.log_format != other.common.log_format {

@@ -30,6 +30,8 @@ pub mod relay_loop;
 pub mod reload;
 mod summary;
 pub mod threads;
+pub mod ticket_command;
+pub mod tickets;
 pub mod transport;
 
 use std::collections::HashMap;
@@ -95,7 +97,8 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let (datagrams_tx, datagrams) = mpsc::channel(DATAGRAM_QUEUE);
     let handle = RelayHandle::new(events_tx.clone());
     let state = directories::state(args.state.as_deref());
-    let access = Arc::new(Access::open(state.as_deref(), args.private, args.rotate)?);
+    let (access, made) = Access::open(state.as_deref(), args.private, args.rotate)?;
+    let access = Arc::new(access);
     let filter = PacketFilter::new(&access.identity);
     let port = Arc::new(SharedUdpSocket::open(
         args.listen,
@@ -149,7 +152,9 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let local = http.as_ref().map(|http| http.local);
     announce::listening(args, &port, local, &configure::name(chosen.as_ref()));
     announce::advice(args, &port, chosen.as_ref());
-    announce::tickets(args, &access, port.local(), local);
+    announce::tickets(args, &access, &made, port.local(), local);
+    drop(made);
+    tokio::spawn(access::watch(access.clone()));
     tokio::spawn(Arc::new(quic).serve(endpoint.clone()));
     // As a task like the transports': what runs outside of all tasks is woken by a system call each time.
     let running = tokio::spawn(async move {
@@ -158,6 +163,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     });
     let relay_loop = running.await.context("the loop panicked")?;
     close_transports(&endpoint, http).await;
+    access.close();
     let report = relay_loop.close(THREADS_TIMEOUT);
     if args.common.report {
         report::print(&report);

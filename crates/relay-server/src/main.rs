@@ -5,8 +5,12 @@ use std::process::ExitCode;
 use platform::config::{self, Task};
 use platform::logging;
 use relay_server::args::Args;
+use relay_server::ticket_command;
 
 fn main() -> ExitCode {
+    if let Some(words) = ticket_command::words() {
+        return ticket_command::run(words);
+    }
     let args = config::parse(Args::check);
     let _logging = logging::init(args.common.log_format);
     config::warn_of_unknown_variables::<Args>();

@@ -167,7 +167,7 @@ fn a_private_relay_asks_for_the_viewers_token_at_every_path_but_one() {
     };
     relay
         .running
-        .wait_for_line(&format!("/?token={view}"), SOON);
+        .wait_for_line(&format!("/#token={view}"), SOON);
     relay.send_frame("yard", 0);
     let paths = [
         "/",

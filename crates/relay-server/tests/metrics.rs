@@ -322,7 +322,7 @@ fn promtool_understands_each_query_of_the_dashboard() {
 /// A relay whose model finds one person on each frame, and the way to its loop. Call it inside a tokio runtime.
 fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, EgressByTransport, SocketAddr) {
     let (events_tx, events) = mpsc::channel(EVENT_QUEUE);
-    let access = Access::open(None, false, false).unwrap();
+    let (access, _) = Access::open(None, false, false).unwrap();
     let here = "127.0.0.1:0".parse().unwrap();
     let port = SharedUdpSocket::open(here, PacketFilter::new(&access.identity), events_tx.clone())
         .unwrap();

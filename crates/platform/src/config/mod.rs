@@ -94,8 +94,19 @@ pub fn parse<A: Parser>(check: impl FnOnce(&A) -> Result<(), String>) -> A {
 pub fn try_parse<A: Parser>(
     check: impl FnOnce(&A) -> Result<(), String>,
 ) -> Result<A, clap::Error> {
+    try_parse_words(env::args_os().collect(), check)
+}
+
+/// Parses words, the program's name first, in place of the process's command line.
+///
+/// # Errors
+/// clap's error if a value is wrong.
+pub fn try_parse_words<A: Parser>(
+    words: Vec<OsString>,
+    check: impl FnOnce(&A) -> Result<(), String>,
+) -> Result<A, clap::Error> {
     let mut command = command::<A>();
-    let matches = resolve(command.clone(), env::args_os().collect())?;
+    let matches = resolve(command.clone(), words)?;
     let args = A::from_arg_matches(&matches)?;
     check(&args).map_err(|sentence| command.error(ErrorKind::ValueValidation, sentence))?;
     Ok(args)

@@ -5,18 +5,21 @@
 //! Files are replaced as a whole: a power cut leaves the old one or the new one.
 //!
 //! The directory itself may be named through a link, if this user or root has made it: systemd's `DynamicUser` does so.
+//!
+//! Root may open the directory of a service in that user's place ([`StateDir::create_for_owner`]): the files are then judged
+//! as that user's own, and each new one is given to it, since the service could not read root's.
 
 mod judge;
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, linkat, unlinkat};
 use tracing::warn;
 
@@ -42,14 +45,37 @@ pub struct Stored {
     pub modified: SystemTime,
 }
 
+/// What differs between two contents of one name, without reading them: a replaced file has another inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileVersion {
+    inode: u64,
+    /// Seconds and nanoseconds of the last change.
+    modified: (i64, i64),
+    length: i64,
+}
+
 /// An open state directory.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
     open: File,
+    /// The user whose files these are.
     user: u32,
+    /// The user and group that new files are given to; `None` if they are this process's own.
+    gives_to: Option<(u32, u32)>,
     /// Whether modes are repaired.
     repairs: bool,
+}
+
+/// What a directory is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To be used by this user.
+    Own,
+    /// To be used by this user, and by root in the owner's place.
+    ForOwner,
+    /// To be examined as it is.
+    Examine,
 }
 
 impl StateDir {
@@ -58,11 +84,23 @@ impl StateDir {
     /// # Errors
     /// [`StateError`].
     pub fn create(path: &Path) -> Result<Self, StateError> {
+        Self::create_as(path, Purpose::Own)
+    }
+
+    /// Opens a directory as [`StateDir::create`] does; root opens that of another user in its owner's place.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn create_for_owner(path: &Path) -> Result<Self, StateError> {
+        Self::create_as(path, Purpose::ForOwner)
+    }
+
+    fn create_as(path: &Path, purpose: Purpose) -> Result<Self, StateError> {
         let mut builder = DirBuilder::new();
         let created = builder.recursive(true).mode(0o700).create(path);
         created
             .map_err(Cause::System)
-            .and_then(|()| Self::at(path, true))
+            .and_then(|()| Self::at(path, purpose))
             .map_err(at(path))
     }
 
@@ -71,16 +109,16 @@ impl StateDir {
     /// # Errors
     /// [`StateError`].
     pub fn examine(path: &Path) -> Result<Option<Self>, StateError> {
-        match Self::at(path, false) {
+        match Self::at(path, Purpose::Examine) {
             Err(Cause::System(err)) if err.kind() == io::ErrorKind::NotFound => Ok(None),
             opened => opened.map(Some).map_err(at(path)),
         }
     }
 
-    fn at(path: &Path, repairs: bool) -> Result<Self, Cause> {
-        let user = geteuid().as_raw();
+    fn at(path: &Path, purpose: Purpose) -> Result<Self, Cause> {
+        let process = geteuid().as_raw();
         let named = fs::symlink_metadata(path)?;
-        if named.is_symlink() && ![user, 0].contains(&named.uid()) {
+        if named.is_symlink() && ![process, 0].contains(&named.uid()) {
             return Err(Cause::Link);
         }
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -89,12 +127,19 @@ impl StateDir {
             .map_err(io::Error::from)?
             .into();
         let found = open.metadata()?;
+        let in_owners_place = purpose == Purpose::ForOwner && process == 0;
+        let user = if in_owners_place {
+            found.uid()
+        } else {
+            process
+        };
         let mode = judge::directory(Facts::of(&found, found.is_dir()), user)?;
         let directory = Self {
             path: path.to_owned(),
             open,
             user,
-            repairs,
+            gives_to: (user != process).then_some((user, found.gid())),
+            repairs: purpose != Purpose::Examine,
         };
         directory.repair(&directory.open, path, mode)?;
         Ok(directory)
@@ -134,6 +179,48 @@ impl StateDir {
         }
         let modified = found.modified()?;
         Ok(Stored { bytes, modified })
+    }
+
+    /// Returns what tells one content of a file from the next; `None` if there is no file of that name.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn version(&self, name: &str) -> Result<Option<FileVersion>, StateError> {
+        match fstatat(&self.open, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => Ok(None),
+            Err(err) => Err(at(&self.path_of(name))(Cause::System(err.into()))),
+            Ok(found) => Ok(Some(FileVersion {
+                inode: found.st_ino,
+                modified: (found.st_mtime, found.st_mtime_nsec),
+                length: found.st_size,
+            })),
+        }
+    }
+
+    /// Runs a change of several files, or of a file that depends on what it holds, while no other program does so here.
+    ///
+    /// # Errors
+    /// What `change` returns, or an error of the system.
+    pub fn locked<T, E: From<StateError>>(
+        &self,
+        change: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let failed = |err| E::from(at(&self.path)(Cause::System(err)));
+        self.open.lock().map_err(failed)?;
+        let changed = change();
+        let unlocked = self.open.unlock();
+        changed.and_then(|value| unlocked.map(|()| value).map_err(failed))
+    }
+
+    /// Removes a file. That there is none is not an error.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn remove(&self, name: &str) -> Result<(), StateError> {
+        match unlinkat(&self.open, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(err) => Err(at(&self.path_of(name))(Cause::System(err.into()))),
+        }
     }
 
     fn repair(&self, file: &File, path: &Path, mode: Option<u32>) -> io::Result<()> {
@@ -190,8 +277,12 @@ impl StateDir {
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let mut file: File = openat(&self.open, temporary.as_str(), flags, mode)?.into();
-        let written = file
-            .write_all(bytes)
+        let given = match self.gives_to {
+            Some((user, group)) => fchown(&file, Some(user), Some(group)),
+            None => Ok(()),
+        };
+        let written = given
+            .and_then(|()| file.write_all(bytes))
             .and_then(|()| file.sync_all())
             .and_then(|()| Ok(place(&temporary)?));
         if written.is_err() {
@@ -300,6 +391,70 @@ mod tests {
         let why = StateDir::create(&state.path).unwrap_err().to_string();
         assert!(why.contains("12345") && why.contains("chown"), "{why}");
         assert!(StateDir::examine(&state.path).is_err());
+    }
+
+    #[test]
+    fn root_that_works_in_the_owners_place_gives_the_owner_each_file() {
+        let (_parent, state) = state();
+        state.replace("token", b"x").unwrap();
+        let token = state.path_of("token");
+        for path in [&state.path, &token] {
+            if chown(path, Some(OTHER), Some(OTHER)).is_err() {
+                return eprintln!("skipped: only root can give a file away");
+            }
+        }
+        assert!(StateDir::create(&state.path).is_err());
+        let owners = StateDir::create_for_owner(&state.path).unwrap();
+        assert!(owners.read("token", 9).unwrap().is_some());
+        owners.replace("token", b"y").unwrap();
+        owners.write_new("other", b"z").unwrap();
+        for name in ["token", "other"] {
+            let found = fs::metadata(owners.path_of(name)).unwrap();
+            assert_eq!(
+                (found.uid(), found.gid(), found.mode() & 0o777),
+                (OTHER, OTHER, 0o600)
+            );
+        }
+        chown(owners.path_of("other"), Some(OTHER + 1), None).unwrap();
+        let why = owners.read("other", 9).unwrap_err();
+        assert!(matches!(why.cause, Cause::Owner { .. }), "{why}");
+    }
+
+    #[test]
+    fn each_replacement_is_another_version_and_a_removed_file_has_none() {
+        let (_parent, state) = state();
+        assert_eq!(state.version("token").unwrap(), None);
+        state.replace("token", b"a").unwrap();
+        let first = state.version("token").unwrap();
+        assert!(first.is_some());
+        assert_eq!(state.version("token").unwrap(), first);
+        state.replace("token", b"b").unwrap();
+        assert_ne!(state.version("token").unwrap(), first);
+        state.remove("token").unwrap();
+        state.remove("token").unwrap();
+        assert_eq!(state.version("token").unwrap(), None);
+    }
+
+    #[test]
+    fn changes_that_depend_on_what_is_there_wait_for_each_other() {
+        let (_parent, state) = state();
+        state.replace("count", b"0").unwrap();
+        let add = || {
+            // Each has its own descriptor, as another program has.
+            let state = StateDir::create(&state.path).unwrap();
+            state.locked(|| {
+                let stored = state.read("count", 9)?.unwrap();
+                let count: u32 = String::from_utf8(stored.bytes).unwrap().parse().unwrap();
+                state.replace("count", (count + 1).to_string().as_bytes())
+            })
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(add)).collect();
+            threads
+                .into_iter()
+                .for_each(|one| one.join().unwrap().unwrap());
+        });
+        assert_eq!(state.read("count", 9).unwrap().unwrap().bytes, b"8");
     }
 
     #[test]

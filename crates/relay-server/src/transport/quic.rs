@@ -1,6 +1,7 @@
 //! The QUIC transport: accepts peers, one task a connection. Who is let in is decided elsewhere: by [`Access`], by
 //! the table of connections, and by the relay for the names of cameras.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ use tracing::{debug, info, warn};
 use super::connections::{Connections, Slot};
 use super::port::lock;
 use super::quic_session::{Peer, SenderSession, ViewerSession};
-use crate::access::Access;
+use crate::access::{Access, Grant};
 use crate::event::{Event, Ingress, PublishRequest};
 use crate::handle::RelayHandle;
 
@@ -131,7 +132,7 @@ impl QuicTransport {
             let checked = self.access.check(&hello);
             slot.settle(checked.is_ok());
             let refused = match checked {
-                Ok(()) => self.serve_peer(peer, &hello, &slot).await,
+                Ok(grant) => self.serve_granted(peer, &hello, grant, &slot).await,
                 Err(refusal) => Err((peer, refusal)),
             };
             if let Err((peer, refusal)) = refused {
@@ -144,11 +145,35 @@ impl QuicTransport {
         }
     }
 
+    /// Serves a peer until it leaves or its ticket is revoked, or returns it with the reason why it is refused.
+    async fn serve_granted(
+        &self,
+        peer: Peer,
+        hello: &Hello,
+        grant: Grant,
+        slot: &Slot,
+    ) -> Result<(), (Peer, Refusal)> {
+        let (from, connection) = (peer.from, peer.connection.clone());
+        let session = self.access.session(&grant, from.ip());
+        let revoked = async {
+            session.ended().await;
+            info!(%from, role = hello.role.name(), "connection ended: its ticket was revoked");
+            connection.close(REFUSED, &to_line(&Refusal::Token));
+            // As above, the session notices the end by itself.
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            served = self.serve_peer(peer, hello, grant, slot) => served,
+            never = revoked => match never {},
+        }
+    }
+
     /// Serves a peer until it leaves, or returns it with the reason why it is refused.
     async fn serve_peer(
         &self,
         peer: Peer,
         hello: &Hello,
+        grant: Grant,
         slot: &Slot,
     ) -> Result<(), (Peer, Refusal)> {
         let camera = match hello.camera() {
@@ -159,7 +184,8 @@ impl QuicTransport {
             (Role::Send, Some(camera)) => self.serve_sender(peer, camera, hello, slot).await,
             (Role::Send, None) => Err((peer, Refusal::Hello)),
             (Role::View, camera) => {
-                self.serve_viewer(peer, camera).await;
+                let camera = camera.or_else(|| grant.camera.clone());
+                self.serve_viewer(peer, camera, grant).await;
                 Ok(())
             }
         }
@@ -253,18 +279,23 @@ impl QuicTransport {
         }
     }
 
-    async fn serve_viewer(&self, mut peer: Peer, camera: Option<CameraName>) {
+    async fn serve_viewer(&self, mut peer: Peer, camera: Option<CameraName>, grant: Grant) {
         let Some(subscription) = self.relay.subscribe(camera.clone()).await else {
             return;
         };
-        let cameras = subscription.feed.live.borrow().clone();
+        let cameras = grant.visible(&subscription.feed.live.borrow());
         if peer.accept(cameras, &Proof::default()).await.is_none() {
             return;
         }
         let (viewer, asked) = (peer.from, camera.map(|name| name.to_string()));
         info!(%viewer, camera = asked.as_deref().unwrap_or("any"), "viewer joined by QUIC");
         self.stats.on_joined();
-        ViewerSession { peer, subscription }.run(&self.stats).await;
+        let session = ViewerSession {
+            peer,
+            subscription,
+            grant,
+        };
+        session.run(&self.stats).await;
         self.stats.on_left();
         info!(%viewer, "viewer left");
     }

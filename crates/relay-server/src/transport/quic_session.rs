@@ -24,6 +24,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::access::Grant;
 use crate::event::{Event, Ingress};
 use crate::fanout::Feed;
 use crate::handle::Subscription;
@@ -146,6 +147,8 @@ impl SenderSession {
 pub(super) struct ViewerSession {
     pub(super) peer: Peer,
     pub(super) subscription: Subscription,
+    /// What the viewer may see.
+    pub(super) grant: Grant,
 }
 
 impl ViewerSession {
@@ -173,7 +176,13 @@ impl ViewerSession {
         // Tasks of their own, so that a frame's turn is not a look at everything else as well.
         let mut beside = JoinSet::new();
         beside.spawn(send_detections(connection.clone(), messages));
-        beside.spawn(serve_control(lines, control, camera, live, foreign));
+        let watched = Watched {
+            camera,
+            live,
+            foreign,
+            grant: self.grant,
+        };
+        beside.spawn(serve_control(lines, control, watched));
         tokio::select! {
             _ = frames::send(&connection, stats, &mut frames) => {}
             _ = beside.join_next() => {}
@@ -198,14 +207,22 @@ async fn send_detections(
     }
 }
 
+/// What a viewer is sent beside the frames, when it changes.
+struct Watched {
+    camera: watch::Receiver<CameraInfo>,
+    live: watch::Receiver<Vec<CameraName>>,
+    foreign: watch::Receiver<Option<Foreign>>,
+    grant: Grant,
+}
+
 /// Answers pings, and sends which camera the frames are of, which cameras are live, and what comes in place of JPEGs.
-async fn serve_control(
-    mut lines: Lines,
-    mut control: SendStream,
-    mut camera: watch::Receiver<CameraInfo>,
-    mut live: watch::Receiver<Vec<CameraName>>,
-    mut foreign: watch::Receiver<Option<Foreign>>,
-) -> Option<()> {
+async fn serve_control(mut lines: Lines, mut control: SendStream, watched: Watched) -> Option<()> {
+    let Watched {
+        mut camera,
+        mut live,
+        mut foreign,
+        grant,
+    } = watched;
     camera.mark_changed();
     if foreign.borrow().is_some() {
         foreign.mark_changed();
@@ -229,7 +246,7 @@ async fn serve_control(
             }
             changed = live.changed() => {
                 changed.ok()?;
-                ServerMessage::Cameras(names(&live.borrow_and_update()))
+                ServerMessage::Cameras(names(&grant.visible(&live.borrow_and_update())))
             }
             changed = foreign.changed() => {
                 changed.ok()?;

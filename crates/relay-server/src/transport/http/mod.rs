@@ -1,7 +1,7 @@
 //! The HTTP server: a page, streams and metrics, for browsers and for other software that takes a URL.
 //!
 //! ```text
-//!  TCP 8080 --> listen, connection --> request; entry, origin_policy (PURE): access --> routes --> page
+//!  TCP 8080 --> listen, connection --> request; entry, origin_policy (PURE): access --> routes --> page, login
 //!                  proxies (PURE)                                      query (PURE) |   --> shared_answers: status, metrics
 //!                                                                                    |
 //!  the loop's fan-out --> shared_feed: one feed a camera ----------------------------+--> stream.mjpg, detections, ws
@@ -21,6 +21,7 @@ mod entry;
 #[path = "../../../../protocol/fuzz/src/http_entry.rs"]
 mod fuzz_rules;
 mod listen;
+mod login;
 mod mjpeg;
 mod origin_policy;
 mod page;

@@ -160,6 +160,11 @@ pub(super) fn parse(uri: &Uri, path: Path) -> Result<Asked, QueryError> {
     Ok(asked)
 }
 
+/// Returns whether a URL of `/` asks for the page, and not for a picture: so also if it has a mistake in it.
+pub(super) fn asks_for_page(uri: &Uri) -> bool {
+    parse(uri, Path::Root).map_or(true, |asked| asked.action.is_none())
+}
+
 impl Asked {
     fn set(&mut self, parameter: Parameter, value: &str) -> Result<(), QueryError> {
         let wrong = || wrong_value(parameter, value);

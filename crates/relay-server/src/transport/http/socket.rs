@@ -27,7 +27,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::super::quic_session::names;
 use super::connection::Connection;
+use super::request::Viewer;
 use super::shared_feed::{HttpSubscription, SharedFrame, Slot, next_frame, next_line};
+use crate::access::Grant;
 
 /// Most bytes of a message from a browser.
 const MAX_CLIENT_MESSAGE: usize = 512;
@@ -43,6 +45,7 @@ pub(super) fn upgrade(
     upgrade: WebSocketUpgrade,
     subscription: HttpSubscription,
     connection: Arc<Connection>,
+    viewer: Viewer,
 ) -> Response {
     upgrade
         .max_message_size(MAX_CLIENT_MESSAGE)
@@ -51,8 +54,9 @@ pub(super) fn upgrade(
         .write_buffer_size(0)
         .on_upgrade(async move |socket| {
             tokio::select! {
-                _ = SocketSession::new(socket, subscription).run() => {}
+                _ = SocketSession::new(socket, subscription, viewer.grant).run() => {}
                 () = connection.lost() => {}
+                () = viewer.session.ended() => {}
             }
         })
 }
@@ -64,6 +68,8 @@ struct SocketSession {
     detections: broadcast::Receiver<Bytes>,
     camera: watch::Receiver<CameraInfo>,
     live: watch::Receiver<Vec<CameraName>>,
+    /// What the browser may see.
+    grant: Grant,
     /// Whether the browser has not displayed the last frame yet.
     busy: bool,
     /// Number of the last frame.
@@ -83,7 +89,7 @@ enum SocketEvent {
 }
 
 impl SocketSession {
-    fn new(socket: WebSocket, subscription: HttpSubscription) -> Self {
+    fn new(socket: WebSocket, subscription: HttpSubscription, grant: Grant) -> Self {
         let mut live = subscription.live();
         live.mark_changed();
         let mut camera = subscription.camera();
@@ -94,6 +100,7 @@ impl SocketSession {
             detections: subscription.messages(),
             camera,
             live,
+            grant,
             busy: false,
             last: None,
             unanswered_pings: 0,
@@ -139,7 +146,7 @@ impl SocketSession {
             }
             changed = self.live.changed() => {
                 changed.ok()?;
-                let cameras = names(&self.live.borrow_and_update());
+                let cameras = names(&self.grant.visible(&self.live.borrow_and_update()));
                 SocketEvent::ServerMessage(ServerMessage::Cameras(cameras))
             }
             () = ping.as_mut() => SocketEvent::PingDue,

@@ -66,6 +66,10 @@ $("view").onclick = () => {
   draw();
 };
 
+$("sign-out").hidden = document.body.dataset.signedIn !== "true";
+$("sign-out").onclick = () =>
+  signOut().then(() => location.reload()).catch(() => setStatus(document.body.dataset.state, "The relay does not answer"));
+
 // ---- the controls' place: on a window of little height they lie on the picture, and leave it while they are not used
 
 if (["", "1", "on", "true"].includes(query.get("bare"))) document.body.classList.add("bare");

@@ -40,8 +40,8 @@ let tracked = [], inferred = [], frame = null, arrivals = [], frameInterval = 10
 let cameraInfo = {}, clock = null;
 let socket = null, failedSockets = 0, retries = 0, retryTimer = 0, eventSource = null, lastReceived = 0;
 // The number of the newest attempt to connect: answers to earlier ones are ignored. The reason why there is no connection;
-// and whether the relay has refused the token: a further attempt would count as a guess.
-let attempt = 0, failure = "", tokenRefused = false;
+// and whether the relay has signed this page out, so that a further attempt would fail as well.
+let attempt = 0, failure = "", signedOut = false;
 // Age of the relay's newest frame at the time of the connection; 0 after that frame has come.
 let initialAge = 0;
 let mjpegStale = false, lastPoll = 0, listTimer = 0;
@@ -56,12 +56,7 @@ function store(key, value) {
   try { localStorage.setItem("sightline." + key, value); } catch { /* the browser permits no storage */ }
 }
 
-// Returns a URL of the relay, with the token of the page's own URL.
-function relayUrl(path) {
-  const url = new URL(path, location.href);
-  if (query.get("token")) url.searchParams.set("token", query.get("token"));
-  return url;
-}
+const relayUrl = path => new URL(path, location.href);
 const cameraUrl = path => relayUrl("cam/" + encodeURIComponent(camera) + "/" + path);
 
 function setStatus(state, message) {
@@ -88,7 +83,11 @@ function setFailure(reason) {
 
 async function fetchCameras() {
   const answer = await fetch(relayUrl("api/cameras"), { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
-  if (answer.status === 401 || answer.status === 403) tokenRefused = true;
+  if (answer.status === 401) {
+    // The login takes the place of this page.
+    signedOut = true;
+    location.reload();
+  }
   if (!answer.ok) throw new Error((await answer.text()).trim().slice(0, 200));
   cameras = await answer.json();
   showCameraChoices();
@@ -128,7 +127,7 @@ function selectCamera(name) {
 
 function scheduleReconnect(atOnce) {
   clearTimeout(retryTimer);
-  if (document.hidden || tokenRefused) return;
+  if (document.hidden || signedOut) return;
   retryTimer = setTimeout(connect, atOnce ? 0 : Math.min(250 * 2 ** retries++, 4000));
 }
 
@@ -401,7 +400,7 @@ function update() {
 
 // An <img> has no event for each frame of MJPEG, so the page polls the relay for the camera's state.
 function pollMjpegState() {
-  if (document.hidden || tokenRefused || performance.now() - lastPoll < 1000) return;
+  if (document.hidden || signedOut || performance.now() - lastPoll < 1000) return;
   lastPoll = performance.now();
   fetchCameras().then(updateMjpegState).catch(error => {
     mjpegStale = true;
@@ -440,3 +439,11 @@ new ResizeObserver(draw).observe($("view"));
 setInterval(update, 200);
 setInterval(sendPing, PING_INTERVAL);
 connect();
+
+// A link with another ticket's token takes the place of the session; a token that is not in force changes nothing.
+function openLink() {
+  const token = takeToken();
+  if (token) signIn(token).then(() => location.reload()).catch(() => {});
+}
+addEventListener("hashchange", openLink);
+openLink();
