@@ -26,6 +26,8 @@ pub mod process;
 pub mod time;
 pub mod trend;
 #[cfg(unix)]
+pub mod words;
+#[cfg(unix)]
 pub mod wrong_clock;
 
 /// Reports that the running test skips something: writes `skipped: reason` to standard error, and a line

@@ -17,15 +17,21 @@ pub(super) fn takes_relay(command: &Command) -> bool {
     settings(command).any(|arg| arg.get_long() == Some("server"))
 }
 
-/// Returns the command with the relay in its line of usage.
+/// Returns the command with the relay in its line of usage; clap writes that of a program that takes none.
 pub(super) fn with_usage(command: Command) -> Command {
-    if !takes_relay(&command) {
-        return command;
+    match takes_relay(&command) {
+        true => with_short_usage(command),
+        false => command,
     }
-    let usage = format!(
-        "{} [doctor] [HOST[:PORT]|TICKET] [OPTIONS]",
-        command.get_name()
-    );
+}
+
+/// Returns the command with a line of usage that lists no flag.
+pub(super) fn with_short_usage(command: Command) -> Command {
+    let relay = match takes_relay(&command) {
+        true => " [HOST[:PORT]|TICKET]",
+        false => "",
+    };
+    let usage = format!("{} [doctor]{relay} [OPTIONS]", command.get_name());
     command.override_usage(usage)
 }
 
