@@ -369,6 +369,15 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_of_a_later_version_is_still_a_refusal() {
+        let refusal = |line: &[u8]| from_line::<Answer>(line).and_then(|answer| answer.refusal);
+        let later = refusal(br#"{"ok":false,"refusal":"weather"}"#);
+        assert_eq!(later, Some(Refusal::Hello));
+        let camera = refusal(br#"{"ok":false,"refusal":"camera"}"#);
+        assert_eq!(camera, Some(Refusal::Camera));
+    }
+
+    #[test]
     fn a_name_that_is_no_cameras_is_refused() {
         let hello = from_line::<Hello>(br#"{"role":"send","camera":"a/b"}"#).unwrap();
         assert_eq!(hello.camera(), Err(Refusal::Hello));

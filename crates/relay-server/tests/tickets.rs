@@ -134,6 +134,21 @@ async fn a_ticket_is_in_force_without_a_restart_and_its_revocation_ends_its_sess
     stop(relay.running);
 }
 
+/// Waits for the next message that is wanted.
+async fn next_message<T>(session: &mut Session, wanted: impl Fn(ServerMessage) -> Option<T>) -> T {
+    let found = async {
+        loop {
+            let event = session.control.next().await.unwrap();
+            if let ControlEvent::Message(message) = event
+                && let Some(found) = wanted(message)
+            {
+                return found;
+            }
+        }
+    };
+    timeout(SOON, found).await.unwrap()
+}
+
 fn socket(url: &str) -> tungstenite::WebSocket<std::net::TcpStream> {
     let host = url.split('/').nth(2).unwrap();
     let stream = std::net::TcpStream::connect(host).unwrap();
@@ -181,16 +196,32 @@ async fn a_ticket_for_one_camera_sends_and_shows_no_other() {
     ));
     let mut viewer = connect(relay.quic, Role::View, None, &ben).await.unwrap();
     assert_eq!(viewer.answer.cameras, ["yard"]);
-    let named = timeout(SOON, async {
-        loop {
-            if let ControlEvent::Message(ServerMessage::Camera(camera)) =
-                viewer.control.next().await.unwrap()
-            {
-                return camera.name;
-            }
-        }
+    let camera = next_message(&mut viewer, |message| match message {
+        ServerMessage::Camera(camera) => Some(camera.name),
+        _ => None,
     });
-    assert_eq!(named.await.unwrap(), "yard", "its own and not the first");
+    assert_eq!(camera.await, "yard", "its own and not the first");
+    let porch = connect(relay.quic, Role::Send, Some("porch"), &pi)
+        .await
+        .unwrap();
+    send_frame(&porch, "porch", 1).await;
+    let live = next_message(&mut viewer, |message| match message {
+        ServerMessage::Cameras(live) => Some(live),
+        _ => None,
+    });
+    assert_eq!(live.await, ["yard"]);
+    let mut socket = socket(&format!(
+        "ws://{}/cam/yard/ws?token={}",
+        relay.http, ben.token
+    ));
+    let live = loop {
+        let message = socket.read().unwrap();
+        let text = message.to_text().unwrap_or_default();
+        if text.contains("\"cameras\"") {
+            break text.to_owned();
+        }
+    };
+    assert_eq!(live, r#"{"cameras":["yard"]}"#);
 
     for path in ["snapshot.jpg", "stream.mjpg", "detections"] {
         let other = get(relay.http, &format!("/cam/drive/{path}"), &ben).status;

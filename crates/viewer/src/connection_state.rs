@@ -212,7 +212,9 @@ impl ConnectionState {
 /// Returns what helps when nothing answers.
 fn remedy(options: &ConnectOptions) -> String {
     match options.transport {
-        _ if options.has_ticket() => "the relay's log shows the ticket in force",
+        _ if options.has_ticket() => {
+            "relay-server ticket add --advertise HOST makes a ticket with another address"
+        }
         TransportChoice::Quic => "--transport auto tries the UDP transport too",
         TransportChoice::Auto | TransportChoice::Udp => "another one: viewer --server HOST[:PORT]",
     }

@@ -108,10 +108,7 @@ pub fn try_parse<A: Parser>(
     try_parse_words(arguments(), check)
 }
 
-/// Parses words, the program's name first, in place of the process's command line.
-///
-/// # Errors
-/// clap's error if a value is wrong.
+/// Parses words, the program's name first, as [`try_parse`] does the process's, with its errors.
 pub fn try_parse_words<A: Parser>(
     words: Vec<OsString>,
     check: impl FnOnce(&A) -> Result<(), String>,

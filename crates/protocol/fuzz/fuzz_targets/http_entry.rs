@@ -13,8 +13,10 @@ mod entry;
 #[path = "../src/http_entry.rs"]
 mod http_entry;
 #[path = "../../../relay-server/src/transport/http/origin_policy.rs"]
+#[allow(dead_code, reason = "the relay uses the rest")]
 mod origin_policy;
 #[path = "../../../relay-server/src/transport/http/proxies.rs"]
+#[allow(dead_code, reason = "the relay uses the rest")]
 mod proxies;
 
 /// The relay's, but for the files in which it keeps the tickets.

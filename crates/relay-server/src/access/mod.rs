@@ -1,7 +1,7 @@
 //! Access to the relay: the tickets that peers show, and the certificate by which peers recognise the relay.
 //!
-//! What is decided stands in [`crate::tickets`], without files and clocks. Here are the files ([`store`]), the check of them
-//! while the relay runs ([`watch`]), and the sessions that end with their ticket.
+//! What is decided stands in [`crate::tickets`], without files and clocks. Here are the files (`store`), the check of them
+//! while the relay runs (`watch`), and the sessions that end with their ticket.
 
 mod store;
 mod watch;

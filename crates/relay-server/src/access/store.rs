@@ -215,7 +215,7 @@ impl Store {
         })
     }
 
-    /// Returns what tells one content of the file of tickets from the next.
+    /// Returns what differs between two contents of the file of tickets.
     pub(super) fn version(&self) -> anyhow::Result<Option<FileVersion>> {
         Ok(self.directory.version(TICKETS)?)
     }

@@ -24,7 +24,7 @@ pub struct CookieKey {
     name: String,
 }
 
-/// What a cookie says, if it is one of this relay's.
+/// The content of a cookie of this relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
     /// The ticket of the login.

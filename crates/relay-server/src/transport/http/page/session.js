@@ -1,10 +1,14 @@
 // Signing in and out. A ticket's link has the token behind "#", which browsers send to no server.
 "use strict";
 
-// Returns the token of a link that was opened, and removes it from the address bar; null if there is none.
+// Returns the token of a link that was opened, and removes it from the address bar; null if there is none. A token in the
+// query, as links of version 0.1 have it, is removed too: the relay has read it.
 function takeToken() {
-  const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (token) history.replaceState(null, "", location.pathname + location.search);
+  const url = new URL(location.href);
+  const token = new URLSearchParams(url.hash.slice(1)).get("token");
+  if (token) url.hash = "";
+  url.searchParams.delete("token");
+  if (token || location.search.includes("token=")) history.replaceState(null, "", url.pathname + url.search + url.hash);
   return token;
 }
 
