@@ -25,7 +25,7 @@ use platform::doctor::{Check, Report};
 use protocol::every::Every;
 
 use self::state::{State, judge_state};
-use crate::args::{Args, ModelChoice};
+use crate::args::Args;
 use crate::configure;
 use crate::transport::http::Listen;
 use crate::transport::port;
@@ -39,9 +39,6 @@ const HTTP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Checks all that the relay needs, and prints the results with what to do.
 pub fn run(args: &Args) -> ExitCode {
-    if args.model != Some(ModelChoice::None) {
-        runtime::silence_telemetry();
-    }
     let reassembly = ReassemblyCheck::start();
     let mut report = Report::default();
     let taken = port::reserve(args.listen).map(drop);
