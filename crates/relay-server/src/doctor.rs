@@ -18,10 +18,10 @@ use anyhow::Context as _;
 use imaging::jpeg;
 use memchr::memmem;
 use opencv::core::{CV_8UC3, Mat, Scalar};
-use platform::directories;
 use platform::doctor::files;
 use platform::doctor::machine::{self, ReassemblyCheck};
-use platform::doctor::{Check, Report};
+use platform::doctor::{Check, Report, service};
+use platform::{config, directories};
 use protocol::every::Every;
 
 use self::state::{State, judge_state};
@@ -60,6 +60,8 @@ pub fn run(args: &Args) -> ExitCode {
     report.add(&machine::buffers());
     report.add(&reassembly.finish(!args.private));
     report.add(&machine::clock());
+    let examined = config::file::<Args>();
+    report.extend(service::checks("relay-server", examined.as_deref()));
     report.end()
 }
 
