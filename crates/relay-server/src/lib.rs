@@ -123,9 +123,16 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let jsonl = args.detections.as_deref().map(jsonl::open).transpose()?;
     let settings = reload::watch(args, service.clone())?;
     let chosen = configure::model(args)?;
+    service.set_status(&format!(
+        "loads the model {}",
+        configure::name(chosen.as_ref())
+    ));
     let (model, batch) = tokio::select! {
         loaded = service.extend_start(load(args, chosen.clone(), settings.clone(), events_tx.clone())) => loaded?,
-        () = stop.cancelled() => return Ok(()),
+        () = stop.cancelled() => {
+            service.stopping();
+            return Ok(());
+        }
     };
     let rules = configure::rules(args, chosen.as_ref(), batch);
     let leases = lease_store::file(state.as_deref(), args.listen.port());

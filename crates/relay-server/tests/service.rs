@@ -32,6 +32,7 @@ fn the_service_is_ready_when_it_listens_feeds_the_watchdog_reloads_and_reports_i
         ])
         .args([&config]);
     let relay = manager.supervise(relay, LIMIT).start();
+    assert_eq!(manager.wait_for("STATUS="), "STATUS=loads the model demo");
     let extension = manager.wait_for("EXTEND_TIMEOUT_USEC=");
     assert_eq!(extension, "EXTEND_TIMEOUT_USEC=30000000");
     assert!(manager.wait_for("STATUS=").contains("listens"));
