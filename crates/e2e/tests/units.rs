@@ -1,5 +1,10 @@
 //! The units for systemd in `config/systemd`, as systemd itself judges them.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers, too, fail by panicking"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

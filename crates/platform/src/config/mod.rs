@@ -1,6 +1,6 @@
 //! Command line, environment and configuration file, in that order of precedence, over the built-in defaults.
 //!
-//! A relay that none of them names may be a credential of the service manager ([`credential`]).
+//! A relay that none of them names may be a credential of the service manager, named `ticket`.
 //!
 //! The file's and the environment's values become clap's *defaults*. So one parser validates all of them, `--help`
 //! shows the values in force, and the order "flag, environment, file, built-in" is clap's own.
