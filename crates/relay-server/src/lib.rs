@@ -35,12 +35,14 @@ pub mod tickets;
 pub mod transport;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use imaging::jpeg;
 use platform::egress::EgressStats;
+use platform::service::ServiceManager;
 use platform::{directories, report, signals};
 use quic::client::DONE;
 use quic::endpoint::{self, PacketFilter};
@@ -73,14 +75,22 @@ const THREADS_TIMEOUT: Duration = Duration::from_millis(1200);
 /// How long a stop waits for peers to learn of it.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// Starts the program anew with ONNX Runtime's telemetry off, if it has a model. To be called before the log begins.
+///
+/// # Errors
+/// If that fails.
+pub fn silence_telemetry(args: &Args) -> io::Result<()> {
+    match args.model {
+        Some(ModelChoice::None) => Ok(()),
+        _ => runtime::silence_telemetry(),
+    }
+}
+
 /// Runs the relay until it is told to stop.
 ///
 /// # Errors
 /// If it cannot start; the message names the cause and the cure.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    if args.model != Some(ModelChoice::None) {
-        runtime::silence_telemetry();
-    }
     // One thread: forwarding a frame is a few system calls, and the model has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -91,6 +101,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 async fn serve(args: &Args) -> anyhow::Result<()> {
     let stop = signals::stop_on_signals(signals::Hangup::Reloads)?;
+    let service = ServiceManager::from_environment();
     jpeg::single_threaded()?;
     descriptors::raise_limit();
     let (events_tx, events) = mpsc::channel(EVENT_QUEUE);
@@ -113,11 +124,18 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let start = |port| http::start(port, access.clone(), trust, handle.clone());
     let http = http.map(start).transpose()?;
     let jsonl = args.detections.as_deref().map(jsonl::open).transpose()?;
-    let settings = reload::watch(args)?;
+    let settings = reload::watch(args, service.clone())?;
     let chosen = configure::model(args)?;
+    service.set_status(&format!(
+        "loads the model {}",
+        configure::name(chosen.as_ref())
+    ));
     let (model, batch) = tokio::select! {
-        loaded = load(args, chosen.clone(), settings.clone(), events_tx.clone()) => loaded?,
-        () = stop.cancelled() => return Ok(()),
+        loaded = service.extend_start(load(args, chosen.clone(), settings.clone(), events_tx.clone())) => loaded?,
+        () = stop.cancelled() => {
+            service.stopping();
+            return Ok(());
+        }
     };
     let rules = configure::rules(args, chosen.as_ref(), batch);
     let leases = lease_store::file(state.as_deref(), args.listen.port());
@@ -146,6 +164,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         outputs: Outputs { jsonl, lost: 0 },
         leases: leases.map(lease_store::writer).transpose()?,
         stats: LoopStats::new(configure::name(chosen.as_ref())),
+        service: service.clone(),
     };
     // Before the log says that it listens: a query from then on is answered when the loop runs.
     handle.set_ready();
@@ -155,6 +174,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     announce::tickets(args, &access, &made, port.local(), local);
     drop(made);
     tokio::spawn(access::watch(access.clone()));
+    service.ready("listens; no camera yet");
     tokio::spawn(Arc::new(quic).serve(endpoint.clone()));
     // As a task like the transports': what runs outside of all tasks is woken by a system call each time.
     let running = tokio::spawn(async move {
@@ -162,6 +182,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         relay_loop
     });
     let relay_loop = running.await.context("the loop panicked")?;
+    service.stopping();
     close_transports(&endpoint, http).await;
     access.close();
     let report = relay_loop.close(THREADS_TIMEOUT);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use platform::clock::{steady_micros, unix_micros};
 use platform::report::Percentiles;
+use platform::service::ServiceManager;
 use protocol::datagram::DropReason;
 use protocol::detections::Detections;
 use protocol::jpeg::Defect;
@@ -32,7 +33,7 @@ use crate::threads::tracking::TrackCommand;
 use crate::transport::udp::{SendOutcome, UdpTransport};
 
 /// Time between two summary lines.
-const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The relay with its threads, transports and outputs.
 #[derive(Debug)]
@@ -61,6 +62,8 @@ pub struct RelayLoop {
     pub leases: Option<Worker<Vec<SocketAddr>>>,
     /// What only the loop can count.
     pub stats: LoopStats,
+    /// The service manager, whose watchdog the loop feeds.
+    pub service: ServiceManager,
 }
 
 /// What only the loop can count.
@@ -97,6 +100,9 @@ impl RelayLoop {
         summaries.set_missed_tick_behavior(MissedTickBehavior::Skip);
         summaries.tick().await;
         let mut last = Summary::default();
+        let mut watchdog = self.service.watchdog();
+        let mut feedings = interval(watchdog.interval());
+        feedings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.act();
         // Set again only if the next deadline is before the timer: to set one may cost a system call.
         let mut timer = pin!(sleep(SUMMARY_INTERVAL));
@@ -114,10 +120,12 @@ impl RelayLoop {
                 _ = summaries.tick() => {
                     let summary = Summary::of(&self.relay, &self.egress);
                     summary.log(&last, &self.relay, &self.fanout, &self.egress);
+                    self.service.set_status(&summary.status(&last, &self.relay, &self.egress));
                     last = summary;
                     // Written again although nothing changed, so that the file's age tells how long the relay was away.
                     self.store_leases();
                 }
+                _ = feedings.tick() => watchdog.feed(Instant::now()),
             }
             let now = Instant::now();
             if self

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::egress::EgressByTransport;
 use crate::fanout::Fanout;
+use crate::relay_loop::SUMMARY_INTERVAL;
 
 /// Cameras that the line names: 64 with the longest names would make 2 MB of log an hour.
 const MAX_NAMED: usize = 8;
@@ -73,6 +74,14 @@ impl Summary {
         );
     }
 
+    /// Returns what happens at the relay, in a line for `systemctl status`.
+    pub(crate) fn status(&self, last: &Self, relay: &Relay, egress: &EgressByTransport) -> String {
+        let live = relay.live_cameras(Instant::now());
+        let (named, _) = named(&live, CameraName::to_string);
+        let frames = self.received.saturating_sub(last.received);
+        status_line(&named, live.len(), frames, egress.viewers())
+    }
+
     /// Returns of how many frames whose boxes were wanted one was inferred since `last`, to a tenth; `None` if none was.
     fn every(&self, last: &Self) -> Option<f64> {
         let inferred = self.inferred.saturating_sub(last.inferred);
@@ -89,6 +98,22 @@ fn named(
     let cameras: Vec<_> = live.iter().take(MAX_NAMED).map(describe).collect();
     let more = live.len() - cameras.len();
     (cameras, Some(more).filter(|more| *more > 0))
+}
+
+/// `named`: names of some of the `cameras` live ones. `frames`: those of the last interval. `viewers`: by UDP, QUIC and HTTP.
+fn status_line(named: &[String], cameras: usize, frames: u64, viewers: [usize; 3]) -> String {
+    let [udp, quic, http] = viewers;
+    let viewers = udp + quic + http;
+    let names = match (cameras, cameras - named.len()) {
+        (0, _) => return format!("no camera is live; viewers: {viewers}"),
+        (_, 0) => named.join(", "),
+        (_, more) => format!("{} and {more} more", named.join(", ")),
+    };
+    let rate = frames as f64 / SUMMARY_INTERVAL.as_secs_f64();
+    format!(
+        "cameras live: {cameras} ({names}), {rate:.1} frames a second; viewers: {viewers} (udp {udp}, quic {quic}, http \
+         {http})"
+    )
 }
 
 /// Logs what the operator should know.
@@ -159,5 +184,19 @@ mod tests {
         );
         let (cameras, more) = named(&live[..8], CameraName::to_string);
         assert_eq!((cameras.len(), more), (8, None));
+    }
+
+    #[test]
+    fn the_state_names_cameras_their_frames_and_the_viewers() {
+        let names = ["yard".to_owned(), "drive".to_owned()];
+        assert_eq!(
+            status_line(&names, 2, 199, [1, 2, 0]),
+            "cameras live: 2 (yard, drive), 19.9 frames a second; viewers: 3 (udp 1, quic 2, http 0)"
+        );
+        assert!(status_line(&names, 9, 0, [0; 3]).contains("drive and 7 more)"));
+        assert_eq!(
+            status_line(&[], 0, 0, [0, 0, 1]),
+            "no camera is live; viewers: 1"
+        );
     }
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser as _;
+use platform::service::ServiceManager;
 use protocol::control::{Control, Question};
 use protocol::detections::Detection;
 use protocol::detections::Found;
@@ -327,7 +328,11 @@ fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, EgressByTransport, So
     let port = SharedUdpSocket::open(here, PacketFilter::new(&access.identity), events_tx.clone())
         .unwrap();
     let local = port.local();
-    let settings = reload::watch(&Args::parse_from(["relay-server"])).unwrap();
+    let settings = reload::watch(
+        &Args::parse_from(["relay-server"]),
+        ServiceManager::default(),
+    )
+    .unwrap();
     let egress = EgressByTransport {
         udp: Arc::default(),
         quic: Arc::default(),
@@ -346,6 +351,7 @@ fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, EgressByTransport, So
         outputs: Outputs::default(),
         leases: None,
         stats: LoopStats::new("test".to_owned()),
+        service: ServiceManager::default(),
     };
     let (_, datagrams) = mpsc::channel(1);
     tokio::spawn(async move { relay_loop.run(events, datagrams, stop).await });

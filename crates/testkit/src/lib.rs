@@ -23,6 +23,8 @@ pub mod port;
 pub mod precision;
 #[cfg(unix)]
 pub mod process;
+#[cfg(unix)]
+pub mod service_manager;
 pub mod time;
 pub mod trend;
 #[cfg(unix)]

@@ -20,7 +20,7 @@ printf '%s\n' "${COMPREPLY[@]}"
 ///
 /// # Panics
 /// If the program prints no completions that bash understands.
-pub fn completed(program: &Path, words: &[&str]) -> Vec<String> {
+fn completed(program: &Path, words: &[&str]) -> Vec<String> {
     let name = program.file_name().expect("a program has a name");
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("completions");
@@ -42,7 +42,7 @@ pub fn completed(program: &Path, words: &[&str]) -> Vec<String> {
 ///
 /// # Panics
 /// With the warnings, if the page has any.
-pub fn manual(program: &Path) -> Option<String> {
+fn manual(program: &Path) -> Option<String> {
     let man = on_path("man")?;
     let dir = tempfile::tempdir().expect("a temporary directory");
     let name = program.file_name().expect("a program has a name");
@@ -59,6 +59,43 @@ pub fn manual(program: &Path) -> Option<String> {
     let warnings = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && warnings.is_empty(), "{warnings}");
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Checks that bash completes what a user types first: a flag from its `stem`, also behind a task, the values of a flag, tasks.
+///
+/// # Panics
+/// If it does not.
+pub fn check_completions(program: &Path, stem: &str, flag: &str) {
+    for (words, offered) in [
+        (&[stem][..], &[flag][..]),
+        (&["doctor", stem], &[flag]),
+        (&["--log-format", ""], &["text", "json"]),
+        (&["do"], &["doctor"]),
+        (&["completions", "ba"], &["bash"]),
+    ] {
+        assert_eq!(completed(program, words), offered, "{words:?}");
+    }
+}
+
+/// Checks that the manual page renders without a warning and has what a user looks up, with `more` of this program's.
+///
+/// # Panics
+/// If it does not.
+pub fn check_manual(program: &Path, more: &[&str]) {
+    let Some(page) = manual(program) else {
+        return crate::skip("man is not installed");
+    };
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    let always = [
+        format!("{name}(1)"),
+        format!("/etc/sightline/{name}.toml"),
+        format!("{}_LOG_FORMAT", name.replace('-', "_").to_uppercase()),
+        "EXIT STATUS".to_owned(),
+    ];
+    let always = always.iter().map(String::as_str);
+    for text in always.chain(more.iter().copied()) {
+        assert!(page.contains(text), "{text}:\n{page}");
+    }
 }
 
 /// Runs the program in an environment that breaks its configuration, and expects nothing but an answer.

@@ -1,12 +1,16 @@
 //! Command line, environment and configuration file, in that order of precedence, over the built-in defaults.
 //!
+//! A relay that none of them names may be a credential of the service manager, named `ticket`.
+//!
 //! The file's and the environment's values become clap's *defaults*. So one parser validates all of them, `--help`
 //! shows the values in force, and the order "flag, environment, file, built-in" is clap's own.
 
+mod credential;
 mod manual;
 mod relay_word;
 mod template;
 mod variables;
+mod waiting;
 mod words;
 
 use std::ffi::OsString;
@@ -20,6 +24,7 @@ use clap::{Arg, ArgAction, Args, Command, Parser, ValueEnum};
 
 use protocol::ticket::SCHEME;
 
+use crate::service::ServiceManager;
 use crate::{directories, version};
 
 pub use self::template::template;
@@ -92,6 +97,21 @@ const RENAMED: [(&str, &str); 2] = [
 pub fn parse<A: Parser>(check: impl FnOnce(&A) -> Result<(), String>) -> A {
     words::print_if_asked::<A>(&arguments());
     try_parse(check).unwrap_or_else(|err| err.exit())
+}
+
+/// Parses the command line as [`parse`] does, for a program that a package starts before it is configured: under a service
+/// manager a mistake is no end, but the program waits for another configuration file.
+pub fn parse_or_wait<A: Parser>(check: impl Fn(&A) -> Result<(), String>) -> A {
+    words::print_if_asked::<A>(&arguments());
+    let err = match try_parse(&check) {
+        Ok(args) => return args,
+        Err(err) => err,
+    };
+    let manager = ServiceManager::from_environment();
+    match err.use_stderr() && manager.is_present() {
+        true => waiting::wait(check, &manager),
+        false => err.exit(),
+    }
 }
 
 fn arguments() -> Vec<OsString> {
@@ -219,6 +239,7 @@ fn variable(program: &str, key: &str) -> OsString {
 }
 
 fn resolve(command: Command, argv: Vec<OsString>) -> Result<clap::ArgMatches, clap::Error> {
+    let command = credential::with_credential(command)?;
     let command = match chosen_file(command.get_name(), &argv) {
         Some(path) => with_file(command, &path)?,
         None => command,

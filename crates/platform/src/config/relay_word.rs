@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, ValueEnum as _};
 
+use super::words::COMPLETIONS;
 use super::{Task, settings};
 
 /// Largest number of typing errors in a word that is taken for a task's name.
@@ -112,7 +113,9 @@ fn is_task(word: &OsString) -> bool {
 fn mistyped_task(word: &str) -> Option<String> {
     let near = |task: &String| strsim::damerau_levenshtein(task, word) <= MAX_TYPOS;
     let is_address = word.contains(['.', ':']);
-    tasks().into_iter().find(near).filter(|_| !is_address)
+    // Not `man`, which many a short name of a host resembles.
+    let mut words = tasks().into_iter().chain([COMPLETIONS.to_owned()]);
+    words.find(near).filter(|_| !is_address)
 }
 
 fn tasks() -> Vec<String> {
@@ -193,6 +196,12 @@ mod tests {
             let err = parse::<Example>(&[word]).unwrap_err();
             assert!(err.contains("did you mean doctor?"), "{err}");
             assert!(err.contains(&format!("--server {word}")), "{err}");
+        }
+        let err = parse::<Example>(&["completion", "bash"]).unwrap_err();
+        assert!(err.contains("did you mean completions?"), "{err}");
+        for host in ["mac", "nas", "van"] {
+            let args: Example = parse(&[host]).unwrap();
+            assert_eq!(args.server.as_deref(), Some(host));
         }
         let relay: Example = parse(&["doctor.x"]).unwrap();
         assert_eq!(relay.server.as_deref(), Some("doctor.x"));

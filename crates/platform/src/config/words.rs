@@ -15,11 +15,11 @@ use clap_complete::Shell;
 use super::{Task, manual, plain_command, settings};
 
 /// The word for shell completions.
-const COMPLETIONS: &str = "completions";
+pub(super) const COMPLETIONS: &str = "completions";
 /// The word for the manual page.
 const MAN: &str = "man";
 /// Words that this module answers.
-pub(super) const WORDS: [&str; 2] = [COMPLETIONS, MAN];
+const WORDS: [&str; 2] = [COMPLETIONS, MAN];
 
 /// Prints what the command line asks for and ends the process, if its first word is one of [`WORDS`].
 pub(super) fn print_if_asked<A: Parser>(argv: &[OsString]) {
