@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     if let Some(words) = ticket_command::words() {
         return ticket_command::run(words);
     }
-    let args = config::parse(Args::check);
+    let args = Args::of_process();
     // Before the log begins: it starts the program anew, which would log its first lines twice.
     let telemetry = relay_server::silence_telemetry(&args);
     let _logging = logging::init(args.common.log_format);

@@ -58,7 +58,7 @@ async fn watch_file(
 }
 
 fn read(args: &mut Args, settings: &watch::Sender<LiveSettings>) {
-    let new = match config::try_parse(Args::check) {
+    let new = match Args::try_of_process() {
         Ok(new) => new,
         Err(err) => {
             let why = config::sentence(&err);

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use platform::config::{command, template};
 use relay_server::args::Args;
+use relay_server::camera_tables;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_relay-server");
 
 #[test]
 fn the_configuration_file_has_every_key_at_its_default() {
-    testkit::config::same("relay-server", &template(&command::<Args>()));
+    let text = template(&command::<Args>()) + camera_tables::EXAMPLE;
+    testkit::config::same("relay-server", &text);
 }
 
 #[test]
