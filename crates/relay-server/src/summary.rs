@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use protocol::control::LeaseVerdict;
+use protocol::label::CameraName;
 use relay_core::{Note, Relay};
 use tracing::{info, warn};
 
@@ -53,9 +54,7 @@ impl Summary {
             return;
         }
         let live = relay.live_cameras(Instant::now());
-        let named = live.iter().take(MAX_NAMED);
-        let cameras: Vec<_> = named.map(|name| fanout.describe(name)).collect();
-        let more_cameras = Some(live.len() - cameras.len()).filter(|more| *more > 0);
+        let (cameras, more_cameras) = named(&live, |name| fanout.describe(name));
         info!(
             received = self.received - last.received,
             forwarded = self.forwarded - last.forwarded,
@@ -80,6 +79,16 @@ impl Summary {
         let wanted = self.wanted.saturating_sub(last.wanted);
         (inferred > 0).then(|| (10.0 * wanted as f64 / inferred as f64).round() / 10.0)
     }
+}
+
+/// Returns the cameras that the line names, as `describe` writes them, and how many more are live.
+fn named(
+    live: &[CameraName],
+    describe: impl Fn(&CameraName) -> String,
+) -> (Vec<String>, Option<usize>) {
+    let cameras: Vec<_> = live.iter().take(MAX_NAMED).map(describe).collect();
+    let more = live.len() - cameras.len();
+    (cameras, Some(more).filter(|more| *more > 0))
 }
 
 /// Logs what the operator should know.
@@ -128,5 +137,27 @@ fn log_refused_viewer(viewer: SocketAddr, verdict: LeaseVerdict) {
             %viewer,
             "UDP peer refused: --private lets in tickets only; start it with a ticket"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_names_eight_cameras_and_counts_the_others() {
+        let live: Vec<CameraName> = (10..74)
+            .map(|n| format!("{n}{}", "x".repeat(CameraName::MAX - 2)))
+            .map(|name| name.parse().unwrap())
+            .collect();
+        let (cameras, more) = named(&live, |name| format!("{name} q100"));
+        assert_eq!((cameras.len(), more), (8, Some(56)));
+        // Its 360 lines an hour are below the megabyte that the whole log may have.
+        assert!(
+            format!("{cameras:?}").len() < 1_000_000 / 360,
+            "{cameras:?}"
+        );
+        let (cameras, more) = named(&live[..8], CameraName::to_string);
+        assert_eq!((cameras.len(), more), (8, None));
     }
 }
