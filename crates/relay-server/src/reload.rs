@@ -4,6 +4,7 @@
 //! still go before the file. A file with a mistake in it changes nothing, and the log names the mistake.
 
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
@@ -12,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::interval;
 use tracing::{info, warn};
+use vision::detect::classes::Classes;
 
 use crate::args::Args;
 use crate::live_settings::LiveSettings;
@@ -19,18 +21,27 @@ use crate::live_settings::LiveSettings;
 /// Time between two checks of the file.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Starts to watch the file. Call it inside a tokio runtime.
+/// Starts to watch the file. Call it inside a tokio runtime. `classes` are the model's, once it is loaded: without them an
+/// unknown class shows with the next frame.
 ///
 /// # Errors
 /// If the handler of SIGHUP cannot be registered.
-pub fn watch(args: &Args) -> anyhow::Result<watch::Receiver<LiveSettings>> {
+pub fn watch(
+    args: &Args,
+    classes: Arc<OnceLock<Classes>>,
+) -> anyhow::Result<watch::Receiver<LiveSettings>> {
     let hangup = signal(SignalKind::hangup()).context("registering SIGHUP")?;
     let (settings, now) = watch::channel(args.live_settings());
-    tokio::spawn(watch_file(args.clone(), hangup, settings));
+    tokio::spawn(watch_file(args.clone(), hangup, settings, classes));
     Ok(now)
 }
 
-async fn watch_file(mut args: Args, mut hangup: Signal, settings: watch::Sender<LiveSettings>) {
+async fn watch_file(
+    mut args: Args,
+    mut hangup: Signal,
+    settings: watch::Sender<LiveSettings>,
+    classes: Arc<OnceLock<Classes>>,
+) {
     let mut checks = interval(CHECK_INTERVAL);
     let mut known = state();
     loop {
@@ -41,7 +52,7 @@ async fn watch_file(mut args: Args, mut hangup: Signal, settings: watch::Sender<
         let found = state();
         if requested || found != known {
             known = found;
-            read(&mut args, &settings);
+            read(&mut args, &settings, classes.get());
         }
     }
 }
@@ -56,7 +67,7 @@ fn state() -> Option<(SystemTime, u64)> {
     of(&file)
 }
 
-fn read(args: &mut Args, settings: &watch::Sender<LiveSettings>) {
+fn read(args: &mut Args, settings: &watch::Sender<LiveSettings>, classes: Option<&Classes>) {
     let new = match config::try_parse(Args::check) {
         Ok(new) => new,
         Err(err) => {
@@ -68,6 +79,9 @@ fn read(args: &mut Args, settings: &watch::Sender<LiveSettings>) {
             );
         }
     };
+    if let Some(Err(why)) = classes.map(|classes| classes.wanted(&new.classes)) {
+        return warn!("the configuration stays as it was: {why:#}");
+    }
     let others = new.restart_keys(args);
     if !others.is_empty() {
         warn!(keys = %others.join(", "), "the configuration changed in keys that need a restart; the others are in force");

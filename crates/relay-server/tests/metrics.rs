@@ -327,7 +327,7 @@ fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, EgressByTransport, So
     let port = SharedUdpSocket::open(here, PacketFilter::new(&access.identity), events_tx.clone())
         .unwrap();
     let local = port.local();
-    let settings = reload::watch(&Args::parse_from(["relay-server"])).unwrap();
+    let settings = reload::watch(&Args::parse_from(["relay-server"]), Arc::default()).unwrap();
     let egress = EgressByTransport {
         udp: Arc::default(),
         quic: Arc::default(),

@@ -23,11 +23,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::geometry::Size;
 use tracing::debug;
 
+use super::broken::BrokenRow;
 use super::camera_url::CameraUrl;
 use super::http::Login;
 use super::live::{ReadPicture, StartsOver};
 use super::timeline::{Timeline, believable};
-use super::{MAX_BROKEN_PICTURES, Picture, is_jpeg};
+use super::{Picture, is_jpeg};
 
 /// Time (ms) that a stream may take to open, and to give the next picture.
 const TIMEOUT_MS: i32 = 5000;
@@ -234,14 +235,14 @@ fn read_live(mut video: Video, first: Option<Mat>) -> anyhow::Result<ReadPicture
         None => video.read_mat(),
     };
     let mut read = move || {
-        for _ in 0..MAX_BROKEN_PICTURES {
+        let mut broken = BrokenRow::of("the source");
+        loop {
             let mat = next()?.context("the source ended")?;
             match picture(mat) {
                 Ok(picture) => return Ok(picture),
-                Err(why) => debug!("a broken picture is skipped: {why:#}"),
+                Err(why) => broken.skip(&why)?,
             }
         }
-        bail!("the source gave {MAX_BROKEN_PICTURES} broken pictures in a row");
     };
     // The first picture belongs to the opening: if there is none, `auto` goes on to the next camera.
     let mut first = Some(read()?);

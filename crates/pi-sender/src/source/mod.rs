@@ -19,6 +19,7 @@
 //! | `rpicam`, `-` | `rpicam`, `stdin` (until the first picture by `pipe_watch`): JPEGs out of a pipe (`mjpeg`) |
 
 mod backoff;
+mod broken;
 mod camera_url;
 mod capture;
 mod cover;
@@ -59,9 +60,6 @@ pub(crate) use rpicam::find as rpicam;
 use scene::Scene;
 use spec::SourceSpec;
 use video_file::Shown;
-
-/// Count of broken pictures in a row after which a source is lost.
-const MAX_BROKEN_PICTURES: u32 = 50;
 
 const STILL: &str = "the URL gives a picture that is not a JPEG, such as a PNG, which is requested anew about twice a second \
                      at most; choose JPEG in the camera's settings, whose pictures are requested as often as --fps says";

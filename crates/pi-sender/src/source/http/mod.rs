@@ -28,9 +28,10 @@ use self::answer::{BodyKind, HEAD};
 use self::client::{CameraClient, content_type};
 pub(super) use self::login::Login;
 use self::poll_times::PollTimes;
+use super::Picture;
+use super::broken::BrokenRow;
 use super::camera_url::CameraUrl;
 use super::live::ReadPicture;
-use super::{MAX_BROKEN_PICTURES, Picture};
 
 /// Longest time without a byte; cameras for one picture every few seconds exist. One interval of `--fps` is added to it.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -97,13 +98,13 @@ impl HttpCamera {
 
     /// Returns the next picture that is whole.
     async fn picture(&mut self) -> anyhow::Result<Picture> {
-        for _ in 0..MAX_BROKEN_PICTURES {
+        let mut broken = BrokenRow::of("the camera");
+        loop {
             match Picture::from_jpeg(self.next().await?) {
                 Ok(picture) => return Ok(picture),
-                Err(why) => debug!(%why, "a broken picture is skipped"),
+                Err(why) => broken.skip(&why)?,
             }
         }
-        bail!("the camera gave {MAX_BROKEN_PICTURES} broken pictures in a row")
     }
 
     /// Returns the next picture's bytes. An answer that gave pictures and ended is requested again: cameras for snapshots
