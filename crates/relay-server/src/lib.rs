@@ -38,7 +38,7 @@ pub mod transport;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -68,6 +68,7 @@ use crate::live_settings::LiveSettings;
 use crate::outputs::events::EventOutputs;
 use crate::outputs::{Outputs, jsonl};
 use crate::relay_loop::{LoopStats, RelayLoop};
+use crate::threads::model::ModelInfo;
 use crate::threads::{Worker, annotation, model, tracking};
 use crate::transport::http::{self, HttpServer, Trust};
 use crate::transport::port::SharedUdpSocket;
@@ -130,19 +131,27 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let http = http.map(start).transpose()?;
     let event_outputs = EventOutputs::open(args.events.as_deref())?;
     let jsonl = args.detections.as_deref().map(jsonl::open).transpose()?;
-    let settings = reload::watch(args, service.clone())?;
+    let classes = Arc::new(OnceLock::new());
+    let settings = reload::watch(args, classes.clone(), service.clone())?;
     let chosen = configure::model(args)?;
     service.set_status(&format!(
         "loads the model {}",
         configure::name(chosen.as_ref())
     ));
-    let (model, batch) = tokio::select! {
-        loaded = service.extend_start(load(args, chosen.clone(), settings.clone(), events_tx.clone())) => loaded?,
+    let loading = load(args, chosen.clone(), settings.clone(), events_tx.clone());
+    let loading = service.extend_start(announce::if_slow(loading, chosen.as_ref()));
+    let (model, info) = tokio::select! {
+        loaded = loading => loaded?.unzip(),
         () = stop.cancelled() => {
             service.stopping();
             return Ok(());
         }
     };
+    let batch = info.as_ref().map_or(1, |info| info.batch);
+    if let Some(info) = info {
+        // This is the only place that sets them.
+        let _ = classes.set(info.classes);
+    }
     let rules = configure::rules(args, chosen.as_ref(), batch);
     let leases = lease_store::file(state.as_deref(), args.listen.port());
     let endpoint =
@@ -200,18 +209,18 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts the thread of the chosen model, if one is; returns it with the number of frames that it takes at a time.
+/// Starts the thread of the chosen model, if one is.
 async fn load(
     args: &Args,
     chosen: Option<Model>,
     settings: watch::Receiver<LiveSettings>,
     events: mpsc::Sender<Event>,
-) -> anyhow::Result<(Option<Worker<Vec<CameraFrame>>>, usize)> {
+) -> anyhow::Result<Option<(Worker<Vec<CameraFrame>>, ModelInfo)>> {
     let Some(chosen) = chosen else {
-        return Ok((None, 1));
+        return Ok(None);
     };
-    let (worker, batch) = model::start(configure::loader(args, chosen), settings, events).await?;
-    Ok((Some(worker), batch))
+    let started = model::start(configure::loader(args, chosen), settings, events).await?;
+    Ok(Some(started))
 }
 
 /// Returns the relay's decisions, with the leases of before the restart; it knows the senders of before by the identity.

@@ -331,6 +331,7 @@ fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, EgressByTransport, So
     let local = port.local();
     let settings = reload::watch(
         &Args::parse_from(["relay-server"]),
+        Arc::default(),
         ServiceManager::default(),
     )
     .unwrap();

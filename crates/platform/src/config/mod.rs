@@ -6,24 +6,24 @@
 //! shows the values in force, and the order "flag, environment, file, built-in" is clap's own.
 
 mod credential;
+mod file;
 mod manual;
 mod relay_word;
+mod secrets;
 mod tables;
 mod template;
 mod variables;
 mod waiting;
 mod words;
 
+use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
-use std::{env, fs};
 
 use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Args, Command, Parser, ValueEnum};
-
-use protocol::ticket::SCHEME;
 
 use crate::service::ServiceManager;
 use crate::{directories, version};
@@ -240,9 +240,14 @@ fn variable(program: &str, key: &str) -> OsString {
 }
 
 fn resolve(command: Command, argv: Vec<OsString>) -> Result<clap::ArgMatches, clap::Error> {
+    let plain = command.clone();
+    matches(command, argv).map_err(|err| secrets::without_secrets(plain, err))
+}
+
+fn matches(command: Command, argv: Vec<OsString>) -> Result<clap::ArgMatches, clap::Error> {
     let command = credential::with_credential(command)?;
     let command = match chosen_file(command.get_name(), &argv) {
-        Some(path) => with_file(command, &path)?,
+        Some(path) => file::with_file(command, &path)?,
         None => command,
     };
     let mut command = with_environment(command)?;
@@ -304,17 +309,6 @@ fn flag_value(argv: &[OsString], flag: &str) -> Option<OsString> {
     None
 }
 
-/// Returns the command with a file's values as its defaults.
-fn with_file(mut command: Command, path: &Path) -> Result<Command, clap::Error> {
-    let origin = path.display().to_string();
-    let values = read_file(&command, path)
-        .map_err(|why| command.error(ErrorKind::ValueValidation, format!("{origin}: {why}")))?;
-    for (key, value) in values {
-        command = with_default(command, &key, &value, &origin)?;
-    }
-    Ok(command)
-}
-
 /// Returns the command with the environment's values as its defaults. An empty variable counts as unset.
 fn with_environment(mut command: Command) -> Result<Command, clap::Error> {
     let program = command.get_name().to_owned();
@@ -354,11 +348,6 @@ fn with_default(
     if let Err(mut err) = command.clone().try_get_matches_from(alone) {
         let named = format!("--{key} (from {origin})");
         err.insert(ContextKind::InvalidArg, ContextValue::String(named));
-        // A ticket's token would stand in the journal of a service.
-        if value.starts_with(SCHEME) {
-            let hidden = ContextValue::String(format!("{SCHEME}.."));
-            err.insert(ContextKind::InvalidValue, hidden);
-        }
         return Err(err);
     }
     let id = settings(&command)
@@ -366,55 +355,14 @@ fn with_default(
         .map(|arg| arg.get_id().clone());
     let value = value.to_owned();
     Ok(match id {
-        Some(id) => command.mut_arg(id, |arg| arg.default_value(value)),
+        // The help shows the values in force.
+        Some(id) => command.mut_arg(id, |arg| {
+            let secret = secrets::may_hold_secret(&value);
+            let hidden = arg.is_hide_default_value_set() || secret;
+            arg.hide_default_value(hidden).default_value(value)
+        }),
         None => command,
     })
-}
-
-/// Reads a file's keys and values; the error is the rest of a sentence that begins with the file's name.
-fn read_file(command: &Command, path: &Path) -> Result<Vec<(String, String)>, String> {
-    let text = fs::read_to_string(path)
-        .map_err(|err| format!("the configuration file cannot be read: {err}"))?;
-    let table: toml::Table = text
-        .parse()
-        .map_err(|err| format!("not valid TOML: {err}"))?;
-    let known: Vec<&str> = settings(command).filter_map(Arg::get_long).collect();
-    let mut values = Vec::new();
-    for (key, value) in table {
-        if value.is_table() && tables::is_table(command.get_name(), &key) {
-            continue;
-        }
-        if let Some(new) = new_name(command, &key) {
-            return Err(format!("the key '{key}' is now '{new}'"));
-        }
-        if !known.contains(&key.as_str()) {
-            return Err(format!(
-                "unknown key '{key}'; the keys are {}",
-                known.join(", ")
-            ));
-        }
-        let value = flag_text(&value)
-            .ok_or_else(|| format!("'{key}' takes a single value or a list of them"))?;
-        values.push((key, value));
-    }
-    Ok(values)
-}
-
-/// Returns a TOML value as the text of a flag's value.
-fn flag_text(value: &toml::Value) -> Option<String> {
-    match value {
-        toml::Value::String(s) => Some(s.clone()),
-        toml::Value::Integer(n) => Some(n.to_string()),
-        toml::Value::Float(x) => Some(x.to_string()),
-        toml::Value::Boolean(b) => Some(b.to_string()),
-        toml::Value::Array(list) => Some(
-            list.iter()
-                .map(flag_text)
-                .collect::<Option<Vec<_>>>()?
-                .join(","),
-        ),
-        toml::Value::Datetime(_) | toml::Value::Table(_) => None,
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, ValueEnum as _};
 
+use protocol::ticket::SCHEME;
+
+use super::secrets::{may_hold_secret, without_secret};
 use super::words::COMPLETIONS;
 use super::{Task, settings};
 
@@ -55,7 +58,7 @@ pub(super) fn with_server_flag(
     if word.starts_with('-') || is_task(&argv[at]) || !takes_relay(command) {
         return Ok(argv);
     }
-    if may_hold_password(word) {
+    if !word.starts_with(SCHEME) && may_hold_secret(word) {
         let sentence = "the relay is no URL but HOST[:PORT] or a ticket (examples: relay.example, 10.0.0.7:9000); \
                         a camera's URL is pi-sender's --source";
         return Err(command.error(ErrorKind::InvalidValue, sentence));
@@ -88,21 +91,12 @@ pub(super) fn with_place_of_word(mut command: Command, err: clap::Error) -> clap
     if word.is_empty() || !takes_relay(&command) {
         return err;
     }
-    // A password is not repeated.
-    let word = match may_hold_password(word) {
-        true => "..",
-        false => word,
-    };
+    let word = without_secret(word);
     let sentence = format!(
         "the word '{word}' belongs to no flag; the relay is the first word (or --server HOST[:PORT]|TICKET), and there \
          is only one"
     );
     command.error(ErrorKind::UnknownArgument, sentence)
-}
-
-/// Returns whether a word is a URL other than a ticket, or has a login like one.
-fn may_hold_password(word: &str) -> bool {
-    !word.starts_with("sightline://") && (word.contains("://") || word.contains('@'))
 }
 
 fn is_task(word: &OsString) -> bool {

@@ -10,12 +10,22 @@ use relay_core::{CameraFrame, Inference};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 use vision::detect::Detector;
+use vision::detect::classes::Classes;
 
 use super::Worker;
 use crate::event::{Completion, Event};
 use crate::live_settings::LiveSettings;
 
-/// Starts the model's thread. Returns when the model is warm, with the number of frames that it takes at a time.
+/// What is known of a model once it is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// Frames that it takes at a time.
+    pub batch: usize,
+    /// Its classes.
+    pub classes: Classes,
+}
+
+/// Starts the model's thread. Returns when the model is warm.
 ///
 /// # Errors
 /// Those of `load`.
@@ -23,14 +33,17 @@ pub async fn start(
     load: impl FnOnce() -> anyhow::Result<Detector> + Send + 'static,
     mut settings: watch::Receiver<LiveSettings>,
     events: mpsc::Sender<Event>,
-) -> anyhow::Result<(Worker<Vec<CameraFrame>>, usize)> {
+) -> anyhow::Result<(Worker<Vec<CameraFrame>>, ModelInfo)> {
     let (ready, loaded) = oneshot::channel();
     let work = move |batches: Receiver<Vec<CameraFrame>>| {
         let mut detector = match load() {
             Ok(detector) => detector,
             Err(err) => return drop(ready.send(Err(err))),
         };
-        let _ = ready.send(Ok(detector.batch()));
+        let _ = ready.send(Ok(ModelInfo {
+            batch: detector.batch(),
+            classes: detector.classes().clone(),
+        }));
         let _alarm = DeathNotice(events.clone());
         // A copy: to hold the channel while the model works would keep a reload, and with it the loop, waiting.
         let mut current = settings.borrow().clone();
@@ -47,10 +60,10 @@ pub async fn start(
         }
     };
     let worker = Worker::start("model", 1, work)?;
-    let batch = loaded
+    let info = loaded
         .await
         .map_err(|_| anyhow!("the model's thread died while loading"))??;
-    Ok((worker, batch))
+    Ok((worker, info))
 }
 
 /// Reports the death of the model's thread when a panic unwinds it.
