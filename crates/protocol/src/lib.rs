@@ -39,6 +39,7 @@ pub mod every;
 pub mod frame;
 pub mod geometry;
 pub mod health;
+pub mod http;
 pub mod jpeg;
 pub mod label;
 pub mod lease;

@@ -3,6 +3,7 @@
 use axum::extract::Query;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Request, Uri, Version, header};
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use super::origin_policy::Requester;
@@ -43,7 +44,17 @@ pub(super) fn requester<'a, B>(
         origin: origin.map(|origin| origin.to_str().unwrap_or_default()),
         upgrade: headers.contains_key(header::UPGRADE),
         token: bearer(headers).or(parameters.token.as_deref()),
+        publishes: None,
     }
+}
+
+/// Returns the camera that a path publishes as, decoded; `None` for the paths that only read.
+pub(super) fn published_camera(path: &str) -> Option<String> {
+    let path = path.strip_prefix("/cam/")?;
+    let ends = ["/frame", "/publish"];
+    let name = ends.iter().find_map(|end| path.strip_suffix(end))?;
+    let decoded = percent_decode_str(name).decode_utf8_lossy();
+    (!name.contains('/')).then(|| decoded.into_owned())
 }
 
 /// Returns the parameters of a URL's query; none if it cannot be parsed.

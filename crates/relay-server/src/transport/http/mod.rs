@@ -6,6 +6,7 @@
 //!                                                                                    |
 //!  the loop's fan-out --> shared_feed: one feed a camera ----------------------------+--> stream.mjpg, detections, ws
 //!                                                                                    +--> picture --> renditions: snapshot.jpg
+//!  the loop <-- publish, publish_socket: frames of publishers; publish_answer (PURE)
 //! ```
 //!
 //! It has a thread and a runtime of its own, so that many HTTP clients, honest or hostile, delay no frame of another
@@ -26,6 +27,9 @@ mod origin_policy;
 mod page;
 mod picture;
 mod proxies;
+mod publish;
+mod publish_answer;
+mod publish_socket;
 mod query;
 mod renditions;
 mod request;
@@ -69,6 +73,7 @@ struct Context {
     answers: SharedAnswers,
     renditions: SharedRenditions,
     rate: RequestRate,
+    relay: RelayHandle,
 }
 
 /// What the flags say about the clients.
@@ -108,9 +113,10 @@ pub fn start(
         connections: Connections::http(access.is_private()),
         policy: OriginPolicy::new(access, trust.origins.to_vec()),
         feeds: SharedFeeds::new(relay.clone(), stats.clone()),
-        answers: SharedAnswers::new(relay),
+        answers: SharedAnswers::new(relay.clone()),
         renditions: SharedRenditions::new(),
         rate: RequestRate::new(),
+        relay,
     });
     let stop = CancellationToken::new();
     let stopped = stop.clone();

@@ -4,12 +4,14 @@
 //! only a page that was given the token has it. An open relay has to check the origin: a browser behind a firewall lets any
 //! page of the internet open a WebSocket to any address, and lets a page whose own name resolves to that address (DNS
 //! rebinding) read every answer. So pages of other origins get no WebSocket, and requests for a name that can belong to
-//! another owner are refused.
+//! another owner are refused. Who publishes frames needs the sender's token, and no page of another origin may, whatever
+//! token it has.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use protocol::peer::Standing;
 use protocol::quic::{Hello, Refusal, Role};
 use protocol::ticket::Host;
 
@@ -68,6 +70,8 @@ pub(super) struct Requester<'a> {
     pub(super) upgrade: bool,
     /// The token.
     pub(super) token: Option<&'a str>,
+    /// The camera that the request publishes as; `None` if it only reads.
+    pub(super) publishes: Option<&'a str>,
 }
 
 /// Why a request is refused.
@@ -104,25 +108,43 @@ impl OriginPolicy {
     /// If it is to be refused.
     pub(super) fn check(&self, requester: Requester<'_>) -> Result<(), Denial> {
         if self.access.is_private() {
-            let hello = Hello {
-                role: Role::View,
-                camera: None,
-                token: requester.token.map(str::to_owned),
-                stream: None,
-                cookie: None,
-                trial: None,
-            };
-            return self.access.check(&hello).map_err(Denial::Token);
-        }
-        if !requester.host.is_none_or(|host| self.is_own_name(host)) {
+            self.check_token(requester).map_err(Denial::Token)?;
+            if requester.publishes.is_none() {
+                return Ok(());
+            }
+        } else if !requester.host.is_none_or(|host| self.is_own_name(host)) {
             return Err(Denial::Host);
         }
         let same = |origin: &str| host_of(origin).is_some() && host_of(origin) == requester.host;
         let permitted = |origin: &str| same(origin) || self.trusts(origin);
-        if requester.upgrade && !requester.origin.is_none_or(permitted) {
+        let acts = requester.upgrade || requester.publishes.is_some();
+        if acts && !requester.origin.is_none_or(permitted) {
             return Err(Denial::Origin);
         }
         Ok(())
+    }
+
+    /// Checks the token for the request's role and camera.
+    fn check_token(&self, requester: Requester<'_>) -> Result<(), Refusal> {
+        self.access.check(&Hello {
+            role: match requester.publishes {
+                Some(_) => Role::Send,
+                None => Role::View,
+            },
+            camera: requester.publishes.map(str::to_owned),
+            token: requester.token.map(str::to_owned),
+            stream: None,
+            cookie: None,
+            trial: None,
+        })
+    }
+
+    /// Returns what a client has proved whose request is permitted.
+    pub(super) fn standing(&self) -> Standing {
+        match self.access.is_private() {
+            true => Standing::Authenticated,
+            false => Standing::Validated,
+        }
     }
 
     /// Returns whether pages of this origin may read the answers.
@@ -216,7 +238,7 @@ mod tests {
                 host: Some("127.0.0.1:8080"),
                 origin: Some(origin),
                 upgrade,
-                token: None,
+                ..Requester::default()
             })
         };
         assert_eq!(from("http://127.0.0.1:8080", true), Ok(()));
@@ -239,6 +261,7 @@ mod tests {
                 origin: Some("http://other.example"),
                 upgrade: true,
                 token,
+                publishes: None,
             })
         };
         assert_eq!(with(Some(&view.token.to_string())), Ok(()));
@@ -250,6 +273,38 @@ mod tests {
             let refused = Err(Denial::Token(refusal));
             assert_eq!(with(token.as_deref()), refused);
         }
+    }
+
+    #[test]
+    fn a_publisher_needs_the_senders_token_and_no_page_of_another_origin_is_one() {
+        let state = tempfile::tempdir().unwrap();
+        let access = Access::open(Some(state.path()), true, false).unwrap();
+        let (send, view) = access.tickets(&"relay".parse().unwrap()).unwrap();
+        let [send, view] = [send, view].map(|ticket| ticket.token.to_string());
+        let private = OriginPolicy::new(Arc::new(access), Vec::new());
+        let publish = |policy: &OriginPolicy, token, origin| {
+            policy.check(Requester {
+                host: Some("127.0.0.1:8080"),
+                origin,
+                upgrade: false,
+                token,
+                publishes: Some("yard"),
+            })
+        };
+        assert_eq!(publish(&private, Some(&send), None), Ok(()));
+        let viewers = publish(&private, Some(&view), None);
+        assert_eq!(viewers, Err(Denial::Token(Refusal::Role)));
+        let none = publish(&private, None, None);
+        assert_eq!(none, Err(Denial::Token(Refusal::Private)));
+        let own = Some("http://127.0.0.1:8080");
+        let other = Some("http://evil.example");
+        assert_eq!(publish(&private, Some(&send), other), Err(Denial::Origin));
+        assert_eq!(publish(&open(&[]), None, own), Ok(()));
+        assert_eq!(publish(&open(&[]), None, other), Err(Denial::Origin));
+        assert_eq!(
+            publish(&open(&["http://evil.example"]), None, other),
+            Ok(())
+        );
     }
 
     #[test]

@@ -8,30 +8,42 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use protocol::quic::Refusal;
 
-use super::Context;
 use super::connection::Connection;
-use super::entry::{bad_host, origin, parameters, requester};
-use super::origin_policy::Denial;
+use super::entry::{bad_host, origin, parameters, published_camera, requester};
+use super::origin_policy::{Denial, Requester};
+use super::publish::Permit;
+use super::{Context, publish_answer};
+
+/// The header of every answer, by which programs of ours tell a relay from any other server.
+const SIGHTLINE: &str = protocol::http::SIGHTLINE;
 
 /// Answers a request that the policy permits, refuses another, and adds the headers that all answers have.
 pub(super) async fn guard(
     State(context): State<Arc<Context>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     context.rate.turn().await;
     let origin = origin(request.headers()).map(str::to_owned);
-    let verdict = verdict(&context, &request);
+    let publishes = published_camera(request.uri().path());
+    let verdict = verdict(&context, &request, publishes.as_deref());
     if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
         connection.on_request(request.headers(), &context.proxies);
         connection.settle(matches!(verdict, Verdict::Permitted));
     }
     let mut answer = match verdict {
         Verdict::Refused(answer) => answer,
-        _ if *request.method() == Method::OPTIONS => preflight(),
-        _ => next.run(request).await,
+        _ if *request.method() == Method::OPTIONS => preflight(publishes.is_some()),
+        _ => {
+            if let Some(camera) = publishes {
+                let standing = context.policy.standing();
+                request.extensions_mut().insert(Permit { camera, standing });
+            }
+            next.run(request).await
+        }
     };
     let headers = answer.headers_mut();
+    headers.insert(SIGHTLINE, header_value("1"));
     headers.insert(header::X_FRAME_OPTIONS, header_value("SAMEORIGIN"));
     headers.insert(header::CACHE_CONTROL, header_value("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, header_value("nosniff"));
@@ -46,11 +58,18 @@ pub(super) async fn guard(
 }
 
 /// Returns the answer to a browser's CORS preflight; [`guard`] adds whether the origin is trusted.
-fn preflight() -> Response {
+fn preflight(publishes: bool) -> Response {
+    let methods = match publishes {
+        true => "GET, HEAD, POST",
+        false => "GET, HEAD",
+    };
     let allowed = [
-        (header::ALLOW, "GET, HEAD"),
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization"),
+        (header::ALLOW, methods),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, methods),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, content-type",
+        ),
     ];
     (StatusCode::NO_CONTENT, allowed).into_response()
 }
@@ -69,7 +88,7 @@ enum Verdict {
     Refused(Response),
 }
 
-fn verdict(context: &Context, request: &Request) -> Verdict {
+fn verdict(context: &Context, request: &Request, publishes: Option<&str>) -> Verdict {
     let preflight = *request.method() == Method::OPTIONS;
     if preflight || request.uri().path() == "/healthz" {
         return Verdict::Public;
@@ -78,9 +97,14 @@ fn verdict(context: &Context, request: &Request) -> Verdict {
         return Verdict::Refused(text(StatusCode::BAD_REQUEST, why));
     }
     let parameters = parameters(request.uri());
-    match context.policy.check(requester(request, &parameters)) {
-        Ok(()) => Verdict::Permitted,
-        Err(denial) => Verdict::Refused(denied(denial)),
+    let requester = Requester {
+        publishes,
+        ..requester(request, &parameters)
+    };
+    match (context.policy.check(requester), publishes) {
+        (Ok(()), _) => Verdict::Permitted,
+        (Err(denial), None) => Verdict::Refused(denied(denial)),
+        (Err(denial), Some(_)) => Verdict::Refused(publish_answer::denied(denial)),
     }
 }
 

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream;
 use protocol::CAMERA_TIMEOUT;
@@ -20,7 +20,7 @@ use super::query::{self, Action, QueryError};
 use super::request::{guard, header_value, text};
 use super::shared_answers::StatusAnswer;
 use super::shared_feed::{HttpSubscription, next_frame, next_line};
-use super::{Context, mjpeg, page, picture, socket};
+use super::{Context, mjpeg, page, picture, publish, socket};
 use crate::event::RelayStatus;
 use crate::fanout::PublishedFrame;
 use crate::handle::Unavailable;
@@ -35,6 +35,8 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/cam/{name}/snapshot.jpg", get(snapshot_of))
         .route("/cam/{name}/detections", get(detections))
         .route("/cam/{name}/ws", get(ws))
+        .route("/cam/{name}/frame", post(publish::frame))
+        .route("/cam/{name}/publish", get(publish::socket))
         .route("/api/cameras", get(cameras))
         .route("/stream.mjpg", get(first_stream))
         .route("/stream", get(first_stream))
