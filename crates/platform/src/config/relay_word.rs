@@ -7,7 +7,10 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, ValueEnum as _};
 
+use protocol::ticket::SCHEME;
+
 use super::{Task, settings};
+use crate::server::RelayUrl;
 
 /// Largest number of typing errors in a word that is taken for a task's name.
 const MAX_TYPOS: usize = 2;
@@ -23,7 +26,7 @@ pub(super) fn with_usage(command: Command) -> Command {
         return command;
     }
     let usage = format!(
-        "{} [doctor] [HOST[:PORT]|TICKET] [OPTIONS]",
+        "{} [doctor] [HOST[:PORT]|TICKET|URL] [OPTIONS]",
         command.get_name()
     );
     command.override_usage(usage)
@@ -49,8 +52,8 @@ pub(super) fn with_server_flag(
         return Ok(argv);
     }
     if may_hold_password(word) {
-        let sentence = "the relay is no URL but HOST[:PORT] or a ticket (examples: relay.example, 10.0.0.7:9000); \
-                        a camera's URL is pi-sender's --source";
+        let sentence = "the relay is HOST[:PORT], a ticket, or the URL of its HTTP server without a path (examples: \
+                        relay.example, 10.0.0.7:9000, https://cam.example); a camera's URL is pi-sender's --source";
         return Err(command.error(ErrorKind::InvalidValue, sentence));
     }
     if let Some(task) = mistyped_task(word) {
@@ -93,9 +96,10 @@ pub(super) fn with_place_of_word(mut command: Command, err: clap::Error) -> clap
     command.error(ErrorKind::UnknownArgument, sentence)
 }
 
-/// Returns whether a word is a URL other than a ticket, or has a login like one.
+/// Returns whether a word is a URL other than a ticket or a relay's, or has a login like one.
 fn may_hold_password(word: &str) -> bool {
-    !word.starts_with("sightline://") && (word.contains("://") || word.contains('@'))
+    let is_ours = word.starts_with(SCHEME) || word.parse::<RelayUrl>().is_ok();
+    !is_ours && (word.contains("://") || word.contains('@'))
 }
 
 fn is_task(word: &OsString) -> bool {
@@ -163,7 +167,14 @@ mod tests {
     #[test]
     fn a_bare_first_word_is_the_relay() {
         let ticket = "sightline://h/yard?token=1f#sha256=9c";
-        for relay in ["relay.example", "10.0.0.7:9000", "[::1]:8081", "pi", ticket] {
+        for relay in [
+            "relay.example",
+            "10.0.0.7:9000",
+            "[::1]:8081",
+            "pi",
+            "https://cam.example",
+            ticket,
+        ] {
             let args: Example = parse(&[relay, "--every", "2"]).unwrap();
             assert_eq!((args.server.as_deref(), args.every), (Some(relay), 2));
             assert_eq!(args.common.task, None);
@@ -220,7 +231,7 @@ mod tests {
     fn the_help_shows_the_relay_in_its_usage() {
         let help = command::<Example>().render_help().to_string();
         assert!(
-            help.contains("[doctor] [HOST[:PORT]|TICKET] [OPTIONS]"),
+            help.contains("[doctor] [HOST[:PORT]|TICKET|URL] [OPTIONS]"),
             "{help}"
         );
         let help = command::<NoRelay>().render_help().to_string();
