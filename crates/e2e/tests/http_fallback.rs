@@ -144,6 +144,45 @@ wait $seeing
 }
 
 #[test]
+fn the_doctors_tell_that_udp_is_blocked_and_whether_http_leads_to_the_relay() {
+    let (_alone, work) = (alone(), directory());
+    let work = work.path();
+    let script = r#"
+asks() { "$@" >"$work/$name" 2>&1 && echo 0 >>"$work/$name" || echo $? >>"$work/$name"; }
+name=none-viewer asks "$viewer" doctor 127.0.0.1 --headless
+"$relay" --model none --state "$work/state" 2>"$work/relay" & started="$started $!"
+line relay listening
+name=sender asks "$sender" doctor 127.0.0.1 --source demo
+name=viewer asks "$viewer" doctor 127.0.0.1 --headless
+name=url asks "$viewer" doctor http://127.0.0.1:8080 --headless
+"#;
+    let script = format!("{FUNCTIONS}{script}");
+    let Some(()) = in_a_network_of_its_own(&script, work) else {
+        return;
+    };
+    let none = log(work, "none-viewer");
+    assert!(
+        none.contains("BAD     http") && none.contains("--http 0.0.0.0:8080"),
+        "{none}"
+    );
+    assert_eq!(none.lines().last(), Some("1"), "{none}");
+    for name in ["sender", "viewer"] {
+        let told = log(work, name);
+        assert!(
+            told.contains("UDP is blocked, and frames go by HTTP"),
+            "{told}"
+        );
+        assert!(told.contains("advice  udp"), "{told}");
+        assert_eq!(told.lines().last(), Some("0"), "{told}");
+    }
+    let url = log(work, "url");
+    assert!(
+        url.contains("good    http") && !url.contains("  udp"),
+        "{url}"
+    );
+}
+
+#[test]
 fn with_a_ticket_a_blocked_sender_goes_by_tls_alone() {
     let (_alone, work) = (alone(), directory());
     let Some(_) = tool("nginx").and(tool("openssl")) else {
