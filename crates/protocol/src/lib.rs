@@ -29,6 +29,8 @@
 //! **`quic` transport.** QUIC on the same port ([`quic`]), used with a [`ticket`], or without one after the relay has
 //! answered by the `udp` transport that it is ours: no byte of QUIC goes to a peer that may be a tutorial's.
 //!
+//! **HTTP.** The same frames and messages by WebSocket and by single requests, also where UDP is blocked ([`http`]).
+//!
 //! **Detections.** One line of JSON for each inferred frame ([`detections`]).
 
 pub mod ageing;

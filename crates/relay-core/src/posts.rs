@@ -41,7 +41,7 @@ pub enum FrameVerdict {
 }
 
 impl Source {
-    /// Returns the source of frames that a client posts; its port says nothing, as each request may have another.
+    /// Returns the source of frames that a client posts; its port is left out, as each request may have another.
     fn posted(poster: &Poster, stream: Option<StreamId>) -> Self {
         Self {
             address: SocketAddr::new(poster.address, 0),

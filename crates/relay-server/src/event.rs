@@ -82,7 +82,7 @@ pub enum Query {
 /// What an HTTP publisher sent as a frame.
 #[derive(Debug)]
 pub struct HttpFrame {
-    /// Who sent it.
+    /// Its sender.
     pub publisher: HttpPublisher,
     /// The bytes, not scanned yet.
     pub jpeg: Bytes,

@@ -275,7 +275,7 @@ impl Uplink {
         Ok(())
     }
 
-    /// Asks for HTTP where nothing comes by UDP, and for none once QUIC is up.
+    /// Requests HTTP where nothing comes by UDP, and gives it up once QUIC is up.
     fn follow_silence(&mut self, now: Instant) -> anyhow::Result<()> {
         let Some(http) = &self.http else {
             return Ok(());

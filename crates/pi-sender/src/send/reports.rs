@@ -21,7 +21,7 @@ pub(crate) struct SenderReports {
     health: watch::Receiver<Health>,
     /// The relay's clock less the steady one.
     steady: Option<Offset>,
-    /// The last report. What it says at first the relay learns with the first offset.
+    /// The last report; the first one that is sent has the first offset.
     sent: SenderInfo,
     steps: Interval,
 }

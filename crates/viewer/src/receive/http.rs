@@ -21,11 +21,11 @@ use super::inbox::Inbox;
 use super::status::LinkState;
 use super::{FatalError, ReceiveTask};
 
-/// Time between two tries to connect, and between two looks at the list while no camera is live.
+/// Time between two tries to connect, and between two requests of the list while no camera is live.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Time between two tries by QUIC.
 const QUIC_INTERVAL: Duration = Duration::from_secs(30);
-/// Tries in a row that fail, after which the relay is looked for by UDP as well.
+/// Tries in a row that fail, after which the viewer searches the relay by UDP again.
 const MAX_FAILURES: u32 = 3;
 /// Time without a message of the relay after which the connection is lost: it answers a clock exchange every 2 s.
 const SILENT_AFTER: Duration = Duration::from_secs(6);

@@ -77,7 +77,7 @@ pub(crate) struct HttpConfig {
     pub(crate) clock: SharedLabelClock,
     pub(crate) quality: watch::Receiver<Option<u8>>,
     pub(crate) health: watch::Receiver<Health>,
-    /// Where UDP leads to, by the user's words; `None` if HTTP is all that is used.
+    /// The relay by UDP as `--server` names it; `None` if HTTP is all that is used.
     pub(crate) udp: Option<String>,
 }
 
@@ -109,7 +109,7 @@ impl HttpSender {
         }
     }
 
-    /// Asks for a connection, or for none.
+    /// Requests a connection, or none.
     pub(crate) fn want(&self, wanted: bool) {
         self.wanted
             .send_if_modified(|known| std::mem::replace(known, wanted) != wanted);
@@ -211,7 +211,7 @@ impl HttpTask {
         }
     }
 
-    /// Where UDP may lead to the relay too, a refusal by whatever answers by HTTP ends nothing.
+    /// Returns whether a refusal ends the program: not where UDP may lead to the relay too.
     fn is_final(&self, refusal: Refusal) -> bool {
         self.config.udp.is_none() && !refusal.is_temporary()
     }

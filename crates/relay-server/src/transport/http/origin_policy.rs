@@ -4,8 +4,8 @@
 //! only a page that was given the token has it. An open relay has to check the origin: a browser behind a firewall lets any
 //! page of the internet open a WebSocket to any address, and lets a page whose own name resolves to that address (DNS
 //! rebinding) read every answer. So pages of other origins get no WebSocket, and requests for a name that can belong to
-//! another owner are refused. Who publishes frames needs the sender's token, and no page of another origin may, whatever
-//! token it has.
+//! another owner are refused. A publisher of frames needs the sender's token, and is no page of another origin, whatever
+//! token that has.
 
 use std::net::IpAddr;
 use std::str::FromStr;

@@ -210,7 +210,7 @@ pub(super) async fn socket(
 
 /// Answers a request that is no upgrade: whether one would be let in.
 async fn trial(context: &Context, publisher: Publisher) -> Response {
-    debug!(from = %publisher.address, camera = %publisher.camera, "asks whether it may publish");
+    debug!(from = %publisher.address, camera = %publisher.camera, "trial of a publisher");
     match context.relay.try_sender(publisher, Trial::Quic).await {
         Some(Err(refusal)) => publish_answer::refused(refusal),
         Some(Ok(())) => {
