@@ -217,6 +217,65 @@ wait $sending
     }
 }
 
+#[test]
+fn by_http_a_refusal_is_told_and_names_cameras_and_relay_are_found_again() {
+    let _alone = alone();
+    let (state, [udp, http]) = (directory(), [port::free(), port::free()]);
+    let relay = || {
+        let at = format!("127.0.0.1:{http}");
+        common::relay(udp, state.path(), &["--model", "none", "--http", &at])
+    };
+    let url = format!("http://127.0.0.1:{http}");
+    let program = |name: &str, args: &[&str]| {
+        Program::new(binary(name))
+            .args(["--server", &url, "--report"])
+            .args(args)
+            .start()
+    };
+    let yard = ["--source", "demo", "--camera", "yard"];
+    let (first_relay, first) = (relay(), program("pi-sender", &yard));
+    first.wait_for_line("frames go by HTTP", LONG);
+    let second = program("pi-sender", &yard);
+    let refused = second.wait_for_line("no HTTP connection", LONG);
+    assert!(
+        refused.contains("another source sends as this camera"),
+        "{refused}"
+    );
+    let chosen = program("viewer", &["--headless", "--camera", "porch"]);
+    let waits = chosen.wait_for_line("Camera 'porch' is not live", LONG);
+    assert!(waits.contains("live are: yard"), "{waits}");
+    stop(chosen);
+    let any = program("viewer", &["--headless"]);
+    any.wait_for_line("camera=yard", LONG);
+    any.wait_for_line("frames come", LONG);
+    stop(first);
+    second.wait_for_line("frames go by HTTP", LONG);
+    let drive = program("pi-sender", &["--source", "demo", "--camera", "drive"]);
+    drive.wait_for_line("frames go by HTTP", LONG);
+    stop(second);
+    any.wait_for_line("camera=drive", LONG);
+    first_relay.kill();
+    drop(first_relay.finish());
+    drive.wait_for_line("the connection to the relay is lost", LONG);
+    any.wait_for_line("the viewer connects again", LONG);
+    let relay = relay();
+    relay.wait_for_line("camera appeared", LONG);
+    let seen = |any: &Running| {
+        any.stderr()
+            .iter()
+            .filter(|line| line.contains("camera=drive"))
+            .count()
+    };
+    let deadline = Instant::now() + LONG;
+    while seen(&any) < 2 {
+        assert!(Instant::now() < deadline, "{:?}", any.stderr());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    stop(any);
+    stop(drive);
+    stop(relay);
+}
+
 /// Makes a CA of our own, `ca.pem`, and a certificate for this host, `host.pem` with `host.key`.
 fn certificates(work: &Path) {
     let openssl = |words: &str| {

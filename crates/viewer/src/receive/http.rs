@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Time between two tries by QUIC.
 const QUIC_INTERVAL: Duration = Duration::from_secs(30);
 /// Tries in a row that fail, after which the viewer searches the relay by UDP again.
-const MAX_FAILURES: u32 = 3;
+const MAX_FAILURES: u32 = 30;
 /// Time without a message of the relay after which the connection is lost: it answers a clock exchange every 2 s.
 const SILENT_AFTER: Duration = Duration::from_secs(6);
 /// Frames that may be on their way beside the one that is awaited: one is being served while the last one's answer travels.

@@ -34,7 +34,9 @@ use super::reports::SenderReports;
 
 /// Delay between two attempts, doubled after each that fails.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Longest of those delays.
+/// Longest of those delays where a relay answers by HTTP, or is to: its frames are back soon after a restart.
+const KNOWN_RETRY_DELAY: Duration = Duration::from_secs(2);
+/// Longest of those delays otherwise.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 /// Time without a message of the relay after which the connection is lost: the relay answers each frame, and pings when none
 /// comes.
@@ -198,11 +200,15 @@ impl HttpTask {
                 }
                 Err(why) => {
                     self.note_failure(&why);
-                    let next = (2 * delay).min(MAX_RETRY_DELAY);
+                    let known = self.config.udp.is_none() || self.logged_fallback;
+                    let longest = match known {
+                        true => KNOWN_RETRY_DELAY,
+                        false => MAX_RETRY_DELAY,
+                    };
                     delay = match why {
                         // A name may be free at any moment.
                         HttpFailure::Refused(_) => RETRY_DELAY,
-                        _ => next,
+                        _ => longest.min(2 * delay),
                     };
                 }
             }
