@@ -14,9 +14,9 @@ use super::status::{LinkState, ReceiveStatus};
 /// Time between two checks whether UDP is blocked.
 const POLL: Duration = Duration::from_millis(250);
 /// Pause after a try by HTTP that no relay answered; doubled after each.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest of those pauses.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Waits until nothing has come by UDP for a while and a relay answers by HTTP; without limit where HTTP is not used.
 pub(super) fn relay_by_http(

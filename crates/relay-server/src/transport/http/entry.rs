@@ -78,7 +78,26 @@ mod tests {
     use super::super::fuzz_rules::{Relays, TRUSTED_ORIGIN, TRUSTED_PROXIES, http_entry};
     use super::super::origin_policy::OriginPolicy;
     use super::super::proxies::TrustedProxies;
+    use super::published_camera;
     use crate::access::Access;
+
+    #[test]
+    fn a_path_publishes_as_the_one_name_in_it() {
+        for (path, camera) in [
+            ("/cam/yard/frame", Some("yard")),
+            ("/cam/front%20yard/publish", Some("front yard")),
+            ("/cam/a%2Fb/frame", Some("a/b")),
+            ("/cam//frame", Some("")),
+            ("/cam/yard/ws", None),
+            ("/cam/yard/frame/", None),
+            ("/cam/a/b/frame", None),
+            ("/x/cam/yard/frame", None),
+            ("/cam/frame", None),
+            ("/", None),
+        ] {
+            assert_eq!(published_camera(path).as_deref(), camera, "{path}");
+        }
+    }
 
     #[test]
     fn every_request_of_the_fuzz_targets_corpus_is_answered_or_refused_as_it_must_be() {
