@@ -23,8 +23,9 @@ const INSTANCE: &str = "SIGHTLINE_INSTANCE";
 #[derive(Debug, Clone, Parser)]
 #[command(name = "pi-sender", version)]
 pub struct Args {
-    /// The relay, HOST or HOST:PORT (8081 without one), or a ticket
-    #[arg(long, value_name = "HOST[:PORT]|TICKET")]
+    /// The relay, HOST or HOST:PORT (8081 without one), a ticket, or the URL of its HTTP server: http://HOST:8080,
+    /// https://HOST, https://HOST?token=TOKEN at a private one
+    #[arg(long, value_name = "HOST[:PORT]|TICKET|URL")]
     pub server: Option<Server>,
     /// Where pictures come from: auto, demo, rpicam, a camera's number or /dev/videoN, a video or MJPEG file, a
     /// picture, a sequence like img_%03d.jpg, a URL (http, rtsp, ..), - for JPEGs from standard input, or gst:PIPELINE
@@ -48,7 +49,9 @@ pub struct Args {
     /// The camera's name at the relay; without it, this computer's
     #[arg(long, value_name = "NAME")]
     pub camera: Option<CameraName>,
-    /// How frames travel: auto takes the best that the relay offers
+    /// How frames travel: auto takes the best that the relay offers and the path carries: QUIC, UDP, or, where UDP is
+    /// blocked for 5 s and the relay is at port 8081, HTTP at https://HOST and http://HOST:8080 (with a ticket at
+    /// https://HOST alone, since http:// would show its token)
     #[arg(long, default_value = "auto")]
     pub transport: TransportChoice,
     /// Keep size, quality and rate whatever the network does, --size auto at 300x200; a frame too large for a datagram
@@ -106,6 +109,12 @@ impl Args {
             }
             Some(Server::Ticket(_)) if self.transport == TransportChoice::Udp => {
                 return Err("a ticket works by QUIC only: leave out --transport udp".to_owned());
+            }
+            Some(Server::Url(_)) if self.transport != TransportChoice::Auto => {
+                return Err(
+                    "a URL is a relay's HTTP server: leave out --transport, or name the relay as HOST[:PORT]"
+                        .to_owned(),
+                );
             }
             Some(_) => {}
         }
@@ -214,6 +223,11 @@ mod tests {
             (&[][..], "--server relay.example"),
             (&["--server", "sightline://h:1/c?token=x"], "single quotes"),
             (&["--server", "relay", "--demo-truth", "x"], "--source demo"),
+            (
+                &["--server", "http://relay", "--transport", "udp"],
+                "leave out --transport",
+            ),
+            (&["--server", "http://u:secret@relay"], "has no path"),
             (&["--server", "relay", "--stretch"], "--size 300x200"),
             (&["--server", "relay", "--size", "big"], "or auto"),
             (&["--server", "relay", "--camera", "a/b"], "letters, digits"),

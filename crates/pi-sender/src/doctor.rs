@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use platform::config::{self, TransportChoice};
 use platform::doctor::{Check, Report, files, machine, service};
+use platform::http_client;
 use protocol::SMALL_FRAME;
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::label::{Label, StreamId};
@@ -249,7 +250,18 @@ fn check_relay(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         role: Role::Send,
         camera: Some(&camera),
     };
-    check.run(report).context("starting the runtime")
+    let unanswered = match server.url() {
+        Some(_) => Vec::new(),
+        None => check.run(report).context("starting the runtime")?,
+    };
+    let path = http_client::camera_path(&camera, "publish");
+    let by_http = server.url().is_some() || !unanswered.is_empty();
+    if by_http && args.transport == TransportChoice::Auto {
+        return http_client::check(server, &path, unanswered, report)
+            .context("starting the runtime");
+    }
+    report.extend(unanswered);
+    Ok(())
 }
 
 #[cfg(test)]

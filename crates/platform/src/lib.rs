@@ -8,6 +8,8 @@ pub mod config;
 pub mod directories;
 pub mod doctor;
 pub mod egress;
+#[cfg(feature = "http-client")]
+pub mod http_client;
 pub mod kernel;
 pub mod latest;
 pub mod line_file;

@@ -21,7 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::egress::EgressByTransport;
-use crate::event::{Accepted, Completion, Event, Ingress, PublishRequest, Query, RelayStatus};
+use crate::event::{
+    Accepted, Completion, Event, HttpFrame, HttpPublisher, Ingress, PublishRequest, Query,
+    RelayStatus,
+};
 use crate::events::{EventFeed, EventInput};
 use crate::fanout::Fanout;
 use crate::live_settings::LiveSettings;
@@ -44,7 +47,7 @@ pub struct RelayLoop {
     pub relay: Relay,
     /// The sockets of UDP viewers.
     pub udp: UdpTransport,
-    /// Ends the connection of each QUIC sender that was let in.
+    /// Ends the connection of each sender that was let in.
     pub senders: HashMap<SenderId, oneshot::Sender<Refusal>>,
     /// Frames and messages for subscribers.
     pub fanout: Fanout,
@@ -310,6 +313,7 @@ impl RelayLoop {
                 let by_udp = trial == Trial::Udp;
                 let _ = reply.send(self.relay.would_admit(&publisher, by_udp, now));
             }
+            Query::TakeFrame(frame) => self.on_http_frame(frame, now),
             Query::Status(reply) => {
                 let cameras = self.relay.cameras(now);
                 let health = cameras
@@ -326,6 +330,23 @@ impl RelayLoop {
                 let _ = reply.send(Box::new(self.metrics(now)));
             }
         }
+    }
+
+    fn on_http_frame(&mut self, frame: HttpFrame, now: Instant) {
+        let HttpFrame {
+            publisher,
+            jpeg,
+            reply,
+        } = frame;
+        let verdict = match &publisher {
+            HttpPublisher::Socket(publisher) => {
+                self.relay.on_frame(publisher, jpeg, unix_micros(), now)
+            }
+            HttpPublisher::Poster(poster) => {
+                self.relay.on_posted_frame(poster, jpeg, unix_micros(), now)
+            }
+        };
+        let _ = reply.send(verdict);
     }
 
     fn on_publish_request(&mut self, request: PublishRequest, now: Instant) {

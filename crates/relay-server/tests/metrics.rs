@@ -24,6 +24,7 @@ use protocol::geometry::Size;
 use protocol::label::{Label, StreamId};
 use protocol::peer::{Proof, Standing};
 use protocol::quic::SenderInfo;
+use protocol::transport::Transport;
 use quic::endpoint::PacketFilter;
 use quic::receive::Held;
 use relay_core::events::EventSettings;
@@ -457,6 +458,7 @@ async fn the_loop_counts_what_comes_and_goes() {
         standing: Standing::Validated,
         camera: "drive".parse().unwrap(),
         stream: None,
+        transport: Transport::Quic,
     });
     let (reply, accepted) = oneshot::channel();
     let (refused, _refusal) = oneshot::channel();

@@ -12,6 +12,7 @@ use protocol::ticket::SCHEME;
 use super::secrets::{may_hold_secret, without_secret};
 use super::words::COMPLETIONS;
 use super::{Task, settings};
+use crate::server::RelayUrl;
 
 /// Largest number of typing errors in a word that is taken for a task's name.
 const MAX_TYPOS: usize = 2;
@@ -32,7 +33,7 @@ pub(super) fn with_usage(command: Command) -> Command {
 /// Returns the command with a line of usage that lists no flag.
 pub(super) fn with_short_usage(command: Command) -> Command {
     let relay = match takes_relay(&command) {
-        true => " [HOST[:PORT]|TICKET]",
+        true => " [HOST[:PORT]|TICKET|URL]",
         false => "",
     };
     let usage = format!("{} [doctor]{relay} [OPTIONS]", command.get_name());
@@ -58,9 +59,9 @@ pub(super) fn with_server_flag(
     if word.starts_with('-') || is_task(&argv[at]) || !takes_relay(command) {
         return Ok(argv);
     }
-    if !word.starts_with(SCHEME) && may_hold_secret(word) {
-        let sentence = "the relay is no URL but HOST[:PORT] or a ticket (examples: relay.example, 10.0.0.7:9000); \
-                        a camera's URL is pi-sender's --source";
+    if !is_relay(word) && may_hold_secret(word) {
+        let sentence = "the relay is HOST[:PORT], a ticket, or the URL of its HTTP server without a path (examples: \
+                        relay.example, 10.0.0.7:9000, https://cam.example); a camera's URL is pi-sender's --source";
         return Err(command.error(ErrorKind::InvalidValue, sentence));
     }
     if let Some(task) = mistyped_task(word) {
@@ -97,6 +98,11 @@ pub(super) fn with_place_of_word(mut command: Command, err: clap::Error) -> clap
          is only one"
     );
     command.error(ErrorKind::UnknownArgument, sentence)
+}
+
+/// Returns whether a word is a ticket or a relay's URL.
+fn is_relay(word: &str) -> bool {
+    word.starts_with(SCHEME) || word.parse::<RelayUrl>().is_ok()
 }
 
 fn is_task(word: &OsString) -> bool {
@@ -166,7 +172,14 @@ mod tests {
     #[test]
     fn a_bare_first_word_is_the_relay() {
         let ticket = "sightline://h/yard?token=1f#sha256=9c";
-        for relay in ["relay.example", "10.0.0.7:9000", "[::1]:8081", "pi", ticket] {
+        for relay in [
+            "relay.example",
+            "10.0.0.7:9000",
+            "[::1]:8081",
+            "pi",
+            "https://cam.example",
+            ticket,
+        ] {
             let args: Example = parse(&[relay, "--every", "2"]).unwrap();
             assert_eq!((args.server.as_deref(), args.every), (Some(relay), 2));
             assert_eq!(args.common.task, None);
@@ -229,7 +242,7 @@ mod tests {
     fn the_help_shows_the_relay_in_its_usage() {
         let help = command::<Example>().render_help().to_string();
         assert!(
-            help.contains("[doctor] [HOST[:PORT]|TICKET] [OPTIONS]"),
+            help.contains("[doctor] [HOST[:PORT]|TICKET|URL] [OPTIONS]"),
             "{help}"
         );
         let help = command::<NoRelay>().render_help().to_string();

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use platform::config::TransportChoice;
-use platform::doctor::Report;
+use platform::doctor::{Check, Report};
 use platform::server::{self, Server};
 use platform::udp;
 use protocol::SMALL_FRAME;
@@ -92,39 +92,46 @@ enum QuicOutcome {
 }
 
 impl RelayCheck<'_> {
-    /// Runs the checks, and adds their results to the report as they come. Blocks until they are done.
+    /// Runs the checks, and adds their results to the report as they come. Returns those on a relay that does not answer,
+    /// which are not in the report yet: HTTP may lead to it. Blocks until they are done.
     ///
     /// # Errors
     /// If the system gives no runtime.
-    pub fn run(&self, report: &mut Report) -> io::Result<()> {
+    pub fn run(&self, report: &mut Report) -> io::Result<Vec<Check>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(self.check(report));
+        let unanswered = runtime.block_on(self.check(report));
         // A DNS query may hang for longer than a user waits.
         runtime.shutdown_background();
-        Ok(())
+        Ok(unanswered)
     }
 
-    async fn check(&self, report: &mut Report) {
+    async fn check(&self, report: &mut Report) -> Vec<Check> {
         let host = self.server.to_string();
         let resolved = server::resolve(&host).await;
         report.add(&judge::name(&host, &resolved));
         let addresses = resolved.unwrap_or_default();
         let (found, tried) = self.find(&addresses).await;
-        report.extend(addresses::judge(&tried, addresses.len()));
-        let Some(Found {
+        let address = addresses::judge(&tried, addresses.len());
+        let Some(found) = found else {
+            return Vec::new();
+        };
+        let lines = address
+            .into_iter()
+            .chain(judge::udp(found.udp, self.server.host().port(), self.way()))
+            .chain(judge::quic(found.udp, &found.quic, self.way()));
+        if !found.answers() {
+            return lines.collect();
+        }
+        report.extend(lines);
+        let Found {
             relay,
             udp,
             quic,
             session,
             ..
-        }) = found
-        else {
-            return;
-        };
-        report.extend(judge::udp(udp, self.server.host().port(), self.way()));
-        report.extend(judge::quic(udp, &quic, self.way()));
+        } = found;
         let refusal = self.refusal_by_udp(relay, udp).await;
         report.extend(refusal.map(judge::refusal_by_udp));
         if self.role == Role::Send && matches!(udp, UdpOutcome::Relay(..)) {
@@ -145,6 +152,7 @@ impl RelayCheck<'_> {
             drop(session);
             client.close(CLOSE_TIMEOUT).await;
         }
+        Vec::new()
     }
 
     /// Returns what a sender asks in place of joining: a check takes no camera's name and no slot.

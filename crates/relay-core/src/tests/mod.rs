@@ -8,6 +8,7 @@ mod hold;
 mod leases;
 mod model;
 mod ownership;
+mod posts;
 mod quic;
 mod tracks;
 
@@ -26,6 +27,7 @@ use protocol::geometry::Size;
 use protocol::label::{CameraName, Label, StreamId};
 use protocol::peer::{Cookie, Proof, Standing};
 use protocol::quic::Refusal;
+use protocol::transport::Transport;
 use testkit::jpeg::Sketch;
 
 use protocol::every::Every;
@@ -212,6 +214,7 @@ impl Scene {
             standing: Standing::Validated,
             camera: camera.clone(),
             stream: Some(StreamId(stream)),
+            transport: Transport::Quic,
         };
         let proof = proof.into_iter().collect();
         let proof = self
@@ -248,6 +251,20 @@ impl Scene {
         self.relay
             .on_frame(&publisher, bytes.into(), 5_000_000, self.now);
         self.act();
+    }
+
+    /// A frame that a host posts by HTTP.
+    fn posted(&mut self, camera: &str, host: u8, bytes: impl Into<Bytes>) -> FrameVerdict {
+        let poster = Poster {
+            address: address(host, 1).ip(),
+            standing: Standing::Validated,
+            camera: camera.parse().unwrap(),
+        };
+        let verdict = self
+            .relay
+            .on_posted_frame(&poster, bytes.into(), 5_000_000, self.now);
+        self.act();
+        verdict
     }
 
     /// The frames `range` of an unlabelled camera, 100 ms apart.

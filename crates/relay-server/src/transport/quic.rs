@@ -11,6 +11,7 @@ use protocol::label::CameraName;
 use protocol::peer::{Host, Proof, Standing};
 use protocol::quic::{Answer, Hello, Refusal, Role, Trial, from_line, to_line};
 use protocol::text::printable;
+use protocol::transport::Transport;
 use quic::endpoint::widen_windows;
 use quic::frames::CONTROL_PRIORITY;
 use quic::lines::Lines;
@@ -207,6 +208,7 @@ impl QuicTransport {
             },
             camera,
             stream: hello.stream(),
+            transport: Transport::Quic,
         };
         if let Some(trial) = hello.trial {
             return self.serve_trial(peer, publisher, trial).await;

@@ -12,6 +12,7 @@ use protocol::control::{Control, Question};
 use protocol::label::{Label, StreamId};
 use protocol::peer::{Cookie, Proof, Standing};
 use protocol::quic::{MAX_CAMERAS, Refusal, SenderInfo};
+use protocol::transport::Transport;
 use relay_core::{
     Action, AnnotationJob, CameraFrame, CookieSecret, Forward, Inference, Publication, Publisher,
     Relay, SenderId, SubscriberId, TrackedFrame, TrackerState,
@@ -86,6 +87,7 @@ impl World {
             standing: Standing::Validated,
             camera: HONEST_CAMERA.parse().expect("it is a name"),
             stream: Some(HONEST_STREAM),
+            transport: Transport::Quic,
         };
         let mut world = Self {
             now: start,
@@ -187,6 +189,7 @@ impl World {
             standing: Standing::Validated,
             camera: input.camera(),
             stream: Some(StreamId(u64::from(input.byte()))),
+            transport: Transport::Quic,
         };
         let now = self.now;
         if let Ok(proof) = self.relay.on_publish_request(&publisher, &proof, now) {

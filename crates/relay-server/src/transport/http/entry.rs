@@ -3,6 +3,7 @@
 use axum::extract::Query;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Request, Uri, Version, header};
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use super::origin_policy::Requester;
@@ -50,6 +51,7 @@ pub(super) fn requester<'a, B>(
         token: bearer(headers).or(parameters.token.as_deref()),
         cookie: cookie_name.and_then(|name| cookie(headers, name)),
         fetch_site: fetch_site.map(|site| site.to_str().unwrap_or_default()),
+        publishes: None,
     }
 }
 
@@ -66,6 +68,15 @@ impl Parameters {
     pub(super) fn has_token(&self) -> bool {
         self.token.is_some()
     }
+}
+
+/// Returns the camera that a path publishes as, decoded; `None` for the paths that only read.
+pub(super) fn published_camera(path: &str) -> Option<String> {
+    let path = path.strip_prefix("/cam/")?;
+    let ends = ["/frame", "/publish"];
+    let name = ends.iter().find_map(|end| path.strip_suffix(end))?;
+    let decoded = percent_decode_str(name).decode_utf8_lossy();
+    (!name.contains('/')).then(|| decoded.into_owned())
 }
 
 /// Returns the parameters of a URL's query; none if it cannot be parsed.
@@ -106,6 +117,24 @@ mod tests {
         assert_eq!(with(&["x=1", "sightline-1f=a.b"]), found);
         for other in ["", "sightline-1f", "sightline-1f2=a.b", "xsightline-1f=a.b"] {
             assert_eq!(with(&[other]), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_path_publishes_as_the_one_name_in_it() {
+        for (path, camera) in [
+            ("/cam/yard/frame", Some("yard")),
+            ("/cam/front%20yard/publish", Some("front yard")),
+            ("/cam/a%2Fb/frame", Some("a/b")),
+            ("/cam//frame", Some("")),
+            ("/cam/yard/ws", None),
+            ("/cam/yard/frame/", None),
+            ("/cam/a/b/frame", None),
+            ("/x/cam/yard/frame", None),
+            ("/cam/frame", None),
+            ("/", None),
+        ] {
+            assert_eq!(published_camera(path).as_deref(), camera, "{path}");
         }
     }
 

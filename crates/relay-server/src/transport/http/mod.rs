@@ -6,6 +6,7 @@
 //!                                                                                    |
 //!  the loop's fan-out --> shared_feed: one feed a camera ----------------------------+--> stream.mjpg, detections, ws
 //!                                                                                    +--> picture --> renditions: snapshot.jpg
+//!  the loop <-- publish, publish_socket: frames of publishers; publish_answer (PURE)
 //! ```
 //!
 //! It has a thread and a runtime of its own, so that many HTTP clients, honest or hostile, delay no frame of another
@@ -29,6 +30,9 @@ mod origin_policy;
 mod page;
 mod picture;
 mod proxies;
+mod publish;
+mod publish_answer;
+mod publish_socket;
 mod query;
 mod renditions;
 mod request;
@@ -74,6 +78,7 @@ struct Context {
     renditions: SharedRenditions,
     rate: RequestRate,
     events: Arc<EventHub>,
+    relay: RelayHandle,
 }
 
 /// What the flags say about the clients.
@@ -114,10 +119,11 @@ pub fn start(
         connections: Connections::http(access.is_private()),
         policy: OriginPolicy::new(access, trust.origins.to_vec()),
         feeds: SharedFeeds::new(relay.clone(), stats.clone()),
-        answers: SharedAnswers::new(relay),
+        answers: SharedAnswers::new(relay.clone()),
         renditions: SharedRenditions::new(),
         rate: RequestRate::new(),
         events,
+        relay,
     });
     let stop = CancellationToken::new();
     let stopped = stop.clone();

@@ -7,11 +7,16 @@
 //! An open relay has to check the origin: a browser behind a firewall lets any page of the internet open a WebSocket to any
 //! address, and lets a page whose own name resolves to that address (DNS rebinding) read every answer. So pages of other
 //! origins get no WebSocket, and requests for a name that can belong to another owner are refused.
+//!
+//! A publisher of frames needs a sender's token, for which no cookie is enough, and is not a page of another origin, whatever
+//! token that has.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use protocol::label::CameraName;
+use protocol::peer::Standing;
 use protocol::quic::{Refusal, Role};
 use protocol::ticket::Host;
 
@@ -75,6 +80,8 @@ pub(super) struct Requester<'a> {
     /// How the page that sends the request relates to the server, as the browser states it (`Sec-Fetch-Site`): no page can
     /// write this header itself.
     pub(super) fetch_site: Option<&'a str>,
+    /// The camera that the request publishes as; `None` if it only reads.
+    pub(super) publishes: Option<&'a str>,
 }
 
 /// What a request that is answered may see.
@@ -137,17 +144,16 @@ impl OriginPolicy {
     /// If it is to be refused.
     pub(super) fn check(&self, requester: Requester<'_>) -> Result<Permit, Denial> {
         if self.access.is_private() {
-            return self.check_private(requester);
+            return match requester.publishes {
+                Some(camera) => self.check_publisher(camera, requester),
+                None => self.check_private(requester),
+            };
         }
         if !requester.host.is_none_or(|host| self.is_own_name(host)) {
             return Err(Denial::Host);
         }
-        // By name and origin alone: a page whose own name leads here counts as the same origin in a browser.
-        let by_origin = Requester {
-            fetch_site: None,
-            ..requester
-        };
-        if requester.upgrade && !self.is_own_page(by_origin) {
+        let acts = requester.upgrade || requester.publishes.is_some();
+        if acts && !self.is_own_page(by_origin(requester)) {
             return Err(Denial::Origin);
         }
         Ok(Permit {
@@ -184,6 +190,28 @@ impl OriginPolicy {
         }
     }
 
+    /// Checks a request that publishes at a private relay.
+    fn check_publisher(&self, camera: &str, requester: Requester<'_>) -> Result<Permit, Denial> {
+        let camera: CameraName = camera.parse().map_err(|_| Denial::Token(Refusal::Hello))?;
+        let granted = self
+            .access
+            .check_token(Role::Send, Some(&camera), requester.token);
+        let grant = granted.map_err(Denial::Token)?;
+        if !self.is_own_page(by_origin(requester)) {
+            return Err(Denial::Origin);
+        }
+        let by = Proof::Token;
+        Ok(Permit { grant, by })
+    }
+
+    /// Returns what a client has proved whose request is permitted.
+    pub(super) fn standing(&self) -> Standing {
+        match self.access.is_private() {
+            true => Standing::Authenticated,
+            false => Standing::Validated,
+        }
+    }
+
     /// Returns whether pages of this origin may read the answers.
     pub(super) fn trusts(&self, origin: &str) -> bool {
         let trusted = |known: &Origin| known.0 == "*" || known.0 == origin;
@@ -203,6 +231,15 @@ impl OriginPolicy {
             || !name.contains('.')
             || LOCAL_SUFFIXES.iter().any(|end| name.ends_with(end))
             || self.trusted.iter().any(configured)
+    }
+}
+
+/// Returns a request to be judged by name and origin alone: a page whose own name leads here counts as the same origin in a
+/// browser.
+fn by_origin(requester: Requester<'_>) -> Requester<'_> {
+    Requester {
+        fetch_site: None,
+        ..requester
     }
 }
 
@@ -310,6 +347,7 @@ mod tests {
                 token,
                 fetch_site: Some("cross-site"),
                 cookie: None,
+                publishes: None,
             })
         };
         assert_eq!(with(Some(&tokens[1])), Ok(()));
@@ -338,6 +376,7 @@ mod tests {
                 cookie: Some(cookie),
                 fetch_site,
                 token: None,
+                publishes: None,
             })
         };
         for upgrade in [false, true] {
@@ -390,6 +429,41 @@ mod tests {
             assert!(!from(Some(origin), Some("cross-site")), "{origin}");
         }
         assert!(!from(None, Some("cross-site")) && !from(None, Some("none")));
+    }
+
+    #[test]
+    fn a_publisher_needs_a_senders_token_and_no_page_of_another_origin_is_one() {
+        let (policy, tokens, _state) = private(&[]);
+        let [send, view] = &tokens[..] else {
+            panic!("a token of each role");
+        };
+        let grant = policy.access.check_token(Role::View, None, Some(view));
+        let cookie = policy.access.issue_cookie(&grant.unwrap()).unwrap();
+        let publish = |policy: &OriginPolicy, token: Option<&str>, cookie, origin| {
+            policy.denial(Requester {
+                host: Some("127.0.0.1:8080"),
+                origin,
+                token,
+                cookie,
+                publishes: Some("yard"),
+                ..Requester::default()
+            })
+        };
+        assert_eq!(publish(&policy, Some(send), None, None), Ok(()));
+        let viewers = publish(&policy, Some(view), None, None);
+        assert_eq!(viewers, Err(Denial::Token(Refusal::Role)));
+        for cookie in [None, Some(cookie.as_str())] {
+            let none = publish(&policy, None, cookie, None);
+            assert_eq!(none, Err(Denial::Token(Refusal::Private)));
+        }
+        let own = Some("http://127.0.0.1:8080");
+        let other = Some("http://evil.example");
+        let by_other = publish(&policy, Some(send), None, other);
+        assert_eq!(by_other, Err(Denial::Origin));
+        assert_eq!(publish(&open(&[]), None, None, own), Ok(()));
+        assert_eq!(publish(&open(&[]), None, None, other), Err(Denial::Origin));
+        let trusting = open(&["http://evil.example"]);
+        assert_eq!(publish(&trusting, None, None, other), Ok(()));
     }
 
     #[test]

@@ -12,11 +12,14 @@ use futures_util::StreamExt as _;
 use protocol::quic::Refusal;
 
 use super::connection::Connection;
-use super::entry::{bad_host, origin, parameters, requester};
-use super::origin_policy::{Denial, Permit, Proof};
+use super::entry::{bad_host, origin, parameters, published_camera, requester};
+use super::origin_policy::{Denial, Permit, Proof, Requester};
 use super::query::asks_for_page;
-use super::{Context, login, page};
+use super::{Context, login, page, publish, publish_answer};
 use crate::access::{Grant, TicketSession};
+
+/// The header of every answer, by which programs of ours tell a relay from any other server.
+const SIGHTLINE: &str = protocol::http::SIGHTLINE;
 
 /// The client of a permitted request.
 #[derive(Debug, Clone)]
@@ -48,7 +51,8 @@ pub(super) async fn guard(
 ) -> Response {
     context.rate.turn().await;
     let origin = origin(request.headers()).map(str::to_owned);
-    let verdict = verdict(&context, &request);
+    let publishes = published_camera(request.uri().path());
+    let verdict = verdict(&context, &request, publishes.as_deref());
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
     if let Some(connection) = &connection {
         connection.on_request(request.headers(), &context.proxies);
@@ -56,7 +60,7 @@ pub(super) async fn guard(
     }
     let mut answer = match verdict {
         Verdict::Refused(answer) => answer,
-        _ if *request.method() == Method::OPTIONS => preflight(),
+        _ if *request.method() == Method::OPTIONS => preflight(publishes.is_some()),
         Verdict::Public => next.run(request).await,
         Verdict::Permitted(permit) => {
             let address = connection.map(|connection| {
@@ -73,6 +77,11 @@ pub(super) async fn guard(
                 proof: permit.by,
             };
             request.extensions_mut().insert(viewer.clone());
+            if let Some(camera) = publishes {
+                let standing = context.policy.standing();
+                let permit = publish::Permit { camera, standing };
+                request.extensions_mut().insert(permit);
+            }
             let cookie = login::renewal(&context, &viewer, &request);
             let mut answer = ending_with(viewer.session, next.run(request).await);
             if let Some(cookie) = cookie {
@@ -82,6 +91,7 @@ pub(super) async fn guard(
         }
     };
     let headers = answer.headers_mut();
+    headers.insert(SIGHTLINE, header_value("1"));
     headers.insert(header::X_FRAME_OPTIONS, header_value("SAMEORIGIN"));
     headers.insert(header::CACHE_CONTROL, header_value("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, header_value("nosniff"));
@@ -107,11 +117,18 @@ fn ending_with(session: Arc<TicketSession>, answer: Response) -> Response {
 }
 
 /// Returns the answer to a browser's CORS preflight; [`guard`] adds whether the origin is trusted.
-fn preflight() -> Response {
+fn preflight(publishes: bool) -> Response {
+    let methods = match publishes {
+        true => "GET, HEAD, POST",
+        false => "GET, HEAD",
+    };
     let allowed = [
-        (header::ALLOW, "GET, HEAD"),
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization"),
+        (header::ALLOW, methods),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, methods),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, content-type",
+        ),
     ];
     (StatusCode::NO_CONTENT, allowed).into_response()
 }
@@ -130,7 +147,7 @@ enum Verdict {
     Refused(Response),
 }
 
-fn verdict(context: &Context, request: &Request) -> Verdict {
+fn verdict(context: &Context, request: &Request, publishes: Option<&str>) -> Verdict {
     let preflight = *request.method() == Method::OPTIONS;
     if preflight || request.uri().path() == "/healthz" {
         return Verdict::Public;
@@ -140,7 +157,10 @@ fn verdict(context: &Context, request: &Request) -> Verdict {
     }
     let policy = &context.policy;
     let parameters = parameters(request.uri());
-    let requester = requester(request, &parameters, policy.access().cookie_name());
+    let requester = Requester {
+        publishes,
+        ..requester(request, &parameters, policy.access().cookie_name())
+    };
     if login::PATHS.contains(&request.uri().path()) {
         return match *request.method() == Method::POST && !policy.is_own_page(requester) {
             true => Verdict::Refused(denied(Denial::Origin)),
@@ -153,6 +173,7 @@ fn verdict(context: &Context, request: &Request) -> Verdict {
             Verdict::Refused(login::without_token(context, &permit.grant, request))
         }
         Ok(permit) => Verdict::Permitted(permit),
+        Err(denial) if publishes.is_some() => Verdict::Refused(publish_answer::denied(denial)),
         Err(Denial::Token(refusal)) if for_page => {
             Verdict::Refused(page::login(policy.trusted(), refusal))
         }

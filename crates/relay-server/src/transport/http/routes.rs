@@ -21,7 +21,7 @@ use super::query::{self, Action, QueryError};
 use super::request::{Viewer, guard, header_value, text};
 use super::shared_answers::StatusAnswer;
 use super::shared_feed::{HttpSubscription, next_frame, next_line};
-use super::{Context, events, login, mjpeg, page, picture, socket};
+use super::{Context, events, login, mjpeg, page, picture, publish, socket};
 use crate::access::Grant;
 use crate::event::RelayStatus;
 use crate::fanout::PublishedFrame;
@@ -37,6 +37,8 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/cam/{name}/snapshot.jpg", get(snapshot))
         .route("/cam/{name}/detections", get(detections))
         .route("/cam/{name}/ws", get(ws))
+        .route("/cam/{name}/frame", post(publish::frame))
+        .route("/cam/{name}/publish", get(publish::socket))
         .route("/api/cameras", get(cameras))
         .route("/api/events", get(events::list))
         .route("/events", get(events::stream))

@@ -1,5 +1,6 @@
-//! Frames and boxes over one WebSocket, for the page. The page requests the next frame after it has displayed the last one,
-//! so a slow phone misses frames and its picture is never delayed.
+//! Frames and boxes over one WebSocket, for the page and for viewers. The page requests the next frame after it has displayed the
+//! last one, so a slow phone misses frames and its picture is never delayed. A viewer on a long path requests one more at the
+//! start, so that one is on its way while the answer to the last one travels.
 //!
 //! ```text
 //!  browser                                   relay
@@ -35,6 +36,8 @@ use crate::access::Grant;
 const MAX_CLIENT_MESSAGE: usize = 512;
 /// Bytes of each socket's read buffer.
 const READ_BUFFER: usize = 1024;
+/// Most frames that may be on their way.
+const MAX_AHEAD: u32 = 4;
 /// Time without a message from the browser after which the relay pings it.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered pings after which the connection ends.
@@ -70,8 +73,8 @@ struct SocketSession {
     live: watch::Receiver<Vec<CameraName>>,
     /// What the browser may see.
     grant: Grant,
-    /// Whether the browser has not displayed the last frame yet.
-    busy: bool,
+    /// Frames that the browser has requested and not been sent.
+    requested: u32,
     /// Number of the last frame.
     last: Option<u64>,
     unanswered_pings: u32,
@@ -101,7 +104,7 @@ impl SocketSession {
             camera,
             live,
             grant,
-            busy: false,
+            requested: 1,
             last: None,
             unanswered_pings: 0,
             subscription,
@@ -137,7 +140,7 @@ impl SocketSession {
     async fn next(&mut self, ping: &mut Pin<Box<Sleep>>) -> Option<SocketEvent> {
         Some(tokio::select! {
             message = self.socket.recv() => SocketEvent::ClientMessage(message?.ok()?),
-            frame = next_frame(&mut self.frames), if !self.busy => SocketEvent::Frame(frame?),
+            frame = next_frame(&mut self.frames), if self.requested > 0 => SocketEvent::Frame(frame?),
             line = next_line(&mut self.detections) => SocketEvent::Detections(line?),
             changed = self.camera.changed() => {
                 changed.ok()?;
@@ -156,7 +159,7 @@ impl SocketSession {
     async fn send_frame(&mut self, shared: &SharedFrame) -> Option<()> {
         self.subscription.on_sent(&shared.frame, self.last);
         self.last = Some(shared.frame.number);
-        self.busy = true;
+        self.requested -= 1;
         let message = Message::Binary(shared.frame.jpeg.clone());
         self.socket.send(message).await.ok()
     }
@@ -170,7 +173,7 @@ impl SocketSession {
     /// Handles a message of the browser; `None` if it closes the socket.
     async fn handle(&mut self, message: Message) -> Option<()> {
         match message {
-            Message::Binary(_) => self.busy = false,
+            Message::Binary(_) => self.requested = MAX_AHEAD.min(self.requested + 1),
             Message::Text(text) => {
                 if let Some(ClientMessage::Ping(Ping { t1 })) = wire::from_line(text.as_bytes()) {
                     let now = steady_micros();
