@@ -9,6 +9,7 @@
 //!      {"ping":{"t1":..}}                          -->            every few seconds: compares the clocks
 //!                                              <-- {"pong":{"t1":..,"t2":..,"t3":..}}
 //!      {"facts":{"offset_us":..,"error_us":..}}    -->            a sender: its clock offset, JPEG quality and health
+//!                                              <-- {"frame_too_large":true}      the relay dropped a frame of this sender
 //!                                              <-- {"camera":{"name":"yard","offset_us":..}}   to a viewer: the camera
 //!                                              <-- {"cameras":["yard"]}   whose frames follow, and those that are live
 //!
@@ -216,6 +217,10 @@ pub enum ServerMessage {
     Cameras(Vec<String>),
     /// What other software sends to the relay in place of JPEGs now; absent at a relay of version 0.1.
     Foreign(Option<Foreign>),
+    /// Whether a frame of this sender was dropped because it is larger than the relay takes of each of its senders now;
+    /// absent at a relay of version 0.1.
+    #[serde(rename = "frame_too_large")]
+    FrameTooLarge(bool),
 }
 
 impl Hello {
@@ -329,6 +334,7 @@ mod tests {
             ServerMessage::Cameras(vec!["yard".into()]),
             ServerMessage::Foreign(Some(Foreign::MpegTs)),
             ServerMessage::Foreign(None),
+            ServerMessage::FrameTooLarge(true),
         ] {
             assert_eq!(from_line(&to_line(&message)), Some(message));
         }

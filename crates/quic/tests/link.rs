@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 const INPUT: InputLimits = InputLimits {
-    bytes: 1 << 20,
+    bytes: 4 << 20,
     lines: false,
     streams: None,
 };
@@ -114,7 +114,7 @@ async fn run(path: Impairments, bytes: usize, fps: u32, seconds: u32) -> Run {
 /// Accepts one connection, and returns the age of each frame on it, by number.
 async fn receive_ages(relay: Endpoint, start: Instant) -> HashMap<u64, Duration> {
     let connection = relay.accept().await.unwrap().await.unwrap();
-    widen_windows(&connection, 1 << 20);
+    widen_windows(&connection, 384 << 10);
     let (out, mut arrivals) = mpsc::channel(8);
     tokio::spawn(async move { receive::receive(&connection, INPUT, out).await });
     let mut ages = HashMap::new();
@@ -189,4 +189,33 @@ async fn a_long_path_fills_with_frames_within_a_second() {
     let run = run(path(200, Loss::None), 15_000, 30, 6).await;
     assert!(run.skipped + run.expired <= 25, "{run:?}");
     assert!(run.age(0.95) < 150 * MS, "{run:?}");
+}
+
+#[tokio::test]
+#[ignore]
+async fn measure_large() {
+    for (mbit, rtt, bytes, fps) in [
+        (20, 50, 150_000, 10),
+        (20, 50, 200_000, 10),
+        (20, 50, 300_000, 10),
+        (20, 50, 600_000, 10),
+        (20, 50, 1_000_000, 10),
+        (100, 50, 300_000, 10),
+        (100, 20, 1_000_000, 10),
+        (100, 50, 1_000_000, 5),
+    ] {
+        let queue = Impairments {
+            bottleneck: Some(Bottleneck {
+                rate: mbit * 1_000_000,
+                queue: 200 * MS,
+            }),
+            ..path(rtt, Loss::None)
+        };
+        let run = run(queue, bytes, fps, 8).await;
+        let bits = run.ages.len() as f64 * bytes as f64 * 8.0 / 8.0;
+        eprintln!(
+            "{mbit} Mbit/s {rtt} ms {bytes} x {fps}: used {:.2}; {run:?}",
+            bits / (mbit as f64 * 1e6)
+        );
+    }
 }

@@ -22,6 +22,7 @@ pub mod egress;
 pub mod event;
 pub mod fanout;
 pub mod handle;
+pub mod input;
 pub mod lease_store;
 pub mod live_settings;
 pub mod metrics;
@@ -56,6 +57,7 @@ use crate::egress::EgressByTransport;
 use crate::event::Event;
 use crate::fanout::Fanout;
 use crate::handle::RelayHandle;
+use crate::input::SharedInput;
 use crate::lease_store::LeaseFile;
 use crate::live_settings::LiveSettings;
 use crate::outputs::{Outputs, jsonl};
@@ -102,6 +104,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         filter,
         datagrams_tx.clone(),
     )?);
+    let input = SharedInput::new(access.is_private());
     let http = http::bind(args.http)?;
     let trust = Trust {
         origins: &args.http_origin,
@@ -122,6 +125,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         endpoint::server(port.clone(), &access.identity).context("opening the QUIC transport")?;
     let quic = QuicTransport::new(
         access.clone(),
+        input.clone(),
         events_tx.clone(),
         handle.clone(),
         port.hosts(),

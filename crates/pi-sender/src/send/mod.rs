@@ -75,7 +75,8 @@ pub(crate) enum NetworkFeedback {
     Connected {
         /// Frames sent and skipped since this connection began.
         offered: u64,
-        /// Those that a newer one replaced while the frame window was full.
+        /// Those that a newer one replaced while the frame window was full, and those that the relay did not take because of
+        /// their size.
         skipped: u64,
     },
 }
@@ -238,7 +239,7 @@ impl Uplink {
                 let skipped = now.skipped - start.skipped;
                 NetworkFeedback::Connected {
                     offered: now.sent - start.sent + skipped,
-                    skipped,
+                    skipped: skipped + now.refused - start.refused,
                 }
             }
             _ if self.udp.is_some() => NetworkFeedback::Unknown,

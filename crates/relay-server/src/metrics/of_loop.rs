@@ -62,6 +62,7 @@ fn transport_metrics(
         annotated,
         skipped,
         expired,
+        refused: _,
         bytes,
         viewers,
     } = stats.snapshot();

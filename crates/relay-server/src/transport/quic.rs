@@ -13,13 +13,10 @@ use protocol::text::printable;
 use quic::endpoint::widen_windows;
 use quic::frames::CONTROL_PRIORITY;
 use quic::lines::Lines;
-use quic::receive::InputLimits;
 use quinn::{ConnectionError, Endpoint, Incoming, VarInt};
 use relay_core::Publisher;
 use relay_core::handshakes::HandshakeLimit;
-use relay_core::input::{self, SendersOfHosts};
 use relay_core::known_hosts::KnownHosts;
-use relay_core::limits::STREAM_RATE;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
@@ -30,6 +27,7 @@ use super::quic_session::{Peer, SenderSession, ViewerSession};
 use crate::access::Access;
 use crate::event::{Event, Ingress, PublishRequest};
 use crate::handle::RelayHandle;
+use crate::input::SharedInput;
 
 /// Longest time for the handshake, and for the hello behind it.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,7 +43,7 @@ pub struct QuicTransport {
     connections: Arc<Connections>,
     events: mpsc::Sender<Event>,
     relay: RelayHandle,
-    senders: Arc<Mutex<SendersOfHosts>>,
+    input: SharedInput,
     hosts: Arc<Mutex<KnownHosts>>,
     /// Counters of the frames to all viewers.
     pub stats: Arc<EgressStats>,
@@ -71,9 +69,11 @@ impl Drop for KnownHost<'_> {
 }
 
 impl QuicTransport {
-    /// Returns the transport without a peer; `hosts` are those that the port lets packets of connections through from.
+    /// Returns the transport without a peer; `hosts` are those that the port lets packets of connections through from, and
+    /// `input` is shared with the other transports.
     pub fn new(
         access: Arc<Access>,
+        input: SharedInput,
         events: mpsc::Sender<Event>,
         relay: RelayHandle,
         hosts: Arc<Mutex<KnownHosts>>,
@@ -81,10 +81,10 @@ impl QuicTransport {
         Self {
             hosts,
             connections: Connections::quic(access.is_private()),
+            input,
             access,
             events,
             relay,
-            senders: Arc::default(),
             stats: Arc::default(),
         }
     }
@@ -209,19 +209,18 @@ impl QuicTransport {
             .await
             .is_some()
         {
-            let share = SenderOfHost::add(&self.senders, peer.from.into());
-            let bytes = input::share(share.of_host, self.access.is_private());
-            widen_windows(&peer.connection, bytes);
+            let input = self.input.join(peer.from.into());
+            let window = tokio::select! {
+                window = input.open() => window,
+                _ = connection.closed() => 0,
+            };
+            widen_windows(&peer.connection, window);
             slot.protect();
             info!(camera = %publisher.camera, source = %peer.from, "sender joined by QUIC");
             let session = SenderSession {
                 peer,
                 publisher,
-                input: InputLimits {
-                    bytes,
-                    lines: false,
-                    streams: Some(STREAM_RATE),
-                },
+                room: input.room(),
             };
             session.run(&self.events, refusal).await;
         }
@@ -287,30 +286,6 @@ impl QuicTransport {
         };
         let _ = timeout(REFUSAL_TIMEOUT, delivered).await;
         peer.connection.close(REFUSED, &to_line(&refusal));
-    }
-}
-
-/// One sender of a host; it is counted out when this is dropped.
-struct SenderOfHost {
-    senders: Arc<Mutex<SendersOfHosts>>,
-    host: Host,
-    /// Number of the host's senders, this one included.
-    of_host: usize,
-}
-
-impl SenderOfHost {
-    fn add(senders: &Arc<Mutex<SendersOfHosts>>, host: Host) -> Self {
-        Self {
-            senders: senders.clone(),
-            host,
-            of_host: lock(senders).add(host),
-        }
-    }
-}
-
-impl Drop for SenderOfHost {
-    fn drop(&mut self) {
-        lock(&self.senders).remove(self.host);
     }
 }
 

@@ -112,6 +112,7 @@ impl Inbox {
                 Ok(_) => self.count_dropped("not_a_frame"),
                 Err(reason) => self.count_dropped(reason.name()),
             },
+            Incoming::TooLarge => self.count_dropped("too_large"),
             Incoming::Line(line) => match Detections::parse(&line) {
                 Ok(message) => self.on_detections(message),
                 Err(_) => self.count_dropped("not_detections"),
@@ -143,7 +144,8 @@ impl Inbox {
                 status.cameras = camera_names(cameras)
             }
             ControlEvent::Message(ServerMessage::Foreign(foreign)) => status.foreign = foreign,
-            ControlEvent::Message(ServerMessage::Pong(_)) => {}
+            // To senders.
+            ControlEvent::Message(ServerMessage::FrameTooLarge(_) | ServerMessage::Pong(_)) => {}
         });
     }
 

@@ -15,7 +15,7 @@ use platform::egress::{EgressSnapshot, EgressStats};
 use platform::server::{Outcome, RelayAddress};
 use protocol::health::Health;
 use protocol::peer::{Cookie, Proof};
-use protocol::quic::{ClientMessage, Hello, Refusal, SenderInfo};
+use protocol::quic::{ClientMessage, Hello, Refusal, SenderInfo, ServerMessage};
 use protocol::ticket::Key;
 use quic::client::{Client, ConnectFailure, ControlEvent, ControlStream, DONE, Session};
 use quic::frame_window::MAX_FRAME_AGE;
@@ -297,6 +297,7 @@ impl ConnectionTask {
                 &self.config.clock,
                 &mut self.quality,
                 &mut self.health,
+                &self.stats,
             ) => {
                 warn!(%relay, why = %shown(&why), "the connection to the relay is lost");
                 SessionEnd::Lost
@@ -333,6 +334,7 @@ async fn run_control(
     clock: &SharedLabelClock,
     quality: &mut watch::Receiver<Option<u8>>,
     health: &mut watch::Receiver<Health>,
+    stats: &EgressStats,
 ) -> io::Result<Infallible> {
     let mut sender_info = SenderInfo {
         quality: *quality.borrow_and_update(),
@@ -346,6 +348,10 @@ async fn run_control(
         tokio::select! {
             event = control.next() => match event? {
                 ControlEvent::Offset(offset) => steady = Some(offset),
+                ControlEvent::Message(ServerMessage::FrameTooLarge(true)) => {
+                    stats.on_refused();
+                    continue;
+                }
                 ControlEvent::Message(_) => continue,
             },
             Ok(()) = quality.changed() => sender_info.quality = *quality.borrow_and_update(),
