@@ -76,7 +76,7 @@ use self::status::LiveCamera;
 use self::tracking::TrackingQueue;
 use self::udp_egress::UdpEgress;
 
-/// Annotation jobs of a camera that may wait: one for UDP viewers and one for subscribers.
+/// Annotation jobs of a camera that may wait: one for UDP viewers and one for subscribers. The newest stay.
 const WAITING_ANNOTATIONS: usize = 2;
 
 /// The relay's state.

@@ -29,6 +29,8 @@ pub mod metrics;
 pub mod outputs;
 pub mod relay_loop;
 pub mod reload;
+pub mod rendition;
+pub mod shared_renditions;
 mod summary;
 pub mod threads;
 pub mod transport;

@@ -9,6 +9,7 @@ mod common {
     pub(crate) mod http;
     pub(crate) mod process;
     pub(crate) mod quic;
+    pub(crate) mod udp;
 }
 
 use std::collections::BTreeMap;
@@ -20,10 +21,12 @@ use bytes::Bytes;
 use common::http::HttpRelay;
 use common::process::{MS, report, stop};
 use common::quic::{sender, start, viewer};
+use common::udp;
 use opencv::core::{CV_8UC3, Mat, Scalar, randu};
 use platform::egress::EgressStats;
-use protocol::MAX_FRAME;
+use protocol::datagram::{Datagram, classify};
 use protocol::label::{Label, StreamId};
+use protocol::{MAX_FRAME, SMALL_FRAME};
 use quic::client::Session;
 use quic::frames::{self, FrameSource, OutgoingFrame};
 use quic::receive::{self, Incoming, InputLimits};
@@ -144,6 +147,38 @@ async fn frames_of_1080p_arrive_byte_for_byte_by_quic_and_at_a_websocket() {
         assert!(*jpeg == frames[*seq as usize - 1], "{seq}");
     }
     stop(relay.running);
+}
+
+#[tokio::test]
+async fn a_udp_viewer_gets_renditions_within_300x200_that_cross_a_lossy_path() {
+    let (relay, at) = start(&[]);
+    let socket = tokio::task::spawn_blocking(move || udp::viewer(at))
+        .await
+        .unwrap();
+    let camera = sender(at, "yard").await;
+    let seen = thread::spawn(move || {
+        let mut seen: Vec<(u64, usize, String)> = Vec::new();
+        while seen.last().is_none_or(|(seq, ..)| *seq < 10) {
+            if let Ok(Datagram::Frame(frame)) = classify(udp::receive(&socket)) {
+                let label = frame.label.unwrap();
+                seen.push((label.seq, frame.jpeg.len(), frame.size.to_string()));
+            }
+        }
+        seen
+    });
+    send(&camera, &film(10)).await;
+    let seen = seen.join().unwrap();
+    assert!(
+        seen.len() >= 5 && seen.is_sorted_by_key(|(seq, ..)| *seq),
+        "{seen:?}"
+    );
+    assert!(
+        seen.iter()
+            .all(|(_, bytes, size)| *bytes <= SMALL_FRAME && size == "300x169"),
+        "{seen:?}"
+    );
+    drop(camera);
+    stop(relay);
 }
 
 /// Opens a connection as a camera, and sends a frame of nearly 4 MiB again and again, each without its end.

@@ -9,6 +9,7 @@ mod leases;
 mod model;
 mod ownership;
 mod quic;
+mod reduced;
 mod tracks;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use protocol::geometry::Size;
 use protocol::label::{CameraName, Label, StreamId};
 use protocol::peer::{Cookie, Proof, Standing};
 use protocol::quic::Refusal;
+use protocol::transport::Transport;
 use testkit::jpeg::Sketch;
 
 use protocol::every::Every;
@@ -98,6 +100,7 @@ pub(crate) fn camera_frame(count: u64) -> CameraFrame {
         frame,
         label: label.unwrap(),
         received_at: *START.get_or_init(testkit::time::start),
+        transport: Transport::Udp,
     }
 }
 

@@ -35,6 +35,7 @@ pub(crate) fn publication(
             frame,
             label,
             received_at: Instant::now(),
+            transport: protocol::transport::Transport::Udp,
         },
         is_default,
         reordered,

@@ -173,6 +173,7 @@ mod tests {
             frame,
             label,
             received_at: Instant::now(),
+            transport: protocol::transport::Transport::Udp,
         }
     }
 

@@ -5,7 +5,7 @@
 //!                  proxies (PURE)                                      query (PURE) |   --> shared_answers: status, metrics
 //!                                                                                    |
 //!  the loop's fan-out --> shared_feed: one feed a camera ----------------------------+--> stream.mjpg, detections, ws
-//!                                                                                    +--> picture --> renditions: snapshot.jpg
+//!                                                                                    +--> picture --> shared_renditions: snapshot.jpg
 //! ```
 //!
 //! It has a thread and a runtime of its own, so that many HTTP clients, honest or hostile, delay no frame of another
@@ -27,7 +27,6 @@ mod page;
 mod picture;
 mod proxies;
 mod query;
-mod renditions;
 mod request;
 mod request_rate;
 mod routes;
@@ -51,13 +50,13 @@ pub use self::origin_policy::Origin;
 use self::origin_policy::OriginPolicy;
 pub use self::proxies::ProxyNetwork;
 use self::proxies::TrustedProxies;
-use self::renditions::SharedRenditions;
 use self::request_rate::RequestRate;
 use self::shared_answers::SharedAnswers;
 use self::shared_feed::SharedFeeds;
 use super::connections::Connections;
 use crate::access::Access;
 use crate::handle::RelayHandle;
+use crate::shared_renditions::SharedRenditions;
 
 /// What the server's tasks share.
 #[derive(Debug)]

@@ -9,19 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use imaging::jpeg::{self, Reduction};
-use protocol::geometry::Size;
-use protocol::jpeg::Limits;
-use protocol::label::Label;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::query::Rendition;
+use crate::rendition::{Rendition, render};
 
-/// Quality of a rendition that is requested by its width alone: `pi-sender`'s default.
-const QUALITY: u8 = 80;
 /// Renditions that may wait to be made: of four cameras at four sizes each.
 const MAX_WAITING: usize = 16;
 /// Renditions that are kept for the next client.
@@ -33,18 +27,21 @@ const MAX_REST: Duration = Duration::from_secs(1);
 
 /// Why there is no rendition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoRendition {
+pub enum NoRendition {
+    /// Too many others wait to be made.
     #[error("too many sizes of pictures are requested at once; try again in a second")]
     Busy,
+    /// The frame cannot be decoded.
     #[error("this camera's picture cannot be decoded; request it without width and quality")]
     Broken,
 }
 
-type Made = Result<Bytes, NoRendition>;
+/// A rendition, or why there is none.
+pub type Made = Result<Bytes, NoRendition>;
 
 /// The renditions of the newest frames.
 #[derive(Debug)]
-pub(super) struct SharedRenditions {
+pub struct SharedRenditions {
     entries: Mutex<VecDeque<Entry>>,
     turn: Arc<Semaphore>,
 }
@@ -59,7 +56,8 @@ struct Entry {
 }
 
 impl SharedRenditions {
-    pub(super) fn new() -> Self {
+    /// Returns a maker that has made nothing yet.
+    pub fn new() -> Self {
         Self {
             entries: Mutex::default(),
             turn: Arc::new(Semaphore::new(1)),
@@ -70,8 +68,8 @@ impl SharedRenditions {
     ///
     /// # Errors
     /// If too many others are requested, or the frame cannot be decoded.
-    pub(super) async fn get(&self, frame: &Bytes, rendition: Rendition) -> Made {
-        if rendition == Rendition::default() {
+    pub async fn get(&self, frame: &Bytes, rendition: Rendition) -> Made {
+        if rendition.is_original() {
             return Ok(frame.clone());
         }
         let mut made = self.entry(frame, rendition)?;
@@ -160,51 +158,11 @@ async fn make(
     sleep(start.elapsed().min(MAX_REST)).await;
 }
 
-/// Returns a frame as `rendition`; the frame itself if it is that already.
-fn render(frame: &Bytes, rendition: Rendition) -> anyhow::Result<Bytes> {
-    let size = protocol::jpeg::scan(frame, Limits::default())?;
-    let width = rendition.width.unwrap_or(u16::MAX);
-    // The picture may be displayed turned, so the shorter side must cover the width.
-    let square = |side: u16| Size {
-        width: side,
-        height: side,
-    };
-    let side = size.width.min(size.height);
-    let reduction = Reduction::between(square(side), square(width.min(side)));
-    let picture = jpeg::decode_reduced(frame, reduction)?;
-    let displayed = turned_as(size, jpeg::size(&picture)?);
-    let wanted = displayed.fitted(Size {
-        width: width.min(displayed.width),
-        height: u16::MAX,
-    });
-    if wanted == displayed && rendition.quality.is_none() {
-        return Ok(frame.clone());
-    }
-    let scaled = jpeg::resize(&picture, wanted)?;
-    let encoded = jpeg::encode(&scaled, rendition.quality.unwrap_or(QUALITY))?;
-    Ok(match Label::read(frame) {
-        Ok(Some(label)) => label.write(&encoded).into(),
-        _ => encoded.into(),
-    })
-}
-
-/// Returns the size of a frame as displayed, from that in its header and that of the decoded picture: Exif's orientation
-/// may have turned it.
-fn turned_as(header: Size, decoded: Size) -> Size {
-    let is_upright = |size: Size| size.height > size.width;
-    match is_upright(header) == is_upright(decoded) {
-        true => header,
-        false => Size {
-            width: header.height,
-            height: header.width,
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use imaging::jpeg;
     use opencv::core::{CV_8UC3, Mat, Scalar, randu};
-    use protocol::label::StreamId;
+    use protocol::label::{Label, StreamId};
 
     use super::*;
 
@@ -223,41 +181,6 @@ mod tests {
 
     fn of(width: Option<u16>, quality: Option<u8>) -> Rendition {
         Rendition { width, quality }
-    }
-
-    fn size(jpeg: &Bytes) -> (u16, u16) {
-        let size = protocol::jpeg::scan(jpeg, Limits::default()).unwrap();
-        (size.width, size.height)
-    }
-
-    #[test]
-    fn a_picture_keeps_its_shape_and_its_label_and_is_never_enlarged() {
-        for (from, width, to) in [
-            ((640, 480), 320, (320, 240)),
-            ((640, 480), 16, (16, 12)),
-            ((641, 361), 160, (160, 90)),
-            ((300, 200), 4096, (300, 200)),
-            ((200, 300), 100, (100, 150)),
-            ((300, 200), 299, (299, 199)),
-            ((400, 16), 16, (16, 1)),
-        ] {
-            let frame = frame(from.0, from.1);
-            let made = render(&frame, of(Some(width), None)).unwrap();
-            assert_eq!(size(&made), to, "{from:?} {width}");
-            assert_eq!(Label::read(&made).unwrap().unwrap().seq, 7);
-            assert_eq!(
-                made == frame,
-                (from.0.cast_unsigned(), from.1.cast_unsigned()) == (to.0.into(), to.1.into())
-            );
-        }
-    }
-
-    #[test]
-    fn a_picture_of_another_quality_has_other_bytes_and_the_same_size() {
-        let frame = frame(300, 200);
-        let [low, high] = [10, 95].map(|quality| render(&frame, of(None, Some(quality))).unwrap());
-        assert!(low.len() < frame.len() && frame.len() < high.len());
-        assert_eq!((size(&low), size(&high)), ((300, 200), (300, 200)));
     }
 
     #[tokio::test]
