@@ -39,6 +39,7 @@ pub mod limits;
 mod note;
 mod ownership;
 mod refusals;
+pub mod rendition_ladder;
 mod rhythm;
 mod rules;
 mod schedule;

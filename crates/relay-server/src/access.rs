@@ -254,6 +254,7 @@ mod tests {
             stream: None,
             cookie: None,
             trial: None,
+            original: false,
         }
     }
 

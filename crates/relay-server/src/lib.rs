@@ -30,6 +30,7 @@ pub mod outputs;
 pub mod relay_loop;
 pub mod reload;
 pub mod rendition;
+pub mod rendition_source;
 pub mod shared_renditions;
 mod summary;
 pub mod threads;
@@ -64,6 +65,7 @@ use crate::lease_store::LeaseFile;
 use crate::live_settings::LiveSettings;
 use crate::outputs::{Outputs, jsonl};
 use crate::relay_loop::{LoopStats, RelayLoop};
+use crate::shared_renditions::SharedRenditions;
 use crate::threads::{Worker, annotation, model, tracking};
 use crate::transport::http::{self, HttpServer, Trust};
 use crate::transport::port::SharedUdpSocket;
@@ -107,12 +109,21 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         datagrams_tx.clone(),
     )?);
     let input = SharedInput::new(access.is_private());
+    let renditions = Arc::<SharedRenditions>::default();
     let http = http::bind(args.http)?;
     let trust = Trust {
         origins: &args.http_origin,
         proxies: &args.http_trust_proxy,
     };
-    let start = |port| http::start(port, access.clone(), trust, handle.clone());
+    let start = |port| {
+        http::start(
+            port,
+            access.clone(),
+            trust,
+            renditions.clone(),
+            handle.clone(),
+        )
+    };
     let http = http.map(start).transpose()?;
     let jsonl = args.detections.as_deref().map(jsonl::open).transpose()?;
     let settings = reload::watch(args)?;
@@ -128,6 +139,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let quic = QuicTransport::new(
         access.clone(),
         input.clone(),
+        renditions.clone(),
         events_tx.clone(),
         handle.clone(),
         port.hosts(),

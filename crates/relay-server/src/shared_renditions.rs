@@ -55,15 +55,16 @@ struct Entry {
     made: watch::Receiver<Option<Made>>,
 }
 
-impl SharedRenditions {
-    /// Returns a maker that has made nothing yet.
-    pub fn new() -> Self {
+impl Default for SharedRenditions {
+    fn default() -> Self {
         Self {
             entries: Mutex::default(),
             turn: Arc::new(Semaphore::new(1)),
         }
     }
+}
 
+impl SharedRenditions {
     /// Returns a frame as `rendition`, with the frame's label.
     ///
     /// # Errors
@@ -185,7 +186,7 @@ mod tests {
 
     #[tokio::test]
     async fn clients_that_request_the_same_of_one_frame_share_what_is_made_once() {
-        let renditions = SharedRenditions::new();
+        let renditions = SharedRenditions::default();
         let (first, second) = (frame(300, 200), frame(300, 200));
         let small = of(Some(100), None);
         let made = renditions.get(&first, small).await.unwrap();
@@ -211,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_kept_and_what_waits_is_bounded_and_the_rest_is_refused() {
-        let renditions = Arc::new(SharedRenditions::new());
+        let renditions = Arc::new(SharedRenditions::default());
         let frame = frame(300, 200);
         let clients: Vec<_> = (0..100_u16)
             .map(|n| {
@@ -232,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_kept_takes_few_bytes_however_large_the_pictures() {
-        let renditions = SharedRenditions::new();
+        let renditions = SharedRenditions::default();
         let large = Bytes::from(vec![0; MAX_KEPT_BYTES / 3]);
         for quality in 1..10 {
             let made = renditions.get(&large, of(None, Some(quality))).await;

@@ -102,6 +102,7 @@ impl Uplink {
                 stream: Some(format!("{:016x}", stream.0)),
                 cookie: None,
                 trial: None,
+                original: false,
             };
             QuicSender::start(ConnectionConfig {
                 address: address.clone(),

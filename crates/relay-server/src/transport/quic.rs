@@ -28,6 +28,7 @@ use crate::access::Access;
 use crate::event::{Event, Ingress, PublishRequest};
 use crate::handle::RelayHandle;
 use crate::input::SharedInput;
+use crate::shared_renditions::SharedRenditions;
 
 /// Longest time for the handshake, and for the hello behind it.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,6 +45,7 @@ pub struct QuicTransport {
     events: mpsc::Sender<Event>,
     relay: RelayHandle,
     input: SharedInput,
+    renditions: Arc<SharedRenditions>,
     hosts: Arc<Mutex<KnownHosts>>,
     /// Counters of the frames to all viewers.
     pub stats: Arc<EgressStats>,
@@ -70,10 +72,11 @@ impl Drop for KnownHost<'_> {
 
 impl QuicTransport {
     /// Returns the transport without a peer; `hosts` are those that the port lets packets of connections through from, and
-    /// `input` is shared with the other transports.
+    /// `input` and `renditions` are shared with the other transports.
     pub fn new(
         access: Arc<Access>,
         input: SharedInput,
+        renditions: Arc<SharedRenditions>,
         events: mpsc::Sender<Event>,
         relay: RelayHandle,
         hosts: Arc<Mutex<KnownHosts>>,
@@ -82,6 +85,7 @@ impl QuicTransport {
             hosts,
             connections: Connections::quic(access.is_private()),
             input,
+            renditions,
             access,
             events,
             relay,
@@ -159,7 +163,7 @@ impl QuicTransport {
             (Role::Send, Some(camera)) => self.serve_sender(peer, camera, hello, slot).await,
             (Role::Send, None) => Err((peer, Refusal::Hello)),
             (Role::View, camera) => {
-                self.serve_viewer(peer, camera).await;
+                self.serve_viewer(peer, camera, hello.original).await;
                 Ok(())
             }
         }
@@ -252,7 +256,7 @@ impl QuicTransport {
         }
     }
 
-    async fn serve_viewer(&self, mut peer: Peer, camera: Option<CameraName>) {
+    async fn serve_viewer(&self, mut peer: Peer, camera: Option<CameraName>, originals: bool) {
         let Some(subscription) = self.relay.subscribe(camera.clone()).await else {
             return;
         };
@@ -263,7 +267,13 @@ impl QuicTransport {
         let (viewer, asked) = (peer.from, camera.map(|name| name.to_string()));
         info!(%viewer, camera = asked.as_deref().unwrap_or("any"), "viewer joined by QUIC");
         self.stats.on_joined();
-        ViewerSession { peer, subscription }.run(&self.stats).await;
+        let session = ViewerSession {
+            peer,
+            subscription,
+            renditions: self.renditions.clone(),
+            originals,
+        };
+        session.run(&self.stats).await;
         self.stats.on_left();
         info!(%viewer, "viewer left");
     }

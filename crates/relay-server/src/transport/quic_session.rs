@@ -9,6 +9,7 @@ use bytes::Bytes;
 use platform::clock::steady_micros;
 use platform::egress::EgressStats;
 use protocol::datagram::Foreign;
+use protocol::geometry::Size;
 use protocol::label::CameraName;
 use protocol::peer::Proof;
 use protocol::quic::{
@@ -27,6 +28,8 @@ use tokio::time::sleep;
 use crate::event::{Event, Ingress};
 use crate::fanout::Feed;
 use crate::handle::Subscription;
+use crate::rendition_source::RenditionSource;
+use crate::shared_renditions::SharedRenditions;
 use relay_core::limits::{
     FRAME_BURST, FRAME_RATE, LINE_BURST, LINE_RATE, SENDER_FRAMES, STREAM_RATE,
 };
@@ -183,6 +186,9 @@ impl SenderSession {
 pub(super) struct ViewerSession {
     pub(super) peer: Peer,
     pub(super) subscription: Subscription,
+    pub(super) renditions: Arc<SharedRenditions>,
+    /// Whether it takes no renditions.
+    pub(super) originals: bool,
 }
 
 impl ViewerSession {
@@ -200,17 +206,27 @@ impl ViewerSession {
             guard: _guard,
         } = self.subscription;
         let Feed {
-            mut frames,
+            frames,
             messages,
             camera,
             live,
             foreign,
             ..
         } = feed;
+        let (rendition_tx, rendition_of) = watch::channel(None);
+        let mut frames =
+            RenditionSource::new(frames, self.renditions, self.originals, rendition_tx);
         // Tasks of their own, so that a frame's turn is not a look at everything else as well.
         let mut beside = JoinSet::new();
         beside.spawn(send_detections(connection.clone(), messages));
-        beside.spawn(serve_control(lines, control, camera, live, foreign));
+        beside.spawn(serve_control(
+            lines,
+            control,
+            camera,
+            live,
+            foreign,
+            rendition_of,
+        ));
         tokio::select! {
             _ = frames::send(&connection, stats, &mut frames) => {}
             _ = beside.join_next() => {}
@@ -235,13 +251,15 @@ async fn send_detections(
     }
 }
 
-/// Answers pings, and sends which camera the frames are of, which cameras are live, and what comes in place of JPEGs.
+/// Answers pings, and sends which camera the frames are of, which cameras are live, what comes in place of JPEGs, and
+/// whether the frames are renditions.
 async fn serve_control(
     mut lines: Lines,
     mut control: SendStream,
     mut camera: watch::Receiver<CameraInfo>,
     mut live: watch::Receiver<Vec<CameraName>>,
     mut foreign: watch::Receiver<Option<Foreign>>,
+    mut rendition_of: watch::Receiver<Option<Size>>,
 ) -> Option<()> {
     camera.mark_changed();
     if foreign.borrow().is_some() {
@@ -271,6 +289,10 @@ async fn serve_control(
             changed = foreign.changed() => {
                 changed.ok()?;
                 ServerMessage::Foreign(*foreign.borrow_and_update())
+            }
+            changed = rendition_of.changed() => {
+                changed.ok()?;
+                ServerMessage::RenditionOf((*rendition_of.borrow_and_update()).map(Size::into))
             }
         };
         if last.as_ref() != Some(&message) {

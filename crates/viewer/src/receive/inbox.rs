@@ -8,6 +8,7 @@ use platform::latest::Sender;
 use protocol::datagram::{Datagram, classify};
 use protocol::detections::Detections;
 use protocol::frame::Frame;
+use protocol::geometry::Size;
 use protocol::label::CameraName;
 use protocol::lease::RelayKind;
 use protocol::quic::{MAX_CAMERAS, ServerMessage};
@@ -93,6 +94,7 @@ impl Inbox {
     pub(super) fn on_disconnected(&self) {
         self.status.send_modify(|status| {
             (status.camera_info, status.clock_offset) = (None, None);
+            status.rendition_of = None;
             status.cameras.clear();
         });
     }
@@ -101,6 +103,7 @@ impl Inbox {
     pub(super) fn on_camera_left(&self) {
         self.status.send_modify(|status| {
             (status.camera_info, status.clock_offset) = (None, None);
+            status.rendition_of = None;
         });
     }
 
@@ -144,6 +147,9 @@ impl Inbox {
                 status.cameras = camera_names(cameras)
             }
             ControlEvent::Message(ServerMessage::Foreign(foreign)) => status.foreign = foreign,
+            ControlEvent::Message(ServerMessage::RenditionOf(size)) => {
+                status.rendition_of = size.map(Size::from);
+            }
             // To senders.
             ControlEvent::Message(ServerMessage::FrameTooLarge(_) | ServerMessage::Pong(_)) => {}
         });

@@ -35,6 +35,7 @@ pub(super) fn hello(options: &ConnectOptions) -> Hello {
         stream: None,
         cookie: None,
         trial: None,
+        original: options.originals,
     }
 }
 

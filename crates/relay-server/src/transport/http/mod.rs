@@ -66,7 +66,10 @@ struct Context {
     connections: Arc<Connections>,
     feeds: SharedFeeds,
     answers: SharedAnswers,
+    /// Of snapshots: whatever sizes are requested, viewers of streams wait for none of them.
     renditions: SharedRenditions,
+    /// Of viewers whose path does not carry the originals.
+    viewer_renditions: Arc<SharedRenditions>,
     rate: RequestRate,
 }
 
@@ -98,6 +101,7 @@ pub fn start(
     listener: TcpListener,
     access: Arc<Access>,
     trust: Trust<'_>,
+    viewer_renditions: Arc<SharedRenditions>,
     relay: RelayHandle,
 ) -> anyhow::Result<HttpServer> {
     let local = listener.local_addr()?;
@@ -108,7 +112,8 @@ pub fn start(
         policy: OriginPolicy::new(access, trust.origins.to_vec()),
         feeds: SharedFeeds::new(relay.clone(), stats.clone()),
         answers: SharedAnswers::new(relay),
-        renditions: SharedRenditions::new(),
+        renditions: SharedRenditions::default(),
+        viewer_renditions,
         rate: RequestRate::new(),
     });
     let stop = CancellationToken::new();

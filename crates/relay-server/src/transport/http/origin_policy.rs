@@ -111,6 +111,7 @@ impl OriginPolicy {
                 stream: None,
                 cookie: None,
                 trial: None,
+                original: false,
             };
             return self.access.check(&hello).map_err(Denial::Token);
         }

@@ -188,7 +188,10 @@ async fn ws(
         return bad_query(error);
     }
     match subscribe(&context, Some(&name)).await {
-        Ok(subscription) => socket::upgrade(upgrade, subscription, connection),
+        Ok(subscription) => {
+            let renditions = context.viewer_renditions.clone();
+            socket::upgrade(upgrade, subscription, renditions, connection)
+        }
         Err(why) => why,
     }
 }

@@ -5,8 +5,8 @@
 //!  browser                                   relay
 //!                                        <-- binary: a labelled JPEG
 //!      an empty binary message           -->         the frame is displayed, send the next one
-//!                                        <-- text: a detections message; {"camera":{..}}, {"cameras":[..]} as on the
-//!      {"ping":{"t1":..}}                -->       QUIC transport
+//!                                        <-- text: a detections message; {"camera":{..}}, {"cameras":[..]},
+//!      {"ping":{"t1":..}}                -->       {"rendition_of":..} as on the QUIC transport
 //!                                        <-- {"pong":{"t1":..,"t2":..,"t3":..}}
 //! ```
 //!
@@ -20,14 +20,18 @@ use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::Bytes;
 use platform::clock::steady_micros;
+use protocol::geometry::Size;
 use protocol::label::CameraName;
 use protocol::quic::{self as wire, CameraInfo, ClientMessage, Ping, Pong, ServerMessage};
+use relay_core::rendition_ladder::RenditionLadder;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::super::quic_session::names;
 use super::connection::Connection;
 use super::shared_feed::{HttpSubscription, SharedFrame, Slot, next_frame, next_line};
+use crate::fanout::PublishedFrame;
+use crate::shared_renditions::SharedRenditions;
 
 /// Most bytes of a message from a browser.
 const MAX_CLIENT_MESSAGE: usize = 512;
@@ -42,6 +46,7 @@ const MAX_UNANSWERED_PINGS: u32 = 2;
 pub(super) fn upgrade(
     upgrade: WebSocketUpgrade,
     subscription: HttpSubscription,
+    renditions: Arc<SharedRenditions>,
     connection: Arc<Connection>,
 ) -> Response {
     upgrade
@@ -51,7 +56,7 @@ pub(super) fn upgrade(
         .write_buffer_size(0)
         .on_upgrade(async move |socket| {
             tokio::select! {
-                _ = SocketSession::new(socket, subscription).run() => {}
+                _ = SocketSession::new(socket, subscription, renditions).run() => {}
                 () = connection.lost() => {}
             }
         })
@@ -64,10 +69,15 @@ struct SocketSession {
     detections: broadcast::Receiver<Bytes>,
     camera: watch::Receiver<CameraInfo>,
     live: watch::Receiver<Vec<CameraName>>,
-    /// Whether the browser has not displayed the last frame yet.
-    busy: bool,
+    /// When the last frame was sent, until the browser has displayed it.
+    sent_at: Option<Instant>,
     /// Number of the last frame.
     last: Option<u64>,
+    /// The form of its frames, from the first one on.
+    ladder: Option<RenditionLadder>,
+    renditions: Arc<SharedRenditions>,
+    /// Size of the originals, while renditions are sent.
+    rendition_of: Option<Size>,
     unanswered_pings: u32,
     subscription: HttpSubscription,
 }
@@ -83,7 +93,11 @@ enum SocketEvent {
 }
 
 impl SocketSession {
-    fn new(socket: WebSocket, subscription: HttpSubscription) -> Self {
+    fn new(
+        socket: WebSocket,
+        subscription: HttpSubscription,
+        renditions: Arc<SharedRenditions>,
+    ) -> Self {
         let mut live = subscription.live();
         live.mark_changed();
         let mut camera = subscription.camera();
@@ -94,8 +108,11 @@ impl SocketSession {
             detections: subscription.messages(),
             camera,
             live,
-            busy: false,
+            sent_at: None,
             last: None,
+            ladder: None,
+            renditions,
+            rendition_of: None,
             unanswered_pings: 0,
             subscription,
         }
@@ -130,7 +147,7 @@ impl SocketSession {
     async fn next(&mut self, ping: &mut Pin<Box<Sleep>>) -> Option<SocketEvent> {
         Some(tokio::select! {
             message = self.socket.recv() => SocketEvent::ClientMessage(message?.ok()?),
-            frame = next_frame(&mut self.frames), if !self.busy => SocketEvent::Frame(frame?),
+            frame = next_frame(&mut self.frames), if self.sent_at.is_none() => SocketEvent::Frame(frame?),
             line = next_line(&mut self.detections) => SocketEvent::Detections(line?),
             changed = self.camera.changed() => {
                 changed.ok()?;
@@ -147,11 +164,43 @@ impl SocketSession {
     }
 
     async fn send_frame(&mut self, shared: &SharedFrame) -> Option<()> {
+        let Some(jpeg) = self.form_of(&shared.frame).await? else {
+            return Some(());
+        };
         self.subscription.on_sent(&shared.frame, self.last);
         self.last = Some(shared.frame.number);
-        self.busy = true;
-        let message = Message::Binary(shared.frame.jpeg.clone());
-        self.socket.send(message).await.ok()
+        self.sent_at = Some(Instant::now());
+        self.socket.send(Message::Binary(jpeg)).await.ok()
+    }
+
+    /// Returns the frame in the form that the path carries, and sends a line before it if that begins or ends to be a
+    /// rendition. `Some(None)` leaves the frame out, since the maker of renditions has too much to do.
+    async fn form_of(&mut self, frame: &PublishedFrame) -> Option<Option<Bytes>> {
+        let (bytes, width) = (frame.jpeg.len(), frame.size.width);
+        let ladder = self
+            .ladder
+            .get_or_insert_with(|| RenditionLadder::of_http(bytes, width));
+        let form = ladder.form(width);
+        let jpeg = match form {
+            None => frame.jpeg.clone(),
+            Some(form) => match self.renditions.get(&frame.jpeg, form.into()).await {
+                Ok(jpeg) => jpeg,
+                Err(_) => return Some(None),
+            },
+        };
+        let rendition_of = form.map(|_| frame.size);
+        if std::mem::replace(&mut self.rendition_of, rendition_of) != rendition_of {
+            let notice = ServerMessage::RenditionOf(rendition_of.map(Size::into));
+            self.send_line(wire::to_line(&notice).into()).await?;
+        }
+        Some(Some(jpeg))
+    }
+
+    /// Notes that the browser has displayed the last frame.
+    fn on_displayed(&mut self) {
+        if let (Some(sent_at), Some(ladder)) = (self.sent_at.take(), &mut self.ladder) {
+            ladder.on_acknowledged(sent_at.elapsed(), Instant::now().into());
+        }
     }
 
     /// Sends a line of JSON without its end of line.
@@ -163,7 +212,7 @@ impl SocketSession {
     /// Handles a message of the browser; `None` if it closes the socket.
     async fn handle(&mut self, message: Message) -> Option<()> {
         match message {
-            Message::Binary(_) => self.busy = false,
+            Message::Binary(_) => self.on_displayed(),
             Message::Text(text) => {
                 if let Some(ClientMessage::Ping(Ping { t1 })) = wire::from_line(text.as_bytes()) {
                     let now = steady_micros();
