@@ -9,6 +9,8 @@ use protocol::geometry::Size;
 use protocol::label::Label;
 use protocol::transport::Transport;
 
+use crate::fair::Payer;
+
 /// A camera's number for as long as the relay runs. A camera that is displaced leaves its number to the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CameraId(pub usize);
@@ -28,6 +30,8 @@ pub struct CameraFrame {
     pub received_at: Instant,
     /// Transport by which it came.
     pub transport: Transport,
+    /// Host of its source, whose part of the threads' time its jobs take.
+    pub payer: Payer,
 }
 
 impl CameraFrame {

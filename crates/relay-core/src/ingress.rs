@@ -215,6 +215,7 @@ impl Relay {
             label,
             received_at: now,
             transport: source.transport,
+            payer: Payer::of(source),
         };
         let reordered = admission == Admission::Reordered;
         let publication = self.publication(frame.clone(), reordered, now);

@@ -64,7 +64,7 @@ pub use self::counts::RelayCounts;
 use self::demand::Demand;
 pub use self::demand::SubscriberId;
 use self::demand::Subscribers;
-use self::fair::FairQueue;
+pub use self::fair::{FairQueue, Payer};
 use self::foreign_input::ForeignInput;
 pub use self::frame::{CameraFrame, CameraId};
 pub use self::note::Note;

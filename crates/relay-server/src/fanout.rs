@@ -12,7 +12,7 @@ use protocol::geometry::Size;
 use protocol::label::{CameraName, Label};
 use protocol::quic::{CameraInfo, MAX_CAMERAS, SenderInfo};
 use quic::frames::{FrameSource, OutgoingFrame};
-use relay_core::{CameraFrame, Publication};
+use relay_core::{CameraFrame, CameraId, Payer, Publication};
 use tokio::sync::{broadcast, watch};
 
 /// Messages that may wait for a subscriber: two seconds of tracked ones at 30 frames a second. Behind that the oldest go.
@@ -29,6 +29,8 @@ pub struct PublishedFrame {
     pub label: Label,
     /// Size in the JPEG's header.
     pub size: Size,
+    /// The camera, and the host whose part of the threads' time its renditions take.
+    pub camera: (CameraId, Payer),
     /// Time of arrival at the relay.
     pub received: Instant,
     /// Whether it is of the feed with boxes drawn in.
@@ -148,6 +150,7 @@ impl Fanout {
                 jpeg: jpeg.clone(),
                 label: frame.label.clone(),
                 size: frame.size(),
+                camera: (frame.camera, frame.payer),
                 received: frame.received_at,
                 annotated: true,
             }));
@@ -262,6 +265,7 @@ impl CameraFeed {
             jpeg,
             label: frame.label.clone(),
             size: frame.size(),
+            camera: (frame.camera, frame.payer),
             received: frame.received_at,
             annotated: false,
         }));
@@ -284,6 +288,14 @@ impl CameraFeed {
             live,
             foreign,
         }
+    }
+}
+
+#[cfg(test)]
+impl FrameReceiver {
+    /// Returns the newest frame, if there is one.
+    pub(crate) fn newest(&self) -> Option<PublishedFrame> {
+        self.newest.borrow().clone()
     }
 }
 

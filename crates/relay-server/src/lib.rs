@@ -31,6 +31,7 @@ pub mod relay_loop;
 pub mod reload;
 pub mod rendition;
 pub mod rendition_source;
+pub mod rendition_turns;
 pub mod shared_renditions;
 mod summary;
 pub mod threads;
@@ -109,7 +110,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         datagrams_tx.clone(),
     )?);
     let input = SharedInput::new(access.is_private());
-    let renditions = Arc::<SharedRenditions>::default();
+    let renditions = Arc::new(SharedRenditions::of_viewers());
     let http = http::bind(args.http)?;
     let trust = Trust {
         origins: &args.http_origin,

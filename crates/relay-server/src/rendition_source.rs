@@ -72,7 +72,7 @@ impl FrameSource for RenditionSource {
                 .and_then(|ladder| ladder.form(frame.size.width));
             let made = match form {
                 None => Ok(frame.jpeg.clone()),
-                Some(form) => self.renditions.get(&frame.jpeg, form.into()).await,
+                Some(form) => self.renditions.of_viewer(&frame, form.into()).await,
             };
             self.pending = None;
             let Ok(jpeg) = made else {

@@ -2,22 +2,27 @@
 //! frame loop and off the server's thread.
 //!
 //! One is made at a time, and behind each the maker rests for as long as it worked: whatever sizes clients request, that
-//! takes half a core. What is made or waits is bounded, in number and in bytes.
+//! takes half a core, which hosts and cameras share fairly. What is made or waits is bounded, in number and in bytes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, watch};
+use protocol::quic::MAX_CAMERAS;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
+use crate::fanout::PublishedFrame;
 use crate::rendition::{Rendition, render};
+use crate::rendition_turns::{Origin, RenditionTurns};
 
-/// Renditions that may wait to be made: of four cameras at four sizes each.
+/// Renditions for snapshots that may wait to be made: of four cameras at four sizes each.
 const MAX_WAITING: usize = 16;
+/// Forms of one frame for viewers that may wait: all that there are, and one more.
+const MAX_FORMS: usize = 8;
 /// Renditions that are kept for the next client.
 const MAX_KEPT: usize = 16;
 /// Most bytes of those: two of the largest pictures.
@@ -43,7 +48,9 @@ pub type Made = Result<Bytes, NoRendition>;
 #[derive(Debug)]
 pub struct SharedRenditions {
     entries: Mutex<VecDeque<Entry>>,
-    turn: Arc<Semaphore>,
+    turns: Arc<RenditionTurns>,
+    /// Most renditions that wait.
+    waiting: usize,
 }
 
 /// A rendition that is there or is being made.
@@ -55,23 +62,32 @@ struct Entry {
     made: watch::Receiver<Option<Made>>,
 }
 
-impl Default for SharedRenditions {
-    fn default() -> Self {
+impl SharedRenditions {
+    /// Returns the renditions that HTTP clients request of single frames.
+    pub fn of_snapshots() -> Self {
         Self {
             entries: Mutex::default(),
-            turn: Arc::new(Semaphore::new(1)),
+            turns: RenditionTurns::new(MAX_WAITING, false),
+            waiting: MAX_WAITING,
         }
     }
-}
 
-impl SharedRenditions {
+    /// Returns those for viewers of streams: a frame gives way to a newer one of its camera.
+    pub fn of_viewers() -> Self {
+        Self {
+            entries: Mutex::default(),
+            turns: RenditionTurns::new(MAX_FORMS, true),
+            waiting: MAX_FORMS * MAX_CAMERAS,
+        }
+    }
+
     /// Returns a frame as `rendition`, with the frame's label.
     ///
     /// # Errors
     /// If too many others are requested, or the frame cannot be decoded.
-    pub async fn get(&self, frame: &Bytes, rendition: Rendition) -> Made {
+    pub async fn get(&self, frame: &PublishedFrame, rendition: Rendition) -> Made {
         if rendition.is_original() {
-            return Ok(frame.clone());
+            return Ok(frame.jpeg.clone());
         }
         let mut made = self.entry(frame, rendition)?;
         let made = made.wait_for(Option::is_some).await;
@@ -80,28 +96,42 @@ impl SharedRenditions {
             .unwrap_or(Err(NoRendition::Broken))
     }
 
+    /// Returns a frame as `rendition` for a viewer of a stream: as it came, if it cannot be decoded here.
+    ///
+    /// # Errors
+    /// [`NoRendition::Busy`].
+    pub async fn of_viewer(&self, frame: &PublishedFrame, rendition: Rendition) -> Made {
+        match self.get(frame, rendition).await {
+            Err(NoRendition::Broken) => Ok(frame.jpeg.clone()),
+            made => made,
+        }
+    }
+
     /// Returns where the rendition is or will be.
     fn entry(
         &self,
-        frame: &Bytes,
+        frame: &PublishedFrame,
         rendition: Rendition,
     ) -> Result<watch::Receiver<Option<Made>>, NoRendition> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = entries.iter().find(|entry| entry.is(frame, rendition)) {
+        if let Some(entry) = entries
+            .iter()
+            .find(|entry| entry.is(&frame.jpeg, rendition))
+        {
             return Ok(entry.made.clone());
         }
         let waiting = entries.iter().filter(|entry| entry.is_waiting()).count();
-        if waiting >= MAX_WAITING {
+        if waiting >= self.waiting {
             return Err(NoRendition::Busy);
         }
         forget_oldest(&mut entries);
         let (sender, made) = watch::channel(None);
         entries.push_back(Entry {
-            frame: frame.clone(),
+            frame: frame.jpeg.clone(),
             rendition,
             made: made.clone(),
         });
-        tokio::spawn(make(self.turn.clone(), frame.clone(), rendition, sender));
+        tokio::spawn(make(self.turns.clone(), frame.clone(), rendition, sender));
         Ok(made)
     }
 }
@@ -141,16 +171,24 @@ fn forget_oldest(entries: &mut VecDeque<Entry>) {
 
 /// Makes a rendition when its turn comes.
 async fn make(
-    turn: Arc<Semaphore>,
-    frame: Bytes,
+    turns: Arc<RenditionTurns>,
+    frame: PublishedFrame,
     rendition: Rendition,
     made: watch::Sender<Option<Made>>,
 ) {
-    let Ok(_turn) = turn.acquire().await else {
+    let (camera, payer) = frame.camera;
+    let origin = Origin {
+        camera,
+        payer,
+        pixels: u64::from(frame.size.width) * u64::from(frame.size.height),
+        frame: frame.jpeg.as_ptr().addr(),
+    };
+    let Some(_turn) = turns.take(origin).await else {
+        made.send_replace(Some(Err(NoRendition::Busy)));
         return;
     };
     let start = Instant::now();
-    let rendered = spawn_blocking(move || render(&frame, rendition)).await;
+    let rendered = spawn_blocking(move || render(&frame.jpeg, rendition)).await;
     let rendered = rendered
         .map_err(anyhow::Error::from)
         .flatten()
@@ -165,9 +203,25 @@ mod tests {
     use opencv::core::{CV_8UC3, Mat, Scalar, randu};
     use protocol::label::{Label, StreamId};
 
-    use super::*;
+    use relay_core::Publication;
 
-    fn frame(width: i32, height: i32) -> Bytes {
+    use super::*;
+    use crate::fanout::Fanout;
+    use crate::fanout::tests::publication;
+
+    fn published(jpeg: Bytes) -> PublishedFrame {
+        let publication = publication("yard", true, false, b"");
+        let frame = publication.frame.with_jpeg(jpeg);
+        let mut fanout = Fanout::default();
+        let feed = fanout.subscribe(None);
+        fanout.publish(&Publication {
+            frame,
+            ..publication
+        });
+        feed.frames.newest().expect("it was published")
+    }
+
+    fn frame(width: i32, height: i32) -> PublishedFrame {
         let grey = Scalar::all(0.0);
         let mut picture = Mat::new_rows_cols_with_default(height, width, CV_8UC3, grey).unwrap();
         randu(&mut picture, &0.0, &255.0).unwrap();
@@ -177,7 +231,7 @@ mod tests {
             captured_us: 3,
             camera: "yard".parse().unwrap(),
         };
-        label.write(&jpeg::encode(&picture, 90).unwrap()).into()
+        published(label.write(&jpeg::encode(&picture, 90).unwrap()).into())
     }
 
     fn of(width: Option<u16>, quality: Option<u8>) -> Rendition {
@@ -186,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn clients_that_request_the_same_of_one_frame_share_what_is_made_once() {
-        let renditions = SharedRenditions::default();
+        let renditions = SharedRenditions::of_snapshots();
         let (first, second) = (frame(300, 200), frame(300, 200));
         let small = of(Some(100), None);
         let made = renditions.get(&first, small).await.unwrap();
@@ -206,13 +260,13 @@ mod tests {
                 .await
                 .unwrap()
                 .as_ptr(),
-            first.as_ptr()
+            first.jpeg.as_ptr()
         );
     }
 
     #[tokio::test]
     async fn what_is_kept_and_what_waits_is_bounded_and_the_rest_is_refused() {
-        let renditions = Arc::new(SharedRenditions::default());
+        let renditions = Arc::new(SharedRenditions::of_snapshots());
         let frame = frame(300, 200);
         let clients: Vec<_> = (0..100_u16)
             .map(|n| {
@@ -232,9 +286,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_viewer_gets_a_frame_that_cannot_be_decoded_as_it_came() {
+        let renditions = SharedRenditions::of_viewers();
+        let broken = published(Bytes::from_static(b"no picture"));
+        let small = of(Some(100), None);
+        assert_eq!(
+            renditions.of_viewer(&broken, small).await,
+            Ok(broken.jpeg.clone())
+        );
+        let good = frame(300, 200);
+        let made = renditions.of_viewer(&good, small).await.unwrap();
+        assert!(made.len() < good.jpeg.len());
+    }
+
+    #[tokio::test]
     async fn what_is_kept_takes_few_bytes_however_large_the_pictures() {
-        let renditions = SharedRenditions::default();
-        let large = Bytes::from(vec![0; MAX_KEPT_BYTES / 3]);
+        let renditions = SharedRenditions::of_snapshots();
+        let large = published(Bytes::from(vec![0; MAX_KEPT_BYTES / 3]));
         for quality in 1..10 {
             let made = renditions.get(&large, of(None, Some(quality))).await;
             assert_eq!(made, Err(NoRendition::Broken));

@@ -101,6 +101,7 @@ pub(crate) fn camera_frame(count: u64) -> CameraFrame {
         label: label.unwrap(),
         received_at: *START.get_or_init(testkit::time::start),
         transport: Transport::Udp,
+        payer: Payer::default(),
     }
 }
 

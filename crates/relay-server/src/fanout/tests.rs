@@ -3,7 +3,7 @@
 use protocol::frame::Frame;
 use protocol::geometry::Size;
 use protocol::label::StreamId;
-use relay_core::{CameraFrame, CameraId};
+use relay_core::{CameraFrame, CameraId, Payer};
 
 use super::*;
 
@@ -36,6 +36,7 @@ pub(crate) fn publication(
             label,
             received_at: Instant::now(),
             transport: protocol::transport::Transport::Udp,
+            payer: Payer::default(),
         },
         is_default,
         reordered,

@@ -174,6 +174,7 @@ mod tests {
             label,
             received_at: Instant::now(),
             transport: protocol::transport::Transport::Udp,
+            payer: relay_core::Payer::default(),
         }
     }
 

@@ -112,7 +112,7 @@ pub fn start(
         policy: OriginPolicy::new(access, trust.origins.to_vec()),
         feeds: SharedFeeds::new(relay.clone(), stats.clone()),
         answers: SharedAnswers::new(relay),
-        renditions: SharedRenditions::default(),
+        renditions: SharedRenditions::of_snapshots(),
         viewer_renditions,
         rate: RequestRate::new(),
     });

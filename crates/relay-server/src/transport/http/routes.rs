@@ -135,7 +135,7 @@ async fn frame(context: &Context, name: Option<&str>, uri: &Uri, path: query::Pa
         .ok_or_else(|| "no frame comes from this camera".to_owned()),
     };
     let shared = shared.map_err(unavailable)?;
-    let jpeg = context.renditions.get(&shared.frame.jpeg, asked.rendition);
+    let jpeg = context.renditions.get(&shared.frame, asked.rendition);
     let jpeg = jpeg.await.map_err(|error| unavailable(error.to_string()))?;
     let sent = PublishedFrame {
         jpeg,

@@ -183,7 +183,7 @@ impl SocketSession {
         let form = ladder.form(width);
         let jpeg = match form {
             None => frame.jpeg.clone(),
-            Some(form) => match self.renditions.get(&frame.jpeg, form.into()).await {
+            Some(form) => match self.renditions.of_viewer(frame, form.into()).await {
                 Ok(jpeg) => jpeg,
                 Err(_) => return Some(None),
             },
