@@ -125,6 +125,7 @@ pub async fn receive_into(
 ) -> Result<(), ConnectionError> {
     let reader = Reader {
         room,
+        lines_allowed: limits.lines,
         line_streams: Arc::new(Semaphore::new(usize::from(limits.lines))),
         out: out.clone(),
         progress: Arc::default(),
@@ -194,6 +195,7 @@ enum ReadEnd {
 #[derive(Debug, Clone)]
 struct Reader {
     room: Room,
+    lines_allowed: bool,
     /// The streams of lines that may be open.
     line_streams: Arc<Semaphore>,
     out: mpsc::Sender<Incoming>,
@@ -206,7 +208,9 @@ impl Reader {
     async fn read(self, mut stream: RecvStream) -> Option<ReadEnd> {
         let mut held = self.room.hold();
         held.grow(STEP).await.ok()?;
-        self.progress.store(1, Ordering::Relaxed);
+        if !self.lines_allowed {
+            self.progress.store(1, Ordering::Relaxed);
+        }
         // A copy: a piece of a packet would keep all of what came with it in memory.
         let mut frame = Vec::new();
         loop {
@@ -224,6 +228,10 @@ impl Reader {
                 let _permit = self.line_streams.clone().try_acquire_owned().ok()?;
                 self.lines(BytesMut::from(&chunk.bytes[..]), stream).await;
                 return None;
+            }
+            if frame.is_empty() {
+                // Where lines are allowed, a stream without a byte may be theirs, which has nothing to carry yet.
+                self.progress.store(1, Ordering::Relaxed);
             }
             if frame.len() + chunk.bytes.len() > held.bytes() {
                 let _ = stream.stop(TOO_LARGE);

@@ -187,6 +187,28 @@ async fn a_relay_sends_lines_on_one_stream_in_any_pieces() {
 }
 
 #[tokio::test]
+async fn a_stream_of_lines_that_is_silent_for_long_stays_open_and_delays_no_frame() {
+    let mut ends = Ends::connect(true).await;
+    let mut lines = ends.peer.open_uni().await.unwrap();
+    // A frame on a later stream opens this one at the other end.
+    for n in 0..25 {
+        let sent = Instant::now();
+        let receive = timeout(TIMEOUT, ends.arrivals.recv());
+        let ((), next) = tokio::join!(send(&ends.peer, b"frame"), receive);
+        assert!(matches!(next, Ok(Some(Incoming::Frame(..)))), "{n}");
+        assert!(
+            sent.elapsed() < Duration::from_millis(700),
+            "{n}: {:?}",
+            sent.elapsed()
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    lines.write_all(b"{\"a\":1}\n").await.unwrap();
+    let next = timeout(TIMEOUT, ends.arrivals.recv()).await.unwrap();
+    assert!(matches!(next, Some(Incoming::Line(line)) if line == b"{\"a\":1}".as_slice()));
+}
+
+#[tokio::test]
 async fn a_line_without_an_end_is_given_up() {
     let ends = Ends::connect(true).await;
     let mut lines = ends.peer.open_uni().await.unwrap();
