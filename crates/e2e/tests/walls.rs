@@ -121,7 +121,7 @@ fn the_bounds_in_the_security_policy_are_those_in_force() {
     use protocol::jpeg::Limits;
     use relay_core::limits;
     let policy = fs::read_to_string(testkit::repository().join(".github/SECURITY.md")).unwrap();
-    let kib = limits::SENDER_SHARE >> 10;
+    let mib = |bytes: usize| bytes >> 20;
     let seconds = |time: std::time::Duration| time.as_secs();
     let rows = [
         format!("| cameras | {} |", protocol::quic::MAX_CAMERAS),
@@ -150,7 +150,24 @@ fn the_bounds_in_the_security_policy_are_those_in_force() {
             limits::STREAM_RATE
         ),
         format!("of one peer | {} |", limits::LINE_RATE),
-        format!("unread and untaken | {kib} kB each |"),
+        format!("a frame | {} MiB |", mib(protocol::MAX_FRAME)),
+        format!(
+            "of all senders without a ticket | {} MiB |",
+            mib(limits::INPUT_BYTES)
+        ),
+        format!(
+            "of one host's senders | {} MiB |",
+            mib(limits::HOST_INPUT_BYTES)
+        ),
+        format!(
+            "that have not been read | {} kB |",
+            limits::SENDER_WINDOW >> 10
+        ),
+        format!("whatever others hold | {} kB |", limits::LEAST_SHARE >> 10),
+        format!(
+            "of all senders with a ticket | {} MiB |",
+            mib(limits::TICKET_INPUT_BYTES)
+        ),
         format!("refusals a second by UDP | {} |", limits::REFUSALS),
         format!("sides | {} pixels |", Limits::default().width),
     ];

@@ -14,10 +14,10 @@ use anyhow::{Context as _, bail};
 use platform::config::{self, TransportChoice};
 use platform::doctor::{Check, Report, files, machine, service};
 use platform::http_client;
-use protocol::SMALL_FRAME;
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::label::{Label, StreamId};
 use protocol::quic::Role;
+use protocol::{MAX_FRAME, SMALL_FRAME};
 use quic::doctor::RelayCheck;
 
 use crate::args::Args;
@@ -25,6 +25,7 @@ use crate::bandwidth::Bandwidth;
 use crate::encoder::{Encoding, FrameEncoder};
 use crate::pacer::Pacer;
 use crate::preview;
+use crate::send::NetworkFeedback;
 use crate::source::spec::SourceSpec;
 use crate::source::{self, CapturedPicture, PictureSource, Poll};
 
@@ -96,8 +97,11 @@ fn check_frame(args: &Args, captured: &CapturedPicture) -> Check {
         camera: args.camera_name(),
     };
     let mut encoder = FrameEncoder::new(args.frame_goal());
-    let made = encoder.encode(&captured.picture, &label, Instant::now());
     let by_udp = args.transport == TransportChoice::Udp;
+    if !by_udp {
+        encoder.on_feedback(NetworkFeedback::Disconnected, Instant::now());
+    }
+    let made = encoder.encode(&captured.picture, &label, Instant::now());
     let grown = match by_udp {
         true => None,
         false => encoder.encode_grown(&captured.picture, &label).ok(),
@@ -118,14 +122,15 @@ fn check_frame(args: &Args, captured: &CapturedPicture) -> Check {
 /// Length of a frame in bytes, and how it was made.
 type Weight = (usize, Encoding);
 
-/// Checks a frame's weight, `None` if it fits into no datagram. `grown`: what a good network leads to. `by_udp`: whether
+/// Checks a frame's weight, `None` if the transport takes none. `grown`: what a good network leads to. `by_udp`: whether
 /// `--transport udp` is set.
 fn check_frame_size(frame: Option<Weight>, grown: Option<Weight>, fps: f64, by_udp: bool) -> Check {
     let Some((length, encoding)) = frame else {
+        let most = if by_udp { MAX_DATAGRAM } else { MAX_FRAME };
         return Check::bad(
             "frame",
             format!(
-                "fits into no datagram ({MAX_DATAGRAM} bytes) even at the lowest quality: choose a smaller --size"
+                "has more than {most} bytes even at the lowest quality and size: choose a smaller --size"
             ),
         );
     };
@@ -148,6 +153,10 @@ fn check_frame_size(frame: Option<Weight>, grown: Option<Weight>, fps: f64, by_u
                 "{like}; by UDP it travels in {pieces} pieces, and one lost piece loses the frame: use a smaller --size \
                      or --quality, or QUIC (--transport auto)"
             ),
+        ),
+        true if length > MAX_DATAGRAM => Check::good(
+            "frame",
+            format!("{like}; QUIC carries it, by UDP it would be made smaller"),
         ),
         true => Check::good(
             "frame",
@@ -301,7 +310,9 @@ mod tests {
         );
         assert_check(&judge(Some(40_000), true), Advice, "28 pieces");
         assert_check(&judge(Some(40_000), false), Good, "QUIC carries it");
-        assert_check(&judge(None, false), Bad, "--size");
+        assert_check(&judge(Some(300_000), false), Good, "made smaller");
+        assert_check(&judge(None, false), Bad, "more than 4194304 bytes");
+        assert_check(&judge(None, true), Bad, "more than 65507 bytes");
         let passed = Encoding {
             quality: None,
             ..encoding

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use opencv::core::Mat;
 use platform::report::Percentiles;
-use protocol::datagram::MAX_DATAGRAM;
 use protocol::geometry::Size;
 use protocol::label::Label;
 use tracing::{info, warn};
@@ -59,7 +58,7 @@ impl FrameEncoder {
         self.encoding
     }
 
-    /// Returns the labelled frame; `None` if it fits into no datagram even on the lowest rung.
+    /// Returns the labelled frame; `None` if the transport takes none even of the lowest rung.
     ///
     /// # Errors
     /// If a JPEG that has to be decoded is broken.
@@ -122,7 +121,7 @@ impl FrameEncoder {
         Ok(Some((frame, rung.into())))
     }
 
-    /// Adapts quality and size to what is known of the network. Call it once a frame.
+    /// Adapts quality and size to what is known of the network. Call it once a frame, before the frame is made.
     pub(crate) fn on_feedback(&mut self, feedback: NetworkFeedback, now: Instant) {
         let before = self.ladder.rung();
         match feedback {
@@ -130,12 +129,15 @@ impl FrameEncoder {
                 self.ladder.on_network(offered, skipped, now);
             }
             NetworkFeedback::Unknown => self.ladder.forget_network(),
-            NetworkFeedback::Disconnected => self.ladder.pause(),
+            NetworkFeedback::Disconnected => {
+                self.ladder.set_by_udp(false);
+                self.ladder.pause();
+            }
         }
         self.log_step(before, "network");
     }
 
-    /// Returns a JPEG as it came, if its size is near the wanted one, a relay accepts it and it fits into a datagram.
+    /// Returns a JPEG as it came, if its size is near the wanted one, a relay accepts it and the transport takes so many bytes.
     fn pass_through(&self, picture: &Picture, label: &Label) -> Option<(Vec<u8>, Encoding)> {
         let Picture::Jpeg {
             jpeg,
@@ -151,7 +153,7 @@ impl FrameEncoder {
         };
         let near = is_near(self.displayed(*size), self.ladder.top().size);
         let frame = near.then(|| label.write(jpeg))?;
-        (frame.len() <= MAX_DATAGRAM).then_some((frame, encoding))
+        (frame.len() <= self.ladder.max_frame()).then_some((frame, encoding))
     }
 
     /// Whether a JPEG of this size that may pass through is what the rung in force is for. Between the start and the top a
@@ -188,7 +190,7 @@ impl FrameEncoder {
         }
     }
 
-    /// Encodes on ever lower rungs until the frame fits into a datagram.
+    /// Encodes on ever lower rungs until the transport takes the frame.
     fn fit(
         &mut self,
         picture: &Mat,
@@ -200,7 +202,7 @@ impl FrameEncoder {
         let made = loop {
             let rung = self.ladder.rung();
             let frame = encode_at(rung, picture, label)?;
-            if frame.len() <= MAX_DATAGRAM {
+            if frame.len() <= self.ladder.max_frame() {
                 self.ladder.on_fitted(frame.len(), now);
                 break Some((frame, rung.into()));
             }
@@ -208,7 +210,7 @@ impl FrameEncoder {
                 break None;
             }
         };
-        self.log_step(before, "datagram");
+        self.log_step(before, "frame size");
         Ok(made)
     }
 
@@ -225,7 +227,8 @@ impl FrameEncoder {
 
     fn warn_too_large_once(&mut self) {
         if !std::mem::replace(&mut self.warned_too_large, true) {
-            warn!(size = %self.ladder.top().size, "frames fit into no datagram even at the lowest quality and size and are skipped; choose a smaller --size");
+            let (size, most) = (self.ladder.top().size, self.ladder.max_frame());
+            warn!(%size, "frames have more than {most} bytes even at the lowest quality and size and are skipped; choose a smaller --size");
         }
     }
 }

@@ -194,10 +194,10 @@ impl SendLoop {
             captured_us: self.uplink.label_us(captured.captured_us),
             camera: self.camera.clone(),
         };
-        match self
-            .encoder
-            .encode(&captured.picture, &label, Instant::now())
-        {
+        // A frame is made for the transport that takes it.
+        let now = Instant::now();
+        self.encoder.on_feedback(self.uplink.feedback(), now);
+        match self.encoder.encode(&captured.picture, &label, now) {
             Ok(Some(frame)) if self.wants_small_frame(&frame) => {
                 // A frame that cannot be made small goes as it is.
                 let small = self.encoder.encode_smallest(&captured.picture, &label);
@@ -226,7 +226,6 @@ impl SendLoop {
             preview.show(&frame, refusal.as_deref())?;
         }
         self.uplink.send(frame.into(), now)?;
-        self.encoder.on_feedback(self.uplink.feedback(), now);
         self.uplink.set_quality(self.encoder.encoding().quality);
         Ok(())
     }

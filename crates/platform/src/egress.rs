@@ -13,6 +13,7 @@ pub struct EgressStats {
     annotated: AtomicU64,
     skipped: AtomicU64,
     expired: AtomicU64,
+    refused: AtomicU64,
     bytes: AtomicU64,
     viewers: AtomicUsize,
     waits: Mutex<Percentiles>,
@@ -29,6 +30,8 @@ pub struct EgressSnapshot {
     pub skipped: u64,
     /// Frames that left and were given up on the way.
     pub expired: u64,
+    /// Frames that left and were larger than their receiver takes.
+    pub refused: u64,
     /// Bytes of the frames that left.
     pub bytes: u64,
     /// Viewers now.
@@ -58,6 +61,11 @@ impl EgressStats {
         self.expired.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a frame that left and was larger than its receiver takes.
+    pub fn on_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a viewer in.
     pub fn on_joined(&self) {
         self.viewers.fetch_add(1, Ordering::Relaxed);
@@ -85,6 +93,7 @@ impl EgressStats {
             annotated: self.annotated.load(Ordering::Relaxed),
             skipped: self.skipped.load(Ordering::Relaxed),
             expired: self.expired.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             viewers: self.viewers.load(Ordering::Relaxed),
         }
@@ -103,6 +112,7 @@ mod tests {
         stats.on_annotated_sent(20);
         stats.on_skipped(4);
         stats.on_expired();
+        stats.on_refused();
         stats.on_joined();
         stats.on_joined();
         stats.on_left();
@@ -112,6 +122,7 @@ mod tests {
             annotated: 2,
             skipped: 4,
             expired: 1,
+            refused: 1,
             bytes: 50,
             viewers: 1,
         };

@@ -14,6 +14,18 @@ pub struct Size {
     pub height: u16,
 }
 
+impl From<Size> for [u16; 2] {
+    fn from(Size { width, height }: Size) -> Self {
+        [width, height]
+    }
+}
+
+impl From<[u16; 2]> for Size {
+    fn from([width, height]: [u16; 2]) -> Self {
+        Self { width, height }
+    }
+}
+
 impl Size {
     /// Returns the largest size of this shape that fits into another, to the nearest pixel and at least one.
     pub fn fitted(self, within: Self) -> Self {

@@ -61,6 +61,9 @@ use std::time::Duration;
 pub const CAMERA_TIMEOUT: Duration = Duration::from_secs(3);
 /// Largest frame, in bytes, that crosses a lossy path well as one UDP datagram: ten IP fragments.
 pub const SMALL_FRAME: usize = 15_000;
+/// Largest frame in bytes that the `quic` transport and HTTP carry; a datagram carries [`datagram::MAX_DATAGRAM`]. A picture
+/// of 4096x4096 at quality 80 takes about 3 MB.
+pub const MAX_FRAME: usize = 4 << 20;
 /// UDP port of the relay, for senders and viewers.
 pub const RELAY_PORT: u16 = 8081;
 /// UDP port that our viewer sends from if it is free.

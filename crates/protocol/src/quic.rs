@@ -9,6 +9,8 @@
 //!      {"ping":{"t1":..}}                          -->            every few seconds: compares the clocks
 //!                                              <-- {"pong":{"t1":..,"t2":..,"t3":..}}
 //!      {"facts":{"offset_us":..,"error_us":..}}    -->            a sender: its clock offset, JPEG quality and health
+//!                                              <-- {"frame_too_large":true}      the relay dropped a frame of this sender
+//!                                              <-- {"rendition_of":[1920,1080]}   to a viewer: smaller frames follow, or null
 //!                                              <-- {"camera":{"name":"yard","offset_us":..}}   to a viewer: the camera
 //!                                              <-- {"cameras":["yard"]}   whose frames follow, and those that are live
 //!
@@ -77,6 +79,13 @@ pub struct Hello {
     /// of version 0.1 does not know this, and lets the sender in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<Trial>,
+    /// Whether a viewer takes frames as they came alone, and no renditions. A relay of version 0.1 has none.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub original: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The transport of a sender that only asks.
@@ -224,6 +233,14 @@ pub enum ServerMessage {
     Cameras(Vec<String>),
     /// What other software sends to the relay in place of JPEGs now; absent at a relay of version 0.1.
     Foreign(Option<Foreign>),
+    /// Width and height of the frames as they came, while this viewer is sent smaller renditions of them, else null; absent
+    /// at a relay of version 0.1.
+    #[serde(rename = "rendition_of")]
+    RenditionOf(Option<[u16; 2]>),
+    /// Whether a frame of this sender was dropped because it is larger than the relay takes of each of its senders now;
+    /// absent at a relay of version 0.1.
+    #[serde(rename = "frame_too_large")]
+    FrameTooLarge(bool),
 }
 
 impl Hello {
@@ -337,6 +354,9 @@ mod tests {
             ServerMessage::Cameras(vec!["yard".into()]),
             ServerMessage::Foreign(Some(Foreign::MpegTs)),
             ServerMessage::Foreign(None),
+            ServerMessage::FrameTooLarge(true),
+            ServerMessage::RenditionOf(Some([1920, 1080])),
+            ServerMessage::RenditionOf(None),
         ] {
             assert_eq!(from_line(&to_line(&message)), Some(message));
         }

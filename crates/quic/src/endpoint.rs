@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use platform::udp;
-use protocol::datagram::MAX_DATAGRAM;
+use protocol::MAX_FRAME;
 use protocol::quic::{ALPN, MAX_LINE};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
@@ -36,10 +36,10 @@ const MAX_ACK_DELAY: Duration = Duration::from_millis(5);
 const MAX_STREAMS: u32 = 128;
 /// The same for a sender at the relay: what a stream holds in unread bits and pieces is 32 kB.
 const SENDER_STREAMS: u32 = 32;
-/// Flow-control window of one stream: two of the largest frames.
-const STREAM_WINDOW: u32 = 2 * MAX_DATAGRAM as u32;
-/// Flow-control window of a viewer's connection: as many of the largest frames as are in flight on any path.
-pub const CONNECTION_WINDOW: u32 = 32 * MAX_DATAGRAM as u32;
+/// Flow-control window of one stream: the largest frame, so that the connection's window alone bounds what is unread.
+const STREAM_WINDOW: u32 = MAX_FRAME as u32;
+/// Flow-control window of a viewer's connection: at a round trip of 100 ms it lets 160 Mbit/s through.
+pub const CONNECTION_WINDOW: u32 = 2 << 20;
 /// Flow-control window of a connection that carries no frames to the relay: the longest line.
 pub const UNAUTHENTICATED_WINDOW: u32 = MAX_LINE as u32;
 /// Bytes that may wait for acknowledgement; the frame window sends no more than 0.4 s of frames.

@@ -51,6 +51,9 @@ pub trait FrameSource: Send {
     /// Waits for the newest frame that was not taken yet, and takes it; returns `None` if no more will come.
     /// Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Option<OutgoingFrame>> + Send;
+
+    /// Notes that a frame was given up in flight.
+    fn on_expired(&mut self) {}
 }
 
 impl FrameSource for watch::Receiver<Option<OutgoingFrame>> {
@@ -87,6 +90,7 @@ pub async fn send(
             delivery = in_flight.next(), if !in_flight.is_empty() => {
                 if delivery.outcome == Outcome::Expired {
                     stats.on_expired();
+                    newest.on_expired();
                 }
                 window.on_delivery(delivery, Instant::now());
             }

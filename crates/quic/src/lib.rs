@@ -11,7 +11,7 @@
 //!   hello, answer, clocks: lines of JSON on the first bidirectional stream (`protocol::quic`)
 //! ```
 //!
-//! `frame_window` and `clock` are pure and decide; `frames`, `receive`, `lines` and `client` move bytes; `endpoint`, `identity`
+//! `frame_window` and `clock` are pure and decide; `frames`, `receive`, `lines` and `client` move bytes, `room` bounds them; `endpoint`, `identity`
 //! and `path` set up quinn and rustls; `doctor` checks a relay for the other programs' `doctor`. Apart from `doctor`,
 //! nothing here knows what a camera is.
 
@@ -25,6 +25,7 @@ pub mod identity;
 pub mod lines;
 pub mod path;
 pub mod receive;
+pub mod room;
 
 use std::fmt::Display;
 

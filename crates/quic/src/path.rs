@@ -16,8 +16,11 @@ use crate::frame_window::PathSample;
 
 /// Congestion window in bytes, which is never reached: the frame window sends at most 0.4 s of frames.
 const UNREACHED_WINDOW: u64 = 16 << 20;
-/// Round trips kept: those of the packets of two of the largest frames.
+/// Round trips kept: those of half a second, which is longer than a frame is in flight.
 const RECENT_ROUND_TRIPS: usize = 128;
+/// Time within which packets count as sent at once, and the shortest of their round trips alone is kept: a frame may have
+/// three thousand packets, of which the first ones show the queue.
+const AT_ONCE: Duration = Duration::from_millis(4);
 /// Period of the shortest round trip, which is that of this period and the one before, since routes change. Longer than
 /// a path is kept busy without a pause ([`crate::frame_window`]).
 const PERIOD: Duration = Duration::from_secs(15);
@@ -83,8 +86,9 @@ impl Controller for PathMonitor {
 /// The last round trips of a path. Pure.
 #[derive(Debug, Default)]
 struct RoundTrips {
-    /// Time of sending and round trip of the last packets.
-    recent: VecDeque<(Instant, Duration)>,
+    /// Times of sending of the last packets, the first and the last of those that were sent at once, and their shortest round
+    /// trip.
+    recent: VecDeque<(Instant, Instant, Duration)>,
     /// Start of this period, its shortest round trip and that of the period before.
     shortest: Option<(Instant, Duration, Duration)>,
 }
@@ -92,10 +96,17 @@ struct RoundTrips {
 impl RoundTrips {
     fn add(&mut self, sent: Instant, now: Instant) {
         let trip = now.saturating_duration_since(sent);
-        if self.recent.len() == RECENT_ROUND_TRIPS {
-            self.recent.pop_front();
+        match self.recent.back_mut() {
+            Some((first, last, shortest)) if (*first..*first + AT_ONCE).contains(&sent) => {
+                (*last, *shortest) = (sent.max(*last), trip.min(*shortest));
+            }
+            _ => {
+                if self.recent.len() == RECENT_ROUND_TRIPS {
+                    self.recent.pop_front();
+                }
+                self.recent.push_back((sent, sent, trip));
+            }
         }
-        self.recent.push_back((sent, trip));
         self.shortest = Some(match self.shortest {
             None => (now, trip, trip),
             Some((start, this, _)) if now - start >= PERIOD => (now, trip, this),
@@ -106,8 +117,8 @@ impl RoundTrips {
     /// Returns what the packets measured that were sent at `since` or later.
     fn since(&self, since: Instant) -> Option<PathSample> {
         let (_, this, last) = self.shortest?;
-        let trips = self.recent.iter().filter(|(sent, _)| *sent >= since);
-        let shortest = trips.map(|(_, trip)| *trip).min()?;
+        let trips = self.recent.iter().filter(|(_, sent, _)| *sent >= since);
+        let shortest = trips.map(|(_, _, trip)| *trip).min()?;
         let round_trip = this.min(last);
         Some(PathSample {
             round_trip,
@@ -160,9 +171,23 @@ mod tests {
     }
 
     #[test]
+    fn the_first_packets_of_the_largest_frame_show_the_queue_when_its_last_ones_are_acknowledged() {
+        let (mut trips, start) = (RoundTrips::default(), testkit::time::start());
+        trips.add(start, start + 50 * MS);
+        let frame = start + 1000 * MS;
+        // 3000 packets within 300 ms, each behind those before it.
+        for n in 0..3000 {
+            let sent = frame + n * MS / 10;
+            trips.add(sent, sent + 60 * MS + n * MS / 10);
+        }
+        assert_eq!(trips.queue_since(frame), Some(10 * MS));
+        assert!(trips.queue_since(frame + 200 * MS) > Some(200 * MS));
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let (mut trips, start) = (RoundTrips::default(), testkit::time::start());
-        for n in 0..10 * RECENT_ROUND_TRIPS as u32 {
+        for n in 0..100 * RECENT_ROUND_TRIPS as u32 {
             trips.add(start + n * MS, start + (n + 50) * MS);
         }
         assert_eq!(trips.recent.len(), RECENT_ROUND_TRIPS);

@@ -1,31 +1,44 @@
 //! What comes on a connection's unidirectional streams: frames, and from a relay lines of JSON too.
 //!
-//! A peer may be hostile, so what it can make this end hold is bounded: what was read and not taken yet has a bound in bytes,
-//! and a stream takes its first step of that before it is read. At the bound no further stream is read, so none is finished,
-//! and quinn's limits of streams and bytes make the peer wait.
+//! A peer may be hostile, so what it can make this end hold is bounded ([`Room`]): a stream takes its first step of that
+//! before it is read. At the bound no stream is read on, so none is finished, and quinn's limits of streams and bytes make
+//! the peer wait. A frame that is incomplete for longer than any of ours is in flight is dropped, and with it what it holds.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
+use protocol::MAX_FRAME;
 use protocol::datagram::MAX_DATAGRAM;
-use quinn::{Connection, ConnectionError, RecvStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use quinn::{Connection, ConnectionError, RecvStream, VarInt};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+
+pub use crate::room::{Held, Room};
 
 /// Bytes by which a frame's share grows: most frames need one step.
 const STEP: usize = 16 << 10;
-/// Unit in which bytes are counted: a semaphore's permit each.
-const UNIT: usize = 1 << 10;
+/// The same above [`MAX_DATAGRAM`], or a quarter of the frame where that is more: each step may move the frame in memory.
+const LARGE_STEP: usize = 128 << 10;
 /// Length of the longest detections message: 1000 boxes of about 130 bytes.
 const MAX_MESSAGE: usize = 256 << 10;
+/// Time between two searches for frames that are incomplete for too long. One that is still being read at its third search
+/// is dropped, after 2 to 3 s: its sender gives it up after [`MAX_FRAME_AGE`](crate::frame_window::MAX_FRAME_AGE).
+const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
+const SEARCHES: u8 = 2;
+/// Time in which no further stream is read after a frame that was too large, or incomplete for too long.
+const PENALTY: Duration = Duration::from_secs(1);
+/// Error code of a stream that is stopped because its frame is larger than this end takes.
+const TOO_LARGE: VarInt = VarInt::from_u32(4);
 
 /// What a peer may send, and how much of it is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InputLimits {
-    /// Most bytes of frames that were read and not taken yet.
+    /// Most bytes of frames that were read and not taken yet, where the connection shares its room with no other; at least
+    /// the largest datagram's frame.
     pub bytes: usize,
     /// Whether the peer may send lines, on one stream at a time.
     pub lines: bool,
@@ -43,6 +56,8 @@ struct StreamPace {
     interval: Duration,
     /// Time at which the next stream would be due if all had come in that rhythm.
     due: Instant,
+    /// Time before which none is accepted in any case.
+    not_before: Instant,
 }
 
 impl StreamPace {
@@ -51,7 +66,13 @@ impl StreamPace {
         Self {
             interval: a_second.map_or(Duration::ZERO, interval),
             due: now,
+            not_before: now,
         }
+    }
+
+    /// Notes that a stream cost much and gave nothing.
+    fn on_wasted(&mut self, now: Instant) {
+        self.not_before = now + PENALTY;
     }
 
     /// Notes that a stream was accepted.
@@ -62,7 +83,8 @@ impl StreamPace {
     /// Returns the time from which the next one is accepted.
     fn next(&self) -> Instant {
         let burst = self.interval * STREAM_BURST;
-        self.due.checked_sub(burst).unwrap_or(self.due)
+        let due = self.due.checked_sub(burst).unwrap_or(self.due);
+        due.max(self.not_before)
     }
 }
 
@@ -71,29 +93,10 @@ impl StreamPace {
 pub enum Incoming {
     /// A frame, not scanned yet. It counts as input until [`Held`] is dropped.
     Frame(Bytes, Held),
+    /// A frame was dropped because it is larger than the room permits, or than [`MAX_FRAME`].
+    TooLarge,
     /// A line of JSON, without its end.
     Line(Bytes),
-}
-
-/// The share of its connection's [`InputLimits`] that a frame takes.
-#[derive(Debug, Default)]
-pub struct Held(Option<OwnedSemaphorePermit>);
-
-impl Held {
-    fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * UNIT
-    }
-
-    /// Waits until there is room for another [`STEP`].
-    async fn grow(&mut self, budget: &Arc<Semaphore>) -> Option<()> {
-        let units = u32::try_from(STEP / UNIT).ok()?;
-        let permit = budget.clone().acquire_many_owned(units).await.ok()?;
-        match &mut self.0 {
-            Some(held) => held.merge(permit),
-            None => self.0 = Some(permit),
-        }
-        Some(())
-    }
 }
 
 /// Forwards all items until the connection ends or `out` is closed. Frames that have arrived whole by then were
@@ -106,12 +109,31 @@ pub async fn receive(
     limits: InputLimits,
     out: mpsc::Sender<Incoming>,
 ) -> Result<(), ConnectionError> {
+    let room = Room::alone(limits.bytes.max(MAX_DATAGRAM + STEP));
+    receive_into(room, connection, limits, out).await
+}
+
+/// The same, with room that may be shared with other connections, in place of [`InputLimits::bytes`].
+///
+/// # Errors
+/// The connection's end.
+pub async fn receive_into(
+    room: Room,
+    connection: &Connection,
+    limits: InputLimits,
+    out: mpsc::Sender<Incoming>,
+) -> Result<(), ConnectionError> {
     let reader = Reader {
-        budget: Arc::new(Semaphore::new(limits.bytes.max(MAX_DATAGRAM + STEP) / UNIT)),
+        room,
+        lines_allowed: limits.lines,
         line_streams: Arc::new(Semaphore::new(usize::from(limits.lines))),
         out: out.clone(),
+        progress: Arc::default(),
     };
     let mut readers = JoinSet::new();
+    let mut progress = Vec::new();
+    let mut search = interval(SEARCH_INTERVAL);
+    search.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pace = StreamPace::new(limits.streams, Instant::now());
     let mut end = None;
     while end.is_none() || !readers.is_empty() {
@@ -119,15 +141,38 @@ pub async fn receive(
             stream = accept(connection, pace.next()), if end.is_none() => match stream {
                 Ok(stream) => {
                     pace.on_accepted(Instant::now());
-                    readers.spawn(reader.clone().read(stream));
+                    let reader = Reader { progress: Arc::default(), ..reader.clone() };
+                    let of_reader = reader.progress.clone();
+                    progress.push((of_reader, readers.spawn(reader.read(stream))));
                 }
                 Err(why) => end = Some(why),
             },
-            Some(_) = readers.join_next(), if !readers.is_empty() => {}
+            Some(ended) = readers.join_next(), if !readers.is_empty() => {
+                if ended.is_err() || ended.is_ok_and(|end| end == Some(ReadEnd::TooLarge)) {
+                    pace.on_wasted(Instant::now());
+                }
+            }
+            _ = search.tick() => drop_incomplete(&mut progress),
             () = out.closed() => return Ok(()),
         }
     }
     end.map_or(Ok(()), Err)
+}
+
+/// Where a reader is: 0 while it reads no frame, else one more than the searches that found it at the same frame.
+type Progress = Arc<AtomicU8>;
+
+/// Drops the frames that are incomplete for too long, and forgets the readers that have ended.
+fn drop_incomplete(readers: &mut Vec<(Progress, AbortHandle)>) {
+    readers.retain(|(progress, reader)| {
+        let found = progress.load(Ordering::Relaxed);
+        if found > SEARCHES {
+            reader.abort();
+        } else if found > 0 {
+            progress.store(found + 1, Ordering::Relaxed);
+        }
+        !reader.is_finished()
+    });
 }
 
 /// Accepts a stream, not before this time. May be cancelled.
@@ -139,44 +184,70 @@ async fn accept(connection: &Connection, from: Instant) -> Result<RecvStream, Co
     connection.accept_uni().await
 }
 
+/// What came on a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReadEnd {
+    Frame,
+    TooLarge,
+}
+
 /// Reads one stream.
 #[derive(Debug, Clone)]
 struct Reader {
-    budget: Arc<Semaphore>,
+    room: Room,
+    lines_allowed: bool,
     /// The streams of lines that may be open.
     line_streams: Arc<Semaphore>,
     out: mpsc::Sender<Incoming>,
+    progress: Progress,
 }
 
 impl Reader {
     /// Reads lines if the stream starts with `{`, else a frame. A stream that is reset, too long or not permitted is
     /// dropped.
-    async fn read(self, mut stream: RecvStream) -> Option<()> {
-        let mut held = Held::default();
+    async fn read(self, mut stream: RecvStream) -> Option<ReadEnd> {
+        let mut held = self.room.hold();
+        held.grow(STEP).await.ok()?;
+        if !self.lines_allowed {
+            self.progress.store(1, Ordering::Relaxed);
+        }
         // A copy: a piece of a packet would keep all of what came with it in memory.
-        let mut frame = BytesMut::new();
+        let mut frame = Vec::new();
         loop {
-            if frame.len() == held.bytes() {
-                held.grow(&self.budget).await?;
+            if held.bytes() == frame.len() {
+                grow(&mut held).await;
             }
-            let room = held.bytes() - frame.len();
+            // Where it cannot grow, its end may follow all the same.
+            let room = (held.bytes() - frame.len()).max(1);
             let Some(chunk) = stream.read_chunk(room, true).await.ok()? else {
                 break;
             };
-            frame.extend_from_slice(&chunk.bytes);
-            if frame.first() == Some(&b'{') {
+            if frame.first().or(chunk.bytes.first()) == Some(&b'{') {
                 drop(held);
+                self.progress.store(0, Ordering::Relaxed);
                 let _permit = self.line_streams.clone().try_acquire_owned().ok()?;
-                return self.lines(frame, stream).await;
-            }
-            if frame.len() > MAX_DATAGRAM {
+                self.lines(BytesMut::from(&chunk.bytes[..]), stream).await;
                 return None;
             }
+            if frame.is_empty() {
+                // Where lines are allowed, a stream without a byte may be theirs, which has nothing to carry yet.
+                self.progress.store(1, Ordering::Relaxed);
+            }
+            if frame.len() + chunk.bytes.len() > held.bytes() {
+                let _ = stream.stop(TOO_LARGE);
+                self.out.send(Incoming::TooLarge).await.ok()?;
+                return Some(ReadEnd::TooLarge);
+            }
+            // Not twice the size, which the standard growth takes.
+            frame.reserve_exact(held.bytes() - frame.len());
+            frame.extend_from_slice(&chunk.bytes);
         }
+        self.progress.store(0, Ordering::Relaxed);
         self.out
-            .send(Incoming::Frame(frame.freeze(), held))
+            .send(Incoming::Frame(frame.into(), held))
             .await
-            .ok()
+            .ok()?;
+        Some(ReadEnd::Frame)
     }
 
     async fn lines(&self, mut buffer: BytesMut, mut stream: RecvStream) -> Option<()> {
@@ -198,6 +269,20 @@ impl Reader {
     }
 }
 
+/// Grows a frame's part of the room by a step, or by the least step if there is room for no other; not at all if the frame
+/// would be too large.
+async fn grow(held: &mut Held) {
+    let bytes = held.bytes();
+    let step = match bytes < MAX_DATAGRAM {
+        true => STEP,
+        false => (bytes / 4).max(LARGE_STEP),
+    };
+    let step = step.min(MAX_FRAME.saturating_sub(bytes));
+    if step > 0 && held.grow(step).await.is_err() {
+        let _ = held.grow(step.min(STEP)).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +299,8 @@ mod tests {
         }
         let took = now - start;
         assert!((0.98..1.01).contains(&took.as_secs_f64()), "{took:?}");
+        pace.on_wasted(now);
+        assert_eq!(pace.next(), now + PENALTY);
         let mut free = StreamPace::new(None, start);
         (0..1000).for_each(|_| free.on_accepted(start));
         assert!(free.next() <= start);

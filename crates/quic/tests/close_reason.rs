@@ -42,6 +42,7 @@ fn hello() -> Hello {
         stream: None,
         cookie: None,
         trial: None,
+        original: false,
     }
 }
 

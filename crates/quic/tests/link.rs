@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 const INPUT: InputLimits = InputLimits {
-    bytes: 1 << 20,
+    bytes: 4 << 20,
     lines: false,
     streams: None,
 };
@@ -114,7 +114,7 @@ async fn run(path: Impairments, bytes: usize, fps: u32, seconds: u32) -> Run {
 /// Accepts one connection, and returns the age of each frame on it, by number.
 async fn receive_ages(relay: Endpoint, start: Instant) -> HashMap<u64, Duration> {
     let connection = relay.accept().await.unwrap().await.unwrap();
-    widen_windows(&connection, 1 << 20);
+    widen_windows(&connection, 384 << 10);
     let (out, mut arrivals) = mpsc::channel(8);
     tokio::spawn(async move { receive::receive(&connection, INPUT, out).await });
     let mut ages = HashMap::new();
@@ -189,4 +189,14 @@ async fn a_long_path_fills_with_frames_within_a_second() {
     let run = run(path(200, Loss::None), 15_000, 30, 6).await;
     assert!(run.skipped + run.expired <= 25, "{run:?}");
     assert!(run.age(0.95) < 150 * MS, "{run:?}");
+}
+
+#[tokio::test]
+async fn frames_of_1080p_cross_an_uplink_of_20_mbit_or_fill_it_and_none_is_old() {
+    let cells = [(200_000, 0.9), (300_000, 0.7)];
+    for (bytes, delivered) in cells {
+        let run = run(narrow(20), bytes, 10, 6).await;
+        assert!(run.delivered() >= delivered, "{bytes} bytes: {run:?}");
+        assert!(run.age(0.95) < 400 * MS, "{bytes} bytes: {run:?}");
+    }
 }

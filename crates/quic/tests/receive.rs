@@ -8,10 +8,11 @@
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
+use protocol::MAX_FRAME;
 use quic::endpoint::{self, widen_windows};
 use quic::identity::Identity;
 use quic::receive::{self, Incoming, InputLimits};
-use quinn::{Connection, Endpoint, Runtime as _, TokioRuntime};
+use quinn::{Connection, Endpoint, Runtime as _, TokioRuntime, WriteError};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -29,11 +30,15 @@ struct Ends {
 
 impl Ends {
     async fn connect(lines: bool) -> Self {
-        Self::connect_with(lines, None).await
+        Self::connect_with(lines, BYTES, None).await
     }
 
-    /// Connects, and takes so many streams a second.
-    async fn connect_with(lines: bool, streams: Option<u32>) -> Self {
+    async fn with_room(lines: bool, bytes: usize) -> Self {
+        Self::connect_with(lines, bytes, None).await
+    }
+
+    /// Connects, takes so many bytes, and so many streams a second.
+    async fn connect_with(lines: bool, bytes: usize, streams: Option<u32>) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let at = socket.local_addr().unwrap();
         let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
@@ -45,7 +50,7 @@ impl Ends {
         widen_windows(&connection, BYTES);
         let (out, arrivals) = mpsc::channel(1);
         let limits = InputLimits {
-            bytes: BYTES,
+            bytes,
             lines,
             streams,
         };
@@ -77,6 +82,13 @@ impl Ends {
     }
 }
 
+/// Sends one frame whole.
+async fn send(peer: &Connection, frame: &[u8]) {
+    let mut stream = peer.open_uni().await.unwrap();
+    stream.write_all(frame).await.unwrap();
+    stream.finish().unwrap();
+}
+
 #[tokio::test]
 async fn tiny_frames_faster_than_they_are_taken_make_the_peer_wait() {
     let mut ends = Ends::connect(false).await;
@@ -106,7 +118,7 @@ async fn large_frames_that_are_not_taken_fill_their_share_and_the_window_and_no_
 async fn streams_above_their_rate_wait_and_a_burst_does_not() {
     const BURST: u32 = 64;
     let began = Instant::now();
-    let mut ends = Ends::connect_with(false, Some(1)).await;
+    let mut ends = Ends::connect_with(false, BYTES, Some(1)).await;
     let peer = ends.peer.clone();
     let sending = tokio::spawn(async move {
         for _ in 0..BURST + 3 {
@@ -130,6 +142,45 @@ async fn streams_above_their_rate_wait_and_a_burst_does_not() {
         );
     }
     sending.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_frame_of_4_mib_arrives_through_a_small_window_and_one_byte_more_does_not() {
+    let mut ends = Ends::with_room(false, MAX_FRAME + BYTES).await;
+    for bytes in [MAX_FRAME, MAX_FRAME - 1, 65_508, MAX_FRAME] {
+        let frame: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
+        let receive = timeout(TIMEOUT, ends.arrivals.recv());
+        let ((), next) = tokio::join!(send(&ends.peer, &frame), receive);
+        assert!(
+            matches!(next, Ok(Some(Incoming::Frame(got, _))) if got == frame),
+            "{bytes}"
+        );
+    }
+    let too_large = vec![0x55; MAX_FRAME + 1];
+    let receive = timeout(TIMEOUT, ends.arrivals.recv());
+    let ((), next) = tokio::join!(send(&ends.peer, &too_large), receive);
+    assert!(matches!(next, Ok(Some(Incoming::TooLarge))));
+}
+
+#[tokio::test]
+async fn frames_that_stay_incomplete_are_dropped_and_their_room_is_there_again() {
+    let mut ends = Ends::with_room(false, MAX_FRAME).await;
+    let mut incomplete = Vec::new();
+    for _ in 0..2 {
+        let mut stream = ends.peer.open_uni().await.unwrap();
+        let _ = timeout(STALL, stream.write_all(&vec![0x55; MAX_FRAME / 2])).await;
+        incomplete.push(stream);
+    }
+    let start = Instant::now();
+    let frame = vec![0x56; MAX_FRAME];
+    let receive = timeout(TIMEOUT, ends.arrivals.recv());
+    let ((), next) = tokio::join!(send(&ends.peer, &frame), receive);
+    assert!(matches!(next, Ok(Some(Incoming::Frame(got, _))) if got == frame));
+    assert!(
+        start.elapsed() > Duration::from_secs(1),
+        "nothing had to be dropped"
+    );
+    drop(incomplete);
 }
 
 #[tokio::test]
@@ -171,6 +222,28 @@ async fn a_relay_sends_lines_on_one_stream_in_any_pieces() {
 }
 
 #[tokio::test]
+async fn a_stream_of_lines_that_is_silent_for_long_stays_open_and_delays_no_frame() {
+    let mut ends = Ends::connect(true).await;
+    let mut lines = ends.peer.open_uni().await.unwrap();
+    // A frame on a later stream opens this one at the other end.
+    for n in 0..25 {
+        let sent = Instant::now();
+        let receive = timeout(TIMEOUT, ends.arrivals.recv());
+        let ((), next) = tokio::join!(send(&ends.peer, b"frame"), receive);
+        assert!(matches!(next, Ok(Some(Incoming::Frame(..)))), "{n}");
+        assert!(
+            sent.elapsed() < Duration::from_millis(700),
+            "{n}: {:?}",
+            sent.elapsed()
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    lines.write_all(b"{\"a\":1}\n").await.unwrap();
+    let next = timeout(TIMEOUT, ends.arrivals.recv()).await.unwrap();
+    assert!(matches!(next, Some(Incoming::Line(line)) if line == b"{\"a\":1}".as_slice()));
+}
+
+#[tokio::test]
 async fn a_line_without_an_end_is_given_up() {
     let ends = Ends::connect(true).await;
     let mut lines = ends.peer.open_uni().await.unwrap();
@@ -180,6 +253,6 @@ async fn a_line_without_an_end_is_given_up() {
             lines.write_all(&[b'x'; 10_000]).await?;
         }
     };
-    let end: Result<(), quinn::WriteError> = timeout(TIMEOUT, endless).await.unwrap();
-    assert!(matches!(end, Err(quinn::WriteError::Stopped(_))));
+    let end: Result<(), WriteError> = timeout(TIMEOUT, endless).await.unwrap();
+    assert!(matches!(end, Err(WriteError::Stopped(_))));
 }

@@ -38,7 +38,7 @@ pub enum Action {
     UpdateTracker(CameraId, u64, Vec<Detection>),
     /// Reset the tracker of a camera: its next pictures are of another place or time.
     ResetTracker(CameraId),
-    /// Draw boxes into a frame. The next one comes when this one was [annotated](crate::Relay::on_annotated).
+    /// Draw boxes into a frame, or make it smaller. The next one comes when this one was [annotated](crate::Relay::on_annotated).
     Annotate(AnnotationJob),
     /// Publish a frame to the subscribers of its camera.
     Publish(Publication),
@@ -78,13 +78,15 @@ pub struct Publication {
     pub reordered: bool,
 }
 
-/// A frame to draw boxes into; it comes back to [`crate::Relay::on_annotated`].
+/// A frame to draw boxes into, or to make smaller, or both; it comes back to [`crate::Relay::on_annotated`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnnotationJob {
     /// The frame.
     pub frame: CameraFrame,
     /// The boxes.
     pub detections: Vec<Detection>,
+    /// Whether the result is for UDP viewers and within 300x200, since the frame is too large for them.
+    pub reduced: bool,
     /// Whether to write into the picture that the demo model knows nothing of such a scene.
     pub demo_mismatch: bool,
     /// Set if the frame is held for UDP viewers: whose boxes these are.

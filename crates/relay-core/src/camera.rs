@@ -43,6 +43,8 @@ pub(crate) struct Camera {
     pub(crate) demo: DemoMatch,
     /// Frames accepted.
     pub(crate) accepted: u64,
+    /// Count of the last frame that went to UDP viewers.
+    pub(crate) forwarded: u64,
     /// When a frame was last due for the model.
     pub(crate) last_due: Option<Instant>,
     /// What waits for UDP viewers.
@@ -71,6 +73,7 @@ impl Camera {
             rejection_noted: false,
             demo: DemoMatch::default(),
             accepted: 0,
+            forwarded: 0,
             last_due: None,
             hold: HoldSlot::default(),
             known_display_size: None,

@@ -12,7 +12,7 @@ use crate::Relay;
 use crate::action::{Action, AnnotationJob, BoxesOf, Inference, TrackedFrame};
 use crate::demand::Demand;
 use crate::frame::{CameraFrame, CameraId};
-use crate::hold::{BoxesArrival, HoldDecision};
+use crate::hold::{BoxesArrival, HoldDecision, Released};
 use crate::note::Note;
 use crate::rules::Overlay;
 
@@ -101,7 +101,15 @@ impl Relay {
                 .map_or_else(|| frame.clone(), |jpeg| frame.with_jpeg(jpeg));
             self.publish_annotated(annotated, now);
         }
-        let hold = &mut self.cameras.get_mut(frame.camera).hold;
+        let camera = self.cameras.get_mut(frame.camera);
+        if annotate.reduced && !camera.hold.holds(frame.count) {
+            let newest = frame.count > camera.forwarded;
+            if let Some(jpeg) = jpeg.filter(|_| newest) {
+                self.forward(frame, jpeg, None, now);
+            }
+            return;
+        }
+        let hold = &mut camera.hold;
         if held.is_some_and(|boxes| hold.on_annotated(frame.count, boxes, jpeg)) {
             self.release(frame.camera, now);
         }
@@ -136,7 +144,7 @@ impl Relay {
         let id = frame.camera;
         let hold = &mut self.cameras.get_mut(id).hold;
         match hold.hold(frame.clone(), awaits_own, until) {
-            HoldDecision::Forward => self.forward(id, frame.jpeg().clone(), Some(now), now),
+            HoldDecision::Forward => self.forward_as_it_came(frame, Some(now), now),
             HoldDecision::Waits => {}
             HoldDecision::Draw(older) => {
                 self.annotate(frame, older, Some(BoxesOf::Older), false, now);
@@ -146,8 +154,10 @@ impl Relay {
 
     /// Sends a camera's held frame on, with boxes if they are drawn.
     pub(crate) fn release(&mut self, id: CameraId, now: Instant) {
-        if let Some(jpeg) = self.cameras.get_mut(id).hold.release() {
-            self.forward(id, jpeg, None, now);
+        match self.cameras.get_mut(id).hold.release() {
+            None => {}
+            Some(Released::Annotated(frame, jpeg)) => self.forward(&frame, jpeg, None, now),
+            Some(Released::AsItCame(frame)) => self.forward_as_it_came(frame, None, now),
         }
     }
 
@@ -220,6 +230,11 @@ impl Relay {
         }
         if self.needs_annotation(id, &detections) {
             let held = held.then_some(BoxesOf::Own);
+            if held.is_some() && demand.annotated && frame.is_reduced_for_udp() {
+                // Subscribers get it in its own size.
+                self.annotate(frame.clone(), detections.clone(), None, true, now);
+                return self.annotate(frame, detections, held, false, now);
+            }
             return self.annotate(frame, detections, held, demand.annotated, now);
         }
         if demand.annotated {
@@ -245,13 +260,31 @@ impl Relay {
     ) {
         let annotate = AnnotationJob {
             demo_mismatch: self.is_demo_mismatch(frame.camera),
+            reduced: frame.is_reduced_for_udp() && !publish,
             frame,
             detections,
             held,
             publish,
         };
-        let (id, pixels) = (annotate.frame.camera, annotate.frame.pixels());
-        self.annotation.enqueue(id, pixels, annotate);
+        self.enqueue_annotation(annotate, now);
+    }
+
+    /// Has a rendition of a frame made for UDP viewers.
+    pub(crate) fn reduce(&mut self, frame: CameraFrame, now: Instant) {
+        let rendition = AnnotationJob {
+            frame,
+            detections: Vec::new(),
+            reduced: true,
+            demo_mismatch: false,
+            held: None,
+            publish: false,
+        };
+        self.enqueue_annotation(rendition, now);
+    }
+
+    fn enqueue_annotation(&mut self, job: AnnotationJob, now: Instant) {
+        let (id, pixels) = (job.frame.camera, job.frame.pixels());
+        self.annotation.enqueue(id, pixels, job);
         self.feed_annotation(now);
     }
 

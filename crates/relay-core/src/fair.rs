@@ -17,7 +17,7 @@ mod shares;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-pub(crate) use self::shares::Payer;
+pub use self::shares::Payer;
 use self::shares::Shares;
 use crate::frame::CameraId;
 
@@ -31,7 +31,7 @@ const NANOS_PER_PIXEL: u64 = 4;
 
 /// Jobs that wait for a thread, and those that it works on.
 #[derive(Debug)]
-pub(crate) struct FairQueue<T> {
+pub struct FairQueue<T> {
     accounts: BTreeMap<CameraId, Account<T>>,
     /// Most jobs of one camera that wait.
     waiting: usize,
@@ -75,7 +75,7 @@ struct Begun {
 impl<T> FairQueue<T> {
     /// Returns the queue of an idle thread that is given up to `batch` jobs at a time, with room for `waiting` of each
     /// camera.
-    pub(crate) fn new(waiting: usize, batch: usize) -> Self {
+    pub fn new(waiting: usize, batch: usize) -> Self {
         Self {
             accounts: BTreeMap::new(),
             waiting: waiting.max(1),
@@ -87,7 +87,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Adds a job for a picture of so many pixels. Returns whether the oldest one of its camera was left out for it.
-    pub(crate) fn enqueue(&mut self, camera: CameraId, pixels: u64, job: T) -> bool {
+    pub fn enqueue(&mut self, camera: CameraId, pixels: u64, job: T) -> bool {
         let advance = self.estimate(pixels);
         let account = self.accounts.entry(camera).or_insert_with(Account::new);
         if account.jobs.is_empty() {
@@ -104,7 +104,7 @@ impl<T> FairQueue<T> {
 
     /// Drops the waiting jobs of a camera that is another one now, of this host. What it owes stays: else to begin anew would
     /// pay.
-    pub(crate) fn renew(&mut self, camera: CameraId, payer: Payer) {
+    pub fn renew(&mut self, camera: CameraId, payer: Payer) {
         let account = self.accounts.entry(camera).or_insert_with(Account::new);
         account.jobs.clear();
         (account.usual, account.known) = (None, false);
@@ -114,26 +114,33 @@ impl<T> FairQueue<T> {
         }
     }
 
+    /// Drops the waiting jobs of a camera but those to keep.
+    pub fn retain(&mut self, camera: CameraId, mut keep: impl FnMut(&T) -> bool) {
+        if let Some(account) = self.accounts.get_mut(&camera) {
+            account.jobs.retain(|(job, _)| keep(job));
+        }
+    }
+
     /// Drops all waiting jobs.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         for account in self.accounts.values_mut() {
             account.jobs.clear();
         }
     }
 
     /// Returns whether the thread works on nothing.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.running.is_none()
     }
 
     /// Returns whether a job waits.
-    pub(crate) fn has_waiting(&self) -> bool {
+    pub fn has_waiting(&self) -> bool {
         let mut accounts = self.accounts.values();
         accounts.any(|account| !account.jobs.is_empty())
     }
 
     /// Returns the next jobs if the thread is idle and some wait, at most one of each camera.
-    pub(crate) fn next_batch(&mut self, now: Instant) -> Option<Vec<T>> {
+    pub fn next_batch(&mut self, now: Instant) -> Option<Vec<T>> {
         if !self.is_idle() {
             return None;
         }
@@ -175,7 +182,7 @@ impl<T> FairQueue<T> {
     /// Notes that the thread has done its jobs. Returns how long it took; `None` if it was given none.
     ///
     /// Cameras that shared a batch share its time by their pixels, since the parts are not measured.
-    pub(crate) fn finish(&mut self, now: Instant) -> Option<Duration> {
+    pub fn finish(&mut self, now: Instant) -> Option<Duration> {
         let Running { since, jobs } = self.running.take()?;
         let took = now.saturating_duration_since(since);
         self.usual = Some(smoothed(self.usual, took));
@@ -193,7 +200,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Returns how long the thread usually takes for a job of a camera; `None` if it has done none yet.
-    pub(crate) fn usual(&self, camera: CameraId) -> Option<Duration> {
+    pub fn usual(&self, camera: CameraId) -> Option<Duration> {
         let account = self.accounts.get(&camera);
         account.and_then(|account| account.usual).or(self.usual)
     }

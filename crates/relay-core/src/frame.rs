@@ -3,9 +3,13 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use protocol::SMALL_FRAME;
 use protocol::frame::Frame;
 use protocol::geometry::Size;
 use protocol::label::Label;
+use protocol::transport::Transport;
+
+use crate::fair::Payer;
 
 /// A camera's number for as long as the relay runs. A camera that is displaced leaves its number to the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,6 +28,10 @@ pub struct CameraFrame {
     pub label: Label,
     /// Time of arrival.
     pub received_at: Instant,
+    /// Transport by which it came.
+    pub transport: Transport,
+    /// Host of its source, whose part of the threads' time its jobs take.
+    pub payer: Payer,
 }
 
 impl CameraFrame {
@@ -35,6 +43,12 @@ impl CameraFrame {
     /// Returns the picture's size in pixels, by the JPEG's header.
     pub fn size(&self) -> Size {
         self.frame.size
+    }
+
+    /// Returns whether UDP viewers are sent a smaller rendition: it has more bytes than cross a lossy path well as one
+    /// datagram, and its sender did not choose so.
+    pub fn is_reduced_for_udp(&self) -> bool {
+        self.transport != Transport::Udp && self.jpeg().len() > SMALL_FRAME
     }
 
     /// Returns the number of pixels, by the JPEG's header.

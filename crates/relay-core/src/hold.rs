@@ -33,6 +33,8 @@ struct HeldFrame {
     awaits_own: bool,
     /// The frame's own boxes while they are being drawn.
     drawing: Option<Vec<Detection>>,
+    /// Whether older boxes are being drawn into it.
+    drawing_older: bool,
     /// The JPEG with boxes drawn in.
     annotated: Option<Bytes>,
 }
@@ -46,6 +48,15 @@ pub(crate) enum HoldDecision {
     Waits,
     /// It is held, and these older boxes are to be drawn into it meanwhile.
     Draw(Vec<Detection>),
+}
+
+/// A frame that is held no longer.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Released {
+    /// With boxes, in this JPEG.
+    Annotated(CameraFrame, Bytes),
+    /// Without.
+    AsItCame(CameraFrame),
 }
 
 /// What the arrival of a frame's own boxes means.
@@ -77,6 +88,7 @@ impl HoldSlot {
             until,
             awaits_own,
             drawing: None,
+            drawing_older: late.is_some(),
             annotated: None,
         });
         late.map_or(HoldDecision::Waits, HoldDecision::Draw)
@@ -126,20 +138,34 @@ impl HoldSlot {
         };
         match boxes {
             BoxesOf::Own => held.drawing = None,
-            BoxesOf::Older if held.annotated.is_some() => return false,
-            BoxesOf::Older => {}
+            BoxesOf::Older => held.drawing_older = false,
+        }
+        if boxes == BoxesOf::Older && held.annotated.is_some() {
+            return false;
         }
         held.annotated = jpeg;
         boxes == BoxesOf::Own || !held.awaits_own
     }
 
-    /// Releases the held frame: with boxes if they are drawn, else as it came.
-    pub(crate) fn release(&mut self) -> Option<Bytes> {
-        let held = self.held.take()?;
-        if held.drawing.is_some() {
-            self.late_boxes = held.drawing;
+    /// Releases the held frame: with boxes if they are drawn, else as it came. Of a frame that is reduced for UDP viewers,
+    /// what is being drawn goes to them all the same as soon as it is: it would take as long without boxes.
+    pub(crate) fn release(&mut self) -> Option<Released> {
+        let HeldFrame {
+            frame,
+            drawing,
+            drawing_older,
+            annotated,
+            ..
+        } = self.held.take()?;
+        if let Some(jpeg) = annotated {
+            self.late_boxes = drawing.or(self.late_boxes.take());
+            return Some(Released::Annotated(frame, jpeg));
         }
-        Some(held.annotated.unwrap_or_else(|| held.frame.jpeg().clone()))
+        if frame.is_reduced_for_udp() && (drawing.is_some() || drawing_older) {
+            return None;
+        }
+        self.late_boxes = drawing.or(self.late_boxes.take());
+        Some(Released::AsItCame(frame))
     }
 }
 
@@ -152,6 +178,13 @@ mod tests {
 
     fn jpeg(text: &'static str) -> Bytes {
         Bytes::from_static(text.as_bytes())
+    }
+
+    fn released(hold: &mut HoldSlot) -> Option<Bytes> {
+        Some(match hold.release()? {
+            Released::Annotated(_, jpeg) => jpeg,
+            Released::AsItCame(frame) => frame.frame.jpeg,
+        })
     }
 
     fn held(awaits_own: bool) -> (HoldSlot, Instant) {
@@ -173,15 +206,15 @@ mod tests {
             BoxesArrival::Draw(camera_frame(4))
         );
         assert!(hold.on_annotated(4, BoxesOf::Own, Some(jpeg("boxes"))));
-        assert_eq!(hold.release(), Some(jpeg("boxes")));
-        assert_eq!((hold.deadline(), hold.release()), (None, None));
+        assert_eq!(released(&mut hold), Some(jpeg("boxes")));
+        assert_eq!((hold.deadline(), released(&mut hold)), (None, None));
     }
 
     #[test]
     fn a_frame_without_boxes_goes_as_it_came() {
         let (mut hold, _) = held(true);
         assert_eq!(hold.on_detections(4, None), BoxesArrival::Release);
-        assert_eq!(hold.release(), Some(camera_frame(4).frame.jpeg));
+        assert_eq!(released(&mut hold), Some(camera_frame(4).frame.jpeg));
     }
 
     #[test]
@@ -189,7 +222,7 @@ mod tests {
         let (mut hold, until) = held(true);
         hold.on_detections(4, Some(person()));
         assert_eq!(
-            hold.release(),
+            released(&mut hold),
             Some(camera_frame(4).frame.jpeg),
             "not drawn yet"
         );
@@ -201,7 +234,7 @@ mod tests {
             hold.on_annotated(8, BoxesOf::Older, Some(jpeg("older"))),
             "nothing else is awaited"
         );
-        assert_eq!(hold.release(), Some(jpeg("older")));
+        assert_eq!(released(&mut hold), Some(jpeg("older")));
         assert_eq!(
             hold.on_detections(8, Some(person())),
             BoxesArrival::Nothing,
@@ -226,7 +259,7 @@ mod tests {
         );
         assert!(hold.on_annotated(4, BoxesOf::Own, Some(jpeg("own"))));
         assert!(!hold.on_annotated(4, BoxesOf::Older, Some(jpeg("older"))));
-        assert_eq!(hold.release(), Some(jpeg("own")));
+        assert_eq!(released(&mut hold), Some(jpeg("own")));
     }
 
     #[test]

@@ -220,6 +220,8 @@ impl Relay {
             frame,
             label,
             received_at: now,
+            transport: source.transport,
+            payer: Payer::of(source),
         };
         let reordered = admission == Admission::Reordered;
         let publication = self.publication(frame.clone(), reordered, now);
@@ -323,7 +325,7 @@ impl Relay {
 
     fn hold_or_forward(&mut self, frame: CameraFrame, demand: Demand, due: bool, now: Instant) {
         if !(demand.holds_all() || demand.holds_inferred() && due) {
-            return self.forward(frame.camera, frame.jpeg().clone(), Some(now), now);
+            return self.forward_as_it_came(frame, Some(now), now);
         }
         let hold_time = self.cameras.get(frame.camera).hold_time();
         let awaits_own =

@@ -1,82 +1,261 @@
-//! How much a sender's connection may make the relay hold: what has arrived and was not read yet (its flow-control window),
-//! and what was read and not taken by the loop yet. As many bytes for each of the two.
+//! How much the senders may make the relay hold: what has arrived and was not read yet (a connection's flow-control window),
+//! and frames that are incomplete or wait for the loop.
 //!
-//! A sender has to own a camera, so there are at most [`MAX_CAMERAS`] of them, and all together hold 48 MiB. The first ones
-//! of a host get the full share, the others share what is left of its 16 MiB.
+//! Senders have equal parts of what their host may hold, and of what all hosts may: with few of them each can send the
+//! largest frames, and 63 hostile ones of as many hosts leave an honest one
+//! frames of 640 kB. A sender that came when there were fewer may
+//! hold more than its part for a while; until the relay has taken its frames, or dropped them because they were incomplete for too
+//! long, the others wait with what exceeds [`LEAST_SHARE`].
 
 use std::collections::HashMap;
 
 use protocol::peer::Host;
-use protocol::quic::MAX_CAMERAS;
 
-use crate::limits::{HOST_SHARES, LEAST_SHARE, SENDER_SHARE, TICKET_SHARE};
+use crate::limits::{
+    HOST_INPUT_BYTES, HOST_WINDOWS, INPUT_BYTES, LEAST_SHARE, SENDER_FRAMES, SENDER_WINDOW,
+    TICKET_INPUT_BYTES, TICKET_WINDOW,
+};
 
-/// Returns the bytes of each of the two kinds that a sender may make the relay hold; `of_host` counts the senders of its
-/// host, this one included.
-pub fn share(of_host: usize, ticket: bool) -> usize {
-    match ticket {
-        true => TICKET_SHARE,
-        false => (HOST_SHARES / of_host.clamp(1, MAX_CAMERAS)).clamp(LEAST_SHARE, SENDER_SHARE),
+/// The bounds of one pool, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputBounds {
+    /// Of all senders.
+    pub all: usize,
+    /// Of the senders of one host.
+    pub host: usize,
+    /// Frames of one sender.
+    pub frames: usize,
+    /// Flow-control window of one sender.
+    pub window: usize,
+    /// What the windows of one host's senders share where that is less.
+    pub host_windows: usize,
+}
+
+impl InputBounds {
+    /// Senders without a ticket.
+    pub const VALIDATED: Self = Self {
+        all: INPUT_BYTES,
+        host: HOST_INPUT_BYTES,
+        frames: SENDER_FRAMES,
+        window: SENDER_WINDOW,
+        host_windows: HOST_WINDOWS,
+    };
+    /// Senders with a ticket.
+    pub const AUTHENTICATED: Self = Self {
+        all: TICKET_INPUT_BYTES,
+        host: TICKET_INPUT_BYTES,
+        frames: SENDER_FRAMES,
+        window: TICKET_WINDOW,
+        host_windows: TICKET_INPUT_BYTES,
+    };
+}
+
+/// A sender in the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct InputId(u64);
+
+/// Answer to a sender that wants to make the relay hold more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputVerdict {
+    /// It is counted.
+    Granted,
+    /// Not now: the relay reads no more of it until something was given back.
+    Wait,
+    /// Never, with as many senders as there are: the frame is larger than its sender's part.
+    TooLarge,
+}
+
+/// The input of all senders that share these bounds.
+#[derive(Debug)]
+pub struct InputPool {
+    bounds: InputBounds,
+    next: u64,
+    senders: HashMap<InputId, Sender>,
+    hosts: HashMap<Host, Sum>,
+    all: Sum,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sender {
+    host: Host,
+    /// Flow-control window; 0 before [`InputPool::open`] and after [`InputPool::leave`].
+    window: usize,
+    /// Bytes of its frames.
+    held: usize,
+    /// Bytes of frames that it may hold whatever others do; 0 like its window.
+    reserved: usize,
+    left: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    /// Senders that have not left.
+    senders: usize,
+    windows: usize,
+    /// Bytes of frames that are held or reserved.
+    frames: usize,
+}
+
+impl Sender {
+    fn frames(&self) -> usize {
+        self.held.max(self.reserved)
     }
 }
 
-/// How many senders each host has. Each sender owns a camera, so there are at most [`MAX_CAMERAS`] hosts.
-#[derive(Debug, Default)]
-pub struct SendersOfHosts(HashMap<Host, usize>);
-
-impl SendersOfHosts {
-    /// Counts a sender in. Returns the number of its host's senders, this one included.
-    pub fn add(&mut self, host: Host) -> usize {
-        let count = self.0.entry(host).or_default();
-        *count += 1;
-        *count
+impl Sum {
+    fn bytes(&self) -> usize {
+        self.windows + self.frames
     }
 
-    /// Counts a sender out.
-    pub fn remove(&mut self, host: Host) {
-        if let Some(count) = self.0.get_mut(&host) {
-            *count -= 1;
-            if *count == 0 {
-                self.0.remove(&host);
+    /// Returns the equal part of each sender in what the windows leave of so many bytes.
+    fn part(&self, bytes: usize) -> usize {
+        bytes.saturating_sub(self.windows) / self.senders.max(1)
+    }
+}
+
+impl InputPool {
+    /// Returns an empty pool.
+    pub fn new(bounds: InputBounds) -> Self {
+        Self {
+            bounds,
+            next: 0,
+            senders: HashMap::new(),
+            hosts: HashMap::new(),
+            all: Sum::default(),
+        }
+    }
+
+    /// Counts a sender in: from now on the others have smaller parts. It may send nothing before it is [open](Self::open).
+    pub fn join(&mut self, host: Host) -> InputId {
+        self.next += 1;
+        let id = InputId(self.next);
+        let sender = Sender {
+            host,
+            window: 0,
+            held: 0,
+            reserved: 0,
+            left: false,
+        };
+        self.senders.insert(id, sender);
+        self.hosts.entry(host).or_default().senders += 1;
+        self.all.senders += 1;
+        id
+    }
+
+    /// Returns the flow-control window of a sender that has joined, and reserves it; `None` while the others hold so much
+    /// that there is no room for it.
+    pub fn open(&mut self, id: InputId) -> Option<usize> {
+        let sender = *self.senders.get(&id)?;
+        let of_host = self.hosts.get(&sender.host)?.senders;
+        let window =
+            (self.bounds.host_windows / of_host.max(1)).clamp(LEAST_SHARE, self.bounds.window);
+        let opened = Sender {
+            window,
+            reserved: LEAST_SHARE,
+            ..sender
+        };
+        self.replace(id, opened).then_some(window)
+    }
+
+    /// Counts `more` bytes for a frame of which so many `bytes` are held, if the bounds permit it.
+    pub fn take(&mut self, id: InputId, bytes: usize, more: usize) -> InputVerdict {
+        let Some(sender) = self.senders.get(&id).copied() else {
+            return InputVerdict::TooLarge;
+        };
+        let part = self.part(sender.host);
+        let grown = Sender {
+            held: sender.held + more,
+            ..sender
+        };
+        if bytes + more > part {
+            InputVerdict::TooLarge
+        } else if grown.held <= part && self.replace(id, grown) {
+            InputVerdict::Granted
+        } else {
+            InputVerdict::Wait
+        }
+    }
+
+    /// Gives back bytes of a frame that the loop has taken, or that was dropped.
+    pub fn give(&mut self, id: InputId, bytes: usize) {
+        if let Some(sender) = self.senders.get(&id).copied() {
+            let held = sender.held.saturating_sub(bytes);
+            self.replace(id, Sender { held, ..sender });
+            self.forget_if_empty(id);
+        }
+    }
+
+    /// Counts a sender out. Its frames that wait for the loop count until they are given back.
+    pub fn leave(&mut self, id: InputId) {
+        let Some(sender) = self.senders.get(&id).copied().filter(|sender| !sender.left) else {
+            return;
+        };
+        let gone = Sender {
+            window: 0,
+            reserved: 0,
+            left: true,
+            ..sender
+        };
+        self.replace(id, gone);
+        self.all.senders -= 1;
+        if let Some(host) = self.hosts.get_mut(&sender.host) {
+            host.senders -= 1;
+        }
+        self.forget_if_empty(id);
+    }
+
+    /// Returns the most bytes of frames that a sender of this host may make the relay hold now.
+    fn part(&self, host: Host) -> usize {
+        let InputBounds {
+            all,
+            host: of_host,
+            frames,
+            ..
+        } = self.bounds;
+        let host = self.hosts.get(&host).copied().unwrap_or_default();
+        frames.min(self.all.part(all)).min(host.part(of_host))
+    }
+
+    /// Puts a sender's new state in place of the old one, if it takes no more or the bounds permit it.
+    fn replace(&mut self, id: InputId, new: Sender) -> bool {
+        let Some(old) = self.senders.get(&id).copied() else {
+            return false;
+        };
+        let Some(host) = self.hosts.get(&new.host).copied() else {
+            return false;
+        };
+        let changed = |sum: Sum| Sum {
+            windows: sum.windows + new.window - old.window,
+            frames: sum.frames + new.frames() - old.frames(),
+            ..sum
+        };
+        let (of_host, of_all) = (changed(host), changed(self.all));
+        let fits = |new: Sum, old: Sum, bound| new.bytes() <= old.bytes() || new.bytes() <= bound;
+        if !fits(of_host, host, self.bounds.host) || !fits(of_all, self.all, self.bounds.all) {
+            return false;
+        }
+        self.hosts.insert(new.host, of_host);
+        self.all = of_all;
+        self.senders.insert(id, new);
+        true
+    }
+
+    fn forget_if_empty(&mut self, id: InputId) {
+        if let Some(sender) = self.senders.get(&id).copied()
+            && sender.left
+            && sender.held == 0
+        {
+            self.senders.remove(&id);
+            if self
+                .hosts
+                .get(&sender.host)
+                .is_some_and(|host| host.senders + host.frames == 0)
+            {
+                self.hosts.remove(&sender.host);
             }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use super::*;
-
-    #[test]
-    fn senders_are_counted_by_host_and_nothing_is_left_of_those_that_are_gone() {
-        let [one, other] = ["192.0.2.1", "2001:db8::1"].map(|address| {
-            let address: IpAddr = address.parse().unwrap();
-            Host::from(address)
-        });
-        let mut senders = SendersOfHosts::default();
-        assert_eq!([one, one, other].map(|host| senders.add(host)), [1, 2, 1]);
-        senders.remove(one);
-        assert_eq!(senders.add(one), 2);
-        for host in [one, one, other, other] {
-            senders.remove(host);
-        }
-        assert!(senders.0.is_empty());
-        assert_eq!(senders.add(one), 1);
-    }
-
-    #[test]
-    fn one_host_makes_the_relay_hold_16_mib_and_all_together_48() {
-        let one_host: usize = (1..=MAX_CAMERAS).map(|n| 2 * share(n, false)).sum();
-        assert!(one_host <= 16 << 20, "{one_host}");
-        let all = MAX_CAMERAS * 2 * share(1, false);
-        assert!(all <= 48 << 20, "{all}");
-    }
-
-    #[test]
-    fn every_sender_may_send_the_largest_frame() {
-        let least = share(MAX_CAMERAS, false);
-        assert!(least >= protocol::datagram::MAX_DATAGRAM + (16 << 10) - 1);
-    }
-}
+mod tests;

@@ -41,6 +41,7 @@ mod note;
 mod ownership;
 mod posts;
 mod refusals;
+pub mod rendition_ladder;
 mod rhythm;
 mod rules;
 mod schedule;
@@ -67,7 +68,7 @@ pub use self::counts::RelayCounts;
 use self::demand::Demand;
 pub use self::demand::SubscriberId;
 use self::demand::Subscribers;
-use self::fair::FairQueue;
+pub use self::fair::{FairQueue, Payer};
 use self::foreign_input::ForeignInput;
 pub use self::frame::{CameraFrame, CameraId};
 pub use self::note::Note;
@@ -81,7 +82,7 @@ use self::status::LiveCamera;
 use self::tracking::TrackingQueue;
 use self::udp_egress::UdpEgress;
 
-/// Annotation jobs of a camera that may wait: one for UDP viewers and one for subscribers.
+/// Annotation jobs of a camera that may wait: one for UDP viewers and one for subscribers. The newest stay.
 const WAITING_ANNOTATIONS: usize = 2;
 
 /// The relay's state.

@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+use protocol::MAX_FRAME;
+use protocol::quic::MAX_CAMERAS;
+
 /// Most QUIC connections. One that is idle costs about 60 kB, one that is blocked the frames in flight on it.
 pub const QUIC_CONNECTIONS: usize = 1024;
 /// Most HTTP connections: each needs a descriptor, and where the limit cannot be raised a process often has 1024 in all.
@@ -60,15 +63,24 @@ pub const LINE_RATE: f64 = 20.0;
 /// Lines of one peer at once.
 pub const LINE_BURST: f64 = 40.0;
 
-/// Bytes that the relay holds of one sender without a ticket before they are read, and as many before the loop takes them:
-/// six of the largest frames.
-pub const SENDER_SHARE: usize = 384 << 10;
-/// What the senders of one host beyond the first five share.
-pub const HOST_SHARES: usize = 1_900_000;
-/// Least share of a sender: the largest frame, and the beginning of the next.
+/// Bytes that the relay holds of all senders without a ticket: what has arrived and was not read, and frames that are
+/// incomplete or wait for the loop.
+pub const INPUT_BYTES: usize = 64 << 20;
+/// The same of the senders of one host.
+pub const HOST_INPUT_BYTES: usize = 16 << 20;
+/// Flow-control window of one sender without a ticket: at a round trip of 50 ms it lets 60 Mbit/s through.
+pub const SENDER_WINDOW: usize = 384 << 10;
+/// What the windows of one host's senders beyond the first five share.
+pub const HOST_WINDOWS: usize = 1_900_000;
+/// Least window of a sender, and bytes of its frames that it may always make the relay hold: the largest datagram's frame,
+/// and the beginning of the next.
 pub const LEAST_SHARE: usize = 80 << 10;
-/// Share of a sender with a ticket: as many of the largest frames as are in flight on any path.
-pub const TICKET_SHARE: usize = 2 << 20;
+/// Most bytes of frames that the relay holds of one sender: the largest frame, and smaller ones behind it.
+pub const SENDER_FRAMES: usize = MAX_FRAME + SENDER_WINDOW;
+/// Flow-control window of a sender with a ticket.
+pub const TICKET_WINDOW: usize = 2 << 20;
+/// Bytes that the relay holds of all senders with a ticket: of each its window and its frames.
+pub const TICKET_INPUT_BYTES: usize = MAX_CAMERAS * (TICKET_WINDOW + SENDER_FRAMES);
 
 /// Most sources of which it is known what they send in place of JPEGs; when more come, the first are reported anew.
 pub const FOREIGN_SOURCES: usize = 64;

@@ -11,7 +11,7 @@ use protocol::lease::{Grant, LeaseRequest};
 use crate::Relay;
 use crate::action::{Action, Forward};
 use crate::demand::SubscriberId;
-use crate::frame::CameraId;
+use crate::frame::CameraFrame;
 use crate::note::Note;
 
 impl Relay {
@@ -136,14 +136,33 @@ impl Relay {
         self.actions.push_back(Action::Reply(viewer, answer));
     }
 
-    /// Sends a frame to the UDP viewers, as far as the rate limit allows, if its camera is the one that they see.
+    /// Sends a frame without boxes to the UDP viewers: as it came, or a rendition of it as soon as that is made.
+    pub(crate) fn forward_as_it_came(
+        &mut self,
+        frame: CameraFrame,
+        passed_through: Option<Instant>,
+        now: Instant,
+    ) {
+        if !frame.is_reduced_for_udp() {
+            let jpeg = frame.jpeg().clone();
+            return self.forward(&frame, jpeg, passed_through, now);
+        }
+        if self.demand(frame.camera, now).udp.is_some() {
+            self.reduce(frame, now);
+        }
+    }
+
+    /// Sends a frame, as this JPEG, to the UDP viewers, as far as the rate limit allows, if its camera is the one that they
+    /// see.
     pub(crate) fn forward(
         &mut self,
-        id: CameraId,
+        frame: &CameraFrame,
         jpeg: Bytes,
         passed_through: Option<Instant>,
         now: Instant,
     ) {
+        let id = frame.camera;
+        self.cameras.get_mut(id).forwarded = frame.count;
         if self.cameras.default_camera(now) != Some(id) {
             return;
         }

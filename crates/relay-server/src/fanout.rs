@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::datagram::Foreign;
+use protocol::geometry::Size;
 use protocol::label::{CameraName, Label};
 use protocol::quic::{CameraInfo, MAX_CAMERAS, SenderInfo};
 use quic::frames::{FrameSource, OutgoingFrame};
-use relay_core::Publication;
+use relay_core::{CameraFrame, CameraId, Payer, Publication};
 use tokio::sync::{broadcast, watch};
 
 /// Messages that may wait for a subscriber: two seconds of tracked ones at 30 frames a second. Behind that the oldest go.
@@ -26,6 +27,10 @@ pub struct PublishedFrame {
     pub jpeg: Bytes,
     /// The label.
     pub label: Label,
+    /// Size in the JPEG's header.
+    pub size: Size,
+    /// The camera, and the host whose part of the threads' time its renditions take.
+    pub camera: (CameraId, Payer),
     /// Time of arrival at the relay.
     pub received: Instant,
     /// Whether it is of the feed with boxes drawn in.
@@ -124,7 +129,7 @@ impl Fanout {
             return;
         }
         let jpeg = frame.labelled();
-        feed.publish(jpeg.clone(), &frame.label, *reordered, frame.received_at);
+        feed.publish(jpeg.clone(), frame, *reordered);
         if !is_default {
             return;
         }
@@ -132,8 +137,7 @@ impl Fanout {
             let info = self.feed(camera).camera.borrow().clone();
             self.first.camera.send_replace(info);
         }
-        self.first
-            .publish(jpeg, &frame.label, *reordered, frame.received_at);
+        self.first.publish(jpeg, frame, *reordered);
     }
 
     /// Publishes an annotated frame to the subscribers that requested it.
@@ -145,6 +149,8 @@ impl Fanout {
                 number: feed.published,
                 jpeg: jpeg.clone(),
                 label: frame.label.clone(),
+                size: frame.size(),
+                camera: (frame.camera, frame.payer),
                 received: frame.received_at,
                 annotated: true,
             }));
@@ -246,7 +252,8 @@ impl CameraFeed {
         }
     }
 
-    fn publish(&mut self, jpeg: Bytes, label: &Label, reordered: bool, received: Instant) {
+    /// Publishes a frame, as this JPEG.
+    fn publish(&mut self, jpeg: Bytes, frame: &CameraFrame, reordered: bool) {
         let slot = if reordered {
             &self.reordered
         } else {
@@ -256,8 +263,10 @@ impl CameraFeed {
         slot.send_replace(Some(PublishedFrame {
             number: self.published,
             jpeg,
-            label: label.clone(),
-            received,
+            label: frame.label.clone(),
+            size: frame.size(),
+            camera: (frame.camera, frame.payer),
+            received: frame.received_at,
             annotated: false,
         }));
     }
@@ -279,6 +288,14 @@ impl CameraFeed {
             live,
             foreign,
         }
+    }
+}
+
+#[cfg(test)]
+impl FrameReceiver {
+    /// Returns the newest frame, if there is one.
+    pub(crate) fn newest(&self) -> Option<PublishedFrame> {
+        self.newest.borrow().clone()
     }
 }
 

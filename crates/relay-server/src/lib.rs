@@ -24,12 +24,17 @@ pub mod event;
 pub mod events;
 pub mod fanout;
 pub mod handle;
+pub mod input;
 pub mod lease_store;
 pub mod live_settings;
 pub mod metrics;
 pub mod outputs;
 pub mod relay_loop;
 pub mod reload;
+pub mod rendition;
+pub mod rendition_source;
+pub mod rendition_turns;
+pub mod shared_renditions;
 mod summary;
 pub mod threads;
 pub mod ticket_command;
@@ -63,11 +68,13 @@ use crate::event::Event;
 use crate::events::EventHub;
 use crate::fanout::Fanout;
 use crate::handle::RelayHandle;
+use crate::input::SharedInput;
 use crate::lease_store::LeaseFile;
 use crate::live_settings::LiveSettings;
 use crate::outputs::events::EventOutputs;
 use crate::outputs::{Outputs, jsonl};
 use crate::relay_loop::{LoopStats, RelayLoop};
+use crate::shared_renditions::SharedRenditions;
 use crate::threads::model::ModelInfo;
 use crate::threads::{Worker, annotation, model, tracking};
 use crate::transport::http::{self, HttpServer, Trust};
@@ -121,13 +128,24 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         filter,
         datagrams_tx.clone(),
     )?);
+    let input = SharedInput::new(access.is_private());
+    let renditions = Arc::new(SharedRenditions::of_viewers());
     let http = http::bind(args.http)?;
     let trust = Trust {
         origins: &args.http_origin,
         proxies: &args.http_trust_proxy,
     };
     let hub = Arc::<EventHub>::default();
-    let start = |port| http::start(port, access.clone(), trust, handle.clone(), hub.clone());
+    let start = |port| {
+        http::start(
+            port,
+            access.clone(),
+            trust,
+            renditions.clone(),
+            handle.clone(),
+            hub.clone(),
+        )
+    };
     let http = http.map(start).transpose()?;
     let event_outputs = EventOutputs::open(args.events.as_deref())?;
     let jsonl = args.detections.as_deref().map(jsonl::open).transpose()?;
@@ -158,6 +176,8 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         endpoint::server(port.clone(), &access.identity).context("opening the QUIC transport")?;
     let quic = QuicTransport::new(
         access.clone(),
+        input.clone(),
+        renditions.clone(),
         events_tx.clone(),
         handle.clone(),
         port.hosts(),

@@ -236,12 +236,20 @@ impl DisplayLoop {
             loss: self.stats.loss(),
             transport: self.status.transport.name(),
             encoding: self.encoding(),
+            rendition: self.rendition(),
             recording: match (&self.recording, &self.recording_failure) {
                 (Some(_), _) => RecordingState::Running,
                 (None, Some(_)) => RecordingState::Failed,
                 (None, None) => RecordingState::Off,
             },
         }
+    }
+
+    /// Returns the sizes of the frame that is shown and of the original, if it is a rendition.
+    fn rendition(&self) -> Option<[Size; 2]> {
+        let shown = self.current.as_ref()?.received.frame.size;
+        let original = self.status.rendition_of?;
+        (shown.width < original.width).then_some([shown, original])
     }
 
     /// Returns size and quality of the frame that is shown, if its sender reports them.

@@ -28,6 +28,8 @@ pub(crate) struct Hud {
     pub(crate) transport: &'static str,
     /// Size and JPEG quality of the frame, when its sender reports how it encodes.
     pub(crate) encoding: Option<(Size, u8)>,
+    /// Size of a smaller rendition that is shown, and of the frame as it came.
+    pub(crate) rendition: Option<[Size; 2]>,
     /// Whether a recording runs.
     pub(crate) recording: RecordingState,
 }
@@ -54,9 +56,10 @@ impl Hud {
                 true => format!("{:.0}/{:.0} ms", ms(p50), ms(p99)),
                 false => format!("{:.0}/{:.0} s", p50.as_secs_f64(), p99.as_secs_f64()),
             });
-        let encoding = self
-            .encoding
-            .map(|(size, quality)| format!("  {size} q{quality}"));
+        let encoding = match (self.rendition, self.encoding) {
+            (Some([shown, original]), _) => Some(format!("  {shown} of {original}")),
+            (None, encoding) => encoding.map(|(size, quality)| format!("  {size} q{quality}")),
+        };
         format!(
             "{fps} fps  age {ages}  loss {:.1} %  {}{}{}",
             self.loss * 100.0,
@@ -160,6 +163,7 @@ mod tests {
             loss: 0.0123,
             transport: "udp",
             encoding: None,
+            rendition: None,
             recording: RecordingState::Off,
         };
         assert_eq!(hud.line(), "10.0 fps  age 35/60 ms  loss 1.2 %  udp");
@@ -175,6 +179,11 @@ mod tests {
             ..hud
         };
         assert!(adapting.line().ends_with("quic  300x200 q60"));
+        let reduced = Hud {
+            rendition: Some(["320x180", "1920x1080"].map(|size| size.parse().unwrap())),
+            ..adapting
+        };
+        assert!(reduced.line().ends_with("quic  320x180 of 1920x1080"));
         let recording = Hud {
             recording: RecordingState::Running,
             ..hud

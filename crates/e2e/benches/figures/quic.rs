@@ -159,6 +159,7 @@ async fn view(at: SocketAddr) -> Session {
         stream: None,
         cookie: None,
         trial: None,
+        original: false,
     };
     Client::new(at, None)
         .unwrap()

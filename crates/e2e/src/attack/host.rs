@@ -62,6 +62,7 @@ pub(crate) fn hello(role: Role, camera: &str) -> Hello {
         stream: (role == Role::Send).then(|| format!("{:016x}", 7)),
         cookie: None,
         trial: None,
+        original: false,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::MAX_FRAME;
 use protocol::quic::{ClientMessage, Ping, to_line};
 use quinn::{Connection, SendStream};
 use tokio::time::sleep;
@@ -16,7 +17,7 @@ const STREAMS: usize = 128;
 /// Bytes of a line without an end: four times what any program waits for.
 const LINE: usize = 1 << 20;
 /// Bytes of a frame without an end: nearly the largest.
-const FRAME: usize = 60_000;
+const FRAME: usize = MAX_FRAME - 1000;
 const PINGERS: usize = 8;
 /// Pings of one write.
 const PINGS: u64 = 64;

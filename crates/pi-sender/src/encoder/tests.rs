@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use opencv::core::{self, CV_8UC3, Scalar};
+use protocol::datagram::MAX_DATAGRAM;
 use protocol::jpeg;
 use protocol::label::StreamId;
 use testkit::jpeg::Sketch;
@@ -254,7 +255,12 @@ fn a_jpeg_that_exif_turns_is_fitted_as_it_is_displayed() {
     // As it lies, this one has but two sizes to grow to.
     let (mut encoder, mut now) = (FrameEncoder::new(goal("auto", 40)), Instant::now());
     grow(&mut encoder, &turned("400x300"), 35, &mut now);
-    assert_eq!(encoder.encoding(), top("300x400", 40).into());
+    assert_eq!(encoder.ladder.rung(), top("300x400", 40));
+    assert_eq!(
+        encoder.encoding().quality,
+        None,
+        "the top is the JPEG itself"
+    );
 }
 
 #[test]
@@ -299,6 +305,30 @@ fn a_frame_too_large_for_a_datagram_steps_down_and_stays_there() {
         encoder.encode(&picture, &label(), now).unwrap();
         assert_eq!(encoder.encoding(), encoding);
     }
+}
+
+#[test]
+fn a_large_picture_goes_as_it_is_by_quic_and_is_made_to_fit_a_datagram_by_udp() {
+    let now = Instant::now();
+    let mut encoder = FrameEncoder::new(FrameGoal {
+        fixed: true,
+        ..goal("1920x1080", 85)
+    });
+    let picture = Picture::Raw(noise("1920x1080"));
+    let lengths: Vec<_> = [connected(1, 0), NetworkFeedback::Unknown, connected(2, 0)]
+        .into_iter()
+        .map(|feedback| {
+            encoder.on_feedback(feedback, now);
+            let frame = encoder.encode(&picture, &label(), now).unwrap();
+            frame.unwrap().len()
+        })
+        .collect();
+    assert!(
+        lengths[0] > 1_000_000 && lengths[1] <= MAX_DATAGRAM,
+        "{lengths:?}"
+    );
+    assert_eq!(lengths[2], lengths[0]);
+    assert_eq!(encoder.encoding(), top("1920x1080", 85).into());
 }
 
 #[test]

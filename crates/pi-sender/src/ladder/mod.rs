@@ -1,7 +1,7 @@
 //! Chooses the quality and size of frames: from what the command line names down to what gets through.
 //!
 //! ```text
-//! --size auto: 640x480   down: at once       if a frame does not fit into a datagram
+//! --size auto: 640x480   down: at once       if a frame is larger than the transport takes
 //!   |  smaller                 after 2 s     in which the network cost more than 10 % of the frames
 //! the start              up:   after 10 s    without either; a rung that failed is tried ever later
 //!   |  coarser
@@ -17,6 +17,7 @@
 
 use std::time::{Duration, Instant};
 
+use protocol::MAX_FRAME;
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::geometry::Size;
 
@@ -38,8 +39,8 @@ const STEP_DOWN_SHARE: f64 = 0.1;
 const STEP_UP_AFTER: Duration = Duration::from_secs(10);
 /// Share of skipped frames up to which the ladder steps up: a lossy link costs one now and then on every rung.
 const STEP_UP_SHARE: f64 = 0.02;
-/// Size below which a frame fits into a datagram on the rung above as well, where it has at most 1.6 times the bytes.
-const HEADROOM_BYTES: usize = MAX_DATAGRAM * 6 / 10;
+/// Part of the largest frame below which one fits on the rung above as well, where it has at most 1.6 times the bytes.
+const HEADROOM: f64 = 0.6;
 /// Time that a rung must hold after a step up to it. One that is left downwards sooner has failed; one that holds shows
 /// that the network has changed, and all failures are forgotten.
 const TRIAL_TIME: Duration = Duration::from_secs(60);
@@ -57,9 +58,11 @@ pub(crate) struct Ladder {
     start: usize,
     /// Index into `rungs`; 0 is the largest.
     at: usize,
-    /// Index of the lowest rung on which a frame did not fit into a datagram.
+    /// Index of the lowest rung on which a frame was larger than the transport takes.
     ceiling: Option<usize>,
-    /// Time since which all frames have been below [`HEADROOM_BYTES`].
+    /// Index of the rung before the first step down for that.
+    before_too_large: Option<usize>,
+    /// Time since which all frames have been below [`HEADROOM`].
     headroom_since: Option<Instant>,
     /// Share of skipped frames; `None` if the transport reports nothing.
     skips: Option<SkipHistory>,
@@ -89,6 +92,7 @@ impl Ladder {
             start: 0,
             at: 0,
             ceiling: None,
+            before_too_large: None,
             headroom_since: None,
             skips: None,
             by_udp: true,
@@ -120,6 +124,7 @@ impl Ladder {
         let moved = |at: &mut usize| *at = (*at + start).saturating_sub(old_start).min(lowest);
         moved(&mut self.at);
         self.ceiling.iter_mut().for_each(moved);
+        self.before_too_large.iter_mut().for_each(moved);
         let wait = |at: usize| self.step_up_after.get((at + old_start).checked_sub(start)?);
         let waits = (0..=lowest).map(|at| wait(at).copied().unwrap_or(STEP_UP_AFTER));
         self.step_up_after = waits.collect();
@@ -160,16 +165,35 @@ impl Ladder {
         if self.by_udp { self.start } else { 0 }
     }
 
-    /// Steps down, unless this is the lowest rung, since a frame of this rung does not fit into a datagram.
+    /// Returns the bytes of the largest frame that the transport takes.
+    pub(crate) fn max_frame(&self) -> usize {
+        if self.by_udp { MAX_DATAGRAM } else { MAX_FRAME }
+    }
+
+    /// Notes by which transport frames go now. What was too large for a datagram may be sent by another.
+    pub(crate) fn set_by_udp(&mut self, by_udp: bool) {
+        if std::mem::replace(&mut self.by_udp, by_udp) == by_udp {
+            return;
+        }
+        let before = self.before_too_large.take();
+        (self.ceiling, self.headroom_since) = (None, None);
+        self.at = match by_udp {
+            true => self.at.max(self.start),
+            false => before.map_or(self.at, |before| before.min(self.at)),
+        };
+    }
+
+    /// Steps down, unless this is the lowest rung, since a frame of this rung is larger than the transport takes.
     pub(crate) fn on_too_large(&mut self, now: Instant) -> Option<Step> {
+        self.before_too_large.get_or_insert(self.at);
         self.ceiling = self.ceiling.max(Some(self.at));
         self.headroom_since = None;
         self.step_down(now)
     }
 
-    /// Records that a frame of this rung fitted into a datagram; steps up for it if the network reports nothing.
+    /// Records that the transport takes a frame of this rung; steps up for it if the network reports nothing.
     pub(crate) fn on_fitted(&mut self, bytes: usize, now: Instant) -> Option<Step> {
-        if bytes < HEADROOM_BYTES {
+        if (bytes as f64) < self.max_frame() as f64 * HEADROOM {
             self.headroom_since.get_or_insert(now);
         } else {
             self.headroom_since = None;
@@ -179,10 +203,10 @@ impl Ladder {
 
     /// Takes the counters of frames offered to the connection and skipped since it opened. Call it at each frame.
     pub(crate) fn on_network(&mut self, offered: u64, skipped: u64, now: Instant) -> Option<Step> {
+        self.set_by_udp(false);
         if self.goal.fixed {
             return None;
         }
-        self.by_udp = false;
         let skips = self.skips.get_or_insert_default();
         skips.record(offered, skipped, now);
         let too_many = |time| {
@@ -213,8 +237,7 @@ impl Ladder {
     /// Works without counters from here on: frames go by UDP, which reports nothing.
     pub(crate) fn forget_network(&mut self) {
         self.skips = None;
-        self.by_udp = true;
-        self.at = self.at.max(self.start);
+        self.set_by_udp(true);
     }
 
     /// Leaves this rung, if there is one below; if it was on trial, it has failed.
@@ -243,7 +266,7 @@ impl Ladder {
         Some(self.step(Step::Up, now))
     }
 
-    /// Whether frames of the rung above will fit into datagrams: they always did, or frames of this one leave room.
+    /// Whether the transport will take frames of the rung above: it always did, or frames of this one leave room.
     fn has_headroom(&self, now: Instant) -> bool {
         let fits = self
             .headroom_since

@@ -92,7 +92,8 @@ pub(crate) enum NetworkFeedback {
     Connected {
         /// Frames sent and skipped since this connection began.
         offered: u64,
-        /// Those that a newer one replaced while the frame window was full.
+        /// Those that a newer one replaced while the frame window was full, and those that the relay did not take because of
+        /// their size.
         skipped: u64,
     },
 }
@@ -138,6 +139,7 @@ impl Uplink {
                 stream: Some(format!("{:016x}", stream.0)),
                 cookie: None,
                 trial: None,
+                original: false,
             };
             QuicSender::start(ConnectionConfig {
                 address: address.clone(),
@@ -371,7 +373,7 @@ fn connected(start: EgressSnapshot, now: EgressSnapshot) -> NetworkFeedback {
     let skipped = now.skipped - start.skipped;
     NetworkFeedback::Connected {
         offered: now.sent - start.sent + skipped,
-        skipped,
+        skipped: skipped + now.refused - start.refused,
     }
 }
 

@@ -220,6 +220,7 @@ impl RelayCheck<'_> {
             stream: None,
             cookie: None,
             trial: self.trial(),
+            original: false,
         };
         let opened = match client.open(relay, &hello).await {
             Err(ConnectFailure::Silence) => client.open(relay, &hello).await,

@@ -38,7 +38,7 @@ fn old_relay(
     (at, ended)
 }
 
-async fn judged(answer: &'static str, transport: TransportChoice) -> Vec<platform::doctor::Check> {
+async fn judged(answer: &'static str, transport: TransportChoice) -> Vec<Check> {
     let (server, camera) = ("relay.example".parse().unwrap(), "yard".parse().unwrap());
     let check = RelayCheck {
         server: &server,

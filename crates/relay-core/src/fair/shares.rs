@@ -24,7 +24,7 @@ pub(super) const MAX_TAGS: usize = 4 * MAX_CAMERAS;
 
 /// The host whose part a camera's jobs take; by default one that is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Payer {
+pub struct Payer {
     host: Option<Host>,
     validated: bool,
 }

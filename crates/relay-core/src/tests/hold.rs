@@ -458,6 +458,7 @@ fn boxes_of_a_camera_are_not_drawn_into_the_frame_of_one_that_took_its_place() {
     let job = AnnotationJob {
         frame: old,
         detections: person(),
+        reduced: false,
         demo_mismatch: false,
         held: Some(BoxesOf::Own),
         publish: true,

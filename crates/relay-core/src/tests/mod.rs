@@ -10,6 +10,7 @@ mod model;
 mod ownership;
 mod posts;
 mod quic;
+mod reduced;
 mod tracks;
 
 use std::collections::BTreeMap;
@@ -100,6 +101,8 @@ pub(crate) fn camera_frame(count: u64) -> CameraFrame {
         frame,
         label: label.unwrap(),
         received_at: *START.get_or_init(testkit::time::start),
+        transport: Transport::Udp,
+        payer: Payer::default(),
     }
 }
 

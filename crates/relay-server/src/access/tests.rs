@@ -127,6 +127,7 @@ fn an_open_relay_lets_in_all_and_needs_no_place_to_keep_anything() {
         stream: None,
         cookie: None,
         trial: None,
+        original: false,
     };
     assert_eq!(access.check(&hello), Ok(Grant::default()));
     assert!(!access.is_private() && access.ticket_count().is_none());

@@ -3,7 +3,7 @@
 use protocol::frame::Frame;
 use protocol::geometry::Size;
 use protocol::label::StreamId;
-use relay_core::{CameraFrame, CameraId};
+use relay_core::{CameraFrame, CameraId, Payer};
 
 use super::*;
 
@@ -35,6 +35,8 @@ pub(crate) fn publication(
             frame,
             label,
             received_at: Instant::now(),
+            transport: protocol::transport::Transport::Udp,
+            payer: Payer::default(),
         },
         is_default,
         reordered,

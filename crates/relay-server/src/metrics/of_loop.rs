@@ -66,6 +66,7 @@ fn transport_metrics(
         annotated,
         skipped,
         expired,
+        refused: _,
         bytes,
         viewers,
     } = stats.snapshot();

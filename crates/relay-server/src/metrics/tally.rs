@@ -173,6 +173,8 @@ mod tests {
             frame,
             label,
             received_at: Instant::now(),
+            transport: protocol::transport::Transport::Udp,
+            payer: relay_core::Payer::default(),
         }
     }
 

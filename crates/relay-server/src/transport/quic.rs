@@ -15,13 +15,10 @@ use protocol::transport::Transport;
 use quic::endpoint::widen_windows;
 use quic::frames::CONTROL_PRIORITY;
 use quic::lines::Lines;
-use quic::receive::InputLimits;
 use quinn::{ConnectionError, Endpoint, Incoming, VarInt};
 use relay_core::Publisher;
 use relay_core::handshakes::HandshakeLimit;
-use relay_core::input::{self, SendersOfHosts};
 use relay_core::known_hosts::KnownHosts;
-use relay_core::limits::STREAM_RATE;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
@@ -32,6 +29,8 @@ use super::quic_session::{Peer, SenderSession, ViewerSession};
 use crate::access::{Access, Grant};
 use crate::event::{Event, Ingress, PublishRequest};
 use crate::handle::RelayHandle;
+use crate::input::SharedInput;
+use crate::shared_renditions::SharedRenditions;
 
 /// Longest time for the handshake, and for the hello behind it.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,7 +46,8 @@ pub struct QuicTransport {
     connections: Arc<Connections>,
     events: mpsc::Sender<Event>,
     relay: RelayHandle,
-    senders: Arc<Mutex<SendersOfHosts>>,
+    input: SharedInput,
+    renditions: Arc<SharedRenditions>,
     hosts: Arc<Mutex<KnownHosts>>,
     /// Counters of the frames to all viewers.
     pub stats: Arc<EgressStats>,
@@ -73,9 +73,12 @@ impl Drop for KnownHost<'_> {
 }
 
 impl QuicTransport {
-    /// Returns the transport without a peer; `hosts` are those that the port lets packets of connections through from.
+    /// Returns the transport without a peer; `hosts` are those that the port lets packets of connections through from, and
+    /// `input` and `renditions` are shared with the other transports.
     pub fn new(
         access: Arc<Access>,
+        input: SharedInput,
+        renditions: Arc<SharedRenditions>,
         events: mpsc::Sender<Event>,
         relay: RelayHandle,
         hosts: Arc<Mutex<KnownHosts>>,
@@ -83,10 +86,11 @@ impl QuicTransport {
         Self {
             hosts,
             connections: Connections::quic(access.is_private()),
+            input,
+            renditions,
             access,
             events,
             relay,
-            senders: Arc::default(),
             stats: Arc::default(),
         }
     }
@@ -186,7 +190,7 @@ impl QuicTransport {
             (Role::Send, None) => Err((peer, Refusal::Hello)),
             (Role::View, camera) => {
                 let camera = camera.or_else(|| grant.camera.clone());
-                self.serve_viewer(peer, camera, grant).await;
+                self.serve_viewer(peer, camera, grant, hello.original).await;
                 Ok(())
             }
         }
@@ -237,19 +241,18 @@ impl QuicTransport {
             .await
             .is_some()
         {
-            let share = SenderOfHost::add(&self.senders, peer.from.into());
-            let bytes = input::share(share.of_host, self.access.is_private());
-            widen_windows(&peer.connection, bytes);
+            let input = self.input.join(peer.from.into());
+            let window = tokio::select! {
+                window = input.open() => window,
+                _ = connection.closed() => 0,
+            };
+            widen_windows(&peer.connection, window);
             slot.protect();
             info!(camera = %publisher.camera, source = %peer.from, "sender joined by QUIC");
             let session = SenderSession {
                 peer,
                 publisher,
-                input: InputLimits {
-                    bytes,
-                    lines: false,
-                    streams: Some(STREAM_RATE),
-                },
+                room: input.room(),
             };
             session.run(&self.events, refusal).await;
         }
@@ -281,7 +284,13 @@ impl QuicTransport {
         }
     }
 
-    async fn serve_viewer(&self, mut peer: Peer, camera: Option<CameraName>, grant: Grant) {
+    async fn serve_viewer(
+        &self,
+        mut peer: Peer,
+        camera: Option<CameraName>,
+        grant: Grant,
+        originals: bool,
+    ) {
         let Some(subscription) = self.relay.subscribe(camera.clone()).await else {
             return;
         };
@@ -296,6 +305,8 @@ impl QuicTransport {
             peer,
             subscription,
             grant,
+            renditions: self.renditions.clone(),
+            originals,
         };
         session.run(&self.stats).await;
         self.stats.on_left();
@@ -320,30 +331,6 @@ impl QuicTransport {
         };
         let _ = timeout(REFUSAL_TIMEOUT, delivered).await;
         peer.connection.close(REFUSED, &to_line(&refusal));
-    }
-}
-
-/// One sender of a host; it is counted out when this is dropped.
-struct SenderOfHost {
-    senders: Arc<Mutex<SendersOfHosts>>,
-    host: Host,
-    /// Number of the host's senders, this one included.
-    of_host: usize,
-}
-
-impl SenderOfHost {
-    fn add(senders: &Arc<Mutex<SendersOfHosts>>, host: Host) -> Self {
-        Self {
-            senders: senders.clone(),
-            host,
-            of_host: lock(senders).add(host),
-        }
-    }
-}
-
-impl Drop for SenderOfHost {
-    fn drop(&mut self) {
-        lock(&self.senders).remove(self.host);
     }
 }
 

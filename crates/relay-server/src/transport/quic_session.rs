@@ -9,6 +9,7 @@ use bytes::Bytes;
 use platform::clock::steady_micros;
 use platform::egress::EgressStats;
 use protocol::datagram::Foreign;
+use protocol::geometry::Size;
 use protocol::label::CameraName;
 use protocol::peer::Proof;
 use protocol::quic::{
@@ -17,10 +18,10 @@ use protocol::quic::{
 use quic::client::DONE;
 use quic::frames::{self, DETECTIONS_PRIORITY};
 use quic::lines::Lines;
-use quic::receive::{self, Incoming, InputLimits};
+use quic::receive::{self, Incoming, InputLimits, Room};
 use quinn::{Connection, SendStream};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -28,13 +29,24 @@ use crate::access::Grant;
 use crate::event::{Event, Ingress};
 use crate::fanout::Feed;
 use crate::handle::Subscription;
-use relay_core::limits::{FRAME_BURST, FRAME_RATE, LINE_BURST, LINE_RATE};
+use crate::rendition_source::RenditionSource;
+use crate::shared_renditions::SharedRenditions;
+use relay_core::limits::{
+    FRAME_BURST, FRAME_RATE, LINE_BURST, LINE_RATE, SENDER_FRAMES, STREAM_RATE,
+};
 use relay_core::{Publisher, TokenBucket};
 
 use super::quic::REFUSED;
 
 /// Frames of one sender that may wait for the loop.
 const WAITING: usize = 4;
+/// What a sender may send; it shares its room with the others.
+const INPUT: InputLimits = InputLimits {
+    bytes: SENDER_FRAMES,
+    lines: false,
+    streams: Some(STREAM_RATE),
+};
+
 /// A peer that has sent its hello.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -61,10 +73,14 @@ impl Peer {
     /// Answers pings until the peer leaves.
     pub(super) async fn answer_pings(mut self) {
         let mut pace = line_pace();
-        while next_message(&mut self.lines, &mut self.control, &mut pace)
-            .await
-            .is_some()
-        {}
+        while let Ok(line) = self.lines.next().await {
+            wait_for(&mut pace).await;
+            if let Some(ClientMessage::Ping(ping)) = from_line(&line)
+                && answer_ping(&mut self.control, ping).await.is_none()
+            {
+                return;
+            }
+        }
     }
 
     /// Sends the answer to its hello.
@@ -77,8 +93,8 @@ impl Peer {
 pub(super) struct SenderSession {
     pub(super) peer: Peer,
     pub(super) publisher: Arc<Publisher>,
-    /// What the peer may make the relay hold.
-    pub(super) input: InputLimits,
+    /// What the relay may hold of it.
+    pub(super) room: Room,
 }
 
 impl SenderSession {
@@ -96,6 +112,7 @@ impl SenderSession {
             ..
         } = self.peer;
         let (incoming_tx, mut incoming) = mpsc::channel(WAITING);
+        let too_large = Notify::new();
         let publisher = self.publisher;
         let id = publisher.id;
         let close = || {
@@ -104,9 +121,13 @@ impl SenderSession {
                 connection.close(DONE, b"");
             }
         };
-        let forward = async move {
+        let forward = async {
             let mut pace = TokenBucket::new(FRAME_RATE, FRAME_BURST, Instant::now());
-            while let Some(Incoming::Frame(jpeg, held)) = incoming.recv().await {
+            while let Some(incoming) = incoming.recv().await {
+                let Incoming::Frame(jpeg, held) = incoming else {
+                    too_large.notify_one();
+                    continue;
+                };
                 wait_for(&mut pace).await;
                 let received = Ingress::FrameReceived(publisher.clone(), jpeg, held);
                 if events.send(received.into()).await.is_err() {
@@ -117,9 +138,28 @@ impl SenderSession {
         };
         let reports = async {
             let mut pace = line_pace();
-            while let Some(message) = next_message(&mut lines, &mut control, &mut pace).await {
-                let ClientMessage::SenderInfo(info) = message else {
-                    continue;
+            loop {
+                let line = tokio::select! {
+                    line = lines.next() => line,
+                    () = too_large.notified() => {
+                        let notice = to_line(&ServerMessage::FrameTooLarge(true));
+                        match control.write_all(&notice).await {
+                            Ok(()) => continue,
+                            Err(_) => break,
+                        }
+                    }
+                };
+                let Ok(line) = line else { break };
+                wait_for(&mut pace).await;
+                let info = match from_line(&line) {
+                    Some(ClientMessage::SenderInfo(info)) => info,
+                    Some(ClientMessage::Ping(ping)) => {
+                        match answer_ping(&mut control, ping).await {
+                            Some(()) => continue,
+                            None => break,
+                        }
+                    }
+                    None => continue,
                 };
                 let report = Ingress::SenderInfo(id, info);
                 if events.send(report.into()).await.is_err() {
@@ -135,7 +175,7 @@ impl SenderSession {
             std::future::pending::<Infallible>().await
         };
         // Its end is the connection's, which the others notice.
-        let receive = receive::receive(&connection, self.input, incoming_tx);
+        let receive = receive::receive_into(self.room, &connection, INPUT, incoming_tx);
         tokio::select! {
             _ = async { tokio::join!(receive, forward, reports) } => {}
             never = refusal => match never {},
@@ -149,6 +189,9 @@ pub(super) struct ViewerSession {
     pub(super) subscription: Subscription,
     /// What the viewer may see.
     pub(super) grant: Grant,
+    pub(super) renditions: Arc<SharedRenditions>,
+    /// Whether it takes no renditions.
+    pub(super) originals: bool,
 }
 
 impl ViewerSession {
@@ -166,13 +209,16 @@ impl ViewerSession {
             guard: _guard,
         } = self.subscription;
         let Feed {
-            mut frames,
+            frames,
             messages,
             camera,
             live,
             foreign,
             ..
         } = feed;
+        let (rendition_tx, rendition_of) = watch::channel(None);
+        let mut frames =
+            RenditionSource::new(frames, self.renditions, self.originals, rendition_tx);
         // Tasks of their own, so that a frame's turn is not a look at everything else as well.
         let mut beside = JoinSet::new();
         beside.spawn(send_detections(connection.clone(), messages));
@@ -180,6 +226,7 @@ impl ViewerSession {
             camera,
             live,
             foreign,
+            rendition_of,
             grant: self.grant,
         };
         beside.spawn(serve_control(lines, control, watched));
@@ -212,15 +259,18 @@ struct Watched {
     camera: watch::Receiver<CameraInfo>,
     live: watch::Receiver<Vec<CameraName>>,
     foreign: watch::Receiver<Option<Foreign>>,
+    rendition_of: watch::Receiver<Option<Size>>,
     grant: Grant,
 }
 
-/// Answers pings, and sends which camera the frames are of, which cameras are live, and what comes in place of JPEGs.
+/// Answers pings, and sends which camera the frames are of, which cameras are live, what comes in place of JPEGs, and
+/// whether the frames are renditions.
 async fn serve_control(mut lines: Lines, mut control: SendStream, watched: Watched) -> Option<()> {
     let Watched {
         mut camera,
         mut live,
         mut foreign,
+        mut rendition_of,
         grant,
     } = watched;
     camera.mark_changed();
@@ -252,27 +302,14 @@ async fn serve_control(mut lines: Lines, mut control: SendStream, watched: Watch
                 changed.ok()?;
                 ServerMessage::Foreign(*foreign.borrow_and_update())
             }
+            changed = rendition_of.changed() => {
+                changed.ok()?;
+                ServerMessage::RenditionOf((*rendition_of.borrow_and_update()).map(Size::into))
+            }
         };
         if last.as_ref() != Some(&message) {
             control.write_all(&to_line(&message)).await.ok()?;
             last = Some(message);
-        }
-    }
-}
-
-/// Receives the next message of a peer and answers pings on the way.
-async fn next_message(
-    lines: &mut Lines,
-    control: &mut SendStream,
-    pace: &mut TokenBucket,
-) -> Option<ClientMessage> {
-    loop {
-        let line = lines.next().await.ok()?;
-        wait_for(pace).await;
-        match from_line(&line) {
-            Some(ClientMessage::Ping(ping)) => answer_ping(control, ping).await?,
-            Some(message) => return Some(message),
-            None => {}
         }
     }
 }

@@ -53,6 +53,7 @@ pub(crate) fn hello(role: Role, camera: Option<&str>, token: Option<String>) -> 
         stream: (role == Role::Send).then(|| format!("{:016x}", 7)),
         cookie: None,
         trial: None,
+        original: false,
     }
 }
 

@@ -9,6 +9,7 @@ use platform::latest::Sender;
 use protocol::datagram::{Datagram, classify};
 use protocol::detections::Detections;
 use protocol::frame::Frame;
+use protocol::geometry::Size;
 use protocol::label::CameraName;
 use protocol::lease::RelayKind;
 use protocol::quic::{MAX_CAMERAS, ServerMessage};
@@ -94,6 +95,7 @@ impl Inbox {
     pub(super) fn on_disconnected(&self) {
         self.status.send_modify(|status| {
             (status.camera_info, status.clock_offset) = (None, None);
+            status.rendition_of = None;
             status.cameras.clear();
         });
     }
@@ -102,6 +104,7 @@ impl Inbox {
     pub(super) fn on_camera_left(&self) {
         self.status.send_modify(|status| {
             (status.camera_info, status.clock_offset) = (None, None);
+            status.rendition_of = None;
         });
     }
 
@@ -109,6 +112,7 @@ impl Inbox {
     pub(super) fn on_incoming(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Frame(jpeg, _held) => self.on_jpeg(jpeg, Transport::Quic),
+            Incoming::TooLarge => self.count_dropped("too_large"),
             Incoming::Line(line) => self.on_detections_line(&line),
         }
     }
@@ -154,7 +158,11 @@ impl Inbox {
                 status.cameras = camera_names(cameras)
             }
             ControlEvent::Message(ServerMessage::Foreign(foreign)) => status.foreign = foreign,
-            ControlEvent::Message(ServerMessage::Pong(_)) => {}
+            ControlEvent::Message(ServerMessage::RenditionOf(size)) => {
+                status.rendition_of = size.map(Size::from);
+            }
+            // To senders.
+            ControlEvent::Message(ServerMessage::FrameTooLarge(_) | ServerMessage::Pong(_)) => {}
         });
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct ConnectOptions {
     pub(crate) transport: TransportChoice,
     /// The chosen camera.
     pub(crate) camera: Option<CameraName>,
+    /// Whether files are written, which get the frames as they came and no renditions.
+    pub(super) originals: bool,
     /// The ticket's right to view.
     pub(super) token: Option<Key>,
     /// The only certificate to trust.
@@ -40,6 +42,7 @@ impl ConnectOptions {
                 None => args.transport,
             },
             camera: args.camera().cloned(),
+            originals: args.save.is_some() || args.record.is_some(),
             token: ticket.map(|ticket| ticket.token),
             fingerprint: ticket.map(|ticket| ticket.fingerprint),
             http: uses_http.then(|| args.server.clone()),

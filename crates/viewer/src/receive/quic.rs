@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 
-use protocol::datagram::MAX_DATAGRAM;
+use protocol::MAX_FRAME;
 use protocol::quic::{Hello, Role};
 use protocol::ticket::Key;
 use protocol::transport::Transport;
@@ -19,9 +19,10 @@ use super::options::ConnectOptions;
 /// Streams that may wait to be scanned; frames then wait in a slot of one.
 const WAITING: usize = 8;
 
-/// What a relay may make the viewer hold: as many of the largest frames as can be in flight.
+/// What a relay may make the viewer hold: two of the largest frames, so that one can come while another is incomplete. What
+/// is not read yet has [a bound of its own](quic::endpoint::CONNECTION_WINDOW).
 const INPUT: InputLimits = InputLimits {
-    bytes: 32 * MAX_DATAGRAM,
+    bytes: 2 * MAX_FRAME,
     lines: true,
     streams: None,
 };
@@ -35,6 +36,7 @@ pub(super) fn hello(options: &ConnectOptions) -> Hello {
         stream: None,
         cookie: None,
         trial: None,
+        original: options.originals,
     }
 }
 

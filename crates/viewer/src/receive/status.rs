@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use protocol::datagram::Foreign;
+use protocol::geometry::Size;
 use protocol::label::CameraName;
 use protocol::lease::RelayKind;
 use protocol::quic::CameraInfo;
@@ -45,6 +46,8 @@ pub(crate) struct ReceiveStatus {
     pub(crate) foreign: Option<Foreign>,
     /// What the relay reports of the camera that is shown.
     pub(crate) camera_info: Option<CameraInfo>,
+    /// Size of the frames as they came, while the relay sends smaller renditions of them.
+    pub(crate) rendition_of: Option<Size>,
     /// The relay's clock less the viewer's.
     pub(crate) clock_offset: Option<Offset>,
     /// Frames so far.
@@ -72,6 +75,7 @@ impl ReceiveStatus {
             cameras: Vec::new(),
             foreign: None,
             camera_info: None,
+            rendition_of: None,
             clock_offset: None,
             counts: FrameCounts::default(),
             detections: 0,

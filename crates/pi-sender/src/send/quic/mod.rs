@@ -15,7 +15,7 @@ use platform::egress::{EgressSnapshot, EgressStats};
 use platform::server::{Outcome, RelayAddress};
 use protocol::health::Health;
 use protocol::peer::{Cookie, Proof};
-use protocol::quic::{ClientMessage, Hello, Refusal};
+use protocol::quic::{ClientMessage, Hello, Refusal, ServerMessage};
 use protocol::ticket::Key;
 use quic::client::{Client, ConnectFailure, ControlEvent, ControlStream, DONE, Session};
 use quic::frame_window::MAX_FRAME_AGE;
@@ -301,7 +301,7 @@ impl ConnectionTask {
                     SessionEnd::Lost
                 }
             },
-            Err(why) = run_control(session.control, reports) => {
+            Err(why) = run_control(session.control, reports, &self.stats) => {
                 warn!(%relay, why = %shown(&why), "the connection to the relay is lost");
                 SessionEnd::Lost
             }
@@ -334,14 +334,15 @@ fn note_loss(refusals: &watch::Sender<Option<Refusal>>, relay: SocketAddr, why: 
 async fn run_control(
     mut control: ControlStream,
     mut reports: SenderReports,
+    stats: &EgressStats,
 ) -> io::Result<Infallible> {
     loop {
         tokio::select! {
-            event = control.next() => {
-                if let ControlEvent::Offset(offset) = event? {
-                    reports.on_offset(offset);
-                }
-            }
+            event = control.next() => match event? {
+                ControlEvent::Offset(offset) => reports.on_offset(offset),
+                ControlEvent::Message(ServerMessage::FrameTooLarge(true)) => stats.on_refused(),
+                ControlEvent::Message(_) => {}
+            },
             info = reports.next() => control.send(&ClientMessage::SenderInfo(info)).await?,
         }
     }

@@ -73,6 +73,7 @@ fn config(address: RelayAddress, pinned: Option<Key>) -> ConnectionConfig {
             stream: None,
             cookie: None,
             trial: None,
+            original: false,
         },
         pinned,
         wait_for_upgrade: false,

@@ -5,7 +5,7 @@
 //!                  proxies (PURE)                                      query (PURE) |   --> shared_answers: status, metrics
 //!                                                                                    |
 //!  the loop's fan-out --> shared_feed: one feed a camera ----------------------------+--> stream.mjpg, detections, ws
-//!                                                                                    +--> picture --> renditions: snapshot.jpg
+//!                                                                                    +--> picture --> shared_renditions: snapshot.jpg
 //!  the loop <-- publish, publish_socket: frames of publishers; publish_answer (PURE)
 //! ```
 //!
@@ -34,7 +34,6 @@ mod publish;
 mod publish_answer;
 mod publish_socket;
 mod query;
-mod renditions;
 mod request;
 mod request_rate;
 mod routes;
@@ -58,7 +57,6 @@ pub use self::origin_policy::Origin;
 use self::origin_policy::OriginPolicy;
 pub use self::proxies::ProxyNetwork;
 use self::proxies::TrustedProxies;
-use self::renditions::SharedRenditions;
 use self::request_rate::RequestRate;
 use self::shared_answers::SharedAnswers;
 use self::shared_feed::SharedFeeds;
@@ -66,6 +64,7 @@ use super::connections::Connections;
 use crate::access::Access;
 use crate::events::EventHub;
 use crate::handle::RelayHandle;
+use crate::shared_renditions::SharedRenditions;
 
 /// What the server's tasks share.
 #[derive(Debug)]
@@ -75,7 +74,10 @@ struct Context {
     connections: Arc<Connections>,
     feeds: SharedFeeds,
     answers: SharedAnswers,
+    /// Of snapshots: whatever sizes are requested, viewers of streams wait for none of them.
     renditions: SharedRenditions,
+    /// Of viewers whose path does not carry the originals.
+    viewer_renditions: Arc<SharedRenditions>,
     rate: RequestRate,
     events: Arc<EventHub>,
     relay: RelayHandle,
@@ -109,6 +111,7 @@ pub fn start(
     listener: TcpListener,
     access: Arc<Access>,
     trust: Trust<'_>,
+    viewer_renditions: Arc<SharedRenditions>,
     relay: RelayHandle,
     events: Arc<EventHub>,
 ) -> anyhow::Result<HttpServer> {
@@ -120,7 +123,8 @@ pub fn start(
         policy: OriginPolicy::new(access, trust.origins.to_vec()),
         feeds: SharedFeeds::new(relay.clone(), stats.clone()),
         answers: SharedAnswers::new(relay.clone()),
-        renditions: SharedRenditions::new(),
+        renditions: SharedRenditions::of_snapshots(),
+        viewer_renditions,
         rate: RequestRate::new(),
         events,
         relay,

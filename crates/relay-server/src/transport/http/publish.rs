@@ -167,6 +167,7 @@ pub(super) async fn socket(
         stream: text(STREAM),
         cookie: text(COOKIE),
         trial: None,
+        original: false,
     };
     let camera = match permit.camera() {
         Ok(camera) => camera,

@@ -5,6 +5,8 @@ use axum::extract::Query;
 use axum::http::Uri;
 use protocol::text::printable;
 
+use crate::rendition::Rendition;
+
 /// Widths that a picture may be requested at.
 const WIDTHS: std::ops::RangeInclusive<u16> = 16..=4096;
 /// JPEG qualities that a picture may be requested at.
@@ -43,15 +45,6 @@ pub(super) struct Asked {
 pub(super) enum Action {
     Stream,
     Snapshot,
-}
-
-/// The size and quality of a picture; the default is the picture as it came.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Rendition {
-    /// Largest width.
-    pub(super) width: Option<u16>,
-    /// JPEG quality.
-    pub(super) quality: Option<u8>,
 }
 
 /// What is wrong with a query.

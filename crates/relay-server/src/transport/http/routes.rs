@@ -187,7 +187,7 @@ async fn frame(target: Target, path: query::Path) -> Answer {
         .ok_or_else(|| "no frame comes from this camera".to_owned()),
     };
     let shared = shared.map_err(unavailable)?;
-    let jpeg = context.renditions.get(&shared.frame.jpeg, asked.rendition);
+    let jpeg = context.renditions.get(&shared.frame, asked.rendition);
     let jpeg = jpeg.await.map_err(|error| unavailable(error.to_string()))?;
     let sent = PublishedFrame {
         jpeg,
@@ -234,7 +234,10 @@ async fn ws(
         return bad_query(error);
     }
     match subscribe(&target).await {
-        Ok(subscription) => socket::upgrade(upgrade, subscription, connection, target.viewer),
+        Ok(subscription) => {
+            let renditions = target.context.viewer_renditions.clone();
+            socket::upgrade(upgrade, subscription, renditions, connection, target.viewer)
+        }
         Err(why) => why,
     }
 }

@@ -6,13 +6,14 @@
 //!  browser                                   relay
 //!                                        <-- binary: a labelled JPEG
 //!      an empty binary message           -->         the frame is displayed, send the next one
-//!                                        <-- text: a detections message; {"camera":{..}}, {"cameras":[..]} as on the
-//!      {"ping":{"t1":..}}                -->       QUIC transport
+//!                                        <-- text: a detections message; {"camera":{..}}, {"cameras":[..]},
+//!      {"ping":{"t1":..}}                -->       {"rendition_of":..} as on the QUIC transport
 //!                                        <-- {"pong":{"t1":..,"t2":..,"t3":..}}
 //! ```
 //!
 //! A frame needs no header of its own: number, time and camera are in its label, at a fixed offset behind SOI.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +22,10 @@ use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::Bytes;
 use platform::clock::steady_micros;
+use protocol::geometry::Size;
 use protocol::label::CameraName;
 use protocol::quic::{self as wire, CameraInfo, ClientMessage, Ping, Pong, ServerMessage};
+use relay_core::rendition_ladder::RenditionLadder;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -31,6 +34,8 @@ use super::connection::Connection;
 use super::request::Viewer;
 use super::shared_feed::{HttpSubscription, SharedFrame, Slot, next_frame, next_line};
 use crate::access::Grant;
+use crate::fanout::PublishedFrame;
+use crate::shared_renditions::SharedRenditions;
 
 /// Most bytes of a message from a browser.
 const MAX_CLIENT_MESSAGE: usize = 512;
@@ -47,6 +52,7 @@ const MAX_UNANSWERED_PINGS: u32 = 2;
 pub(super) fn upgrade(
     upgrade: WebSocketUpgrade,
     subscription: HttpSubscription,
+    renditions: Arc<SharedRenditions>,
     connection: Arc<Connection>,
     viewer: Viewer,
 ) -> Response {
@@ -57,7 +63,7 @@ pub(super) fn upgrade(
         .write_buffer_size(0)
         .on_upgrade(async move |socket| {
             tokio::select! {
-                _ = SocketSession::new(socket, subscription, viewer.grant).run() => {}
+                _ = SocketSession::new(socket, subscription, renditions, viewer.grant).run() => {}
                 () = connection.lost() => {}
                 () = viewer.session.ended() => {}
             }
@@ -75,8 +81,15 @@ struct SocketSession {
     grant: Grant,
     /// Frames that the browser has requested and not been sent.
     requested: u32,
+    /// When the frames were sent that the browser has not displayed yet, at most [`MAX_AHEAD`].
+    sent_at: VecDeque<Instant>,
     /// Number of the last frame.
     last: Option<u64>,
+    /// The form of its frames, from the first one on.
+    ladder: Option<RenditionLadder>,
+    renditions: Arc<SharedRenditions>,
+    /// Size of the originals, while renditions are sent.
+    rendition_of: Option<Size>,
     unanswered_pings: u32,
     subscription: HttpSubscription,
 }
@@ -92,7 +105,12 @@ enum SocketEvent {
 }
 
 impl SocketSession {
-    fn new(socket: WebSocket, subscription: HttpSubscription, grant: Grant) -> Self {
+    fn new(
+        socket: WebSocket,
+        subscription: HttpSubscription,
+        renditions: Arc<SharedRenditions>,
+        grant: Grant,
+    ) -> Self {
         let mut live = subscription.live();
         live.mark_changed();
         let mut camera = subscription.camera();
@@ -105,7 +123,11 @@ impl SocketSession {
             live,
             grant,
             requested: 1,
+            sent_at: VecDeque::new(),
             last: None,
+            ladder: None,
+            renditions,
+            rendition_of: None,
             unanswered_pings: 0,
             subscription,
         }
@@ -157,11 +179,45 @@ impl SocketSession {
     }
 
     async fn send_frame(&mut self, shared: &SharedFrame) -> Option<()> {
+        let Some(jpeg) = self.form_of(&shared.frame).await? else {
+            return Some(());
+        };
         self.subscription.on_sent(&shared.frame, self.last);
         self.last = Some(shared.frame.number);
         self.requested -= 1;
-        let message = Message::Binary(shared.frame.jpeg.clone());
-        self.socket.send(message).await.ok()
+        self.sent_at.push_back(Instant::now());
+        self.socket.send(Message::Binary(jpeg)).await.ok()
+    }
+
+    /// Returns the frame in the form that the path carries, and sends a line before it if that begins or ends to be a
+    /// rendition. `Some(None)` leaves the frame out, since the maker of renditions has too much to do.
+    async fn form_of(&mut self, frame: &PublishedFrame) -> Option<Option<Bytes>> {
+        let (bytes, width) = (frame.jpeg.len(), frame.size.width);
+        let ladder = self
+            .ladder
+            .get_or_insert_with(|| RenditionLadder::of_http(bytes, width));
+        let form = ladder.form(width);
+        let jpeg = match form {
+            None => frame.jpeg.clone(),
+            Some(form) => match self.renditions.of_viewer(frame, form.into()).await {
+                Ok(jpeg) => jpeg,
+                Err(_) => return Some(None),
+            },
+        };
+        let rendition_of = form.map(|_| frame.size);
+        if std::mem::replace(&mut self.rendition_of, rendition_of) != rendition_of {
+            let notice = ServerMessage::RenditionOf(rendition_of.map(Size::into));
+            self.send_line(wire::to_line(&notice).into()).await?;
+        }
+        Some(Some(jpeg))
+    }
+
+    /// Notes that the browser has displayed a frame, or requests one ahead, and sends the next.
+    fn on_displayed(&mut self) {
+        self.requested = MAX_AHEAD.min(self.requested + 1);
+        if let (Some(sent_at), Some(ladder)) = (self.sent_at.pop_front(), &mut self.ladder) {
+            ladder.on_acknowledged(sent_at.elapsed(), Instant::now().into());
+        }
     }
 
     /// Sends a line of JSON without its end of line.
@@ -173,7 +229,7 @@ impl SocketSession {
     /// Handles a message of the browser; `None` if it closes the socket.
     async fn handle(&mut self, message: Message) -> Option<()> {
         match message {
-            Message::Binary(_) => self.requested = MAX_AHEAD.min(self.requested + 1),
+            Message::Binary(_) => self.on_displayed(),
             Message::Text(text) => {
                 if let Some(ClientMessage::Ping(Ping { t1 })) = wire::from_line(text.as_bytes()) {
                     let now = steady_micros();

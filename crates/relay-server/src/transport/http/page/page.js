@@ -38,6 +38,8 @@ let chosenCamera = query.get("camera");
 let cameras = [], camera = null;
 let tracked = [], inferred = [], frame = null, arrivals = [], frameInterval = 100;
 let cameraInfo = {}, clock = null;
+// Width and height of the frames as they came, while smaller ones are sent.
+let renditionOf = null;
 let socket = null, failedSockets = 0, retries = 0, retryTimer = 0, eventSource = null, lastReceived = 0;
 // The number of the newest attempt to connect: answers to earlier ones are ignored. The reason why there is no connection;
 // and whether the relay has signed this page out, so that a further attempt would fail as well.
@@ -197,6 +199,7 @@ function startSocket() {
   let opened = false;
   socket = current;
   current.since = lastReceived = performance.now();
+  renditionOf = null;
   current.onopen = () => {
     opened = true;
     failedSockets = retries = 0;
@@ -268,6 +271,7 @@ function handleMessage(json) {
   if (message.pong) updateClock(message.pong);
   else if (message.camera && message.camera.name) cameraInfo = message.camera;
   else if (Array.isArray(message.cameras)) refreshCameras();
+  else if ("rendition_of" in message) renditionOf = message.rendition_of;
   else if (message.v === 1 && Array.isArray(message.detections)) addDetections(message);
 }
 
@@ -395,6 +399,8 @@ function update() {
   const figures = [(isStale() ? 0 : counted).toFixed(1) + " fps"];
   const seconds = (age / 1000).toFixed(0) + " s";
   if (age !== null) figures.push("age " + (age < 9999 ? Math.max(0, age).toFixed(0) + " ms" : seconds));
+  const { width, height } = $("picture");
+  if (Array.isArray(renditionOf)) figures.push(`${width}x${height} of ${renditionOf.map(Number).join("x")}`);
   $("figures").textContent = figures.join("  ");
 }
 

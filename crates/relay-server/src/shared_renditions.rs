@@ -2,28 +2,27 @@
 //! frame loop and off the server's thread.
 //!
 //! One is made at a time, and behind each the maker rests for as long as it worked: whatever sizes clients request, that
-//! takes half a core. What is made or waits is bounded, in number and in bytes.
+//! takes half a core, which hosts and cameras share fairly. What is made or waits is bounded, in number and in bytes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use imaging::jpeg::{self, Reduction};
-use protocol::geometry::Size;
-use protocol::jpeg::Limits;
-use protocol::label::Label;
-use tokio::sync::{Semaphore, watch};
+use protocol::quic::MAX_CAMERAS;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::query::Rendition;
+use crate::fanout::PublishedFrame;
+use crate::rendition::{Rendition, render};
+use crate::rendition_turns::{Origin, RenditionTurns};
 
-/// Quality of a rendition that is requested by its width alone: `pi-sender`'s default.
-const QUALITY: u8 = 80;
-/// Renditions that may wait to be made: of four cameras at four sizes each.
+/// Renditions for snapshots that may wait to be made: of four cameras at four sizes each.
 const MAX_WAITING: usize = 16;
+/// Forms of one frame for viewers that may wait: all that there are, and one more.
+const MAX_FORMS: usize = 8;
 /// Renditions that are kept for the next client.
 const MAX_KEPT: usize = 16;
 /// Most bytes of those: two of the largest pictures.
@@ -33,20 +32,25 @@ const MAX_REST: Duration = Duration::from_secs(1);
 
 /// Why there is no rendition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoRendition {
+pub enum NoRendition {
+    /// Too many others wait to be made.
     #[error("too many sizes of pictures are requested at once; try again in a second")]
     Busy,
+    /// The frame cannot be decoded.
     #[error("this camera's picture cannot be decoded; request it without width and quality")]
     Broken,
 }
 
-type Made = Result<Bytes, NoRendition>;
+/// A rendition, or why there is none.
+pub type Made = Result<Bytes, NoRendition>;
 
 /// The renditions of the newest frames.
 #[derive(Debug)]
-pub(super) struct SharedRenditions {
+pub struct SharedRenditions {
     entries: Mutex<VecDeque<Entry>>,
-    turn: Arc<Semaphore>,
+    turns: Arc<RenditionTurns>,
+    /// Most renditions that wait.
+    waiting: usize,
 }
 
 /// A rendition that is there or is being made.
@@ -59,10 +63,21 @@ struct Entry {
 }
 
 impl SharedRenditions {
-    pub(super) fn new() -> Self {
+    /// Returns the renditions that HTTP clients request of single frames.
+    pub fn of_snapshots() -> Self {
         Self {
             entries: Mutex::default(),
-            turn: Arc::new(Semaphore::new(1)),
+            turns: RenditionTurns::new(MAX_WAITING, false),
+            waiting: MAX_WAITING,
+        }
+    }
+
+    /// Returns those for viewers of streams: a frame gives way to a newer one of its camera.
+    pub fn of_viewers() -> Self {
+        Self {
+            entries: Mutex::default(),
+            turns: RenditionTurns::new(MAX_FORMS, true),
+            waiting: MAX_FORMS * MAX_CAMERAS,
         }
     }
 
@@ -70,9 +85,9 @@ impl SharedRenditions {
     ///
     /// # Errors
     /// If too many others are requested, or the frame cannot be decoded.
-    pub(super) async fn get(&self, frame: &Bytes, rendition: Rendition) -> Made {
-        if rendition == Rendition::default() {
-            return Ok(frame.clone());
+    pub async fn get(&self, frame: &PublishedFrame, rendition: Rendition) -> Made {
+        if rendition.is_original() {
+            return Ok(frame.jpeg.clone());
         }
         let mut made = self.entry(frame, rendition)?;
         let made = made.wait_for(Option::is_some).await;
@@ -81,28 +96,42 @@ impl SharedRenditions {
             .unwrap_or(Err(NoRendition::Broken))
     }
 
+    /// Returns a frame as `rendition` for a viewer of a stream: as it came, if it cannot be decoded here.
+    ///
+    /// # Errors
+    /// [`NoRendition::Busy`].
+    pub async fn of_viewer(&self, frame: &PublishedFrame, rendition: Rendition) -> Made {
+        match self.get(frame, rendition).await {
+            Err(NoRendition::Broken) => Ok(frame.jpeg.clone()),
+            made => made,
+        }
+    }
+
     /// Returns where the rendition is or will be.
     fn entry(
         &self,
-        frame: &Bytes,
+        frame: &PublishedFrame,
         rendition: Rendition,
     ) -> Result<watch::Receiver<Option<Made>>, NoRendition> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = entries.iter().find(|entry| entry.is(frame, rendition)) {
+        if let Some(entry) = entries
+            .iter()
+            .find(|entry| entry.is(&frame.jpeg, rendition))
+        {
             return Ok(entry.made.clone());
         }
         let waiting = entries.iter().filter(|entry| entry.is_waiting()).count();
-        if waiting >= MAX_WAITING {
+        if waiting >= self.waiting {
             return Err(NoRendition::Busy);
         }
         forget_oldest(&mut entries);
         let (sender, made) = watch::channel(None);
         entries.push_back(Entry {
-            frame: frame.clone(),
+            frame: frame.jpeg.clone(),
             rendition,
             made: made.clone(),
         });
-        tokio::spawn(make(self.turn.clone(), frame.clone(), rendition, sender));
+        tokio::spawn(make(self.turns.clone(), frame.clone(), rendition, sender));
         Ok(made)
     }
 }
@@ -142,16 +171,24 @@ fn forget_oldest(entries: &mut VecDeque<Entry>) {
 
 /// Makes a rendition when its turn comes.
 async fn make(
-    turn: Arc<Semaphore>,
-    frame: Bytes,
+    turns: Arc<RenditionTurns>,
+    frame: PublishedFrame,
     rendition: Rendition,
     made: watch::Sender<Option<Made>>,
 ) {
-    let Ok(_turn) = turn.acquire().await else {
+    let (camera, payer) = frame.camera;
+    let origin = Origin {
+        camera,
+        payer,
+        pixels: u64::from(frame.size.width) * u64::from(frame.size.height),
+        frame: frame.jpeg.as_ptr().addr(),
+    };
+    let Some(_turn) = turns.take(origin).await else {
+        made.send_replace(Some(Err(NoRendition::Busy)));
         return;
     };
     let start = Instant::now();
-    let rendered = spawn_blocking(move || render(&frame, rendition)).await;
+    let rendered = spawn_blocking(move || render(&frame.jpeg, rendition)).await;
     let rendered = rendered
         .map_err(anyhow::Error::from)
         .flatten()
@@ -160,55 +197,31 @@ async fn make(
     sleep(start.elapsed().min(MAX_REST)).await;
 }
 
-/// Returns a frame as `rendition`; the frame itself if it is that already.
-fn render(frame: &Bytes, rendition: Rendition) -> anyhow::Result<Bytes> {
-    let size = protocol::jpeg::scan(frame, Limits::default())?;
-    let width = rendition.width.unwrap_or(u16::MAX);
-    // The picture may be displayed turned, so the shorter side must cover the width.
-    let square = |side: u16| Size {
-        width: side,
-        height: side,
-    };
-    let side = size.width.min(size.height);
-    let reduction = Reduction::between(square(side), square(width.min(side)));
-    let picture = jpeg::decode_reduced(frame, reduction)?;
-    let displayed = turned_as(size, jpeg::size(&picture)?);
-    let wanted = displayed.fitted(Size {
-        width: width.min(displayed.width),
-        height: u16::MAX,
-    });
-    if wanted == displayed && rendition.quality.is_none() {
-        return Ok(frame.clone());
-    }
-    let scaled = jpeg::resize(&picture, wanted)?;
-    let encoded = jpeg::encode(&scaled, rendition.quality.unwrap_or(QUALITY))?;
-    Ok(match Label::read(frame) {
-        Ok(Some(label)) => label.write(&encoded).into(),
-        _ => encoded.into(),
-    })
-}
-
-/// Returns the size of a frame as displayed, from that in its header and that of the decoded picture: Exif's orientation
-/// may have turned it.
-fn turned_as(header: Size, decoded: Size) -> Size {
-    let is_upright = |size: Size| size.height > size.width;
-    match is_upright(header) == is_upright(decoded) {
-        true => header,
-        false => Size {
-            width: header.height,
-            height: header.width,
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use imaging::jpeg;
     use opencv::core::{CV_8UC3, Mat, Scalar, randu};
-    use protocol::label::StreamId;
+    use protocol::label::{Label, StreamId};
+
+    use relay_core::Publication;
 
     use super::*;
+    use crate::fanout::Fanout;
+    use crate::fanout::tests::publication;
 
-    fn frame(width: i32, height: i32) -> Bytes {
+    fn published(jpeg: Bytes) -> PublishedFrame {
+        let publication = publication("yard", true, false, b"");
+        let frame = publication.frame.with_jpeg(jpeg);
+        let mut fanout = Fanout::default();
+        let feed = fanout.subscribe(None);
+        fanout.publish(&Publication {
+            frame,
+            ..publication
+        });
+        feed.frames.newest().expect("it was published")
+    }
+
+    fn frame(width: i32, height: i32) -> PublishedFrame {
         let grey = Scalar::all(0.0);
         let mut picture = Mat::new_rows_cols_with_default(height, width, CV_8UC3, grey).unwrap();
         randu(&mut picture, &0.0, &255.0).unwrap();
@@ -218,51 +231,16 @@ mod tests {
             captured_us: 3,
             camera: "yard".parse().unwrap(),
         };
-        label.write(&jpeg::encode(&picture, 90).unwrap()).into()
+        published(label.write(&jpeg::encode(&picture, 90).unwrap()).into())
     }
 
     fn of(width: Option<u16>, quality: Option<u8>) -> Rendition {
         Rendition { width, quality }
     }
 
-    fn size(jpeg: &Bytes) -> (u16, u16) {
-        let size = protocol::jpeg::scan(jpeg, Limits::default()).unwrap();
-        (size.width, size.height)
-    }
-
-    #[test]
-    fn a_picture_keeps_its_shape_and_its_label_and_is_never_enlarged() {
-        for (from, width, to) in [
-            ((640, 480), 320, (320, 240)),
-            ((640, 480), 16, (16, 12)),
-            ((641, 361), 160, (160, 90)),
-            ((300, 200), 4096, (300, 200)),
-            ((200, 300), 100, (100, 150)),
-            ((300, 200), 299, (299, 199)),
-            ((400, 16), 16, (16, 1)),
-        ] {
-            let frame = frame(from.0, from.1);
-            let made = render(&frame, of(Some(width), None)).unwrap();
-            assert_eq!(size(&made), to, "{from:?} {width}");
-            assert_eq!(Label::read(&made).unwrap().unwrap().seq, 7);
-            assert_eq!(
-                made == frame,
-                (from.0.cast_unsigned(), from.1.cast_unsigned()) == (to.0.into(), to.1.into())
-            );
-        }
-    }
-
-    #[test]
-    fn a_picture_of_another_quality_has_other_bytes_and_the_same_size() {
-        let frame = frame(300, 200);
-        let [low, high] = [10, 95].map(|quality| render(&frame, of(None, Some(quality))).unwrap());
-        assert!(low.len() < frame.len() && frame.len() < high.len());
-        assert_eq!((size(&low), size(&high)), ((300, 200), (300, 200)));
-    }
-
     #[tokio::test]
     async fn clients_that_request_the_same_of_one_frame_share_what_is_made_once() {
-        let renditions = SharedRenditions::new();
+        let renditions = SharedRenditions::of_snapshots();
         let (first, second) = (frame(300, 200), frame(300, 200));
         let small = of(Some(100), None);
         let made = renditions.get(&first, small).await.unwrap();
@@ -282,13 +260,13 @@ mod tests {
                 .await
                 .unwrap()
                 .as_ptr(),
-            first.as_ptr()
+            first.jpeg.as_ptr()
         );
     }
 
     #[tokio::test]
     async fn what_is_kept_and_what_waits_is_bounded_and_the_rest_is_refused() {
-        let renditions = Arc::new(SharedRenditions::new());
+        let renditions = Arc::new(SharedRenditions::of_snapshots());
         let frame = frame(300, 200);
         let clients: Vec<_> = (0..100_u16)
             .map(|n| {
@@ -308,9 +286,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_viewer_gets_a_frame_that_cannot_be_decoded_as_it_came() {
+        let renditions = SharedRenditions::of_viewers();
+        let broken = published(Bytes::from_static(b"no picture"));
+        let small = of(Some(100), None);
+        assert_eq!(
+            renditions.of_viewer(&broken, small).await,
+            Ok(broken.jpeg.clone())
+        );
+        let good = frame(300, 200);
+        let made = renditions.of_viewer(&good, small).await.unwrap();
+        assert!(made.len() < good.jpeg.len());
+    }
+
+    #[tokio::test]
     async fn what_is_kept_takes_few_bytes_however_large_the_pictures() {
-        let renditions = SharedRenditions::new();
-        let large = Bytes::from(vec![0; MAX_KEPT_BYTES / 3]);
+        let renditions = SharedRenditions::of_snapshots();
+        let large = published(Bytes::from(vec![0; MAX_KEPT_BYTES / 3]));
         for quality in 1..10 {
             let made = renditions.get(&large, of(None, Some(quality))).await;
             assert_eq!(made, Err(NoRendition::Broken));
