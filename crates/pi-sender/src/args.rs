@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::env;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
@@ -13,6 +14,10 @@ use crate::frame_goal::{FrameGoal, SizeChoice};
 use crate::preview::NO_WINDOW;
 use crate::source::rpicam_options::RpicamOptions;
 use crate::source::spec::SourceSpec;
+
+/// Environment variable with the name of a service's instance, as `pi-sender@yard` sets it. Not one of the flags' variables: it
+/// counts behind the configuration file.
+const INSTANCE: &str = "SIGHTLINE_INSTANCE";
 
 /// Sends a camera's pictures to a relay, the newest always first
 #[derive(Debug, Clone, Parser)]
@@ -128,13 +133,17 @@ impl Args {
         }
     }
 
-    /// Returns the camera's name: `--camera`, else the ticket's, else this computer's with '-' for each character that a
-    /// name may not contain.
+    /// Returns the camera's name: `--camera`, else the ticket's, else that of the service's instance, else this computer's,
+    /// the latter two with '-' for each character that a name may not contain.
     pub fn camera_name(&self) -> CameraName {
         let ticket = self.server.as_ref().and_then(Server::ticket);
         let given = self.camera.clone();
         let given = given.or_else(|| ticket.and_then(|ticket| ticket.camera.clone()));
-        given.unwrap_or_else(|| sanitised(&gethostname::gethostname().to_string_lossy()))
+        let instance = env::var_os(INSTANCE).filter(|name| !name.is_empty());
+        given.unwrap_or_else(|| {
+            let name = instance.unwrap_or_else(gethostname::gethostname);
+            sanitised(&name.to_string_lossy())
+        })
     }
 }
 

@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use platform::config::TransportChoice;
-use platform::doctor::{Check, Report, files, machine};
+use platform::config::{self, TransportChoice};
+use platform::doctor::{Check, Report, files, machine, service};
 use protocol::SMALL_FRAME;
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::label::{Label, StreamId};
@@ -59,6 +59,8 @@ pub fn run(args: &Args) -> ExitCode {
     }
     report.add(&machine::send_buffer());
     report.add(&machine::clock());
+    let examined = config::file::<Args>();
+    report.extend(service::checks("pi-sender", examined.as_deref()));
     report.end()
 }
 

@@ -1,16 +1,56 @@
 //! What the log says at the start: where the relay listens, what an operator should know, and the tickets.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::pin::pin;
+use std::time::Duration;
 
 use platform::udp;
 use protocol::quic::Role;
 use protocol::ticket::Host;
+use tokio::time::sleep;
 use tracing::{info, warn};
 use vision::detect::Model;
 
 use crate::access::{Access, MadeTicket};
 use crate::args::{Advertise, Args, HttpUrl, ModelChoice};
 use crate::transport::port::SharedUdpSocket;
+
+/// Time after which a model that is not loaded yet is logged: most are by then, and the log begins with `listening`.
+const SLOW_LOAD: Duration = Duration::from_secs(1);
+
+/// Waits until the model is loaded, and logs which one it is if that takes long.
+pub(crate) async fn if_slow<T>(loading: impl Future<Output = T>, model: Option<&Model>) -> T {
+    let notice = || match model {
+        Some(Model::File(file)) => {
+            let mb = file.metadata().map(|found| megabytes(found.len()));
+            let mb = mb.ok();
+            info!(file = %file.display(), mb, "loading the model");
+        }
+        Some(Model::Demo) => info!("loading the demo model"),
+        None => {}
+    };
+    if_slower_than(SLOW_LOAD, loading, notice).await
+}
+
+/// Waits for a future, and calls `notice` if it takes longer than this.
+async fn if_slower_than<T>(
+    time: Duration,
+    future: impl Future<Output = T>,
+    notice: impl FnOnce(),
+) -> T {
+    let mut future = pin!(future);
+    tokio::select! {
+        biased;
+        value = &mut future => return value,
+        () = sleep(time) => notice(),
+    }
+    future.await
+}
+
+/// Returns megabytes, to a tenth.
+fn megabytes(bytes: u64) -> f64 {
+    (bytes as f64 / 1e5).round() / 10.0
+}
 
 /// Logs that the relay is ready, and where.
 pub(crate) fn listening(
@@ -135,4 +175,20 @@ fn own_host(local: SocketAddr) -> Host {
     };
     let address = SocketAddr::new(ip, local.port()).to_string();
     address.parse().expect("an address is a host")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_model_is_named_while_it_loads_if_that_takes_long() {
+        let (noticed, loaded) = tokio::sync::oneshot::channel();
+        // It is loaded when the notice has come, and never without.
+        let slow = if_slower_than(Duration::ZERO, loaded, || noticed.send(7).unwrap());
+        assert_eq!(slow.await, Ok(7));
+        let fast = if_slower_than(Duration::ZERO, async { 7 }, || panic!("it is loaded"));
+        assert_eq!(fast.await, 7);
+        assert_eq!(megabytes(1_449_999), 1.4);
+    }
 }

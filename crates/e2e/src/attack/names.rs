@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sends under the honest camera's name and under 200 others, by UDP and by QUIC.
 pub(super) async fn squat(target: Target, tally: Arc<Tally>) {
-    let sockets = host::sockets(1);
+    let sockets = host::sockets(1, target.relay);
     let by_udp = steadily(1000, |n| {
         let name = match n % 4 {
             0 => target.camera.clone(),
@@ -95,7 +95,7 @@ pub(super) async fn fill_log(target: Target, tally: Arc<Tally>) {
         };
         visit(n, role, camera, Duration::ZERO, &target, &tally, &room);
     });
-    let sockets = host::sockets(1);
+    let sockets = host::sockets(1, target.relay);
     let by_udp = steadily(500, |n| {
         tally.outcome(datagram(pick(&sockets, n), &target, &format!("new{n}"), n));
         let piece = [&[0xFF, 0xD8, 0xFF][..], &[0x55; 1469]].concat();

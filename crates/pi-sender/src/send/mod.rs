@@ -227,6 +227,11 @@ impl Uplink {
         by_quic.or_else(by_udp)
     }
 
+    /// Returns the transport by which frames leave now.
+    pub(crate) fn transport(&self) -> &'static str {
+        self.totals.transport
+    }
+
     /// Returns what is known of the network now.
     pub(crate) fn feedback(&self) -> NetworkFeedback {
         let quic = self

@@ -23,6 +23,26 @@ fn usage_errors_exit_2_and_name_the_cure() {
     }
 }
 
+#[test]
+fn a_cameras_url_in_a_wrong_place_reaches_the_terminal_without_its_password() {
+    const URL: &str = "rtsp://admin:topsecret@10.0.0.5/live?token=topsecret";
+    let dir = tempfile::tempdir().unwrap();
+    let unclosed = write(dir.path(), "a.toml", format!("source = \"{URL}"));
+    let wrong = write(dir.path(), "b.toml", format!("server = \"{URL}\""));
+    for words in [
+        &["--server", "relay", "--camera", URL][..],
+        &["--server", URL],
+        &["relay", &format!("--sorce={URL}")],
+        &["--config", unclosed.to_str().unwrap()],
+        &["--config", wrong.to_str().unwrap()],
+    ] {
+        let done = expect_exit(sender(words), 2);
+        let text = done.stderr + &done.stdout;
+        assert!(text.contains("error: "), "{text}");
+        assert!(!text.contains("topsecret"), "{text}");
+    }
+}
+
 #[cfg(not(feature = "window"))]
 #[test]
 fn a_preview_without_windows_in_the_program_is_refused_with_its_cure() {

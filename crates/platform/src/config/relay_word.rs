@@ -7,6 +7,10 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, ValueEnum as _};
 
+use protocol::ticket::SCHEME;
+
+use super::secrets::{may_hold_secret, without_secret};
+use super::words::COMPLETIONS;
 use super::{Task, settings};
 
 /// Largest number of typing errors in a word that is taken for a task's name.
@@ -17,15 +21,21 @@ pub(super) fn takes_relay(command: &Command) -> bool {
     settings(command).any(|arg| arg.get_long() == Some("server"))
 }
 
-/// Returns the command with the relay in its line of usage.
+/// Returns the command with the relay in its line of usage; clap writes that of a program that takes none.
 pub(super) fn with_usage(command: Command) -> Command {
-    if !takes_relay(&command) {
-        return command;
+    match takes_relay(&command) {
+        true => with_short_usage(command),
+        false => command,
     }
-    let usage = format!(
-        "{} [doctor] [HOST[:PORT]|TICKET] [OPTIONS]",
-        command.get_name()
-    );
+}
+
+/// Returns the command with a line of usage that lists no flag.
+pub(super) fn with_short_usage(command: Command) -> Command {
+    let relay = match takes_relay(&command) {
+        true => " [HOST[:PORT]|TICKET]",
+        false => "",
+    };
+    let usage = format!("{} [doctor]{relay} [OPTIONS]", command.get_name());
     command.override_usage(usage)
 }
 
@@ -48,7 +58,7 @@ pub(super) fn with_server_flag(
     if word.starts_with('-') || is_task(&argv[at]) || !takes_relay(command) {
         return Ok(argv);
     }
-    if may_hold_password(word) {
+    if !word.starts_with(SCHEME) && may_hold_secret(word) {
         let sentence = "the relay is no URL but HOST[:PORT] or a ticket (examples: relay.example, 10.0.0.7:9000); \
                         a camera's URL is pi-sender's --source";
         return Err(command.error(ErrorKind::InvalidValue, sentence));
@@ -81,21 +91,12 @@ pub(super) fn with_place_of_word(mut command: Command, err: clap::Error) -> clap
     if word.is_empty() || !takes_relay(&command) {
         return err;
     }
-    // A password is not repeated.
-    let word = match may_hold_password(word) {
-        true => "..",
-        false => word,
-    };
+    let word = without_secret(word);
     let sentence = format!(
         "the word '{word}' belongs to no flag; the relay is the first word (or --server HOST[:PORT]|TICKET), and there \
          is only one"
     );
     command.error(ErrorKind::UnknownArgument, sentence)
-}
-
-/// Returns whether a word is a URL other than a ticket, or has a login like one.
-fn may_hold_password(word: &str) -> bool {
-    !word.starts_with("sightline://") && (word.contains("://") || word.contains('@'))
 }
 
 fn is_task(word: &OsString) -> bool {
@@ -106,7 +107,9 @@ fn is_task(word: &OsString) -> bool {
 fn mistyped_task(word: &str) -> Option<String> {
     let near = |task: &String| strsim::damerau_levenshtein(task, word) <= MAX_TYPOS;
     let is_address = word.contains(['.', ':']);
-    tasks().into_iter().find(near).filter(|_| !is_address)
+    // Not `man`, which many a short name of a host resembles.
+    let mut words = tasks().into_iter().chain([COMPLETIONS.to_owned()]);
+    words.find(near).filter(|_| !is_address)
 }
 
 fn tasks() -> Vec<String> {
@@ -187,6 +190,12 @@ mod tests {
             let err = parse::<Example>(&[word]).unwrap_err();
             assert!(err.contains("did you mean doctor?"), "{err}");
             assert!(err.contains(&format!("--server {word}")), "{err}");
+        }
+        let err = parse::<Example>(&["completion", "bash"]).unwrap_err();
+        assert!(err.contains("did you mean completions?"), "{err}");
+        for host in ["mac", "nas", "van"] {
+            let args: Example = parse(&[host]).unwrap();
+            assert_eq!(args.server.as_deref(), Some(host));
         }
         let relay: Example = parse(&["doctor.x"]).unwrap();
         assert_eq!(relay.server.as_deref(), Some("doctor.x"));

@@ -7,6 +7,8 @@
 
 mod addresses;
 mod judge;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;

@@ -8,13 +8,12 @@
 //! not need to set.
 
 use std::env;
-use std::os::unix::process::CommandExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Context as _;
 use platform::trusted_path::{self, Untrusted};
-use platform::{directories, logging};
+use platform::{directories, relaunch};
 use tracing::warn;
 
 use super::mistaken;
@@ -22,23 +21,20 @@ use super::mistaken;
 /// The library's name, as `scripts/setup` and packages install it.
 const LIBRARY: &str = "libonnxruntime.so";
 
-/// Starts this program anew in the same process, with ONNX Runtime's telemetry off.
+/// Starts this program anew in the same process, with ONNX Runtime's telemetry off. To be called before the log begins, since
+/// all lines of before would come twice.
 ///
 /// Its official builds resolve a host name of Microsoft's as soon as they are loaded, before `with_telemetry(false)` can
 /// be called (observed with 1.32.0); only this variable prevents it, and a program cannot set one for itself safely.
-/// Does nothing if the variable is set, and returns if the start fails.
-pub fn silence_telemetry() {
+/// Does nothing if the variable is set.
+///
+/// # Errors
+/// If the start fails; the telemetry is on then.
+pub fn silence_telemetry() -> io::Result<()> {
     const OFF: &str = "ORT_DISABLE_TELEMETRY";
-    let Ok(program) = env::current_exe() else {
-        return;
-    };
-    if env::var_os(OFF).is_none() {
-        let err = Command::new(program)
-            .args(env::args_os().skip(1))
-            .env(OFF, "1")
-            .stderr(logging::standard_error())
-            .exec();
-        warn!(%err, "ONNX Runtime's telemetry could not be turned off");
+    match env::var_os(OFF) {
+        Some(_) => Ok(()),
+        None => Err(relaunch::relaunch(&[(OFF, "1")])),
     }
 }
 

@@ -17,6 +17,8 @@
 
 mod connection;
 mod entry;
+mod event_query;
+mod events;
 #[cfg(test)]
 #[path = "../../../../protocol/fuzz/src/http_entry.rs"]
 mod fuzz_rules;
@@ -58,6 +60,7 @@ use self::shared_answers::SharedAnswers;
 use self::shared_feed::SharedFeeds;
 use super::connections::Connections;
 use crate::access::Access;
+use crate::events::EventHub;
 use crate::handle::RelayHandle;
 
 /// What the server's tasks share.
@@ -70,6 +73,7 @@ struct Context {
     answers: SharedAnswers,
     renditions: SharedRenditions,
     rate: RequestRate,
+    events: Arc<EventHub>,
 }
 
 /// What the flags say about the clients.
@@ -101,6 +105,7 @@ pub fn start(
     access: Arc<Access>,
     trust: Trust<'_>,
     relay: RelayHandle,
+    events: Arc<EventHub>,
 ) -> anyhow::Result<HttpServer> {
     let local = listener.local_addr()?;
     let stats = Arc::<EgressStats>::default();
@@ -112,6 +117,7 @@ pub fn start(
         answers: SharedAnswers::new(relay),
         renditions: SharedRenditions::new(),
         rate: RequestRate::new(),
+        events,
     });
     let stop = CancellationToken::new();
     let stopped = stop.clone();

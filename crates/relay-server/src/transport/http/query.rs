@@ -10,7 +10,7 @@ const WIDTHS: std::ops::RangeInclusive<u16> = 16..=4096;
 /// JPEG qualities that a picture may be requested at.
 const QUALITIES: std::ops::RangeInclusive<u16> = 1..=100;
 /// Most characters of a client's text in an answer.
-const MAX_SHOWN: usize = 40;
+pub(super) const MAX_SHOWN: usize = 40;
 /// Names that OctoPrint, Mainsail, Fluidd, jQuery and the pages of mjpg-streamer put into a URL so that no cache answers it;
 /// a bare number is another.
 const CACHE_BUSTERS: [&str; 7] = ["_", "n", "t", "ts", "cacheBust", "bypassCache", "nocache"];
@@ -209,7 +209,7 @@ fn number(value: &str) -> Option<u16> {
     value.parse().ok().filter(|_| digits)
 }
 
-fn is_cache_buster(name: &str) -> bool {
+pub(super) fn is_cache_buster(name: &str) -> bool {
     let number = !name.is_empty() && name.bytes().all(|digit| digit.is_ascii_digit());
     number || CACHE_BUSTERS.contains(&name)
 }
