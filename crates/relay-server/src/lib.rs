@@ -11,6 +11,7 @@
 //! ```
 //!
 //! A transport or an output asks the loop through [`handle::RelayHandle`]; what comes back are [`event::Event`]s by kind.
+//! [`access`] lets peers in; at a private relay by [`tickets`], which [`ticket_command`] changes beside it.
 
 pub mod access;
 mod announce;

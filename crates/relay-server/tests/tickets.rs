@@ -237,7 +237,7 @@ async fn a_ticket_for_one_camera_sends_and_shows_no_other() {
     assert_eq!(request(relay.http, "GET", &url, &upgrade).status, 403);
     assert_eq!(get(relay.http, "/metrics", &ben).status, 403);
     assert_eq!(get(relay.http, "/metrics", &anna).status, 200);
-    let unknown = get(relay.http, "/cam/porch/snapshot.jpg", &anna).body();
+    let unknown = get(relay.http, "/cam/gate/snapshot.jpg", &anna).body();
     assert!(unknown.contains("drive") && unknown.contains("yard"));
     send_frame(&yard, "yard", 2).await;
     let snapshot = get(relay.http, "/snapshot", &ben);

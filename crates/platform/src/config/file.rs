@@ -28,6 +28,9 @@ fn read_file(command: &Command, path: &Path) -> Result<Vec<(String, String)>, St
     let known: Vec<&str> = settings(command).filter_map(Arg::get_long).collect();
     let mut values = Vec::new();
     for (key, value) in table {
+        if value.is_table() && tables::is_table(command.get_name(), &key) {
+            continue;
+        }
         if let Some(new) = new_name(command, &key) {
             return Err(format!("the key '{key}' is now '{new}'"));
         }
@@ -37,9 +40,6 @@ fn read_file(command: &Command, path: &Path) -> Result<Vec<(String, String)>, St
                 without_secret(&key),
                 known.join(", ")
             ));
-        }
-        if value.is_table() && tables::is_table(command.get_name(), &key) {
-            continue;
         }
         let value = flag_text(&value)
             .ok_or_else(|| format!("'{key}' takes a single value or a list of them"))?;

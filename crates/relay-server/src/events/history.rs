@@ -54,6 +54,13 @@ impl History {
         }
     }
 
+    /// Returns the camera of an event.
+    pub(crate) fn camera(&self, id: EventId) -> Option<String> {
+        let mut known = self.0.iter().rev();
+        let event = known.find(|event| event.id == id)?;
+        Some(event.camera.clone())
+    }
+
     /// Returns the events that are wanted.
     pub(crate) fn page(&self, filter: &EventFilter) -> EventPage {
         let limit = match filter.limit {

@@ -83,6 +83,11 @@ impl EventHub {
         self.kept().history.page(filter)
     }
 
+    /// Returns the camera of an event, if that is still known.
+    pub fn camera(&self, id: EventId) -> Option<String> {
+        self.kept().history.camera(id)
+    }
+
     /// Returns the picture of an event, if it is still kept.
     pub fn picture(&self, id: EventId) -> Option<Arc<EventPicture>> {
         self.kept().pictures.get(id)

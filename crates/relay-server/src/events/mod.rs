@@ -19,6 +19,8 @@ use protocol::label::CameraName;
 use relay_core::TrackedFrame;
 use relay_core::events::EventSettings;
 
+#[cfg(test)]
+pub(crate) use self::history::tests::event as event_of;
 pub use self::history::{EventFilter, EventPage};
 pub use self::hub::{EventCounts, EventHub, SentEvent, Watcher};
 pub use self::pictures::EventPicture;

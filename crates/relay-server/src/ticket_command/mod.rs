@@ -5,7 +5,7 @@ mod show;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 
@@ -55,7 +55,7 @@ fn execute(action: &Action, relay: &Args) -> anyhow::Result<()> {
     })?;
     match action {
         Action::Add(add) => {
-            let text = add_ticket(add, relay, &store)?;
+            let text = add_ticket(add, relay, &store, &state)?;
             print(&text)
         }
         Action::List => print(&list(&store)?),
@@ -78,7 +78,7 @@ fn state(relay: &Args) -> anyhow::Result<PathBuf> {
         .context("there is neither --state nor a home directory: name the relay's with --state DIR")
 }
 
-fn add_ticket(add: &Add, relay: &Args, store: &Store) -> anyhow::Result<String> {
+fn add_ticket(add: &Add, relay: &Args, store: &Store, state: &Path) -> anyhow::Result<String> {
     let identity = store.identity(false)?;
     let (made, stored) = MadeTicket::new(add.name.clone(), add.role.into(), add.camera.clone())?;
     store.change(|tickets| Ok(tickets.add(stored)?))?;
@@ -87,7 +87,10 @@ fn add_ticket(add: &Add, relay: &Args, store: &Store) -> anyhow::Result<String> 
     let link = page
         .filter(|_| made.role == Role::View)
         .map(|page| format!("{page}/#token={}", made.token));
-    note("it is shown this once; keep it like a password. A relay that runs takes it within 2 s")?;
+    note(&format!(
+        "shown this once, to be kept like a password; the relay on {} takes it within 2 s",
+        state.display()
+    ))?;
     if !relay.private {
         note(
             "tickets count where the relay runs with --private (private = true in its configuration)",

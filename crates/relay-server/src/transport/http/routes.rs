@@ -111,7 +111,7 @@ impl Target {
 
 /// A camera that the client's ticket is not for.
 #[derive(Debug)]
-struct OtherCamera;
+pub(super) struct OtherCamera;
 
 impl IntoResponse for OtherCamera {
     fn into_response(self) -> Response {
