@@ -38,7 +38,7 @@ fn old_relay(
     (at, ended)
 }
 
-async fn judged(answer: &'static str, transport: TransportChoice) -> Vec<platform::doctor::Check> {
+async fn judged(answer: &'static str, transport: TransportChoice) -> Vec<Check> {
     let (server, camera) = ("relay.example".parse().unwrap(), "yard".parse().unwrap());
     let check = RelayCheck {
         server: &server,
@@ -61,6 +61,26 @@ async fn judged(answer: &'static str, transport: TransportChoice) -> Vec<platfor
     assert!(closed, "{end:?}");
     let lines = judge::quic(udp, &quic, check.way()).into_iter();
     lines.chain(refusal.map(judge::refusal_by_udp)).collect()
+}
+
+#[tokio::test]
+async fn a_viewer_by_udp_learns_by_quic_what_the_relay_receives_in_place_of_pictures() {
+    let answer = "{\"ok\":true,\"cameras\":[]}\n{\"foreign\":\"mpeg-ts\"}\n";
+    let server = "relay.example".parse().unwrap();
+    let check = RelayCheck {
+        server: &server,
+        transport: TransportChoice::Udp,
+        role: Role::View,
+        camera: None,
+    };
+    let (at, mut ended) = old_relay(answer);
+    let udp = UdpOutcome::Relay(LeaseVerdict::Welcome, Duration::from_millis(1));
+    let line = check.cameras_of_udp_relay(at, udp).await.unwrap();
+    assert_eq!(line.verdict, Verdict::Bad, "{line:?}");
+    assert!(line.text.contains("an MPEG transport stream"), "{line:?}");
+    timeout(LONG, ended.recv()).await.unwrap().unwrap();
+    let silent = check.cameras_of_udp_relay(at, UdpOutcome::Silent).await;
+    assert_eq!(silent, None, "it may be the tutorial's");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use futures_util::stream;
 use protocol::CAMERA_TIMEOUT;
+use protocol::datagram::Foreign;
 use protocol::label::CameraName;
 
 use super::connection::Connection;
@@ -265,10 +266,21 @@ async fn readiness(State(context): State<Arc<Context>>) -> Response {
             unready("the model's thread has died; frames go on without boxes")
         }
         Ok(answer) if !answer.status.cameras.iter().any(|camera| camera.live) => {
-            unready("no camera is live")
+            unready(&nothing_live(answer.status.foreign))
         }
         Ok(_) => text(StatusCode::OK, "ready"),
     }
+}
+
+/// Returns why no camera is live. The page shows what stands behind the colon.
+fn nothing_live(foreign: Option<Foreign>) -> String {
+    foreign.map_or_else(
+        || "no camera is live".to_owned(),
+        |foreign| {
+            let (what, cure) = (foreign.what(), foreign.cure());
+            format!("no camera is live: the relay receives {what} and no picture; {cure}")
+        },
+    )
 }
 
 /// Returns the metrics, as Prometheus reads them.
