@@ -171,7 +171,7 @@ impl RelayCheck<'_> {
     }
 
     /// Returns the check of the cameras for a viewer that uses UDP alone. Its transport names neither cameras nor wrong input,
-    /// so a relay of ours is asked by QUIC; `None` if that does not open.
+    /// so both are requested of a relay of ours by QUIC; `None` if that does not open.
     async fn cameras_of_udp_relay(&self, relay: SocketAddr, udp: UdpOutcome) -> Option<Check> {
         let by_udp = self.role == Role::View && self.transport == TransportChoice::Udp;
         if !by_udp || !matches!(udp, UdpOutcome::Relay(LeaseVerdict::Welcome, _)) {
