@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use protocol::datagram::Foreign;
 use protocol::health::Health;
 use protocol::label::CameraName;
 use protocol::peer::Proof;
@@ -110,6 +111,8 @@ pub struct RelayStatus {
     pub has_model: bool,
     /// Whether there was a model and its thread has died.
     pub model_died: bool,
+    /// What other software sends in place of JPEGs.
+    pub foreign: Option<Foreign>,
 }
 
 /// A sender with a connection that wants to send.

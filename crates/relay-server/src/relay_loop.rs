@@ -324,6 +324,7 @@ impl RelayLoop {
                     cameras,
                     has_model: self.model.is_some(),
                     model_died: self.model_died,
+                    foreign: self.fanout.foreign(),
                 });
             }
             Query::Metrics(reply) => {

@@ -102,6 +102,26 @@ fn cameras_are_listed_with_what_is_known_of_them() {
 }
 
 #[test]
+fn what_comes_in_place_of_pictures_is_why_nothing_is_ready() {
+    let relay = HttpRelay::start(&[]);
+    let packet = [&[0x47][..], &[1; 187]].concat();
+    let deadline = Instant::now() + SOON;
+    let why = loop {
+        relay.camera.send(&packet.repeat(7)).unwrap();
+        let why = relay.get("/readyz").body();
+        if why != "no camera is live\n" {
+            break why;
+        }
+        assert!(Instant::now() < deadline);
+    };
+    assert!(
+        why.starts_with("no camera is live: the relay receives an MPEG transport stream"),
+        "{why}"
+    );
+    assert!(why.contains("-c:v mjpeg"), "{why}");
+}
+
+#[test]
 fn alive_is_not_yet_ready() {
     let mut relay = HttpRelay::start(&[]);
     assert_eq!(relay.get("/healthz").status, 200);

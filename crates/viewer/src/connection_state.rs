@@ -155,7 +155,14 @@ impl ConnectionState {
             ],
             Self::NoCamera(None) => vec![
                 format!("Relay found at {host};"),
-                "no camera is live yet".to_owned(),
+                match options.transport {
+                    // By UDP no message names wrong input.
+                    TransportChoice::Udp => {
+                        "no camera is live yet; if one sends, see viewer doctor"
+                    }
+                    _ => "no camera is live yet",
+                }
+                .to_owned(),
             ],
             Self::NoCamera(Some(foreign)) => vec![
                 format!(
@@ -319,6 +326,9 @@ mod tests {
                 "Relay found at relay.example:8081; no camera is live yet"
             );
         }
+        let by_udp = status(RelayKind::Sightline, LinkState::Closed);
+        let by_udp = text(&options(&["--transport", "udp"]), &by_udp, None, LATE);
+        assert!(by_udp.ends_with("see viewer doctor"), "{by_udp}");
         let mut mistaken = status(RelayKind::Sightline, LinkState::Open);
         mistaken.foreign = Some(Foreign::MpegTs);
         let lines = text(&options(&[]), &mistaken, None, SOON);

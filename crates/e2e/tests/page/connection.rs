@@ -1,10 +1,11 @@
 //! Lost connections, and the choice of a camera.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crate::common::{alone, stop};
 use crate::setup::{DRAWN, MOTION, Setup};
@@ -175,4 +176,37 @@ fn who_has_chosen_no_camera_sees_one_that_is_live() {
         .page
         .wait("recorded.sockets.filter(one => one.readyState < 2).length === 1");
     assert_eq!(setup.page.evaluate("location.search"), "?camera=drive");
+}
+
+#[test]
+fn what_comes_in_place_of_pictures_is_named_with_its_cure_where_no_camera_is_there() {
+    let _alone = alone();
+    let Some(mut setup) = Setup::new() else {
+        return;
+    };
+    let relay = setup.relay();
+    setup
+        .page
+        .open(&format!("http://127.0.0.1:{}/", setup.http));
+    setup
+        .page
+        .wait("/no camera has appeared yet/.test(words.textContent)");
+    let (relay_at, over) = (relay.listening(), Arc::<AtomicBool>::default());
+    let stream = thread::spawn({
+        let over = Arc::clone(&over);
+        move || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let packet = [&[0x47][..], &[1; 187]].concat();
+            while !over.load(Ordering::Relaxed) {
+                socket.send_to(&packet.repeat(7), relay_at).unwrap();
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+    });
+    setup.page.wait(
+        "/receives an MPEG transport stream and no picture; send JPEGs/.test(words.textContent)",
+    );
+    over.store(true, Ordering::Relaxed);
+    stream.join().unwrap();
+    stop(relay);
 }

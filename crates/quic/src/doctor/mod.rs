@@ -138,6 +138,7 @@ impl RelayCheck<'_> {
             let large = probe(relay, SMALL_FRAME, LARGE_PROBE_ATTEMPTS).await;
             report.add(&judge::fragments(large, &quic));
         }
+        report.extend(self.cameras_of_udp_relay(relay, udp).await);
         if let Some((client, mut session)) = session {
             report.add(&judge::path(packet_size(&session.connection).await));
             let first = first_messages(&mut session).await;
@@ -175,6 +176,21 @@ impl RelayCheck<'_> {
             Err(ConnectFailure::Refused(refusal)) => Some(refusal),
             _ => None,
         }
+    }
+
+    /// Returns the check of the cameras for a viewer that uses UDP alone. Its transport names neither cameras nor wrong input,
+    /// so both are requested of a relay of ours by QUIC; `None` if that does not open.
+    async fn cameras_of_udp_relay(&self, relay: SocketAddr, udp: UdpOutcome) -> Option<Check> {
+        let by_udp = self.role == Role::View && self.transport == TransportChoice::Udp;
+        if !by_udp || !matches!(udp, UdpOutcome::Relay(LeaseVerdict::Welcome, _)) {
+            return None;
+        }
+        let (client, mut session) = self.open(relay).await.ok()?;
+        let first = first_messages(&mut session).await;
+        let check = judge::cameras(self.camera, &session.answer.cameras, first.foreign);
+        drop(session);
+        client.close(CLOSE_TIMEOUT).await;
+        Some(check)
     }
 
     fn way(&self) -> Way {

@@ -64,6 +64,26 @@ async fn judged(answer: &'static str, transport: TransportChoice) -> Vec<Check> 
 }
 
 #[tokio::test]
+async fn a_viewer_by_udp_learns_by_quic_what_the_relay_receives_in_place_of_pictures() {
+    let answer = "{\"ok\":true,\"cameras\":[]}\n{\"foreign\":\"mpeg-ts\"}\n";
+    let server = "relay.example".parse().unwrap();
+    let check = RelayCheck {
+        server: &server,
+        transport: TransportChoice::Udp,
+        role: Role::View,
+        camera: None,
+    };
+    let (at, mut ended) = old_relay(answer);
+    let udp = UdpOutcome::Relay(LeaseVerdict::Welcome, Duration::from_millis(1));
+    let line = check.cameras_of_udp_relay(at, udp).await.unwrap();
+    assert_eq!(line.verdict, Verdict::Bad, "{line:?}");
+    assert!(line.text.contains("an MPEG transport stream"), "{line:?}");
+    timeout(LONG, ended.recv()).await.unwrap().unwrap();
+    let silent = check.cameras_of_udp_relay(at, UdpOutcome::Silent).await;
+    assert_eq!(silent, None, "it may be the tutorial's");
+}
+
+#[tokio::test]
 async fn a_relay_of_version_0_1_lets_a_senders_doctor_in_and_has_the_name_back_at_once() {
     let welcome = "{\"ok\":true,\"cameras\":[]}\n";
     let by_quic = judged(welcome, TransportChoice::Quic).await;

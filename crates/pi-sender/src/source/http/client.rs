@@ -185,7 +185,7 @@ impl CameraClient {
                 head.extend_from_slice(&chunk);
             }
         };
-        // A camera that sends byte after byte has told enough.
+        // What has come in that time is enough for the error.
         let _ = timeout(self.patience, read).await;
         answer::describe(response.status(), content_type(&response), &head)
     }

@@ -14,6 +14,7 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream;
 use protocol::CAMERA_TIMEOUT;
+use protocol::datagram::Foreign;
 use protocol::label::CameraName;
 
 use super::connection::Connection;
@@ -317,9 +318,22 @@ async fn readiness(target: Target) -> Response {
         Ok(answer) if answer.status.model_died => {
             unready("the model's thread has died; frames go on without boxes")
         }
-        Ok(answer) if !answer.status.cameras.iter().any(is_shown) => unready("no camera is live"),
+        Ok(answer) if !answer.status.cameras.iter().any(is_shown) => {
+            unready(&nothing_live(answer.status.foreign))
+        }
         Ok(_) => text(StatusCode::OK, "ready"),
     }
+}
+
+/// Returns why no camera is live. The page shows what stands behind the colon.
+fn nothing_live(foreign: Option<Foreign>) -> String {
+    foreign.map_or_else(
+        || "no camera is live".to_owned(),
+        |foreign| {
+            let (what, cure) = (foreign.what(), foreign.cure());
+            format!("no camera is live: the relay receives {what} and no picture; {cure}")
+        },
+    )
 }
 
 /// Returns the metrics, as Prometheus reads them. They are of all cameras.

@@ -167,7 +167,9 @@ async function connect() {
   if (!found) {
     const others = cameras.map(item => item.name).join(", ");
     const missing = "camera " + name + " is not here" + (others && "; these are: " + others);
-    setFailure(name ? missing : "no camera has appeared yet");
+    const reason = name ? missing : await noCameraReason();
+    if (current !== attempt) return;
+    setFailure(reason);
     retries = Math.min(retries, 2);
     return scheduleReconnect();
   }
@@ -177,6 +179,18 @@ async function connect() {
   }
   initialAge = found.age_ms;
   if (failedSockets < 2) startSocket(); else startMjpeg();
+}
+
+// Returns why there is no camera: the relay knows what other software sends to it in place of pictures.
+async function noCameraReason() {
+  const unknown = "no camera has appeared yet";
+  try {
+    const answer = await fetch(relayUrl("readyz"), { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+    const [, reason] = (await answer.text()).trim().split("no camera is live: ");
+    return reason ? reason.slice(0, 300) : unknown;
+  } catch {
+    return unknown;
+  }
 }
 
 // Opens a WebSocket for the camera, without handlers yet.
