@@ -66,7 +66,11 @@ pub(super) fn relay_by_http(
 
 fn log_once(logged: &mut Option<HttpFailure>, why: &HttpFailure) {
     if logged.as_ref() != Some(why) {
-        info!(%why, "nothing answers by UDP, and no relay by HTTP; trying on");
+        info!(
+            %why,
+            "nothing answers by UDP, and no relay by HTTP, for which it needs --http 0.0.0.0:8080 or a proxy with TLS; \
+             trying on"
+        );
         *logged = Some(why.clone());
     }
 }
