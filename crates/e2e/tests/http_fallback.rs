@@ -200,7 +200,7 @@ export SSL_CERT_FILE="$work/ca.pem"
 "$sender" "$send" --source demo --camera yard --report >"$work/sender.json" 2>"$work/sender" & sending=$!
 started="$started $sending"
 line sender 'no relay by HTTP'
-if grep -q 8080 "$work/sender"; then echo 'a ticket was used in clear text' >&2; exit 1; fi
+if grep -q 'http://\|8080' "$work/sender"; then echo 'a ticket was used in clear text' >&2; exit 1; fi
 nginx -e stderr -p "$work" -c "$work/nginx.conf" 2>"$work/nginx" & started="$started $!"
 line sender 'sending by HTTP'
 "$viewer" "$view" --headless --frames 10 --report >"$work/viewer.json" 2>"$work/viewer"

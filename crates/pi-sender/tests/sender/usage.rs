@@ -14,7 +14,10 @@ fn usage_errors_exit_2_and_name_the_cure() {
             "unknown key 'sourse'",
         ),
         (&["--server", "h", "--fixd"], "--fixed"),
-        (&["http://h", "--source", "demo"], "examples: relay.example"),
+        (
+            &["http://h/video", "--source", "demo"],
+            "examples: relay.example",
+        ),
         (&["docter"], "did you mean doctor?"),
         (&["--source", "demo", "h"], "the relay is the first word"),
     ] {

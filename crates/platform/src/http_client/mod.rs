@@ -101,6 +101,14 @@ impl HttpClient {
         from.iter().chain(before)
     }
 
+    /// Returns what a relay needs to answer at these URLs.
+    pub fn needs(&self) -> &'static str {
+        match self.urls.iter().all(|url| url.tls) {
+            true => "a proxy with TLS",
+            false => "--http 0.0.0.0:8080 or a proxy with TLS",
+        }
+    }
+
     /// Opens a WebSocket of the first relay that answers. `path` begins with `/`; the headers are text.
     ///
     /// # Errors

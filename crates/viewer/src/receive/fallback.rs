@@ -55,7 +55,7 @@ pub(super) fn relay_by_http(
                     );
                 }
                 Err(why) => {
-                    log_once(&mut logged, &why);
+                    log_once(&mut logged, &why, client.needs());
                     sleep(pause).await;
                     pause = LONGEST_PAUSE.min(2 * pause);
                 }
@@ -64,9 +64,12 @@ pub(super) fn relay_by_http(
     }
 }
 
-fn log_once(logged: &mut Option<HttpFailure>, why: &HttpFailure) {
+fn log_once(logged: &mut Option<HttpFailure>, why: &HttpFailure, needs: &str) {
     if logged.as_ref() != Some(why) {
-        info!(%why, "nothing answers by UDP, and no relay by HTTP; trying on");
+        info!(
+            %why,
+            "nothing answers by UDP, and no relay by HTTP, for which it needs {needs}; trying on"
+        );
         *logged = Some(why.clone());
     }
 }

@@ -247,7 +247,9 @@ impl HttpTask {
             // Most often no relay is there at all, or it is a tutorial's.
             (Some(_), None) => info!(
                 %why,
-                "nothing answers by UDP, as from a tutorial's relay, and no relay by HTTP; the sender goes on as before"
+                "nothing answers by UDP, as from a tutorial's relay, and no relay by HTTP, for which it needs {}; the \
+                 sender goes on as before",
+                self.config.client.needs()
             ),
         }
         self.logged_failure = Some(failure);
