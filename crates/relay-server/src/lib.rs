@@ -198,7 +198,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         model,
         model_died: false,
         outputs: Outputs { jsonl, lost: 0 },
-        events: events::start(args.live_settings().events(), hub, event_outputs)?,
+        events: events::start(settings.clone(), hub, event_outputs)?,
         settings,
         leases: leases.map(lease_store::writer).transpose()?,
         stats: LoopStats::new(configure::name(chosen.as_ref())),
