@@ -16,7 +16,7 @@ pub enum Request {
         /// Bytes that it needs besides.
         more: usize,
     },
-    /// To give these bytes back. The answer does not matter.
+    /// To give these bytes back; granted if that leaves more to others.
     Give(usize),
 }
 
@@ -37,6 +37,8 @@ pub struct Room {
     rule: Arc<dyn Fn(Request) -> Verdict + Send + Sync>,
     /// Wakes all that wait for room under the same bounds.
     freed: Arc<Notify>,
+    /// Wakes those of this connection alone.
+    own: Arc<Notify>,
 }
 
 /// A frame's part of a room; it is given back when this is dropped.
@@ -57,6 +59,7 @@ impl Room {
         Self {
             rule: Arc::new(rule),
             freed,
+            own: Arc::default(),
         }
     }
 
@@ -106,14 +109,18 @@ impl Held {
             more,
         };
         loop {
-            let freed = room.freed.notified();
-            tokio::pin!(freed);
+            let (freed, own) = (room.freed.notified(), room.own.notified());
+            tokio::pin!(freed, own);
             // Before the question, so that no wake-up between the two is lost.
             freed.as_mut().enable();
+            own.as_mut().enable();
             match (room.rule)(request) {
                 Verdict::Granted => break,
                 Verdict::TooLarge => return Err(TooLarge),
-                Verdict::Wait => freed.await,
+                Verdict::Wait => tokio::select! {
+                    () = freed => {}
+                    () = own => {}
+                },
             }
         }
         *bytes += more;
@@ -126,8 +133,10 @@ impl Drop for Held {
         if let Some((room, bytes)) = self.0.take()
             && bytes > 0
         {
-            (room.rule)(Request::Give(bytes));
-            room.freed.notify_waiters();
+            if (room.rule)(Request::Give(bytes)) == Verdict::Granted {
+                room.freed.notify_waiters();
+            }
+            room.own.notify_waiters();
         }
     }
 }

@@ -176,13 +176,17 @@ impl InputPool {
         }
     }
 
-    /// Gives back bytes of a frame that the loop has taken, or that was dropped.
-    pub fn give(&mut self, id: InputId, bytes: usize) {
-        if let Some(sender) = self.senders.get(&id).copied() {
-            let held = sender.held.saturating_sub(bytes);
-            self.replace(id, Sender { held, ..sender });
-            self.forget_if_empty(id);
-        }
+    /// Gives back bytes of a frame that the loop has taken, or that was dropped. Returns whether that leaves more to other
+    /// senders: what is reserved does not.
+    pub fn give(&mut self, id: InputId, bytes: usize) -> bool {
+        let Some(sender) = self.senders.get(&id).copied() else {
+            return false;
+        };
+        let held = sender.held.saturating_sub(bytes);
+        let less = Sender { held, ..sender };
+        self.replace(id, less);
+        self.forget_if_empty(id);
+        less.frames() < sender.frames()
     }
 
     /// Counts a sender out. Its frames that wait for the loop count until they are given back.
@@ -213,7 +217,9 @@ impl InputPool {
             ..
         } = self.bounds;
         let host = self.hosts.get(&host).copied().unwrap_or_default();
-        frames.min(self.all.part(all)).min(host.part(of_host))
+        // Reserved for each that is open, also while those that were displaced have not left yet.
+        let part = self.all.part(all).min(host.part(of_host));
+        part.clamp(LEAST_SHARE, frames)
     }
 
     /// Puts a sender's new state in place of the old one, if it takes no more or the bounds permit it.

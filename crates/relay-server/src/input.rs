@@ -64,10 +64,10 @@ impl SenderInput {
         let (pool, id) = (self.input.pool.clone(), self.id);
         Room::new(self.input.freed.clone(), move |request| {
             with(&pool, |pool| match request {
-                Request::Give(bytes) => {
-                    pool.give(id, bytes);
-                    Verdict::Granted
-                }
+                Request::Give(bytes) => match pool.give(id, bytes) {
+                    true => Verdict::Granted,
+                    false => Verdict::Wait,
+                },
                 Request::Take { bytes, more } => match pool.take(id, bytes, more) {
                     InputVerdict::Granted => Verdict::Granted,
                     InputVerdict::Wait => Verdict::Wait,

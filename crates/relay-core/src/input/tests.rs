@@ -82,7 +82,37 @@ fn an_honest_sender_behind_the_router_of_hostile_ones_has_its_part_too() {
 }
 
 #[test]
-fn a_sender_that_comes_when_all_is_held_waits_until_it_is_given_back_and_small_frames_never_do() {
+fn a_small_frame_of_an_open_sender_waits_for_none_of_those_that_came_first() {
+    let mut pool = pool();
+    for n in 0..10 {
+        let first = pool.opened(host(n));
+        while pool.grow(first, MAX_FRAME) > 0 {}
+    }
+    let late: Vec<_> = (10..64).map(|n| pool.join(host(n))).collect();
+    let open: Vec<_> = late
+        .into_iter()
+        .filter(|&id| pool.open(id).is_some())
+        .collect();
+    assert!((5..54).contains(&open.len()), "{} are open", open.len());
+    for id in open {
+        assert_eq!(pool.grow(id, LEAST_SHARE), LEAST_SHARE);
+    }
+}
+
+#[test]
+fn more_senders_than_there_are_cameras_leave_each_its_small_frames() {
+    let mut pool = pool();
+    let honest = pool.opened(host(1));
+    for _ in 0..500 {
+        let id = pool.join(host(1));
+        pool.open(id);
+    }
+    assert_eq!(pool.grow(honest, LEAST_SHARE), LEAST_SHARE);
+    assert!(pool.held(None) <= HOST_INPUT_BYTES);
+}
+
+#[test]
+fn a_sender_that_comes_when_all_is_held_waits_until_it_is_given_back() {
     let mut pool = pool();
     let first: Vec<_> = (0..14).map(|n| pool.opened(host(n))).collect();
     let held: Vec<_> = first.iter().map(|&id| pool.grow(id, MAX_FRAME)).collect();
