@@ -205,11 +205,20 @@ fn library_places() -> Vec<Place> {
         .collect()
 }
 
-/// Returns the executable's directory, those of the checkout it was built in, the user's data directory and the system's.
+/// Returns the directory of Sightline's libraries where packages and tarballs have it: PREFIX/lib/sightline for
+/// PREFIX/bin/relay-server. Pure.
+fn installed_beside(program: &Path) -> Option<PathBuf> {
+    let prefix = program.parent()?.parent()?;
+    Some(prefix.join("lib/sightline"))
+}
+
+/// Returns the executable's directory, that of an installation's libraries, those of the checkout it was built in, the user's
+/// data directory and the system's.
 fn own_directories() -> Vec<PathBuf> {
     let mut directories = Vec::new();
     if let Ok(program) = env::current_exe() {
         directories.extend(program.parent().map(Path::to_owned));
+        directories.extend(installed_beside(&program));
         // CHECKOUT/target/release/relay-server
         let checkout = program
             .ancestors()
@@ -247,6 +256,20 @@ mod tests {
             err.contains("models/no-such.onnx") && err.contains("sightline/models/no-such.onnx"),
             "{err}"
         );
+    }
+
+    #[test]
+    fn an_installed_relay_searches_its_own_library_directory() {
+        let of = |program: &str| installed_beside(Path::new(program));
+        assert_eq!(
+            of("/usr/bin/relay-server"),
+            Some("/usr/lib/sightline".into())
+        );
+        assert_eq!(
+            of("/opt/sightline/bin/relay-server"),
+            Some("/opt/sightline/lib/sightline".into())
+        );
+        assert_eq!(of("/"), None);
     }
 
     fn untrusted(path: &Path) -> Result<PathBuf, Untrusted> {
