@@ -97,6 +97,10 @@ impl LoopStats {
     }
 }
 
+fn changed<T>(of: &watch::Receiver<T>) -> bool {
+    of.has_changed().unwrap_or(false)
+}
+
 impl RelayLoop {
     /// Runs until `stop`. What comes by UDP has a queue of its own, and the two take turns.
     pub async fn run(
@@ -127,14 +131,6 @@ impl RelayLoop {
                 () = stop.cancelled() => return,
                 Some(event) = events.recv() => self.on_event(event),
                 Some(event) = datagrams.recv() => self.on_event(event),
-                Ok(()) = self.settings.changed() => {
-                    let watchers = *watchers.borrow();
-                    self.apply_settings(watchers);
-                }
-                Ok(()) = watchers.changed() => {
-                    let watchers = *watchers.borrow_and_update();
-                    self.want_events(watchers);
-                }
                 () = &mut timer => timer.as_mut().reset(tokio::time::Instant::now() + SUMMARY_INTERVAL),
                 _ = summaries.tick() => {
                     let summary = Summary::of(&self.relay, &self.egress);
@@ -145,6 +141,10 @@ impl RelayLoop {
                     self.store_leases();
                 }
                 _ = feedings.tick() => watchdog.feed(Instant::now()),
+            }
+            // Not awaited: without frames nothing depends on them, and each frame would pay for two more futures.
+            if changed(&self.settings) || changed(&watchers) {
+                self.apply_settings(*watchers.borrow_and_update());
             }
             let now = Instant::now();
             if self
