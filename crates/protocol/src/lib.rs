@@ -30,11 +30,14 @@
 //! answered by the `udp` transport that it is ours: no byte of QUIC goes to a peer that may be a tutorial's.
 //!
 //! **Detections.** One line of JSON for each inferred frame ([`detections`]).
+//!
+//! **Events.** One line of JSON for what an object in the picture or a camera does ([`event`]).
 
 pub mod ageing;
 pub mod control;
 pub mod datagram;
 pub mod detections;
+pub mod event;
 pub mod every;
 pub mod frame;
 pub mod geometry;

@@ -308,7 +308,7 @@ impl Relay {
             .is_some_and(|at| now.saturating_duration_since(at) < REQUESTED_INFERENCE_INTERVAL);
         // What UDP viewers see is the Nth frame, and it is held for its boxes.
         let requested = is_new && !is_recent && demand.udp.is_none();
-        let due = demand.infers() && (self.schedule.is_due(frame.count) || requested);
+        let due = demand.infers() && (self.schedule.is_due(frame) || requested);
         if due {
             camera.last_due = Some(now);
         }

@@ -335,6 +335,7 @@ impl RelayLoop {
                     self.relay.on_tracker_free(Instant::now());
                 }
             }
+            Action::ObserveTracks(_) => {}
             Action::UpdateTracker(camera, count, detections) => {
                 let update = TrackCommand::Update(camera, count, detections);
                 self.tracking.send(update);

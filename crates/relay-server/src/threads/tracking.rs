@@ -5,7 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use protocol::detections::Detection;
-use relay_core::{CameraFrame, CameraId, TrackedFrame};
+use relay_core::{CameraFrame, CameraId, TrackedFrame, TrackerState};
 use tokio::sync::{mpsc, watch};
 use vision::track::CameraTracker;
 
@@ -38,30 +38,41 @@ pub fn start(
 ) -> anyhow::Result<Worker<TrackCommand>> {
     let work = move |commands: Receiver<TrackCommand>| {
         // As many as there are cameras, which the relay bounds.
-        let mut trackers: HashMap<CameraId, CameraTracker> = HashMap::new();
+        let mut trackers: HashMap<CameraId, (CameraTracker, TrackerState)> = HashMap::new();
+        let mut generations = 0;
         for command in commands {
             if settings.has_changed().unwrap_or(false) {
                 let scores = settings.borrow_and_update().tracking();
                 trackers
                     .values_mut()
-                    .for_each(|tracker| tracker.set(scores));
+                    .for_each(|(tracker, _)| tracker.set(scores));
             }
             match command {
                 TrackCommand::Track(frame) => {
-                    let tracker = trackers
-                        .entry(frame.camera)
-                        .or_insert_with(|| CameraTracker::new(settings.borrow().tracking()));
+                    let (tracker, state) = trackers.entry(frame.camera).or_insert_with(|| {
+                        generations += 1;
+                        let state = TrackerState {
+                            generation: generations,
+                            answered: None,
+                        };
+                        (CameraTracker::new(settings.borrow().tracking()), state)
+                    });
                     let at = Duration::from_micros(frame.label.captured_us);
                     let detections =
                         tracker.on_frame(frame.count, frame.jpeg().clone(), frame.size(), at);
-                    let tracked = Completion::Tracked(TrackedFrame { frame, detections });
+                    let tracked = Completion::Tracked(TrackedFrame {
+                        frame,
+                        detections,
+                        tracker: *state,
+                    });
                     if events.blocking_send(tracked.into()).is_err() {
                         return;
                     }
                 }
                 TrackCommand::Update(camera, count, detections) => {
-                    if let Some(tracker) = trackers.get_mut(&camera) {
+                    if let Some((tracker, state)) = trackers.get_mut(&camera) {
                         tracker.on_answer(count, &detections);
+                        state.answered = state.answered.max(Some(count));
                     }
                 }
                 TrackCommand::Reset(camera) => drop(trackers.remove(&camera)),

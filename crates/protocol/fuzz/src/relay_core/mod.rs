@@ -14,7 +14,7 @@ use protocol::peer::{Cookie, Proof, Standing};
 use protocol::quic::{MAX_CAMERAS, Refusal, SenderInfo};
 use relay_core::{
     Action, AnnotationJob, CameraFrame, CookieSecret, Forward, Inference, Publication, Publisher,
-    Relay, SenderId, SubscriberId, TrackedFrame,
+    Relay, SenderId, SubscriberId, TrackedFrame, TrackerState,
 };
 
 use self::input::{Input, found, grey, keep, label, person, picture, settings};
@@ -281,7 +281,11 @@ impl World {
             0 => self.relay.on_tracker_free(self.now),
             kind => {
                 let detections = if kind == 1 { Vec::new() } else { person() };
-                let tracked = TrackedFrame { frame, detections };
+                let tracked = TrackedFrame {
+                    frame,
+                    detections,
+                    tracker: TrackerState::default(),
+                };
                 self.relay.on_tracked(tracked, self.now);
             }
         }
@@ -325,7 +329,11 @@ impl World {
         }
         if self.tracking.is_none() {
             let detections = person();
-            let tracked = TrackedFrame { frame, detections };
+            let tracked = TrackedFrame {
+                frame,
+                detections,
+                tracker: TrackerState::default(),
+            };
             self.relay.on_tracked(tracked, self.now);
         }
     }
