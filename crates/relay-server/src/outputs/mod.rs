@@ -1,6 +1,9 @@
 //! Where detections go besides viewers. A new output is a file here and a line in [`Outputs`].
 
+pub mod hub;
 pub mod jsonl;
+pub mod queue;
+pub mod retry;
 
 use std::time::Instant;
 

@@ -1,0 +1,153 @@
+//! Hands events to the outputs that take them over a network or to a command. Each has a queue and a task of its own, on a
+//! thread beside the loop: to hand over an event is to add it to a few queues, whatever their receivers do.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use protocol::event::EventMessage;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::queue::Queue;
+use super::retry::{Lost, OutputSnapshot, OutputStats};
+
+/// How long an output may deliver what waits once the relay stops.
+pub const LAST_CHANCE: Duration = Duration::from_millis(800);
+
+/// An event on its way to the outputs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutputEvent {
+    /// The message.
+    pub message: EventMessage,
+    /// Its JSON.
+    pub json: Bytes,
+    /// The picture of the event, where there is one.
+    pub picture: Option<Bytes>,
+}
+
+/// The queue of one output.
+pub type EventQueue = Queue<Arc<OutputEvent>>;
+
+/// An output's task: it takes events from its queue until it is told to stop, and delivers what waits then within
+/// [`LAST_CHANCE`].
+pub type OutputTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An output that is about to start.
+pub struct Output {
+    name: &'static str,
+    stats: Arc<OutputStats>,
+    queue: EventQueue,
+    task: OutputTask,
+}
+
+/// The running outputs.
+#[derive(Debug)]
+pub struct Hub {
+    outputs: Vec<Subscriber>,
+    stop: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    name: &'static str,
+    stats: Arc<OutputStats>,
+    queue: EventQueue,
+}
+
+/// What an output counts, with its name.
+pub type NamedSnapshot = (&'static str, OutputSnapshot);
+
+impl Output {
+    /// Returns an output; `task` is its work, by its queue, its counters and the token of the stop.
+    pub fn new<F>(
+        name: &'static str,
+        stop: &CancellationToken,
+        task: impl FnOnce(EventQueue, Arc<OutputStats>, CancellationToken) -> F,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stats = Arc::<OutputStats>::default();
+        let queue = Queue::new(stats.clone());
+        let task = task(queue.clone(), stats.clone(), stop.clone());
+        Self {
+            name,
+            stats,
+            queue,
+            task: Box::pin(task),
+        }
+    }
+}
+
+impl Hub {
+    /// Starts the outputs; `stop` is the token that they were made with.
+    ///
+    /// # Errors
+    /// If the system has no thread left.
+    pub fn start(outputs: Vec<Output>, stop: CancellationToken) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("starting the runtime of the outputs")?;
+        let mut tasks = Vec::new();
+        let mut subscribers = Vec::new();
+        for output in outputs {
+            tasks.push(output.task);
+            subscribers.push(Subscriber {
+                name: output.name,
+                stats: output.stats,
+                queue: output.queue,
+            });
+        }
+        let work = move || runtime.block_on(run(tasks));
+        let thread = thread::Builder::new()
+            .name("outputs".to_owned())
+            .spawn(work)
+            .context("starting the thread of the outputs")?;
+        Ok(Self {
+            outputs: subscribers,
+            stop,
+            thread,
+        })
+    }
+
+    /// Hands an event to all outputs. Never waits.
+    pub fn publish(&self, event: OutputEvent) {
+        let event = Arc::new(event);
+        for output in &self.outputs {
+            output.queue.push(event.clone());
+        }
+    }
+
+    /// Returns the counters of all outputs.
+    pub fn snapshot(&self) -> Vec<NamedSnapshot> {
+        let outputs = self.outputs.iter();
+        outputs
+            .map(|output| (output.name, output.stats.snapshot()))
+            .collect()
+    }
+
+    /// Lets the outputs deliver what waits, until `deadline`; the rest is counted as lost.
+    pub fn close(self, deadline: Instant) {
+        self.stop.cancel();
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+        for output in &self.outputs {
+            output
+                .stats
+                .on_lost(Lost::Stopped, output.queue.len() as u64);
+        }
+    }
+}
+
+async fn run(tasks: Vec<OutputTask>) {
+    let mut running: JoinSet<()> = tasks.into_iter().collect();
+    while running.join_next().await.is_some() {}
+}
