@@ -1,9 +1,13 @@
 //! Where detections go besides viewers. A new output is a file here and a line in [`Outputs`].
 
+pub mod fields;
+pub(crate) mod hex;
 pub mod hub;
 pub mod jsonl;
+pub mod picture_url;
 pub mod queue;
 pub mod retry;
+pub mod webhook;
 
 use std::time::Instant;
 
@@ -37,4 +41,9 @@ impl Outputs {
             jsonl.close(deadline);
         }
     }
+}
+
+/// Returns the seconds since the Unix epoch.
+fn unix_s() -> u64 {
+    platform::clock::unix_micros() / 1_000_000
 }
