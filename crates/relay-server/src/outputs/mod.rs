@@ -2,6 +2,7 @@
 
 pub mod fields;
 pub(crate) mod hex;
+pub mod hook;
 pub mod hub;
 pub mod jsonl;
 pub mod picture_url;
