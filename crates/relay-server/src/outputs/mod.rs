@@ -5,6 +5,7 @@ pub(crate) mod hex;
 pub mod hook;
 pub mod hub;
 pub mod jsonl;
+pub mod mqtt;
 pub mod picture_url;
 pub mod queue;
 pub mod retry;
