@@ -4,4 +4,5 @@ pub mod broker;
 pub mod discovery;
 pub mod outbox;
 pub mod seen;
+pub mod session;
 pub mod topics;
