@@ -6,7 +6,7 @@
 //!    quic --+--> Event --> moves bytes <--> decides --> Action -->    tracking    JPEG, detections -> boxes
 //!    http --+                  |                                      annotation  JPEG, boxes -> JPEG
 //!     ^  ^                     |
-//!     |  +---- udp viewers <---+--> outputs/: jsonl
+//!     |  +---- udp viewers <---+--> outputs/: jsonl, mqtt, webhook, hook
 //!     +--- fanout: each camera's newest frame <---+
 //! ```
 //!
@@ -58,7 +58,7 @@ use crate::fanout::Fanout;
 use crate::handle::RelayHandle;
 use crate::lease_store::LeaseFile;
 use crate::live_settings::LiveSettings;
-use crate::outputs::{Outputs, jsonl};
+use crate::outputs::{Outputs, jsonl, plan};
 use crate::relay_loop::{LoopStats, RelayLoop};
 use crate::threads::{Worker, annotation, model, tracking};
 use crate::transport::http::{self, HttpServer, Trust};
@@ -110,6 +110,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let start = |port| http::start(port, access.clone(), trust, handle.clone());
     let http = http.map(start).transpose()?;
     let jsonl = args.detections.as_deref().map(jsonl::open).transpose()?;
+    let hub = plan::start(args, state.as_deref(), &access, &handle)?;
     let settings = reload::watch(args)?;
     let chosen = configure::model(args)?;
     let (model, batch) = tokio::select! {
@@ -140,7 +141,11 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         },
         model,
         model_died: false,
-        outputs: Outputs { jsonl, lost: 0 },
+        outputs: Outputs {
+            jsonl,
+            lost: 0,
+            hub,
+        },
         leases: leases.map(lease_store::writer).transpose()?,
         stats: LoopStats::new(configure::name(chosen.as_ref())),
     };

@@ -26,6 +26,7 @@ use crate::metrics::LoopMetrics;
 use crate::metrics::distribution::{BucketHistogram, INFERENCE};
 use crate::metrics::tally::Tally;
 use crate::outputs::Outputs;
+use crate::outputs::hub::Hub;
 use crate::summary::{Summary, log_note};
 use crate::threads::Worker;
 use crate::threads::tracking::TrackCommand;
@@ -203,6 +204,12 @@ impl RelayLoop {
                 ("undecodable", counts.undecodable),
             ],
             model: self.stats.model.clone(),
+            outputs: self
+                .outputs
+                .hub
+                .as_ref()
+                .map(Hub::snapshot)
+                .unwrap_or_default(),
         }
     }
 
@@ -279,9 +286,13 @@ impl RelayLoop {
                 let _ = reply.send(RelayStatus {
                     health: health.collect(),
                     cameras,
+                    undetected: self.relay.undetected().cloned().collect(),
                     has_model: self.model.is_some(),
                     model_died: self.model_died,
                 });
+            }
+            Query::SetDetection(camera, on, reply) => {
+                let _ = reply.send(self.relay.set_detection(camera, on, now));
             }
             Query::Metrics(reply) => {
                 let _ = reply.send(Box::new(self.metrics(now)));

@@ -18,6 +18,7 @@
 
 pub mod distribution;
 mod of_loop;
+mod outputs;
 pub mod tally;
 mod text;
 
@@ -32,6 +33,7 @@ use self::distribution::BucketHistogram;
 pub use self::of_loop::LoopMetrics;
 use self::tally::Tally;
 use self::text::{Labels, counters, gauges, histograms};
+use crate::outputs::hub::NamedSnapshot;
 
 /// What the text calls itself in `Content-Type`.
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
@@ -53,6 +55,8 @@ pub struct Metrics {
     pub not_inferred: Vec<(&'static str, u64)>,
     /// The model's name; `none` without one.
     pub model: String,
+    /// What became of events, by output.
+    pub outputs: Vec<NamedSnapshot>,
     /// Datagrams that the kernel could not put together, where it tells.
     pub reassembly_failures: Option<u64>,
 }
@@ -81,6 +85,7 @@ impl Metrics {
         families.extend(self.sender_families());
         families.extend(self.transport_families());
         families.extend(self.model_families());
+        families.extend(outputs::families(&self.outputs));
         families.extend(self.machine_families());
         families.extend(ProcessCollector::for_self().collect());
         // It refuses nothing but a family without a name or a figure.

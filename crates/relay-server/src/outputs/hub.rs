@@ -39,9 +39,7 @@ pub type OutputTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// An output that is about to start.
 pub struct Output {
-    name: &'static str,
-    stats: Arc<OutputStats>,
-    queue: EventQueue,
+    subscriber: Subscriber,
     task: OutputTask,
 }
 
@@ -58,6 +56,8 @@ struct Subscriber {
     name: &'static str,
     stats: Arc<OutputStats>,
     queue: EventQueue,
+    /// Whether it is handed the pictures: those of a full queue are 50 MB or more.
+    pictures: bool,
 }
 
 /// What an output counts, with its name.
@@ -76,12 +76,23 @@ impl Output {
         let stats = Arc::<OutputStats>::default();
         let queue = Queue::new(stats.clone());
         let task = task(queue.clone(), stats.clone(), stop.clone());
-        Self {
+        let subscriber = Subscriber {
             name,
             stats,
             queue,
+            pictures: false,
+        };
+        Self {
+            subscriber,
             task: Box::pin(task),
         }
+    }
+
+    /// Returns the output with the pictures of the events: it takes them from its queue at once.
+    #[must_use]
+    pub fn with_pictures(mut self) -> Self {
+        self.subscriber.pictures = true;
+        self
     }
 }
 
@@ -99,11 +110,7 @@ impl Hub {
         let mut subscribers = Vec::new();
         for output in outputs {
             tasks.push(output.task);
-            subscribers.push(Subscriber {
-                name: output.name,
-                stats: output.stats,
-                queue: output.queue,
-            });
+            subscribers.push(output.subscriber);
         }
         let work = move || runtime.block_on(run(tasks));
         let thread = thread::Builder::new()
@@ -119,8 +126,13 @@ impl Hub {
 
     /// Hands an event to all outputs. Never waits.
     pub fn publish(&self, event: OutputEvent) {
+        let without = Arc::new(OutputEvent {
+            picture: None,
+            ..event.clone()
+        });
         let event = Arc::new(event);
         for output in &self.outputs {
+            let event = if output.pictures { &event } else { &without };
             output.queue.push(event.clone());
         }
     }

@@ -1,4 +1,13 @@
-//! Where detections go besides viewers. A new output is a file here and a line in [`Outputs`].
+//! Where detections and events go besides viewers.
+//!
+//! ```text
+//!  detections --> jsonl                                a thread that writes
+//!  events ------> Hub --> a queue each --+--> mqtt      tasks on one thread beside the loop; each has its own queue,
+//!                                        +--> webhook   retries by the same rule and counts what is lost
+//!                                        +--> hook
+//! ```
+//!
+//! A new output of events is a room here and a line in [`plan`]; of detections, a line in [`Outputs`].
 
 pub mod fields;
 pub(crate) mod hex;
@@ -7,14 +16,17 @@ pub mod hub;
 pub mod jsonl;
 pub mod mqtt;
 pub mod picture_url;
+pub mod plan;
 pub mod queue;
 pub mod retry;
+mod secret_file;
 pub mod webhook;
 
 use std::time::Instant;
 
 use protocol::detections::{Detections, Kind};
 
+use self::hub::{Hub, OutputEvent};
 use crate::threads::Worker;
 
 /// All outputs.
@@ -24,6 +36,8 @@ pub struct Outputs {
     pub jsonl: Option<Worker<String>>,
     /// Messages that an output had no room for.
     pub lost: u64,
+    /// MQTT, webhook and command hook, if there is one of them.
+    pub hub: Option<Hub>,
 }
 
 impl Outputs {
@@ -37,10 +51,20 @@ impl Outputs {
         }
     }
 
+    /// Hands an event to the outputs. Never waits.
+    pub fn publish_event(&self, event: OutputEvent) {
+        if let Some(hub) = &self.hub {
+            hub.publish(event);
+        }
+    }
+
     /// Lets the outputs write what they hold, until `deadline`.
     pub fn close(self, deadline: Instant) {
         if let Some(jsonl) = self.jsonl {
             jsonl.close(deadline);
+        }
+        if let Some(hub) = self.hub {
+            hub.close(deadline);
         }
     }
 }

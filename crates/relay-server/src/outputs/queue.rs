@@ -89,7 +89,7 @@ impl<T> Queue<T> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut waiting);
-        self.shared.stats.set_waiting(waiting.len());
+        self.shared.stats.set_queued(waiting.len());
         result
     }
 }

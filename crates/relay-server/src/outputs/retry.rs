@@ -113,7 +113,8 @@ pub struct OutputStats {
     delivered: AtomicU64,
     retries: AtomicU64,
     lost: [AtomicU64; Lost::ALL.len()],
-    waiting: AtomicU64,
+    queued: AtomicU64,
+    held: AtomicU64,
     failing: AtomicBool,
 }
 
@@ -135,9 +136,14 @@ impl OutputStats {
         self.lost[why as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Sets how many events wait.
-    pub fn set_waiting(&self, waiting: usize) {
-        self.waiting.store(waiting as u64, Ordering::Relaxed);
+    /// Sets how many events wait in the queue of the output.
+    pub fn set_queued(&self, events: usize) {
+        self.queued.store(events as u64, Ordering::Relaxed);
+    }
+
+    /// Sets how many events the output has taken from its queue and not delivered.
+    pub fn set_held(&self, events: usize) {
+        self.held.store(events as u64, Ordering::Relaxed);
     }
 
     /// Sets whether the last attempt failed.
@@ -152,7 +158,7 @@ impl OutputStats {
             delivered: load(&self.delivered),
             retries: load(&self.retries),
             lost: Lost::ALL.map(|why| (why.name(), load(&self.lost[why as usize]))),
-            waiting: load(&self.waiting),
+            waiting: load(&self.queued) + load(&self.held),
             failing: self.failing.load(Ordering::Relaxed),
         }
     }

@@ -107,7 +107,7 @@ impl Outbox {
     }
 
     /// Returns the next message to send, if one is due and not too many are on the way.
-    pub fn next(&mut self) -> Option<(Token, Message)> {
+    pub fn next_message(&mut self) -> Option<(Token, Message)> {
         if self.on_the_way.len() >= WINDOW {
             return None;
         }
@@ -226,7 +226,7 @@ mod tests {
 
     /// Sends all that may be sent; returns tokens and `topic=payload`.
     fn drain(outbox: &mut Outbox) -> Vec<(Token, String)> {
-        std::iter::from_fn(|| outbox.next())
+        std::iter::from_fn(|| outbox.next_message())
             .map(|(token, message)| {
                 let payload = String::from_utf8_lossy(&message.payload).into_owned();
                 (token, format!("{}={payload}", message.topic))

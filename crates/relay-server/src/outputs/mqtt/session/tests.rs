@@ -43,7 +43,7 @@ fn observe(session: &mut Session, text: &str) {
 /// What is sent and acknowledged now, by topic.
 fn published(session: &mut Session) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
-    while let Some((token, message)) = session.outbox.next() {
+    while let Some((token, message)) = session.outbox.next_message() {
         assert_eq!(message.retain, !message.topic.ends_with("/events"));
         all.insert(
             message.topic,
