@@ -5,6 +5,7 @@
 //! machine alone is inferred from signs. A relay that runs already is not a fault: then the user wants to know why no
 //! picture comes.
 
+mod outputs;
 mod state;
 
 use std::fs;
@@ -57,6 +58,7 @@ pub fn run(args: &Args) -> ExitCode {
     let file = args.detections.as_deref();
     let file = file.filter(|file| file.as_os_str() != "-");
     report.extend(file.map(|file| files::check("--detections", file, files::try_file(file))));
+    report.extend(outputs::checks(args));
     check_model(args, &mut report);
     report.add(&machine::processors());
     report.add(&machine::container());

@@ -58,6 +58,8 @@ use self::shared_feed::SharedFeeds;
 use super::connections::Connections;
 use crate::access::Access;
 use crate::handle::RelayHandle;
+use crate::outputs::picture_url::PictureSigner;
+use crate::outputs::plan;
 
 /// What the server's tasks share.
 #[derive(Debug)]
@@ -69,6 +71,8 @@ struct Context {
     answers: SharedAnswers,
     renditions: SharedRenditions,
     rate: RequestRate,
+    /// Checks the URLs that outputs have signed; `None` if no picture needs that.
+    signer: Option<PictureSigner>,
 }
 
 /// What the flags say about the clients.
@@ -106,6 +110,7 @@ pub fn start(
     let context = Arc::new(Context {
         proxies: TrustedProxies::new(trust.proxies),
         connections: Connections::http(access.is_private()),
+        signer: plan::signer(&access),
         policy: OriginPolicy::new(access, trust.origins.to_vec()),
         feeds: SharedFeeds::new(relay.clone(), stats.clone()),
         answers: SharedAnswers::new(relay),

@@ -6,11 +6,12 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use platform::clock::unix_micros;
 use protocol::quic::Refusal;
 
 use super::Context;
 use super::connection::Connection;
-use super::entry::{bad_host, origin, parameters, requester};
+use super::entry::{bad_host, is_signed, origin, parameters, requester};
 use super::origin_policy::Denial;
 
 /// Answers a request that the policy permits, refuses another, and adds the headers that all answers have.
@@ -78,6 +79,10 @@ fn verdict(context: &Context, request: &Request) -> Verdict {
         return Verdict::Refused(text(StatusCode::BAD_REQUEST, why));
     }
     let parameters = parameters(request.uri());
+    let signed = |signer| is_signed(request, &parameters, signer, unix_micros() / 1_000_000);
+    if context.signer.as_ref().is_some_and(signed) {
+        return Verdict::Permitted;
+    }
     match context.policy.check(requester(request, &parameters)) {
         Ok(()) => Verdict::Permitted,
         Err(denial) => Verdict::Refused(denied(denial)),
