@@ -1,10 +1,5 @@
 //! What `config/home-assistant` holds for Home Assistant.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test's helpers, too, fail by panicking"
-)]
-
 use std::process::Command;
 
 /// Reads the blueprint as Home Assistant does, whose `!input NAME` is a tag; prints its domain, the inputs that it names

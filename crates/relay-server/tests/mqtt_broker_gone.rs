@@ -104,7 +104,7 @@ async fn events_wait_for_a_broker_that_is_gone_and_arrive_in_order() {
     client.until("sightline/yard/person", "1").await;
     until(&hub, "acknowledged", |figures| figures.delivered == 1).await;
     proxy.set(Way::Cut);
-    // The broker has lost the relay, and says so.
+    // The broker has lost the connection and publishes the last will.
     client.until("sightline/available", "offline").await;
     for n in 2..=50 {
         hub.publish(event(n, None));

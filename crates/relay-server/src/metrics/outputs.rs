@@ -46,3 +46,34 @@ pub(super) fn families(outputs: &[NamedSnapshot]) -> Vec<Family> {
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::metrics::Metrics;
+    use crate::outputs::retry::{Lost, OutputStats};
+
+    #[test]
+    fn what_is_delivered_lost_and_waits_is_listed_by_output() {
+        let stats = OutputStats::default();
+        stats.on_delivered();
+        stats.on_lost(Lost::QueueFull, 2);
+        stats.on_retry();
+        stats.set_queued(3);
+        stats.set_held(4);
+        let metrics = Metrics {
+            outputs: vec![("mqtt", stats.snapshot())],
+            ..Metrics::default()
+        };
+        let text = metrics.render();
+        for line in [
+            "sightline_output_events_total{output=\"mqtt\"} 1",
+            "sightline_output_events_lost_total{output=\"mqtt\",reason=\"queue_full\"} 2",
+            "sightline_output_events_lost_total{output=\"mqtt\",reason=\"refused\"} 0",
+            "sightline_output_retries_total{output=\"mqtt\"} 1",
+            "sightline_output_waiting{output=\"mqtt\"} 7",
+            "sightline_output_failing{output=\"mqtt\"} 1",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}

@@ -53,7 +53,7 @@ pub fn text(message: &EventMessage, name: &str) -> Option<String> {
     Some(text)
 }
 
-/// Returns whether a message tells something that a person was not told yet: not an update.
+/// Returns whether a message is worth a notification: an update is not.
 pub fn is_news(message: &EventMessage) -> bool {
     !matches!(message, EventMessage::Object(event) if event.phase == Phase::Update)
 }

@@ -33,7 +33,7 @@ const MAX_SHOWN: usize = 300;
 /// How long commands may take.
 #[derive(Debug, Clone, Copy)]
 pub struct HookTimes {
-    /// Until a command is asked to end.
+    /// Until a command is sent SIGTERM.
     pub limit: Duration,
     /// From then until it is killed.
     pub grace: Duration,

@@ -33,7 +33,7 @@ pub struct OutputEvent {
 /// The queue of one output.
 pub type EventQueue = Queue<Arc<OutputEvent>>;
 
-/// An output's task: it takes events from its queue until it is told to stop, and delivers what waits then within
+/// An output's task: it takes events from its queue until the stop, and delivers what waits then within
 /// [`LAST_CHANCE`].
 pub type OutputTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 

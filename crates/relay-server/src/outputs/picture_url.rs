@@ -7,7 +7,7 @@ use ring::hmac;
 
 use super::hex;
 
-/// How long a signed URL is valid, in seconds: a notification is looked at within a day.
+/// How long a signed URL is valid, in seconds: people open a notification within a day.
 const VALID_S: u64 = 24 * 3600;
 
 /// Makes the URLs of pictures.

@@ -175,7 +175,7 @@ fn webhook(args: &Args, urls: PictureUrls) -> anyhow::Result<Option<Webhook>> {
 /// Reads a template.
 ///
 /// # Errors
-/// If the file cannot be read or is none.
+/// If the file cannot be read or parsed.
 pub(crate) fn template(path: &Path) -> anyhow::Result<Template> {
     let flag = || format!("--webhook-template {}", path.display());
     let read = || {

@@ -51,13 +51,13 @@ impl Attempts {
         }
     }
 
-    /// Notes a failed attempt. Returns how long to wait for the next one, at least as long as the receiver asked for and
+    /// Notes a failed attempt. Returns how long to wait for the next one, at least as long as the receiver requires and
     /// never longer than the longest waiting time; `None` if that was the last one.
-    pub fn after_failure(&mut self, asked: Option<Duration>, random: f64) -> Option<Duration> {
+    pub fn after_failure(&mut self, required: Option<Duration>, random: f64) -> Option<Duration> {
         self.left = self.left.saturating_sub(1);
         let longest = self.backoff.longest;
         let delay = self.backoff.delay(random);
-        (self.left > 0).then(|| delay.max(asked.unwrap_or_default()).min(longest))
+        (self.left > 0).then(|| delay.max(required.unwrap_or_default()).min(longest))
     }
 }
 
@@ -196,12 +196,12 @@ mod tests {
     }
 
     #[test]
-    fn attempts_end_and_wait_as_long_as_the_receiver_asks_within_their_bound() {
+    fn attempts_end_and_wait_as_long_as_the_receiver_requires_within_their_bound() {
         let mut attempts = Attempts::new(4, Backoff::new(SECOND, 5 * SECOND));
         assert_eq!(attempts.after_failure(None, 1.0), Some(SECOND));
-        let asked = |seconds| Some(seconds * SECOND);
-        assert_eq!(attempts.after_failure(asked(4), 1.0), asked(4));
-        assert_eq!(attempts.after_failure(asked(3600), 1.0), asked(5));
+        let required = |seconds| Some(seconds * SECOND);
+        assert_eq!(attempts.after_failure(required(4), 1.0), required(4));
+        assert_eq!(attempts.after_failure(required(3600), 1.0), required(5));
         assert_eq!(attempts.after_failure(None, 1.0), None);
     }
 

@@ -50,7 +50,7 @@ pub enum BadBroker {
     /// Something behind the path.
     #[error("--mqtt takes no ? or # behind the topics' prefix")]
     Extra,
-    /// A prefix that is no topic.
+    /// A path that cannot begin a topic.
     #[error(
         "the path of --mqtt is the topics' prefix: up to 256 bytes, as in home/cameras, without +, # and empty levels, and not beginning with $"
     )]

@@ -23,7 +23,7 @@ use super::outbox::{Message, WINDOW};
 /// Longest wait for a connection, and for a broker that does not read.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time between two signs of life, in seconds. A broker that answers none is noticed within two of them, and a broker that
-/// hears none publishes the last will after one and a half.
+/// receives none publishes the last will after one and a half.
 const KEEP_ALIVE_S: u16 = 15;
 /// Largest message from the broker: a switch has three bytes.
 const MAX_INCOMING: usize = 4096;
@@ -124,7 +124,7 @@ fn tls() -> anyhow::Result<Arc<ClientConfig>> {
 }
 
 impl Connection {
-    /// Begins to connect; a report tells whether that succeeds.
+    /// Begins to connect; a report follows.
     pub fn open(login: &Login, last_will: Option<Message>) -> Self {
         let (client, mut event_loop) = AsyncClient::builder(login.options(last_will))
             .capacity(2 * WINDOW)

@@ -39,7 +39,7 @@ use super::retry::{Backoff, Lost, OutputStats, random};
 use crate::event::RelayStatus;
 use crate::handle::RelayHandle;
 
-/// Time between two looks at the status of the relay.
+/// Time between two requests for the status of the relay.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest wait for a camera's newest frame, which is there if the camera is live.
 const PICTURE_TIMEOUT: Duration = Duration::from_millis(200);
@@ -183,7 +183,7 @@ impl Publisher {
             return;
         };
         while let Some((token, message)) = self.session.outbox.next_message() {
-            // The connection has room for two windows; one that has none has ended, which its report tells.
+            // The connection has room for two windows; one without room has ended, and its report follows.
             let Some(notice) = link.connection.publish(message) else {
                 break;
             };

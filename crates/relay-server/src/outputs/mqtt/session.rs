@@ -173,7 +173,7 @@ impl Session {
         }
     }
 
-    /// Returns what a message of the broker asks for. A retained one is a command of before: the relay's own state at its
+    /// Returns the command in a message of the broker. A retained one is a command of before: the relay's own state at its
     /// start goes before it.
     pub fn on_message(&self, topic: &str, payload: &[u8], retained: bool) -> Option<Switch> {
         let known = self.cameras.keys();

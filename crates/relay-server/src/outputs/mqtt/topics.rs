@@ -105,7 +105,7 @@ fn level(name: &str, reserved: &[&str]) -> String {
             text.push(c);
         }
     }
-    // A level may be empty, but then it looks like a mistake everywhere; `%` alone stands for no other name.
+    // MQTT permits an empty level, and some tools do not show it; no other name becomes `%` alone.
     if text.is_empty() {
         "%".to_owned()
     } else {

@@ -62,7 +62,7 @@ impl WebhookUrl {
     /// Returns the URL.
     ///
     /// # Errors
-    /// If it is none, with the cure.
+    /// If it cannot be used, with the cure.
     pub fn url(&self) -> Result<&Url, &'static str> {
         self.0.as_ref().ok_or(
             "--webhook is a URL as in https://example.com/hook or http://nas:8123/api/webhook/ID",
@@ -152,7 +152,7 @@ impl Webhook {
         let host = host(&self.url);
         let mut failures = 0;
         loop {
-            let (asked, why) = match self.post(request).await {
+            let (required, why) = match self.post(request).await {
                 Ok((status, outcome)) => match outcome {
                     Outcome::Delivered => {
                         if failures > 0 {
@@ -164,7 +164,7 @@ impl Webhook {
                         stats.on_lost(Lost::Refused, 1);
                         return warn!(%host, status, "--webhook refuses an event: {cure}");
                     }
-                    Outcome::Retry(asked) => (asked, format!("it answers {status}")),
+                    Outcome::Retry(required) => (required, format!("it answers {status}")),
                 },
                 Err(why) => (None, why),
             };
@@ -172,7 +172,7 @@ impl Webhook {
             if failures == 1 {
                 warn!(%host, "--webhook does not take an event, which is tried again: {why}");
             }
-            let Some(delay) = attempts.after_failure(asked, random()) else {
+            let Some(delay) = attempts.after_failure(required, random()) else {
                 stats.on_lost(Lost::GivenUp, 1);
                 return warn!(%host, failures, "an event for --webhook is lost: {why}");
             };

@@ -90,10 +90,10 @@ pub fn with_urls(mut message: EventMessage, urls: &PictureUrls, unix_s: u64) -> 
 
 /// Judges the status of an answer; `retry_after` is the header of that name.
 pub fn judge(status: u16, retry_after: Option<&str>) -> Outcome {
-    let asked = || retry_after?.trim().parse().ok().map(Duration::from_secs);
+    let required = || retry_after?.trim().parse().ok().map(Duration::from_secs);
     match status {
         200..=299 => Outcome::Delivered,
-        408 | 425 | 429 | 500..=599 => Outcome::Retry(asked()),
+        408 | 425 | 429 | 500..=599 => Outcome::Retry(required()),
         300..=399 => Outcome::Refused("it redirects: give --webhook the address that it leads to"),
         401 | 403 => Outcome::Refused(
             "check the token in the URL of --webhook, and the secret on both sides",

@@ -48,9 +48,9 @@ pub enum BadTemplate {
         "`{0}` in the first line is not a type of messages, which are start, update, end and camera"
     )]
     Type(String),
-    /// It begins like JSON, and is none once the fields are filled in.
+    /// A text that begins like JSON, and cannot be parsed as JSON once the fields are filled in.
     #[error(
-        "it begins like JSON and is none once the fields are filled in: {0}; a field stands between quotes"
+        "it begins like JSON and cannot be parsed once the fields are filled in: {0}; a field stands between quotes"
     )]
     Json(String),
 }
@@ -221,7 +221,7 @@ mod tests {
             ("{{only start", "in line 1"),
             ("{{only begin}}\nx", "`begin`"),
             ("{\"a\": {{label}}}", "between quotes"),
-            ("{\"a\": \"{{label}}\"", "is none once"),
+            ("{\"a\": \"{{label}}\"", "cannot be parsed"),
         ] {
             let why = Template::parse(text).unwrap_err().to_string();
             assert!(why.contains(wanted), "{text}: {why}");
