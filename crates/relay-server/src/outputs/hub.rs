@@ -163,3 +163,64 @@ async fn run(tasks: Vec<OutputTask>) {
     let mut running: JoinSet<()> = tasks.into_iter().collect();
     while running.join_next().await.is_some() {}
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::outputs::fields::tests::start;
+
+    /// An output that stores the pictures of its events, in their order.
+    fn storing(stop: &CancellationToken, stored: &Arc<Mutex<Vec<Option<Bytes>>>>) -> Output {
+        let stored = stored.clone();
+        Output::new("test", stop, |queue, _, stop| async move {
+            stop.cancelled().await;
+            while let Some(event) = queue.try_pop() {
+                stored.lock().unwrap().push(event.picture.clone());
+            }
+        })
+    }
+
+    #[test]
+    fn each_output_gets_each_event_and_pictures_only_if_it_wants_them() {
+        let stop = CancellationToken::new();
+        let [with, without] = [(); 2].map(|()| Arc::default());
+        let outputs = vec![
+            storing(&stop, &with).with_pictures(),
+            storing(&stop, &without),
+        ];
+        let hub = Hub::start(outputs, stop).unwrap();
+        for picture in [Some(Bytes::from("jpeg")), None] {
+            let message = start("yard", "person");
+            hub.publish(OutputEvent {
+                json: message.to_json().into(),
+                message,
+                picture,
+            });
+        }
+        hub.close(Instant::now() + Duration::from_secs(10));
+        assert_eq!(*with.lock().unwrap(), [Some("jpeg".into()), None]);
+        assert_eq!(*without.lock().unwrap(), [None, None]);
+    }
+
+    #[test]
+    fn what_an_output_has_not_taken_at_the_stop_is_counted_as_lost() {
+        let stop = CancellationToken::new();
+        let idle = Output::new("test", &stop, |_, _, stop| async move {
+            stop.cancelled().await;
+        });
+        let stats = idle.subscriber.stats.clone();
+        let hub = Hub::start(vec![idle], stop).unwrap();
+        for label in ["person", "dog"] {
+            let message = start("yard", label);
+            hub.publish(OutputEvent {
+                json: message.to_json().into(),
+                message,
+                picture: None,
+            });
+        }
+        hub.close(Instant::now() + Duration::from_secs(10));
+        assert!(stats.snapshot().lost.contains(&("stopped", 2)));
+    }
+}
