@@ -1,16 +1,20 @@
 //! The command line of `relay-server`.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
-use platform::config::Common;
+use platform::config::{self, Common};
 use protocol::RELAY_PORT;
 use protocol::every::Every;
 use protocol::geometry::Size;
 use protocol::ticket::{BadHost, Host};
 
+use crate::camera_tables::CameraTables;
 use crate::live_settings::LiveSettings;
 use crate::outputs::hook::HookCommand;
 use crate::outputs::mqtt::broker::BrokerUrl;
@@ -69,6 +73,10 @@ pub struct Args {
     /// Append the model's detections to this file, one JSON message a line; - is standard output
     #[arg(long, value_name = "FILE|-")]
     pub detections: Option<PathBuf>,
+    /// Append events to this file, one JSON message a line: objects that come, change and go, and cameras; - is standard
+    /// output
+    #[arg(long, value_name = "FILE|-")]
+    pub events: Option<PathBuf>,
     /// Admit only peers with a ticket
     #[arg(long)]
     pub private: bool,
@@ -124,6 +132,9 @@ pub struct Args {
     /// Flags of all programs.
     #[command(flatten)]
     pub common: Common,
+    /// Tables of the configuration file, which no flag holds.
+    #[arg(skip)]
+    pub tables: Arc<CameraTables>,
 }
 
 /// `--model`.
@@ -210,7 +221,35 @@ impl Args {
             iou: self.iou,
             classes: self.classes.clone(),
             track_start: self.track_start,
+            event_output: self.has_event_output(),
+            tables: self.tables.clone(),
         }
+    }
+
+    fn has_event_output(&self) -> bool {
+        let receivers = self.mqtt.is_some() || self.webhook.is_some() || self.on_event.is_some();
+        receivers || self.events.is_some()
+    }
+
+    /// Parses the process's command line, and the tables of its configuration file. On a usage error, `--help` or
+    /// `--version` it prints and ends the process.
+    pub fn of_process() -> Self {
+        Self::try_of_process().unwrap_or_else(|err| err.exit())
+    }
+
+    /// Parses the same again, while the program runs.
+    ///
+    /// # Errors
+    /// clap's error if a value or a table is wrong.
+    pub fn try_of_process() -> Result<Self, clap::Error> {
+        let mut args: Self = config::try_parse(Self::check)?;
+        let wrong = |why| config::command::<Self>().error(ErrorKind::ValueValidation, why);
+        if let Some(file) = config::file::<Self>() {
+            let tables = tables_of(&file).map_err(wrong)?;
+            args.events = args.events.or_else(|| tables.events_file().cloned());
+            args.tables = Arc::new(tables);
+        }
+        Ok(args)
     }
 
     /// Returns the keys of the configuration file that differ from `other` and that a restart alone changes.
@@ -225,9 +264,9 @@ impl Args {
         }
         let mut keys: Vec<String> = differing!(
             listen, every, model, model_cpu, net_size, provider, threads, onnxruntime, overlay, detections, private, state,
-            rotate, advertise, udp_viewers, udp_egress, http, http_origin, http_trust_proxy, http_url,
+            rotate, advertise, events, udp_viewers, udp_egress, http, http_origin, http_trust_proxy, http_url,
             mqtt, mqtt_password_file, webhook, webhook_secret_file, webhook_template, on_event;
-            conf, iou, classes, track_start, common
+            conf, iou, classes, track_start, common, tables
         );
         if self.common.log_format != other.common.log_format {
             keys.push("log-format".to_owned());
@@ -248,6 +287,13 @@ impl Args {
         }
         plan::check(self)
     }
+}
+
+fn tables_of(file: &Path) -> Result<CameraTables, String> {
+    let origin = file.display();
+    let text = fs::read_to_string(file)
+        .map_err(|err| format!("{origin}: the configuration file cannot be read: {err}"))?;
+    CameraTables::parse(&text).map_err(|why| format!("{origin}: {why}"))
 }
 
 fn listen(s: &str) -> Result<SocketAddr, String> {

@@ -55,9 +55,13 @@ pub fn run(args: &Args) -> ExitCode {
     }));
     let state = directories::state(args.state.as_deref());
     report.add(&judge_state(State::of(state), args.private));
-    let file = args.detections.as_deref();
-    let file = file.filter(|file| file.as_os_str() != "-");
-    report.extend(file.map(|file| files::check("--detections", file, files::try_file(file))));
+    for (flag, file) in [
+        ("--detections", &args.detections),
+        ("--events", &args.events),
+    ] {
+        let file = file.as_deref().filter(|file| file.as_os_str() != "-");
+        report.extend(file.map(|file| files::check(flag, file, files::try_file(file))));
+    }
     report.extend(outputs::checks(args));
     check_model(args, &mut report);
     report.add(&machine::processors());

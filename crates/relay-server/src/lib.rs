@@ -6,7 +6,7 @@
 //!    quic --+--> Event --> moves bytes <--> decides --> Action -->    tracking    JPEG, detections -> boxes
 //!    http --+                  |                                      annotation  JPEG, boxes -> JPEG
 //!     ^  ^                     |
-//!     |  +---- udp viewers <---+--> outputs/: jsonl, mqtt, webhook, hook
+//!     |  +---- udp viewers <---+--> events/ (a thread) --> outputs/: jsonl, mqtt, webhook, hook
 //!     +--- fanout: each camera's newest frame <---+
 //! ```
 //!
@@ -15,11 +15,13 @@
 pub mod access;
 mod announce;
 pub mod args;
+pub mod camera_tables;
 mod configure;
 mod descriptors;
 pub mod doctor;
 pub mod egress;
 pub mod event;
+pub mod events;
 pub mod fanout;
 pub mod handle;
 pub mod lease_store;
@@ -54,10 +56,12 @@ use crate::access::Access;
 use crate::args::{Args, ModelChoice};
 use crate::egress::EgressByTransport;
 use crate::event::Event;
+use crate::events::EventHub;
 use crate::fanout::Fanout;
 use crate::handle::RelayHandle;
 use crate::lease_store::LeaseFile;
 use crate::live_settings::LiveSettings;
+use crate::outputs::events::EventOutputs;
 use crate::outputs::{Outputs, jsonl, plan};
 use crate::relay_loop::{LoopStats, RelayLoop};
 use crate::threads::{Worker, annotation, model, tracking};
@@ -107,10 +111,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         origins: &args.http_origin,
         proxies: &args.http_trust_proxy,
     };
-    let start = |port| http::start(port, access.clone(), trust, handle.clone());
+    let hub = Arc::<EventHub>::default();
+    let start = |port| http::start(port, access.clone(), trust, handle.clone(), hub.clone());
     let http = http.map(start).transpose()?;
+    let receivers = plan::start(args, state.as_deref(), &access, &handle)?;
+    let event_outputs = EventOutputs::open(args.events.as_deref(), receivers)?;
     let jsonl = args.detections.as_deref().map(jsonl::open).transpose()?;
-    let hub = plan::start(args, state.as_deref(), &access, &handle)?;
     let settings = reload::watch(args)?;
     let chosen = configure::model(args)?;
     let (model, batch) = tokio::select! {
@@ -129,7 +135,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     );
     let mut relay_loop = RelayLoop {
         relay: relay(args, &access.identity, rules, leases.as_ref())?,
-        tracking: tracking::start(settings, events_tx.clone())?,
+        tracking: tracking::start(settings.clone(), events_tx.clone())?,
         annotation: annotation::start(events_tx)?,
         udp: UdpTransport::new(port.clone(), datagrams_tx),
         senders: HashMap::new(),
@@ -144,8 +150,10 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         outputs: Outputs {
             jsonl,
             lost: 0,
-            hub,
+            of_events: event_outputs.stats(),
         },
+        events: events::start(args.live_settings().events(), hub, event_outputs)?,
+        settings,
         leases: leases.map(lease_store::writer).transpose()?,
         stats: LoopStats::new(configure::name(chosen.as_ref())),
     };

@@ -7,7 +7,7 @@ use platform::logging;
 use relay_server::args::Args;
 
 fn main() -> ExitCode {
-    let args = config::parse(Args::check);
+    let args = Args::of_process();
     let _logging = logging::init(args.common.log_format);
     config::warn_of_unknown_variables::<Args>();
     match args.common.task {

@@ -14,19 +14,20 @@ use protocol::jpeg::Defect;
 use protocol::quic::{Refusal, Trial};
 use relay_core::{Action, AnnotationJob, CameraFrame, Forward, Relay, SenderId};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::egress::EgressByTransport;
 use crate::event::{Accepted, Completion, Event, Ingress, PublishRequest, Query, RelayStatus};
+use crate::events::{EventFeed, EventInput};
 use crate::fanout::Fanout;
+use crate::live_settings::LiveSettings;
 use crate::metrics::LoopMetrics;
 use crate::metrics::distribution::{BucketHistogram, INFERENCE};
 use crate::metrics::tally::Tally;
 use crate::outputs::Outputs;
-use crate::outputs::hub::Hub;
 use crate::summary::{Summary, log_note};
 use crate::threads::Worker;
 use crate::threads::tracking::TrackCommand;
@@ -58,6 +59,10 @@ pub struct RelayLoop {
     pub annotation: Worker<AnnotationJob>,
     /// Where detections go besides viewers.
     pub outputs: Outputs,
+    /// What the configuration file changes.
+    pub settings: watch::Receiver<LiveSettings>,
+    /// Where events are made of the tracks.
+    pub events: EventFeed,
     /// The thread that keeps the leases of tutorial viewers on disk.
     pub leases: Option<Worker<Vec<SocketAddr>>>,
     /// What only the loop can count.
@@ -98,6 +103,8 @@ impl RelayLoop {
         summaries.set_missed_tick_behavior(MissedTickBehavior::Skip);
         summaries.tick().await;
         let mut last = Summary::default();
+        let mut watchers = self.events.hub().watchers();
+        self.apply_settings(*watchers.borrow_and_update());
         self.act();
         // Set again only if the next deadline is before the timer: to set one may cost a system call.
         let mut timer = pin!(sleep(SUMMARY_INTERVAL));
@@ -111,6 +118,14 @@ impl RelayLoop {
                 () = stop.cancelled() => return,
                 Some(event) = events.recv() => self.on_event(event),
                 Some(event) = datagrams.recv() => self.on_event(event),
+                Ok(()) = self.settings.changed() => {
+                    let watchers = *watchers.borrow();
+                    self.apply_settings(watchers);
+                }
+                Ok(()) = watchers.changed() => {
+                    let watchers = *watchers.borrow_and_update();
+                    self.want_events(watchers);
+                }
                 () = &mut timer => timer.as_mut().reset(tokio::time::Instant::now() + SUMMARY_INTERVAL),
                 _ = summaries.tick() => {
                     let summary = Summary::of(&self.relay, &self.egress);
@@ -132,6 +147,19 @@ impl RelayLoop {
         }
     }
 
+    fn apply_settings(&mut self, watchers: usize) {
+        let settings = self.settings.borrow_and_update().clone();
+        self.relay.set_every_of(settings.tables.every_of());
+        self.events.send(EventInput::Settings(settings.events()));
+        self.want_events(watchers);
+    }
+
+    /// Notes whether events are wanted: by the configuration, or by so many clients that receive them.
+    fn want_events(&mut self, watchers: usize) {
+        let configured = self.settings.borrow().want_events();
+        self.relay.want_events(configured || watchers > 0);
+    }
+
     /// Lets the threads finish until `timeout` is over. Returns the object of `--report`.
     pub fn close(self, timeout: Duration) -> Value {
         let report = self.report();
@@ -142,6 +170,7 @@ impl RelayLoop {
         self.tracking.close(deadline);
         self.annotation.close(deadline);
         self.outputs.close(deadline);
+        self.events.close(deadline);
         if let Some(leases) = self.leases {
             leases.close(deadline);
         }
@@ -204,12 +233,8 @@ impl RelayLoop {
                 ("undecodable", counts.undecodable),
             ],
             model: self.stats.model.clone(),
-            outputs: self
-                .outputs
-                .hub
-                .as_ref()
-                .map(Hub::snapshot)
-                .unwrap_or_default(),
+            events: self.events.hub().counts(),
+            outputs: self.outputs.of_events.snapshot(),
         }
     }
 
@@ -346,7 +371,7 @@ impl RelayLoop {
                     self.relay.on_tracker_free(Instant::now());
                 }
             }
-            Action::ObserveTracks(_) => {}
+            Action::ObserveTracks(tracked) => self.events.send(EventInput::Tracked(tracked)),
             Action::UpdateTracker(camera, count, detections) => {
                 let update = TrackCommand::Update(camera, count, detections);
                 self.tracking.send(update);
@@ -370,6 +395,7 @@ impl RelayLoop {
             }
             Action::PublishLive(cameras) => {
                 self.stats.tally.on_live(&cameras);
+                self.events.send(EventInput::Live(cameras.clone()));
                 self.fanout.publish_live(cameras);
             }
             Action::PublishForeign(foreign) => self.fanout.publish_foreign(foreign),

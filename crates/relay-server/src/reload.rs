@@ -57,7 +57,7 @@ fn state() -> Option<(SystemTime, u64)> {
 }
 
 fn read(args: &mut Args, settings: &watch::Sender<LiveSettings>) {
-    let new = match config::try_parse(Args::check) {
+    let new = match Args::try_of_process() {
         Ok(new) => new,
         Err(err) => {
             let why = err.to_string();

@@ -2,8 +2,10 @@
 
 use platform::config::{command, template};
 use relay_server::args::Args;
+use relay_server::camera_tables;
 
 #[test]
 fn the_configuration_file_has_every_key_at_its_default() {
-    testkit::config::same("relay-server", &template(&command::<Args>()));
+    let text = template(&command::<Args>()) + camera_tables::EXAMPLE;
+    testkit::config::same("relay-server", &text);
 }

@@ -25,6 +25,7 @@ use protocol::peer::{Proof, Standing};
 use protocol::quic::SenderInfo;
 use quic::endpoint::PacketFilter;
 use quic::receive::Held;
+use relay_core::events::EventSettings;
 use relay_core::limits::EVENT_QUEUE;
 use relay_core::{
     CameraFrame, CookieSecret, Inference, Overlay, Publisher, Relay, RelaySettings, SenderId,
@@ -34,11 +35,13 @@ use relay_server::access::Access;
 use relay_server::args::Args;
 use relay_server::egress::EgressByTransport;
 use relay_server::event::{Completion, Event, Ingress, PublishRequest, Query};
+use relay_server::events::{self, EventCounts};
 use relay_server::fanout::Fanout;
 use relay_server::metrics::distribution::{BucketHistogram, FORWARDING, INFERENCE};
 use relay_server::metrics::tally::{CameraMetrics, Tally};
 use relay_server::metrics::{Metrics, TransportMetrics};
 use relay_server::outputs::Outputs;
+use relay_server::outputs::events::EventOutputs;
 use relay_server::outputs::retry::OutputStats;
 use relay_server::relay_loop::{LoopStats, RelayLoop};
 use relay_server::reload;
@@ -92,6 +95,11 @@ fn everything() -> Metrics {
         inference,
         not_inferred: vec![("busy", 9)],
         model: "yolov5n".to_owned(),
+        events: EventCounts {
+            messages: vec![("start", 3), ("camera", 1)],
+            open: 1,
+            lost: vec![("frames", 0), ("jsonl", 2)],
+        },
         outputs: vec![("mqtt", OutputStats::default().snapshot())],
         reassembly_failures: Some(11),
     }
@@ -116,17 +124,9 @@ fn label_names(sample: &str) -> Vec<&str> {
 #[test]
 fn names_say_what_they_are_and_units_are_base_units() {
     let text = everything().render();
-    let known = [
-        "camera",
-        "transport",
-        "kind",
-        "reason",
-        "label",
-        "version",
-        "model",
-        "output",
-        "le",
-    ];
+    let known: Vec<&str> = "camera transport kind reason label version model type queue output le"
+        .split(' ')
+        .collect();
     for (name, kind) in kinds(&text) {
         let ours = name.starts_with("sightline_") || name.starts_with("process_");
         assert!(ours, "{name}");
@@ -344,9 +344,16 @@ fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, EgressByTransport, So
         egress: egress.clone(),
         model: Some(model(events_tx.clone())),
         model_died: false,
-        tracking: tracking::start(settings, events_tx.clone()).unwrap(),
+        tracking: tracking::start(settings.clone(), events_tx.clone()).unwrap(),
         annotation: annotation::start(events_tx.clone()).unwrap(),
         outputs: Outputs::default(),
+        events: events::start(
+            EventSettings::default(),
+            Arc::default(),
+            EventOutputs::default(),
+        )
+        .unwrap(),
+        settings,
         leases: None,
         stats: LoopStats::new("test".to_owned()),
     };

@@ -161,7 +161,7 @@ fn event(label: &str) -> OutputEvent {
 }
 
 fn figures(hub: &Hub) -> OutputSnapshot {
-    hub.snapshot().remove(0).1
+    hub.stats().snapshot().remove(0).1
 }
 
 fn lost(hub: &Hub, why: &str) -> u64 {

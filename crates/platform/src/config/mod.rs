@@ -4,6 +4,7 @@
 //! shows the values in force, and the order "flag, environment, file, built-in" is clap's own.
 
 mod relay_word;
+mod tables;
 mod template;
 mod variables;
 
@@ -317,6 +318,9 @@ fn read_file(command: &Command, path: &Path) -> Result<Vec<(String, String)>, St
     let known: Vec<&str> = settings(command).filter_map(Arg::get_long).collect();
     let mut values = Vec::new();
     for (key, value) in table {
+        if value.is_table() && tables::is_table(command.get_name(), &key) {
+            continue;
+        }
         if let Some(new) = new_name(command, &key) {
             return Err(format!("the key '{key}' is now '{new}'"));
         }

@@ -8,7 +8,6 @@ use protocol::event::{EndReason, EventId};
 use protocol::label::CameraName;
 
 use super::arming::Arming;
-use super::join::unlikeness;
 use super::object::Object;
 use super::settings::CameraSettings;
 use super::still::StillPlaces;
@@ -19,6 +18,10 @@ use crate::action::TrackerState;
 pub const MAX_OBJECTS: usize = 64;
 /// Time after which an object that is not certain yet is forgotten: what the model sees once now and once then is noise.
 const FORGET_AFTER: Duration = Duration::from_millis(1500);
+/// Least overlap of two boxes of one label that are one object.
+const SHADOW_IOU: f32 = 0.3;
+/// The same of boxes of two labels: the model may take one object for two things.
+const OTHER_SHADOW_IOU: f32 = 0.6;
 /// Most labels whose last start is remembered for the cooldown: more than COCO has.
 const MAX_LABELS: usize = 128;
 
@@ -101,14 +104,15 @@ impl CameraEvents {
             return actions;
         }
         let inferred = before != frame.tracker && frame.tracker.answered.is_some();
-        let seen = self.assign(frame.boxes, inferred, rules, room, now);
-        for index in seen {
-            self.report(index, rules, frame.sharpness, new_id, now, &mut actions);
+        for track in self.assign(frame.boxes, inferred, rules, room, now) {
+            if let Some(index) = self.reported(track, rules, now) {
+                actions.extend(self.report(index, frame.sharpness, new_id, now));
+            }
         }
         actions
     }
 
-    /// Gives each track that the model supports to its object. Returns the indices of the objects that are seen.
+    /// Gives each track that the model supports to its object. Returns these tracks.
     fn assign(
         &mut self,
         boxes: &[Detection],
@@ -116,16 +120,15 @@ impl CameraEvents {
         rules: &CameraSettings,
         room: usize,
         now: Moment,
-    ) -> Vec<usize> {
+    ) -> Vec<u64> {
         let room = self.objects.len() + room.min(MAX_OBJECTS - self.objects.len());
-        let supported = boxes
-            .iter()
-            .filter(|seen| !seen.fading && seen.id.is_some());
+        let supported = boxes.iter();
+        let supported = supported.filter(|seen| !seen.fading && seen.id.is_some());
         let of_track = |objects: &[Object], seen: &Detection| {
             objects.iter().position(|object| object.track == seen.id)
         };
         let (mut indices, mut strangers) = (Vec::new(), Vec::new());
-        for seen in supported {
+        for seen in supported.clone() {
             match of_track(&self.objects, seen) {
                 Some(index) => {
                     self.objects[index].see(seen, inferred, rules, now);
@@ -144,9 +147,8 @@ impl CameraEvents {
                 None => continue,
             };
             self.objects[index].see(stranger, inferred, rules, now);
-            indices.push(index);
         }
-        indices
+        supported.filter_map(|seen| seen.id).collect()
     }
 
     /// Finds for each new track the object that it shows again, the most alike first, among those that are not `seen`.
@@ -159,9 +161,7 @@ impl CameraEvents {
         let mut pairs = Vec::new();
         for (number, stranger) in strangers.iter().enumerate() {
             for (index, object) in self.objects.iter().enumerate() {
-                let gap = now.at.saturating_duration_since(object.last.at);
-                let (label, bbox) = (&stranger.label, stranger.bbox);
-                let unlike = unlikeness(object.sight(), label, bbox, gap.as_secs_f32());
+                let unlike = object.unlikeness(&stranger.label, stranger.bbox, now);
                 if let Some(unlike) = unlike.filter(|_| !seen.contains(&index)) {
                     // An event goes before an object that may never become one.
                     pairs.push((!object.is_open(), unlike, number, index));
@@ -180,21 +180,60 @@ impl CameraEvents {
         joined
     }
 
+    /// Returns the object of a track whose event is to be started or updated, if there is one.
+    fn reported(&mut self, track: u64, rules: &CameraSettings, now: Moment) -> Option<usize> {
+        let of_track = |object: &Object| object.track == Some(track);
+        let index = self.objects.iter().position(of_track)?;
+        if self.objects[index].is_open() {
+            return Some(index);
+        }
+        if !self.objects[index].is_certain(rules) || self.is_shadow(index, now) {
+            return None;
+        }
+        let Some(known) = self.resumed(index, now) else {
+            return self.may_start(index, rules, now).then_some(index);
+        };
+        let object = self.objects.remove(index);
+        let known = known - usize::from(known > index);
+        self.objects[known].take_over(object);
+        Some(known)
+    }
+
+    /// Returns whether an object is a second box of one that has an event and is seen too.
+    fn is_shadow(&self, index: usize, now: Moment) -> bool {
+        let object = &self.objects[index];
+        let mut seen = self.objects.iter().filter(|other| other.last.at == now.at);
+        seen.any(|other| {
+            let limit = match other.label() == object.label() {
+                true => SHADOW_IOU,
+                false => OTHER_SHADOW_IOU,
+            };
+            other.is_open() && other.bbox().iou(object.bbox()) >= limit
+        })
+    }
+
+    /// Returns the object with an event, not seen now, that an object shows again: both were there for a moment when one
+    /// track took over from the other.
+    fn resumed(&self, index: usize, now: Moment) -> Option<usize> {
+        let object = &self.objects[index];
+        let unlike = |known: &Object| known.unlikeness(object.label(), object.bbox(), now);
+        let known = self.objects.iter().enumerate();
+        let known = known.filter(|(_, known)| known.is_open() && known.last.at != now.at);
+        let alike = known.filter_map(|(index, known)| Some((unlike(known)?, index)));
+        let best = alike.min_by(|a, b| a.0.total_cmp(&b.0));
+        best.map(|(_, index)| index)
+    }
+
     /// Starts or updates the event of an object that is seen.
     fn report(
         &mut self,
         index: usize,
-        rules: &CameraSettings,
         sharpness: Sharpness<'_>,
         new_id: &mut dyn FnMut(u64) -> EventId,
         now: Moment,
-        actions: &mut Vec<EventAction>,
-    ) {
-        let starts = !self.objects[index].is_open();
-        if starts && !self.may_start(index, rules, now) {
-            return;
-        }
+    ) -> Vec<EventAction> {
         let (object, camera) = (&mut self.objects[index], self.name.as_str());
+        let starts = !object.is_open();
         let better = object.is_better_picture(sharpness, now);
         let message = match starts {
             true => {
@@ -204,25 +243,20 @@ impl CameraEvents {
             }
             false => object.update(camera, now),
         };
-        // Before the message: it names the picture.
-        if let Some(id) = object.id().filter(|_| better || starts) {
-            actions.push(EventAction::KeepPicture(id, object.bbox().clipped()));
-        }
-        actions.extend(message.map(EventAction::Publish));
+        // The picture goes before the message that names it.
+        let picture = object.id().filter(|_| better || starts);
+        let picture = picture.map(|id| EventAction::KeepPicture(id, object.bbox().clipped()));
+        let message = message.map(EventAction::Publish);
+        picture.into_iter().chain(message).collect()
     }
 
     fn may_start(&mut self, index: usize, rules: &CameraSettings, now: Moment) -> bool {
         let object = &self.objects[index];
-        if !object.is_certain(rules) {
-            return false;
-        }
         let since = |at: &Instant| now.at.saturating_duration_since(*at);
         self.starts.retain(|_, at| since(at) < rules.cooldown);
-        let is_known_thing = self
-            .places
-            .recognises(object.label(), object.bbox(), now.at);
-        !is_known_thing
-            && !self.starts.contains_key(object.label())
+        let (label, bbox) = (object.label(), object.bbox());
+        !self.places.recognises(label, bbox, now.at)
+            && !self.starts.contains_key(label)
             && self.starts.len() < MAX_LABELS
     }
 

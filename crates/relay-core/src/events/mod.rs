@@ -8,7 +8,7 @@
 //! ```
 //!
 //! - **Start.** An object's event starts once [`CameraSettings::min_time`] has passed since it was first seen, two
-//!   inferences have shown it, no event of its label has started within the cooldown, and the camera is armed.
+//!   inferences have shown it, with a mean score of [`CameraSettings::min_score`], no event of its label has started within the cooldown, and the camera is armed.
 //! - **The same object.** A track that begins where an object of its label and size was seen, or would be by its velocity,
 //!   shows that object: so a tree, a lost track or a restart of the camera makes no second event. What left the picture
 //!   is not joined to what comes in there later.

@@ -7,12 +7,14 @@ use protocol::detections::Detection;
 use protocol::event::{EndReason, EventId, EventMessage, ObjectEvent, Phase};
 use protocol::geometry::BBox;
 
-use super::join::{Sight, cut_edges};
+use super::join::{Sight, cut_edges, unlikeness};
 use super::settings::CameraSettings;
 use super::{Moment, Sharpness};
 
 /// Inferences that have to show an object before its event starts: one alone is often a mistake of the model.
 const MIN_INFERENCES: u32 = 2;
+/// Score beyond the least that all inferences together have to show: the fewer there are, the clearer each has to be.
+const DOUBT: f32 = 0.1;
 /// Inferences in a row of another label after which the event takes that label.
 const RELABEL_INFERENCES: u32 = 2;
 /// Share of a new velocity: a box jumps by a pixel, and its object does not.
@@ -39,9 +41,13 @@ pub(super) struct Object {
     bbox: BBox,
     velocity: [f32; 2],
     first: Moment,
+    /// Where the last inference that showed it did so, and when: since then its track may have gone astray.
+    anchor: (BBox, Instant),
     /// When a track with support last showed it.
     pub(super) last: Moment,
     inferences: u32,
+    /// Sum of their scores.
+    scores: f32,
     stays: Vec<Stay>,
     /// Names of the zones that it has entered, in order.
     entered: Vec<String>,
@@ -83,8 +89,10 @@ impl Object {
             bbox: seen.bbox,
             velocity: [0.0; 2],
             first: now,
+            anchor: (seen.bbox, now.at),
             last: now,
             inferences: 0,
+            scores: 0.0,
             stays: Vec::new(),
             entered: Vec::new(),
             picture: 0.0,
@@ -114,7 +122,14 @@ impl Object {
         self.score = seen.score.clamp(0.0, 1.0);
         self.top_score = self.top_score.max(self.score);
         self.last = self.last.later(now);
-        self.inferences = self.inferences.saturating_add(inferred.into());
+        if inferred {
+            self.anchor = (self.bbox, now.at);
+        }
+        // An event that is open stays so: beyond any number of inferences that decides, the mean would lose precision.
+        if inferred && self.event.is_none() {
+            self.inferences = self.inferences.saturating_add(1);
+            self.scores += self.score;
+        }
         self.relabel(&seen.label, inferred);
         self.stand(rules, now);
     }
@@ -195,13 +210,20 @@ impl Object {
         self.velocity
     }
 
-    /// Returns where it was last seen.
-    pub(super) fn sight(&self) -> Sight<'_> {
-        Sight {
-            label: &self.label,
-            bbox: self.bbox,
-            velocity: self.velocity,
-        }
+    /// Returns how unlike a box is to it, from 0 to 1; `None` if it is another object.
+    pub(super) fn unlikeness(&self, label: &str, bbox: BBox, now: Moment) -> Option<f32> {
+        let unlike = |known, since| {
+            let sight = Sight {
+                label: &self.label,
+                bbox: known,
+                velocity: self.velocity,
+            };
+            let gap = now.at.saturating_duration_since(since);
+            unlikeness(sight, label, bbox, gap.as_secs_f32())
+        };
+        let last = unlike(self.bbox, self.last.at);
+        let confirmed = unlike(self.anchor.0, self.anchor.1);
+        last.into_iter().chain(confirmed).min_by(f32::total_cmp)
     }
 
     /// Returns when it was first seen.
@@ -209,10 +231,13 @@ impl Object {
         self.first
     }
 
-    /// Returns whether it was seen often and long enough for an event.
+    /// Returns whether it was seen often, long and clearly enough for an event.
     pub(super) fn is_certain(&self, rules: &CameraSettings) -> bool {
         let seen = self.last.at.saturating_duration_since(self.first.at);
-        self.inferences >= MIN_INFERENCES && seen >= rules.min_time
+        // The mean is at least min-score, and more by DOUBT / inferences.
+        self.inferences >= MIN_INFERENCES
+            && seen >= rules.min_time
+            && self.scores >= rules.min_score * self.inferences as f32 + DOUBT
     }
 
     /// Returns whether the picture of now is better than the one that is kept, which it then replaces.
@@ -231,6 +256,23 @@ impl Object {
             self.picture = quality.max(f32::MIN_POSITIVE);
         }
         better
+    }
+
+    /// Goes on as the object that another track shows.
+    pub(super) fn take_over(&mut self, other: Self) {
+        self.track = other.track;
+        (self.bbox, self.velocity) = (other.bbox, other.velocity);
+        (self.score, self.last, self.anchor) = (other.score, other.last, other.anchor);
+        self.top_score = self.top_score.max(other.top_score);
+        self.stays = other.stays;
+        for zone in other.entered {
+            if !self.entered.contains(&zone) {
+                self.entered.push(zone);
+                if let Some(event) = &mut self.event {
+                    event.changed = true;
+                }
+            }
+        }
     }
 
     /// Starts its event.

@@ -23,6 +23,8 @@ pub struct EventSettings {
 pub struct CameraSettings {
     /// Time that an object is seen before its event starts.
     pub min_time: Duration,
+    /// Least mean score of the inferences that show an object, so that its event starts.
+    pub min_score: f32,
     /// Time that an object is gone before its event ends.
     pub end_after: Duration,
     /// Least time between the starts of two events of one label.
@@ -50,6 +52,7 @@ impl Default for CameraSettings {
     fn default() -> Self {
         Self {
             min_time: Duration::from_millis(500),
+            min_score: 0.45,
             end_after: Duration::from_secs(5),
             cooldown: Duration::ZERO,
             armed: Schedule::default(),

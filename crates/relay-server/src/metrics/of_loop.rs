@@ -10,6 +10,7 @@ use super::distribution::{BucketHistogram, FORWARDING};
 use super::tally::Tally;
 use super::{Metrics, TransportMetrics};
 use crate::egress::EgressByTransport;
+use crate::events::EventCounts;
 use crate::outputs::hub::NamedSnapshot;
 
 /// Copies of the loop's counters, cheap to make.
@@ -31,6 +32,8 @@ pub struct LoopMetrics {
     pub not_inferred: Vec<(&'static str, u64)>,
     /// The model's name; `none` without one.
     pub model: String,
+    /// Counters of events.
+    pub events: EventCounts,
     /// What became of events, by output.
     pub outputs: Vec<NamedSnapshot>,
 }
@@ -50,6 +53,7 @@ impl LoopMetrics {
             inference: self.inference,
             not_inferred: self.not_inferred,
             model: self.model,
+            events: self.events,
             outputs: self.outputs,
             reassembly_failures: kernel::reassembly_failures(),
         }

@@ -63,6 +63,19 @@ struct Subscriber {
 /// What an output counts, with its name.
 pub type NamedSnapshot = (&'static str, OutputSnapshot);
 
+/// The counters of all outputs, shared with them.
+#[derive(Debug, Clone, Default)]
+pub struct EventOutputStats(Vec<(&'static str, Arc<OutputStats>)>);
+
+impl EventOutputStats {
+    /// Returns the counters of this moment.
+    pub fn snapshot(&self) -> Vec<NamedSnapshot> {
+        let each = self.0.iter();
+        each.map(|(name, stats)| (*name, stats.snapshot()))
+            .collect()
+    }
+}
+
 impl Output {
     /// Returns an output; `task` is its work, by its queue, its counters and the token of the stop.
     pub fn new<F>(
@@ -138,11 +151,13 @@ impl Hub {
     }
 
     /// Returns the counters of all outputs.
-    pub fn snapshot(&self) -> Vec<NamedSnapshot> {
+    pub fn stats(&self) -> EventOutputStats {
         let outputs = self.outputs.iter();
-        outputs
-            .map(|output| (output.name, output.stats.snapshot()))
-            .collect()
+        EventOutputStats(
+            outputs
+                .map(|output| (output.name, output.stats.clone()))
+                .collect(),
+        )
     }
 
     /// Lets the outputs deliver what waits, until `deadline`; the rest is counted as lost.

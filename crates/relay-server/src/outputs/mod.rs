@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!  detections --> jsonl                                a thread that writes
-//!  events ------> Hub --> a queue each --+--> mqtt      tasks on one thread beside the loop; each has its own queue,
+//!  events -----+> jsonl                                likewise
+//!              +> Hub --> a queue each --+--> mqtt      tasks on one thread beside the loop; each has its own queue,
 //!                                        +--> webhook   retries by the same rule and counts what is lost
 //!                                        +--> hook
 //! ```
 //!
 //! A new output of events is a room here and a line in [`plan`]; of detections, a line in [`Outputs`].
 
+pub mod events;
 pub mod fields;
 pub(crate) mod hex;
 pub mod hook;
@@ -26,7 +28,7 @@ use std::time::Instant;
 
 use protocol::detections::{Detections, Kind};
 
-use self::hub::{Hub, OutputEvent};
+use self::hub::EventOutputStats;
 use crate::threads::Worker;
 
 /// All outputs.
@@ -36,8 +38,8 @@ pub struct Outputs {
     pub jsonl: Option<Worker<String>>,
     /// Messages that an output had no room for.
     pub lost: u64,
-    /// MQTT, webhook and command hook, if there is one of them.
-    pub hub: Option<Hub>,
+    /// Counters of MQTT, webhook and command hook, as far as there are these.
+    pub of_events: EventOutputStats,
 }
 
 impl Outputs {
@@ -51,20 +53,10 @@ impl Outputs {
         }
     }
 
-    /// Hands an event to the outputs. Never waits.
-    pub fn publish_event(&self, event: OutputEvent) {
-        if let Some(hub) = &self.hub {
-            hub.publish(event);
-        }
-    }
-
     /// Lets the outputs write what they hold, until `deadline`.
     pub fn close(self, deadline: Instant) {
         if let Some(jsonl) = self.jsonl {
             jsonl.close(deadline);
-        }
-        if let Some(hub) = self.hub {
-            hub.close(deadline);
         }
     }
 }

@@ -32,11 +32,15 @@ pub async fn start(
         };
         let _ = ready.send(Ok(detector.batch()));
         let _alarm = DeathNotice(events.clone());
+        // A copy: to hold the channel while the model works would keep a reload, and with it the loop, waiting.
+        let mut current = settings.borrow().clone();
         for frames in batches {
             if settings.has_changed().unwrap_or(false) {
-                adjust(&mut detector, &settings.borrow_and_update());
+                current = settings.borrow_and_update().clone();
+                adjust(&mut detector, &current);
             }
-            let inferred = Completion::Inferred(infer(&mut detector, frames));
+            let inferred = infer(&mut detector, frames, &current);
+            let inferred = Completion::Inferred(inferred);
             if events.blocking_send(inferred.into()).is_err() {
                 return;
             }
@@ -61,22 +65,32 @@ impl Drop for DeathNotice {
     }
 }
 
-fn infer(detector: &mut Detector, frames: Vec<CameraFrame>) -> Vec<Inference> {
+/// Returns what the model finds on each frame and its camera's settings let through.
+fn infer(
+    detector: &mut Detector,
+    frames: Vec<CameraFrame>,
+    settings: &LiveSettings,
+) -> Vec<Inference> {
     let jpegs: Vec<Bytes> = frames.iter().map(|frame| frame.jpeg().clone()).collect();
-    let inference = |(frame, found): (CameraFrame, anyhow::Result<Found>)| Inference {
-        frame,
-        found: found
+    let inference = |(frame, found): (CameraFrame, anyhow::Result<Found>)| {
+        let mut found = found
             .inspect_err(|err| debug!("a frame could not be inferred: {err:#}"))
-            .ok(),
+            .ok();
+        if let Some(found) = &mut found {
+            let filter = settings.filter(&frame.label.camera);
+            found.detections.retain(|one| filter.keeps(one));
+        }
+        Inference { frame, found }
     };
     let found = detector.detect_all(&jpegs);
     frames.into_iter().zip(found).map(inference).collect()
 }
 
 fn adjust(detector: &mut Detector, wanted: &LiveSettings) {
-    match detector.set(wanted.conf, wanted.iou, &wanted.classes) {
+    let (conf, classes) = wanted.for_model();
+    match detector.set(conf, wanted.iou, &classes) {
         Ok(()) => {
-            info!(conf = %wanted.conf, iou = %wanted.iou, classes = ?wanted.classes, "the model's settings changed")
+            info!(%conf, iou = %wanted.iou, ?classes, "the model's settings changed")
         }
         Err(err) => warn!("the model's settings stay as they were: {err:#}"),
     }

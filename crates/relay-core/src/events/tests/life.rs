@@ -64,6 +64,20 @@ fn noise_that_comes_back_at_a_place_is_no_event() {
 }
 
 #[test]
+fn what_is_doubtful_most_of_the_time_is_no_event() {
+    let mut yard = default();
+    let scored = |score| Detection {
+        score,
+        ..person(1, PERSON)
+    };
+    yard.show(0.4, &[scored(0.45)]);
+    yard.show(20.0, &[scored(0.3)]);
+    assert_eq!(yard.phases(), []);
+    yard.show(20.0, &[scored(0.8)]);
+    assert_eq!(yard.phases(), [Phase::Start]);
+}
+
+#[test]
 fn a_fading_track_supports_nothing() {
     let mut yard = default();
     let fading = Detection {
@@ -118,6 +132,25 @@ fn two_objects_that_are_there_together_are_two_events() {
         yard.phases(),
         [Phase::Start, Phase::Start, Phase::End, Phase::End]
     );
+}
+
+#[test]
+fn a_second_box_of_an_object_is_no_second_event() {
+    let mut yard = default();
+    yard.show(1.0, &[person(1, PERSON)]);
+    let doubled = [person(1, PERSON), person(2, PERSON.moved([0.03, 0.0]))];
+    yard.show(3.0, &doubled);
+    let renamed = [
+        person(1, PERSON),
+        track(3, "dog", PERSON.moved([0.01, 0.0])),
+    ];
+    yard.show(3.0, &renamed);
+    assert_eq!(yard.phases(), [Phase::Start]);
+    // The second track takes over: the event goes on with it.
+    yard.show(1.0, &doubled);
+    yard.show(8.0, &doubled[1..]);
+    assert_eq!(yard.phases(), []);
+    assert_eq!(yard.events.open(), 1);
 }
 
 #[test]

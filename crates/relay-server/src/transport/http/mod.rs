@@ -17,6 +17,8 @@
 
 mod connection;
 mod entry;
+mod event_query;
+mod events;
 #[cfg(test)]
 #[path = "../../../../protocol/fuzz/src/http_entry.rs"]
 mod fuzz_rules;
@@ -57,6 +59,7 @@ use self::shared_answers::SharedAnswers;
 use self::shared_feed::SharedFeeds;
 use super::connections::Connections;
 use crate::access::Access;
+use crate::events::EventHub;
 use crate::handle::RelayHandle;
 use crate::outputs::picture_url::PictureSigner;
 use crate::outputs::plan;
@@ -71,6 +74,7 @@ struct Context {
     answers: SharedAnswers,
     renditions: SharedRenditions,
     rate: RequestRate,
+    events: Arc<EventHub>,
     /// Checks the URLs that outputs have signed; `None` if no picture needs that.
     signer: Option<PictureSigner>,
 }
@@ -104,6 +108,7 @@ pub fn start(
     access: Arc<Access>,
     trust: Trust<'_>,
     relay: RelayHandle,
+    events: Arc<EventHub>,
 ) -> anyhow::Result<HttpServer> {
     let local = listener.local_addr()?;
     let stats = Arc::<EgressStats>::default();
@@ -116,6 +121,7 @@ pub fn start(
         answers: SharedAnswers::new(relay),
         renditions: SharedRenditions::new(),
         rate: RequestRate::new(),
+        events,
     });
     let stop = CancellationToken::new();
     let stopped = stop.clone();

@@ -10,7 +10,7 @@ const WIDTHS: std::ops::RangeInclusive<u16> = 16..=4096;
 /// JPEG qualities that a picture may be requested at.
 const QUALITIES: std::ops::RangeInclusive<u16> = 1..=100;
 /// Most characters of a client's text in an answer.
-const MAX_SHOWN: usize = 40;
+pub(super) const MAX_SHOWN: usize = 40;
 /// Names that OctoPrint, Mainsail, Fluidd, jQuery and the pages of mjpg-streamer put into a URL so that no cache answers it;
 /// a bare number is another.
 const CACHE_BUSTERS: [&str; 7] = ["_", "n", "t", "ts", "cacheBust", "bypassCache", "nocache"];
@@ -24,6 +24,8 @@ pub(super) enum Path {
     Stream,
     /// One picture.
     Snapshot,
+    /// The picture of an event.
+    EventPicture,
     /// Boxes as data, or the WebSocket.
     Data,
 }
@@ -84,6 +86,10 @@ enum Parameter {
     Bare,
     /// Checked before the path is routed.
     Token,
+    /// Checked likewise.
+    Expires,
+    /// Checked likewise.
+    Signature,
 }
 
 impl Parameter {
@@ -96,6 +102,8 @@ impl Parameter {
             Self::Camera => "camera",
             Self::Bare => "bare",
             Self::Token => "token",
+            Self::Expires => "expires",
+            Self::Signature => "signature",
         }
     }
 
@@ -108,6 +116,8 @@ impl Parameter {
             Self::Quality => "a number from 1 to 100",
             Self::Camera => "a camera's name",
             Self::Token => "the token of a ticket",
+            Self::Expires => "the end of a signed URL",
+            Self::Signature => "the signature of the URL",
         }
     }
 }
@@ -115,11 +125,12 @@ impl Parameter {
 impl Path {
     /// Returns the parameters that the path takes.
     fn parameters(self) -> &'static [Parameter] {
-        use Parameter::{Action, Bare, Boxes, Camera, Quality, Token, Width};
+        use Parameter::{Action, Bare, Boxes, Camera, Expires, Quality, Signature, Token, Width};
         match self {
             Self::Root => &[Action, Camera, Bare, Token],
             Self::Stream => &[Boxes, Token],
             Self::Snapshot => &[Boxes, Width, Quality, Token],
+            Self::EventPicture => &[Boxes, Token, Expires, Signature],
             Self::Data => &[Token],
         }
     }
@@ -175,7 +186,11 @@ impl Asked {
                 self.rendition.quality = Some(quality.ok_or_else(wrong)?);
             }
             Parameter::Bare => drop(switch(value).ok_or_else(wrong)?),
-            Parameter::Action | Parameter::Camera | Parameter::Token => {}
+            Parameter::Action
+            | Parameter::Camera
+            | Parameter::Token
+            | Parameter::Expires
+            | Parameter::Signature => {}
         }
         Ok(())
     }
@@ -204,7 +219,7 @@ fn number(value: &str) -> Option<u16> {
     value.parse().ok().filter(|_| digits)
 }
 
-fn is_cache_buster(name: &str) -> bool {
+pub(super) fn is_cache_buster(name: &str) -> bool {
     let number = !name.is_empty() && name.bytes().all(|digit| digit.is_ascii_digit());
     number || CACHE_BUSTERS.contains(&name)
 }

@@ -20,7 +20,7 @@ use super::query::{self, Action, QueryError};
 use super::request::{guard, header_value, text};
 use super::shared_answers::StatusAnswer;
 use super::shared_feed::{HttpSubscription, next_frame, next_line};
-use super::{Context, mjpeg, page, picture, socket};
+use super::{Context, events, mjpeg, page, picture, socket};
 use crate::event::RelayStatus;
 use crate::fanout::PublishedFrame;
 use crate::handle::Unavailable;
@@ -36,6 +36,9 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/cam/{name}/detections", get(detections))
         .route("/cam/{name}/ws", get(ws))
         .route("/api/cameras", get(cameras))
+        .route("/api/events", get(events::list))
+        .route("/events", get(events::stream))
+        .route("/events/{id}/snapshot.jpg", get(events::snapshot))
         .route("/stream.mjpg", get(first_stream))
         .route("/stream", get(first_stream))
         .route("/snapshot.jpg", get(snapshot))
@@ -279,7 +282,7 @@ async fn metrics(State(context): State<Arc<Context>>) -> Response {
     }
 }
 
-fn typed(content_type: &'static str, body: Bytes) -> Response {
+pub(super) fn typed(content_type: &'static str, body: Bytes) -> Response {
     let headers = [(header::CONTENT_TYPE, header_value(content_type))];
     (headers, body).into_response()
 }
