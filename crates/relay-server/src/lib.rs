@@ -152,7 +152,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
             lost: 0,
             of_events: event_outputs.stats(),
         },
-        events: events::start(args.live_settings().events(), hub, event_outputs)?,
+        events: events::start(settings.clone(), hub, event_outputs)?,
         settings,
         leases: leases.map(lease_store::writer).transpose()?,
         stats: LoopStats::new(configure::name(chosen.as_ref())),

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::egress::EgressByTransport;
 use crate::event::{Accepted, Completion, Event, Ingress, PublishRequest, Query, RelayStatus};
-use crate::events::{EventFeed, EventInput};
+use crate::events::EventFeed;
 use crate::fanout::Fanout;
 use crate::live_settings::LiveSettings;
 use crate::metrics::LoopMetrics;
@@ -148,9 +148,8 @@ impl RelayLoop {
     }
 
     fn apply_settings(&mut self, watchers: usize) {
-        let settings = self.settings.borrow_and_update().clone();
-        self.relay.set_every_of(settings.tables.every_of());
-        self.events.send(EventInput::Settings(settings.events()));
+        let every = self.settings.borrow_and_update().tables.every_of();
+        self.relay.set_every_of(every);
         self.want_events(watchers);
     }
 
@@ -371,7 +370,7 @@ impl RelayLoop {
                     self.relay.on_tracker_free(Instant::now());
                 }
             }
-            Action::ObserveTracks(tracked) => self.events.send(EventInput::Tracked(tracked)),
+            Action::ObserveTracks(tracked) => self.events.observe(tracked),
             Action::UpdateTracker(camera, count, detections) => {
                 let update = TrackCommand::Update(camera, count, detections);
                 self.tracking.send(update);
@@ -395,7 +394,7 @@ impl RelayLoop {
             }
             Action::PublishLive(cameras) => {
                 self.stats.tally.on_live(&cameras);
-                self.events.send(EventInput::Live(cameras.clone()));
+                self.events.set_live(cameras.clone());
                 self.fanout.publish_live(cameras);
             }
             Action::PublishForeign(foreign) => self.fanout.publish_foreign(foreign),

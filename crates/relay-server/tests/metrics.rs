@@ -25,7 +25,6 @@ use protocol::peer::{Proof, Standing};
 use protocol::quic::SenderInfo;
 use quic::endpoint::PacketFilter;
 use quic::receive::Held;
-use relay_core::events::EventSettings;
 use relay_core::limits::EVENT_QUEUE;
 use relay_core::{
     CameraFrame, CookieSecret, Inference, Overlay, Publisher, Relay, RelaySettings, SenderId,
@@ -347,12 +346,7 @@ fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, EgressByTransport, So
         tracking: tracking::start(settings.clone(), events_tx.clone()).unwrap(),
         annotation: annotation::start(events_tx.clone()).unwrap(),
         outputs: Outputs::default(),
-        events: events::start(
-            EventSettings::default(),
-            Arc::default(),
-            EventOutputs::default(),
-        )
-        .unwrap(),
+        events: events::start(settings.clone(), Arc::default(), EventOutputs::default()).unwrap(),
         settings,
         leases: None,
         stats: LoopStats::new("test".to_owned()),

@@ -128,7 +128,9 @@ async fn a_broker_that_has_lost_everything_is_sent_all_state_anew() {
     let before = Client::connect(broker.port);
     before.until("sightline/yard/person", "1").await;
     let has_all = |client: &Client| client.values().len() >= 8;
-    before.until_it("two devices with their state", has_all).await;
+    before
+        .until_it("two devices with their state", has_all)
+        .await;
     let kept = before.values();
     drop(before);
     broker.stop();

@@ -86,6 +86,13 @@ fn where_events_are_wanted_all_cameras_are_inferred_and_tracked_without_a_viewer
     scene.relay.want_events(false);
     scene.frames(17..=20);
     assert_eq!(followed(&scene).last(), Some(&16));
+    // What is tracked for a viewer alone is no event.
+    scene.relay.subscribe(SubscriberId(1), None);
+    scene.frames(21..=24);
+    scene.other.clear();
+    scene.track_last(person());
+    let observed = |action: &Action| matches!(action, Action::ObserveTracks(_));
+    assert!(!scene.other.iter().any(observed));
 }
 
 #[test]

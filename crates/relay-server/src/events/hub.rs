@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use imaging::{draw, jpeg};
 use protocol::event::{EventId, EventMessage};
+use protocol::label::CameraName;
+use protocol::quic::MAX_CAMERAS;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::spawn_blocking;
 use tracing::debug;
@@ -15,6 +17,8 @@ use super::pictures::{EventPicture, Pictures};
 
 /// Messages that may wait for a client of `/events`; behind that the oldest go.
 const MESSAGE_QUEUE: usize = 256;
+/// Commands that may wait: one of each camera that the relay takes.
+const MAX_COMMANDS: usize = MAX_CAMERAS;
 /// Quality of a picture with its box: the line stays sharp.
 const BOXED_QUALITY: u8 = 90;
 
@@ -34,7 +38,9 @@ pub struct EventHub {
     messages: broadcast::Sender<Arc<SentEvent>>,
     /// Number of clients that receive messages.
     watchers: watch::Sender<usize>,
-    inputs_lost: AtomicU64,
+    frames_lost: AtomicU64,
+    /// Cameras to arm or disarm, which the events thread has not read yet.
+    commands: Mutex<Vec<(CameraName, bool)>>,
     /// One picture is drawn on at a time.
     drawing: Arc<Semaphore>,
 }
@@ -71,7 +77,8 @@ impl Default for EventHub {
             kept: Mutex::default(),
             messages: broadcast::Sender::new(MESSAGE_QUEUE),
             watchers: watch::Sender::default(),
-            inputs_lost: AtomicU64::new(0),
+            frames_lost: AtomicU64::new(0),
+            commands: Mutex::default(),
             drawing: Arc::new(Semaphore::new(1)),
         }
     }
@@ -120,7 +127,7 @@ impl EventHub {
     /// Returns the counters.
     pub fn counts(&self) -> EventCounts {
         let mut counts = self.kept().counts.clone();
-        let lost = self.inputs_lost.load(Ordering::Relaxed);
+        let lost = self.frames_lost.load(Ordering::Relaxed);
         counts.lost.push(("frames", lost));
         counts
     }
@@ -152,9 +159,26 @@ impl EventHub {
         add(&mut self.kept().counts.lost, output, count);
     }
 
-    /// Counts something that the events thread had no room for.
-    pub(super) fn on_input_lost(&self) {
-        self.inputs_lost.fetch_add(1, Ordering::Relaxed);
+    /// Arms or disarms a camera until its schedule next changes. Returns whether the command was taken: too many may wait.
+    pub fn arm(&self, camera: CameraName, armed: bool) -> bool {
+        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        commands.retain(|(known, _)| *known != camera);
+        let has_room = commands.len() < MAX_COMMANDS;
+        if has_room {
+            commands.push((camera, armed));
+        }
+        has_room
+    }
+
+    /// Returns the commands since the last call.
+    pub(super) fn take_commands(&self) -> Vec<(CameraName, bool)> {
+        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut commands)
+    }
+
+    /// Counts a frame that the events thread had no room for.
+    pub(super) fn on_frame_lost(&self) {
+        self.frames_lost.fetch_add(1, Ordering::Relaxed);
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

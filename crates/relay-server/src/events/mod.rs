@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use protocol::label::CameraName;
 use relay_core::TrackedFrame;
-use relay_core::events::EventSettings;
+use tokio::sync::watch;
 
 pub use self::history::{EventFilter, EventPage};
 pub use self::hub::{EventCounts, EventHub, SentEvent, Watcher};
@@ -25,32 +25,26 @@ pub use self::pictures::EventPicture;
 pub use self::thread::start;
 use crate::threads::Worker;
 
-/// What the events thread receives.
-#[derive(Debug)]
-pub enum EventInput {
-    /// The tracks of a frame.
-    Tracked(TrackedFrame),
-    /// The cameras that are live now.
-    Live(Vec<CameraName>),
-    /// Other settings.
-    Settings(EventSettings),
-    /// Arm or disarm a camera until its schedule next changes.
-    Arm(CameraName, bool),
-}
-
 /// Sends the loop's frames to the events thread.
 #[derive(Debug)]
 pub struct EventFeed {
-    queue: Worker<EventInput>,
+    queue: Worker<TrackedFrame>,
+    /// The newest list counts, so that none is lost in a full queue.
+    live: watch::Sender<Vec<CameraName>>,
     hub: Arc<EventHub>,
 }
 
 impl EventFeed {
-    /// Sends something to the thread; what finds no room is lost and counted.
-    pub fn send(&self, input: EventInput) {
-        if !self.queue.send(input) {
-            self.hub.on_input_lost();
+    /// Sends a frame's tracks to the thread; a frame that finds no room is lost and counted.
+    pub fn observe(&self, tracked: TrackedFrame) {
+        if !self.queue.send(tracked) {
+            self.hub.on_frame_lost();
         }
+    }
+
+    /// Sends the names of the cameras that are live now.
+    pub fn set_live(&self, cameras: Vec<CameraName>) {
+        self.live.send_replace(cameras);
     }
 
     /// Returns what the thread keeps and counts.

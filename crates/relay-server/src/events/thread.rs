@@ -10,16 +10,19 @@ use platform::clock::{local_minute, unix_micros};
 use protocol::detections::Detection;
 use protocol::event::{EndReason, EventId, EventMessage};
 use protocol::geometry::BBox;
+use protocol::label::CameraName;
 use relay_core::TrackedFrame;
-use relay_core::events::{EventAction, EventSettings, Events, Moment, Observation};
+use relay_core::events::{EventAction, Events, Moment, Observation};
+use tokio::sync::watch;
 
+use super::EventFeed;
 use super::hub::{EventHub, SentEvent};
 use super::pictures::EventPicture;
-use super::{EventFeed, EventInput};
+use crate::live_settings::LiveSettings;
 use crate::outputs::events::EventOutputs;
 use crate::threads::Worker;
 
-/// Frames and commands that may wait: one of each camera that the relay takes.
+/// Frames that may wait: one of each camera that the relay takes.
 const WAITING: usize = 64;
 /// Time between two looks at what is due because time has passed.
 const TICK: Duration = Duration::from_millis(250);
@@ -33,6 +36,8 @@ struct EventsThread {
     events: Events,
     hub: Arc<EventHub>,
     outputs: EventOutputs,
+    settings: watch::Receiver<LiveSettings>,
+    live: watch::Receiver<Vec<CameraName>>,
     ticked: Instant,
     /// Minute of the local day, as of the last tick.
     minute: u16,
@@ -43,21 +48,27 @@ struct EventsThread {
 /// # Errors
 /// If the system has no thread left.
 pub fn start(
-    settings: EventSettings,
+    settings: watch::Receiver<LiveSettings>,
     hub: Arc<EventHub>,
     outputs: EventOutputs,
 ) -> anyhow::Result<EventFeed> {
+    let (live, live_now) = watch::channel(Vec::new());
+    let events = Events::new(settings.borrow().events());
     let mut thread = EventsThread {
-        events: Events::new(settings),
+        events,
+        settings,
+        live: live_now,
         hub: hub.clone(),
         outputs,
         ticked: Instant::now(),
         minute: local_minute(),
     };
-    let work = move |inputs: Receiver<EventInput>| {
+    let work = move |frames: Receiver<TrackedFrame>| {
         loop {
-            match inputs.recv_timeout(TICK) {
-                Ok(input) => thread.on_input(input),
+            let next = frames.recv_timeout(TICK);
+            thread.update();
+            match next {
+                Ok(tracked) => thread.observe(&tracked),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -66,23 +77,25 @@ pub fn start(
         thread.close();
     };
     let queue = Worker::start("events", WAITING, work)?;
-    Ok(EventFeed { queue, hub })
+    Ok(EventFeed { queue, live, hub })
 }
 
 impl EventsThread {
-    fn on_input(&mut self, input: EventInput) {
-        let now = self.moment(Instant::now());
-        match input {
-            EventInput::Tracked(tracked) => self.observe(&tracked),
-            EventInput::Live(cameras) => {
-                let actions = self.events.on_live(&cameras, now);
-                self.act(actions, None);
-            }
-            EventInput::Settings(settings) => self.events.set(settings),
-            EventInput::Arm(camera, armed) => {
-                let actions = self.events.arm(&camera, armed, now);
-                self.act(actions, None);
-            }
+    /// Takes what has changed since the last frame: settings, live cameras, commands.
+    fn update(&mut self) {
+        if self.settings.has_changed().unwrap_or(false) {
+            let settings = self.settings.borrow_and_update().events();
+            self.events.set(settings);
+        }
+        if self.live.has_changed().unwrap_or(false) {
+            let live = self.live.borrow_and_update().clone();
+            let actions = self.events.on_live(&live, self.moment(Instant::now()));
+            self.act(actions, None);
+        }
+        for (camera, armed) in self.hub.take_commands() {
+            let now = self.moment(Instant::now());
+            let actions = self.events.arm(&camera, armed, now);
+            self.act(actions, None);
         }
     }
 
@@ -177,4 +190,115 @@ fn picture_of(hub: &EventHub, message: &EventMessage) -> Option<Bytes> {
         return None;
     };
     Some(hub.picture(event.id)?.jpeg.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use protocol::event::{EventMessage, Phase};
+    use relay_core::TrackerState;
+
+    use super::*;
+    use crate::args::Args;
+    use crate::events::Watcher;
+    use crate::fanout::tests::publication;
+
+    /// Frames of a camera on which a person stands, as if they had come 100 ms apart.
+    fn frames(camera: &str, count: u64) -> Vec<TrackedFrame> {
+        let first = Instant::now() - Duration::from_millis(100 * count);
+        let frame = |n: u64| {
+            let mut frame = publication(camera, true, false, b"no JPEG").frame;
+            frame.received_at = first + Duration::from_millis(100 * n);
+            let person = Detection {
+                id: Some(1),
+                class: 0,
+                label: "person".to_owned(),
+                score: 0.9,
+                fading: false,
+                bbox: [0.1, 0.2, 0.3, 0.4].into(),
+            };
+            TrackedFrame {
+                frame,
+                detections: vec![person],
+                tracker: TrackerState {
+                    generation: 1,
+                    answered: Some(n),
+                },
+            }
+        };
+        (0..count).map(frame).collect()
+    }
+
+    fn feed() -> (EventFeed, watch::Sender<LiveSettings>) {
+        let args = Args::parse_from(["relay-server"]);
+        let (settings, now) = watch::channel(args.live_settings());
+        let feed = start(now, Arc::default(), EventOutputs::default()).unwrap();
+        (feed, settings)
+    }
+
+    /// Returns what a client received by the time that the thread has ended.
+    fn messages(feed: EventFeed, mut watcher: Watcher) -> Vec<EventMessage> {
+        feed.close(Instant::now() + Duration::from_secs(10));
+        let next = || watcher.messages.try_recv().ok();
+        std::iter::from_fn(next)
+            .map(|event| event.message.clone())
+            .collect()
+    }
+
+    #[test]
+    fn the_thread_keeps_a_picture_and_ends_what_is_open_when_the_relay_stops() {
+        let (feed, _settings) = feed();
+        let (hub, watcher) = (feed.hub().clone(), feed.hub().watch());
+        frames("yard", 20)
+            .into_iter()
+            .for_each(|frame| feed.observe(frame));
+        let messages = messages(feed, watcher);
+        let Some(EventMessage::Object(end)) = messages.last() else {
+            panic!("{messages:?}");
+        };
+        assert_eq!((end.phase, end.reason), (Phase::End, Some(EndReason::Stop)));
+        assert_eq!(&hub.picture(end.id).unwrap().jpeg[..], b"no JPEG");
+        let counts = hub.counts();
+        assert_eq!((counts.open, &counts.lost[..]), (0, &[("frames", 0)][..]));
+        assert_eq!(counts.messages, [("start", 1), ("end", 1)]);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_live_cameras_and_commands_are_not_lost_by_it() {
+        let (feed, _settings) = feed();
+        let (hub, watcher) = (feed.hub().clone(), feed.hub().watch());
+        for frame in frames("yard", 20_000) {
+            feed.observe(frame);
+        }
+        assert!(hub.arm("gate".parse().unwrap(), false));
+        feed.set_live(vec!["gate".parse().unwrap()]);
+        for frame in frames("gate", 20) {
+            feed.observe(frame);
+        }
+        let lost = hub.counts().lost[0].1;
+        assert!(lost > 0, "20 000 frames at once");
+        let messages = messages(feed, watcher);
+        assert!(
+            messages
+                .iter()
+                .any(|message| message.to_json().contains("online"))
+        );
+        let of_gate = |message: &&EventMessage| message.camera() == "gate";
+        assert_eq!(messages.iter().filter(of_gate).count(), 1, "it is disarmed");
+    }
+
+    #[test]
+    fn commands_that_wait_are_bounded_and_the_newest_of_a_camera_counts() {
+        let hub = EventHub::default();
+        let camera = |n: usize| format!("cam{n}").parse().unwrap();
+        let taken = (0..100).filter(|n| hub.arm(camera(*n), true)).count();
+        assert_eq!(taken, 64);
+        assert!(hub.arm(camera(3), false), "in place of the one that waits");
+        let commands = hub.take_commands();
+        assert_eq!(
+            (commands.len(), commands.last()),
+            (64, Some(&(camera(3), false)))
+        );
+        assert!(hub.take_commands().is_empty());
+    }
 }

@@ -36,8 +36,10 @@ pub async fn start(
         let mut current = settings.borrow().clone();
         for frames in batches {
             if settings.has_changed().unwrap_or(false) {
-                current = settings.borrow_and_update().clone();
-                adjust(&mut detector, &current);
+                let wanted = settings.borrow_and_update().clone();
+                if adjust(&mut detector, &wanted) {
+                    current = wanted;
+                }
             }
             let inferred = infer(&mut detector, frames, &current);
             let inferred = Completion::Inferred(inferred);
@@ -86,12 +88,15 @@ fn infer(
     frames.into_iter().zip(found).map(inference).collect()
 }
 
-fn adjust(detector: &mut Detector, wanted: &LiveSettings) {
+/// Returns whether the detector has the wanted settings now.
+fn adjust(detector: &mut Detector, wanted: &LiveSettings) -> bool {
     let (conf, classes) = wanted.for_model();
-    match detector.set(conf, wanted.iou, &classes) {
+    let set = detector.set(conf, wanted.iou, &classes);
+    match &set {
         Ok(()) => {
             info!(%conf, iou = %wanted.iou, ?classes, "the model's settings changed")
         }
         Err(err) => warn!("the model's settings stay as they were: {err:#}"),
     }
+    set.is_ok()
 }

@@ -127,7 +127,6 @@ fn settings(end_after: u8, zones: bool, armed: bool, cooldown: u8) -> EventSetti
 fn run(acts: Vec<Act>) {
     let mut yard = Yard::new(settings(2, true, true, 0));
     let mut ledger = Ledger::default();
-    let mut back = 0;
     let name = |n: u8| -> CameraName { format!("cam{n}").parse().unwrap() };
     for act in acts {
         match act {
@@ -157,12 +156,10 @@ fn run(acts: Vec<Act>) {
             }
             Act::Wait(ms) => {
                 yard.now += Duration::from_millis(ms.into());
-                let mut moment = yard.moment();
-                moment.unix_ms -= back;
-                let actions = yard.events.tick(moment);
+                let actions = yard.events.tick(yard.moment());
                 yard.act(actions);
             }
-            Act::ClockBack(ms) => back += u64::from(ms),
+            Act::ClockBack(ms) => yard.set_back += u64::from(ms),
             Act::Model => {
                 let actions = yard.events.end_all(EndReason::Model);
                 yard.act(actions);

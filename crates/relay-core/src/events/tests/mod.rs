@@ -11,8 +11,6 @@ use super::*;
 
 /// Time between two frames.
 const FRAME: Duration = Duration::from_millis(100);
-/// Frames from one inference to the next.
-const EVERY: u64 = 4;
 /// Wall clock at the beginning, in milliseconds since the Unix epoch.
 const BEGIN_MS: u64 = 1_763_820_000_000;
 
@@ -26,7 +24,13 @@ struct Yard {
     messages: Vec<EventMessage>,
     pictures: Vec<(EventId, BBox)>,
     random: u16,
+    /// What is added to the random bits from one id to the next.
+    random_step: u16,
     minute: u16,
+    /// Frames from one inference to the next.
+    every: u64,
+    /// How far the wall clock was set back, in milliseconds.
+    set_back: u64,
 }
 
 /// A box of a person whose foot is here.
@@ -67,7 +71,10 @@ impl Yard {
             messages: Vec::new(),
             pictures: Vec::new(),
             random: 0,
+            random_step: 1,
             minute: 720,
+            every: 4,
+            set_back: 0,
         }
     }
 
@@ -75,7 +82,7 @@ impl Yard {
         let since = self.now.saturating_duration_since(self.start);
         Moment {
             at: self.now,
-            unix_ms: BEGIN_MS + since.as_millis() as u64,
+            unix_ms: BEGIN_MS + since.as_millis() as u64 - self.set_back,
             minute: self.minute,
         }
     }
@@ -97,7 +104,7 @@ impl Yard {
     fn frame_of(&mut self, camera: &str, boxes: &[Detection], sharpness: f32) {
         self.now += FRAME;
         self.frames += 1;
-        let answered = self.frames / EVERY * EVERY;
+        let answered = self.frames / self.every * self.every;
         let observation = Observation {
             camera: &camera.parse().unwrap(),
             tracker: TrackerState {
@@ -108,7 +115,7 @@ impl Yard {
         };
         let now = self.moment();
         let mut random = || {
-            self.random = self.random.wrapping_add(1);
+            self.random = self.random.wrapping_add(self.random_step);
             self.random
         };
         let mut sharp = |_| sharpness;
