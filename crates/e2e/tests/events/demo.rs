@@ -73,7 +73,7 @@ fn events_and_entries_into_zones_of_the_demo_scene_are_those_of_its_truth() {
             let mut chain = Chain::new(detector, truth.settings(), delay);
             let empty = Mat::new_rows_cols_with_default(200, 300, CV_8UC3, Scalar::all(120.0));
             let empty = empty.unwrap();
-            for seed in 21..=26 {
+            for seed in 41..=46 {
                 let scene = Scene::new(seed, SIZE, FPS as f64, speed).unwrap();
                 add_passages(&scene, chain.seconds(), &mut truth);
                 for n in 0..FRAMES[0] {
