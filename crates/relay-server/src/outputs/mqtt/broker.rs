@@ -6,7 +6,7 @@ use std::str::FromStr;
 use reqwest::Url;
 
 /// The prefix without one in the URL.
-const DEFAULT_PREFIX: &str = "sightline";
+pub(super) const DEFAULT_PREFIX: &str = "sightline";
 /// Longest prefix in bytes: what is left of MQTT's 65 535 bytes is more than the longest names need.
 const MAX_PREFIX: usize = 256;
 

@@ -51,12 +51,10 @@ pub fn camera<'a>(
 pub fn relay(topics: &Topics) -> (String, String) {
     let device = topics.relay_id();
     let unique = |what: &str| format!("{device}-{what}");
-    let name = topics.available();
-    let name = name.trim_end_matches("/available");
     let message = json!({
         "device": {
             "identifiers": [device],
-            "name": format!("{MAKER} {name}"),
+            "name": format!("{MAKER} relay{}", topics.own_prefix()),
             "manufacturer": MAKER,
             "model": "relay",
             "sw_version": VERSION,
@@ -252,6 +250,9 @@ mod tests {
         let (topic, message) = parsed(relay(&topics()));
         assert_eq!(topic, "homeassistant/device/sightline/config");
         assert_eq!(message["device"]["sw_version"], VERSION);
+        assert_eq!(message["device"]["name"], "Sightline relay");
+        let (_, other) = parsed(relay(&Topics::new("farm".parse().unwrap())));
+        assert_eq!(other["device"]["name"], "Sightline relay farm");
         let components = &message["components"];
         assert_eq!(
             components["health"]["state_topic"],

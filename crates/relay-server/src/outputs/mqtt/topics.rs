@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use super::broker::Prefix;
+use super::broker::{DEFAULT_PREFIX, Prefix};
 
 /// Levels behind a camera that are ours, so that a label cannot have them.
 const RESERVED_OF_CAMERA: [&str; 6] = ["detect", "zone", "online", "fps", "age", "picture"];
@@ -25,6 +25,14 @@ impl Topics {
     /// Returns the topics below a prefix.
     pub fn new(prefix: Prefix) -> Self {
         Self { prefix }
+    }
+
+    /// Returns what tells this relay from others by its name: a space and the prefix, unless that is the default.
+    pub fn own_prefix(&self) -> String {
+        match self.prefix.as_str() {
+            DEFAULT_PREFIX => String::new(),
+            prefix => format!(" {prefix}"),
+        }
     }
 
     /// Returns the topic of whether the relay is there: the last will's.

@@ -6,7 +6,6 @@ use axum::http::{HeaderMap, Request, Uri, Version, header};
 use serde::Deserialize;
 
 use super::origin_policy::Requester;
-use crate::outputs::picture_url::PictureSigner;
 
 /// What a URL's query says of who requests; what it asks for is [`super::query`]'s.
 #[derive(Debug, Default, Deserialize)]
@@ -16,21 +15,11 @@ pub(super) struct Parameters {
     signature: Option<String>,
 }
 
-/// Returns whether a request is for a picture of an event whose URL an output has signed.
-pub(super) fn is_signed<B>(
-    request: &Request<B>,
-    parameters: &Parameters,
-    signer: &PictureSigner,
-    unix_s: u64,
-) -> bool {
-    let path = request.uri().path();
-    let signed = parameters
-        .expires
-        .as_deref()
-        .zip(parameters.signature.as_deref());
-    path.starts_with("/events/")
-        && signed
-            .is_some_and(|(expires, signature)| signer.permits(path, expires, signature, unix_s))
+impl Parameters {
+    /// Returns end and signature of a signed URL.
+    pub(super) fn signed(&self) -> Option<(&str, &str)> {
+        self.expires.as_deref().zip(self.signature.as_deref())
+    }
 }
 
 /// Returns the origin of the page that sends a request.

@@ -11,8 +11,9 @@ use protocol::quic::Refusal;
 
 use super::Context;
 use super::connection::Connection;
-use super::entry::{bad_host, is_signed, origin, parameters, requester};
+use super::entry::{Parameters, bad_host, origin, parameters, requester};
 use super::origin_policy::Denial;
+use crate::outputs::picture_url::PictureSigner;
 
 /// Answers a request that the policy permits, refuses another, and adds the headers that all answers have.
 pub(super) async fn guard(
@@ -79,14 +80,24 @@ fn verdict(context: &Context, request: &Request) -> Verdict {
         return Verdict::Refused(text(StatusCode::BAD_REQUEST, why));
     }
     let parameters = parameters(request.uri());
-    let signed = |signer| is_signed(request, &parameters, signer, unix_micros() / 1_000_000);
-    if context.signer.as_ref().is_some_and(signed) {
+    if is_signed(context, request, &parameters) {
         return Verdict::Permitted;
     }
     match context.policy.check(requester(request, &parameters)) {
         Ok(()) => Verdict::Permitted,
         Err(denial) => Verdict::Refused(denied(denial)),
     }
+}
+
+/// Returns whether a request is for a picture of an event whose URL an output has signed.
+fn is_signed(context: &Context, request: &Request, parameters: &Parameters) -> bool {
+    let path = request.uri().path();
+    let now = unix_micros() / 1_000_000;
+    let permits = |(signer, (expires, signature)): (&PictureSigner, (&str, &str))| {
+        signer.permits(path, expires, signature, now)
+    };
+    let signed = context.signer.as_ref().zip(parameters.signed());
+    path.starts_with("/events/") && signed.is_some_and(permits)
 }
 
 /// Returns the answer for a denial: what is wrong, and what to do.
