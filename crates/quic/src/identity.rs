@@ -107,6 +107,11 @@ impl Identity {
         self.secret("login cookies")
     }
 
+    /// Derives the secret that signs the URLs of pictures.
+    pub fn picture_secret(&self) -> [u8; 32] {
+        self.secret("picture URLs")
+    }
+
     /// Derives the key of the tokens by which peers prove their address.
     pub(crate) fn token_key(&self) -> hkdf::Prk {
         hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&self.secret("address tokens"))

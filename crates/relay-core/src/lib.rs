@@ -27,6 +27,7 @@ mod cookie;
 mod counts;
 mod demand;
 mod demo;
+mod detection;
 pub mod events;
 mod fair;
 mod foreign_input;
@@ -68,6 +69,7 @@ pub use self::counts::RelayCounts;
 use self::demand::Demand;
 pub use self::demand::SubscriberId;
 use self::demand::Subscribers;
+use self::detection::DetectionSwitches;
 pub use self::fair::{FairQueue, Payer};
 use self::foreign_input::ForeignInput;
 pub use self::frame::{CameraFrame, CameraId};
@@ -104,6 +106,7 @@ pub struct Relay {
     udp_egress_noted: bool,
     /// Whether an output wants events, for which all cameras are tracked.
     events_wanted: bool,
+    detection: DetectionSwitches,
     foreign: ForeignInput,
     actions: VecDeque<Action>,
     counts: RelayCounts,
@@ -125,6 +128,7 @@ impl Relay {
             refusals: RefusalPacer::default(),
             udp_egress_noted: false,
             events_wanted: false,
+            detection: DetectionSwitches::default(),
             foreign: ForeignInput::default(),
             actions: VecDeque::new(),
             counts: RelayCounts::default(),
@@ -174,8 +178,13 @@ impl Relay {
     fn demand(&self, id: CameraId, now: Instant) -> Demand {
         let is_default = self.cameras.default_camera(now) == Some(id);
         let udp_viewers = is_default && self.leases.viewers().len() > 0;
-        let subscribed = self.subscribers.of(&self.cameras.get(id).name, is_default);
-        Demand::of(&self.rules, udp_viewers, subscribed, self.events_wanted)
+        let name = &self.cameras.get(id).name;
+        let subscribed = self.subscribers.of(name, is_default);
+        let demand = Demand::of(&self.rules, udp_viewers, subscribed, self.events_wanted);
+        Demand {
+            model: demand.model && self.detection.is_on(name),
+            ..demand
+        }
     }
 
     /// Notes whether an output wants events: then all cameras are inferred and tracked without a viewer too.

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use vision::detect::Model;
 
 use crate::access::{Access, MadeTicket};
-use crate::args::{Advertise, Args, HttpUrl, ModelChoice};
+use crate::args::{Advertise, Args, ModelChoice};
 use crate::transport::port::SharedUdpSocket;
 
 /// Time after which a model that is not loaded yet is logged: most are by then, and the log begins with `listening`.
@@ -151,8 +151,8 @@ pub(crate) fn advertised_host(advertise: Option<&Advertise>, local: SocketAddr) 
 
 /// Returns the page's address as browsers reach it, without a slash at its end; `None` without an HTTP server.
 pub(crate) fn page_address(args: &Args, host: &Host, http: Option<SocketAddr>) -> Option<String> {
-    if let Some(HttpUrl(url)) = &args.http_url {
-        return Some(url.clone());
+    if let Some(url) = &args.http_url {
+        return Some(url.to_string());
     }
     let http = http?;
     Some(match http.ip().is_unspecified() {

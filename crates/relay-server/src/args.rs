@@ -16,6 +16,10 @@ use protocol::ticket::{BadHost, Host};
 
 use crate::camera_tables::CameraTables;
 use crate::live_settings::LiveSettings;
+use crate::outputs::hook::HookCommand;
+use crate::outputs::mqtt::broker::BrokerUrl;
+use crate::outputs::plan::{self, HttpUrl};
+use crate::outputs::webhook::WebhookUrl;
 use crate::transport::http::{Listen, Origin, ProxyNetwork};
 use relay_core::Overlay;
 use vision::detect::provider;
@@ -105,9 +109,29 @@ pub struct Args {
     /// proxy gives in X-Forwarded-For or Forwarded; without this flag the headers are ignored
     #[arg(long, value_name = "CIDRS", value_delimiter = ',')]
     pub http_trust_proxy: Vec<ProxyNetwork>,
-    /// Address of the page as browsers reach it, through a proxy or a tunnel; without this flag that of --http
+    /// Address at which others reach the HTTP server, for the pictures in webhooks and commands, as in https://cam.example
     #[arg(long, value_name = "URL")]
     pub http_url: Option<HttpUrl>,
+    /// MQTT broker for events, pictures, state and Home Assistant's discovery, as in mqtt://USER@HOST:1883/PREFIX;
+    /// mqtts:// is with TLS
+    #[arg(long, value_name = "URL")]
+    pub mqtt: Option<BrokerUrl>,
+    /// File with the password of the broker's user; without this flag systemd's credential mqtt-password, if there is one
+    #[arg(long, value_name = "FILE")]
+    pub mqtt_password_file: Option<PathBuf>,
+    /// Post each event as JSON to this URL
+    #[arg(long, value_name = "URL", hide_default_value = true)]
+    pub webhook: Option<WebhookUrl>,
+    /// File with the secret that signs what is posted, in X-Sightline-Signature; without this flag systemd's credential
+    /// webhook-secret, if there is one
+    #[arg(long, value_name = "FILE")]
+    pub webhook_secret_file: Option<PathBuf>,
+    /// Template of the body, as a service wants it; config/templates has those of ntfy and Discord
+    #[arg(long, value_name = "FILE")]
+    pub webhook_template: Option<PathBuf>,
+    /// Run this command for each event, with its fields in SIGHTLINE_EVENT_.. and its JSON on standard input
+    #[arg(long, value_name = "COMMAND")]
+    pub on_event: Option<HookCommand>,
     /// Flags of all programs.
     #[command(flatten)]
     pub common: Common,
@@ -164,25 +188,6 @@ pub struct Advertise {
     pub port_given: bool,
 }
 
-/// `--http-url`: `http://` or `https://`, a host, and the path below which a proxy has the page, without a slash at its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpUrl(pub String);
-
-impl std::str::FromStr for HttpUrl {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        let rest = ["http://", "https://"]
-            .iter()
-            .find_map(|scheme| s.strip_prefix(scheme));
-        let host = rest.and_then(|rest| rest.split('/').next());
-        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '\'' | '"' | '\\');
-        let good = host.is_some_and(|host| host.parse::<Host>().is_ok()) && s.chars().all(plain);
-        good.then(|| Self(s.trim_end_matches('/').to_owned()))
-            .ok_or_else(|| "the page's address, as in https://cam.example".to_owned())
-    }
-}
-
 /// `--provider`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProviderChoice {
@@ -219,9 +224,14 @@ impl Args {
             iou: self.iou,
             classes: self.classes.clone(),
             track_start: self.track_start,
-            events_file: self.events.is_some(),
+            event_output: self.has_event_output(),
             tables: self.tables.clone(),
         }
+    }
+
+    fn has_event_output(&self) -> bool {
+        let receivers = self.mqtt.is_some() || self.webhook.is_some() || self.on_event.is_some();
+        receivers || self.events.is_some()
     }
 
     /// Parses the process's command line, and the tables of its configuration file. On a usage error, `--help` or
@@ -257,7 +267,8 @@ impl Args {
         }
         let mut keys: Vec<String> = differing!(
             listen, every, model, model_cpu, net_size, provider, threads, onnxruntime, overlay, detections, private, state,
-            rotate, advertise, events, udp_viewers, udp_egress, http, http_origin, http_trust_proxy, http_url;
+            rotate, advertise, events, udp_viewers, udp_egress, http, http_origin, http_trust_proxy, http_url,
+            mqtt, mqtt_password_file, webhook, webhook_secret_file, webhook_template, on_event;
             conf, iou, classes, track_start, common, tables
         );
         if self.common.log_format != other.common.log_format {
@@ -274,10 +285,10 @@ impl Args {
     /// # Errors
     /// If they do not, with a sentence for the user.
     pub fn check(&self) -> Result<(), String> {
-        match self.rotate && !self.private {
-            true => Err("--rotate makes new tickets, so it needs --private".to_owned()),
-            false => Ok(()),
+        if self.rotate && !self.private {
+            return Err("--rotate makes new tickets, so it needs --private".to_owned());
         }
+        plan::check(self)
     }
 }
 

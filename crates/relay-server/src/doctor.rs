@@ -5,6 +5,7 @@
 //! machine alone is inferred from signs. A relay that runs already is not a fault: then the user wants to know why no
 //! picture comes.
 
+mod outputs;
 mod state;
 
 use std::fs;
@@ -58,6 +59,7 @@ pub fn run(args: &Args) -> ExitCode {
         let file = file.as_deref().filter(|file| file.as_os_str() != "-");
         report.extend(file.map(|file| files::check(flag, file, files::try_file(file))));
     }
+    report.extend(outputs::checks(args));
     check_model(args, &mut report);
     report.add(&machine::processors());
     report.add(&machine::container());

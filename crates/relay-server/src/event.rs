@@ -76,6 +76,8 @@ pub enum Query {
     TakeFrame(HttpFrame),
     /// The status of the cameras and the model.
     Status(oneshot::Sender<RelayStatus>),
+    /// To switch the detection of a camera; the answer is whether that was possible.
+    SetDetection(CameraName, bool, oneshot::Sender<bool>),
     /// The loop's part of the metrics of this moment.
     Metrics(oneshot::Sender<Box<LoopMetrics>>),
 }
@@ -107,6 +109,8 @@ pub struct RelayStatus {
     pub cameras: Vec<CameraStatus>,
     /// State of each one's machine, in the same order.
     pub health: Vec<Health>,
+    /// The cameras whose detection is switched off.
+    pub undetected: Vec<CameraName>,
     /// Whether there is a model.
     pub has_model: bool,
     /// Whether there was a model and its thread has died.

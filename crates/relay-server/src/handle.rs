@@ -222,6 +222,15 @@ impl RelayHandle {
         self.query(Query::Metrics).await
     }
 
+    /// Switches the detection of a camera; `None` if the loop does not do it.
+    pub async fn set_detection(&self, camera: CameraName, on: bool) -> Option<()> {
+        let (reply, answer) = oneshot::channel();
+        let query = Query::SetDetection(camera, on, reply);
+        self.queries.send(query).await?;
+        let done = timeout(TIMEOUT, answer).await.ok()?.ok()?;
+        done.then_some(())
+    }
+
     async fn query<T>(&self, query: fn(oneshot::Sender<T>) -> Query) -> Result<T, Unavailable> {
         let (reply, answer) = oneshot::channel();
         let answered = async {

@@ -6,7 +6,7 @@
 //!    quic --+--> Event --> moves bytes <--> decides --> Action -->    tracking    JPEG, detections -> boxes
 //!    http --+                  |                                      annotation  JPEG, boxes -> JPEG
 //!     ^  ^                     |
-//!     |  +---- udp viewers <---+--> events/ (a thread) --> outputs/: jsonl
+//!     |  +---- udp viewers <---+--> events/ (a thread) --> outputs/: jsonl, mqtt, webhook, hook
 //!     +--- fanout: each camera's newest frame <---+
 //! ```
 //!
@@ -73,7 +73,7 @@ use crate::input::SharedInput;
 use crate::lease_store::LeaseFile;
 use crate::live_settings::LiveSettings;
 use crate::outputs::events::EventOutputs;
-use crate::outputs::{Outputs, jsonl};
+use crate::outputs::{Outputs, jsonl, plan};
 use crate::relay_loop::{LoopStats, RelayLoop};
 use crate::shared_renditions::SharedRenditions;
 use crate::threads::model::ModelInfo;
@@ -148,7 +148,8 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         )
     };
     let http = http.map(start).transpose()?;
-    let event_outputs = EventOutputs::open(args.events.as_deref())?;
+    let receivers = plan::start(args, state.as_deref(), &access, &handle)?;
+    let event_outputs = EventOutputs::open(args.events.as_deref(), receivers)?;
     let jsonl = args.detections.as_deref().map(jsonl::open).transpose()?;
     let classes = Arc::new(OnceLock::new());
     let settings = reload::watch(args, classes.clone(), service.clone())?;
@@ -197,7 +198,11 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         },
         model,
         model_died: false,
-        outputs: Outputs { jsonl, lost: 0 },
+        outputs: Outputs {
+            jsonl,
+            lost: 0,
+            of_events: event_outputs.stats(),
+        },
         events: events::start(settings.clone(), hub, event_outputs)?,
         settings,
         leases: leases.map(lease_store::writer).transpose()?,

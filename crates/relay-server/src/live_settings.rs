@@ -23,8 +23,8 @@ pub struct LiveSettings {
     pub classes: Vec<String>,
     /// Score from which an object is followed.
     pub track_start: f32,
-    /// Whether `--events` names a file.
-    pub events_file: bool,
+    /// Whether a flag names an output of events.
+    pub event_output: bool,
     /// Settings of single cameras, and of events.
     pub tables: Arc<CameraTables>,
 }
@@ -61,6 +61,6 @@ impl LiveSettings {
 
     /// Returns whether an output or a table wants events.
     pub fn want_events(&self) -> bool {
-        self.events_file || self.tables.want_events()
+        self.event_output || self.tables.want_events()
     }
 }

@@ -244,6 +244,7 @@ impl RelayLoop {
             ],
             model: self.stats.model.clone(),
             events: self.events.hub().counts(),
+            outputs: self.outputs.of_events.snapshot(),
         }
     }
 
@@ -321,10 +322,14 @@ impl RelayLoop {
                 let _ = reply.send(RelayStatus {
                     health: health.collect(),
                     cameras,
+                    undetected: self.relay.undetected().cloned().collect(),
                     has_model: self.model.is_some(),
                     model_died: self.model_died,
                     foreign: self.fanout.foreign(),
                 });
+            }
+            Query::SetDetection(camera, on, reply) => {
+                let _ = reply.send(self.relay.set_detection(camera, on, now));
             }
             Query::Metrics(reply) => {
                 let _ = reply.send(Box::new(self.metrics(now)));

@@ -43,6 +43,7 @@ use relay_server::metrics::tally::{CameraMetrics, Tally};
 use relay_server::metrics::{Metrics, TransportMetrics};
 use relay_server::outputs::Outputs;
 use relay_server::outputs::events::EventOutputs;
+use relay_server::outputs::retry::OutputStats;
 use relay_server::relay_loop::{LoopStats, RelayLoop};
 use relay_server::reload;
 use relay_server::threads::{Worker, annotation, tracking};
@@ -100,6 +101,7 @@ fn everything() -> Metrics {
             open: 1,
             lost: vec![("frames", 0), ("jsonl", 2)],
         },
+        outputs: vec![("mqtt", OutputStats::default().snapshot())],
         reassembly_failures: Some(11),
     }
 }
@@ -123,7 +125,7 @@ fn label_names(sample: &str) -> Vec<&str> {
 #[test]
 fn names_say_what_they_are_and_units_are_base_units() {
     let text = everything().render();
-    let known: Vec<&str> = "camera transport kind reason label version model type queue le"
+    let known: Vec<&str> = "camera transport kind reason label version model type queue output le"
         .split(' ')
         .collect();
     for (name, kind) in kinds(&text) {

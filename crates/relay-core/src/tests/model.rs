@@ -130,3 +130,66 @@ fn a_model_that_takes_several_pictures_is_given_the_newest_of_each_camera_at_onc
     scene.answer_last();
     assert_eq!(cameras(&scene), [0, 1, 2, 3]);
 }
+
+#[test]
+fn a_camera_whose_detection_is_switched_off_is_not_inferred_and_its_frames_go_on() {
+    let mut scene = Scene::watched(RelaySettings {
+        output_reads_detections: true,
+        ..rules()
+    });
+    let name: CameraName = "yard".parse().unwrap();
+    let mut seq = 0;
+    let mut second = |scene: &mut Scene| {
+        for _ in 0..10 {
+            seq += 1;
+            scene.datagram(address(1, 1000), labelled("yard", 1, seq));
+            scene.pass(100 * MS);
+            if !scene.relay.schedule.is_idle() {
+                scene.answer_last();
+            }
+        }
+        (scene.jobs.len(), scene.sent.len())
+    };
+    let (jobs, _) = second(&mut scene);
+    assert!(jobs >= 2);
+    let now = scene.now;
+    assert!(scene.relay.set_detection(name.clone(), false, now));
+    assert_eq!(scene.relay.undetected().collect::<Vec<_>>(), [&name]);
+    let (off, sent) = second(&mut scene);
+    assert_eq!(
+        (off, sent),
+        (jobs, 20),
+        "each frame leaves, and none is inferred"
+    );
+    assert!(scene.relay.set_detection(name, true, now));
+    assert!(second(&mut scene).0 > jobs);
+}
+
+#[test]
+fn the_frame_that_waits_for_boxes_leaves_when_detection_is_switched_off() {
+    let mut scene = Scene::watched(rules());
+    for seq in 1..=4 {
+        scene.datagram(address(1, 1000), labelled("yard", 1, seq));
+    }
+    assert_eq!(scene.sent.len(), 3, "the fourth is held");
+    let now = scene.now;
+    scene
+        .relay
+        .set_detection("yard".parse().unwrap(), false, now);
+    scene.act();
+    assert_eq!(scene.sent.len(), 4);
+}
+
+#[test]
+fn switches_without_end_have_a_bound() {
+    let mut scene = Scene::new(rules());
+    let now = scene.now;
+    let mut switch = |n: usize, on| {
+        let name = format!("cam-{n}").parse().unwrap();
+        scene.relay.set_detection(name, on, now)
+    };
+    let taken = (0..1000).filter(|n| switch(*n, false)).count();
+    assert_eq!(taken, protocol::quic::MAX_CAMERAS);
+    assert!(switch(0, false) && switch(999, true) && switch(0, true));
+    assert!(switch(999, false), "there is room again");
+}

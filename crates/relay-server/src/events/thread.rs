@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use imaging::sharpness;
 use platform::clock::{local_minute, unix_micros};
 use protocol::detections::Detection;
-use protocol::event::{EndReason, EventId};
+use protocol::event::{EndReason, EventId, EventMessage};
 use protocol::geometry::BBox;
 use protocol::label::CameraName;
 use relay_core::TrackedFrame;
@@ -26,7 +27,7 @@ const WAITING: usize = 64;
 /// Time between two looks at what is due because time has passed.
 const TICK: Duration = Duration::from_millis(250);
 /// How long the outputs have to write what they hold at the end.
-const OUTPUTS_TIMEOUT: Duration = Duration::from_millis(500);
+const OUTPUTS_TIMEOUT: Duration = Duration::from_millis(900);
 /// Sharpness of a picture that cannot be decoded: it is neither.
 const UNKNOWN_SHARPNESS: f32 = 0.5;
 
@@ -137,7 +138,8 @@ impl EventsThread {
                     let json = message.to_json();
                     let event = Arc::new(SentEvent { message, json });
                     self.hub.publish(&event);
-                    for output in self.outputs.publish(&event) {
+                    let picture = || picture_of(&self.hub, &event.message);
+                    for output in self.outputs.publish(&event, picture) {
                         self.hub.on_lost(output, 1);
                     }
                 }
@@ -180,6 +182,14 @@ impl EventsThread {
             minute: self.minute,
         }
     }
+}
+
+/// Returns the best picture of an event so far.
+fn picture_of(hub: &EventHub, message: &EventMessage) -> Option<Bytes> {
+    let EventMessage::Object(event) = message else {
+        return None;
+    };
+    Some(hub.picture(event.id)?.jpeg.clone())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@
 
 pub mod distribution;
 mod of_loop;
+mod outputs;
 pub mod tally;
 mod text;
 
@@ -33,6 +34,7 @@ pub use self::of_loop::LoopMetrics;
 use self::tally::Tally;
 use self::text::{Labels, counters, gauges, histograms};
 use crate::events::EventCounts;
+use crate::outputs::hub::NamedSnapshot;
 
 /// What the text calls itself in `Content-Type`.
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
@@ -56,6 +58,8 @@ pub struct Metrics {
     pub model: String,
     /// Counters of events.
     pub events: EventCounts,
+    /// What became of events, by output.
+    pub outputs: Vec<NamedSnapshot>,
     /// Datagrams that the kernel could not put together, where it tells.
     pub reassembly_failures: Option<u64>,
 }
@@ -85,6 +89,7 @@ impl Metrics {
         families.extend(self.transport_families());
         families.extend(self.model_families());
         families.extend(self.event_families());
+        families.extend(outputs::families(&self.outputs));
         families.extend(self.machine_families());
         families.extend(ProcessCollector::for_self().collect());
         // It refuses nothing but a family without a name or a figure.

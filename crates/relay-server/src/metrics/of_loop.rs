@@ -11,6 +11,7 @@ use super::tally::Tally;
 use super::{Metrics, TransportMetrics};
 use crate::egress::EgressByTransport;
 use crate::events::EventCounts;
+use crate::outputs::hub::NamedSnapshot;
 
 /// Copies of the loop's counters, cheap to make.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +34,8 @@ pub struct LoopMetrics {
     pub model: String,
     /// Counters of events.
     pub events: EventCounts,
+    /// What became of events, by output.
+    pub outputs: Vec<NamedSnapshot>,
 }
 
 impl LoopMetrics {
@@ -51,6 +54,7 @@ impl LoopMetrics {
             not_inferred: self.not_inferred,
             model: self.model,
             events: self.events,
+            outputs: self.outputs,
             reassembly_failures: kernel::reassembly_failures(),
         }
     }

@@ -1,17 +1,23 @@
-//! Outputs of events. Each is a subscriber with a bounded queue and a thread of its own, so that none delays another; a new
-//! one is a file here and a line in [`EventOutputs::open`].
+//! Outputs of events. Each is a subscriber with a bounded queue, so that none delays another: a file has a thread of its own,
+//! and what goes over a network or to a command is the [`Hub`]'s.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::hub::{EventOutputStats, Hub, OutputEvent};
 use super::jsonl;
+use bytes::Bytes;
+
 use crate::events::SentEvent;
 use crate::threads::Worker;
 
 /// All outputs of events.
 #[derive(Debug, Default)]
-pub struct EventOutputs(Vec<EventOutput>);
+pub struct EventOutputs {
+    files: Vec<EventOutput>,
+    hub: Option<Hub>,
+}
 
 #[derive(Debug)]
 struct EventOutput {
@@ -21,25 +27,42 @@ struct EventOutput {
 }
 
 impl EventOutputs {
-    /// Opens the outputs that the flags name: `file` is that of `--events`.
+    /// Opens the outputs that the flags name: `file` is that of `--events`, `hub` has the others.
     ///
     /// # Errors
-    /// If one cannot be opened.
-    pub fn open(file: Option<&Path>) -> anyhow::Result<Self> {
-        let mut outputs = Vec::new();
+    /// If the file cannot be opened.
+    pub fn open(file: Option<&Path>, hub: Option<Hub>) -> anyhow::Result<Self> {
+        let mut files = Vec::new();
         if let Some(file) = file {
-            outputs.push(EventOutput {
+            files.push(EventOutput {
                 name: "jsonl",
                 queue: jsonl::open_events(file)?,
             });
         }
-        Ok(Self(outputs))
+        Ok(Self { files, hub })
     }
 
-    /// Sends a message to all outputs. Returns the names of those that had no room for it.
-    pub(crate) fn publish(&self, event: &Arc<SentEvent>) -> Vec<&'static str> {
+    /// Returns the counters of the hub's outputs.
+    pub fn stats(&self) -> EventOutputStats {
+        self.hub.as_ref().map(Hub::stats).unwrap_or_default()
+    }
+
+    /// Sends a message to all outputs, with the picture of its event as `picture` returns it. Returns the names of the files
+    /// that had no room for it; the others count for themselves.
+    pub(crate) fn publish(
+        &self,
+        event: &Arc<SentEvent>,
+        picture: impl FnOnce() -> Option<Bytes>,
+    ) -> Vec<&'static str> {
+        if let Some(hub) = &self.hub {
+            hub.publish(OutputEvent {
+                message: event.message.clone(),
+                json: event.json.clone().into(),
+                picture: picture(),
+            });
+        }
         let full = |output: &&EventOutput| !output.queue.send(event.clone());
-        self.0
+        self.files
             .iter()
             .filter(full)
             .map(|output| output.name)
@@ -48,8 +71,11 @@ impl EventOutputs {
 
     /// Lets the outputs write what they hold, until `deadline`.
     pub(crate) fn close(self, deadline: Instant) {
-        for output in self.0 {
+        for output in self.files {
             output.queue.close(deadline);
+        }
+        if let Some(hub) = self.hub {
+            hub.close(deadline);
         }
     }
 }

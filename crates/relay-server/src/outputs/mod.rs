@@ -1,13 +1,34 @@
-//! Where detections and events go besides viewers. A new output of detections is a file here and a line in [`Outputs`];
-//! those of events are in [`events`].
+//! Where detections and events go besides viewers.
+//!
+//! ```text
+//!  detections --> jsonl                                a thread that writes
+//!  events -----+> jsonl                                likewise
+//!              +> Hub --> a queue each --+--> mqtt      tasks on one thread beside the loop; each has its own queue,
+//!                                        +--> webhook   retries by the same rule and counts what is lost
+//!                                        +--> hook
+//! ```
+//!
+//! A new output of events is a room here and a line in [`plan`]; of detections, a line in [`Outputs`].
 
 pub mod events;
+pub mod fields;
+pub(crate) mod hex;
+pub mod hook;
+pub mod hub;
 pub mod jsonl;
+pub mod mqtt;
+pub mod picture_url;
+pub mod plan;
+pub mod queue;
+pub mod retry;
+mod secret_file;
+pub mod webhook;
 
 use std::time::Instant;
 
 use protocol::detections::{Detections, Kind};
 
+use self::hub::EventOutputStats;
 use crate::threads::Worker;
 
 /// All outputs.
@@ -17,6 +38,8 @@ pub struct Outputs {
     pub jsonl: Option<Worker<String>>,
     /// Messages that an output had no room for.
     pub lost: u64,
+    /// Counters of MQTT, webhook and command hook, as far as there are these.
+    pub of_events: EventOutputStats,
 }
 
 impl Outputs {
@@ -36,4 +59,9 @@ impl Outputs {
             jsonl.close(deadline);
         }
     }
+}
+
+/// Returns the seconds since the Unix epoch.
+fn unix_s() -> u64 {
+    platform::clock::unix_micros() / 1_000_000
 }

@@ -8,6 +8,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
 use std::time::Instant;
 
 use protocol::label::{Label, StreamId};
@@ -24,7 +25,7 @@ pub(crate) struct HttpRelay {
     pub(crate) camera: UdpSocket,
     /// Number of the last frame.
     pub(crate) seq: u64,
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
 }
 
 impl HttpRelay {
@@ -52,8 +53,13 @@ impl HttpRelay {
             http,
             camera,
             seq: 0,
-            _state: state,
+            state,
         }
+    }
+
+    /// The relay's state directory.
+    pub(crate) fn state(&self) -> &Path {
+        self.state.path()
     }
 
     /// Sends the next frame of a camera, of at least so many bytes.

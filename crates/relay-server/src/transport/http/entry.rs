@@ -15,6 +15,15 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Parameters {
     token: Option<String>,
+    expires: Option<String>,
+    signature: Option<String>,
+}
+
+impl Parameters {
+    /// Returns end and signature of a signed URL.
+    pub(super) fn signed(&self) -> Option<(&str, &str)> {
+        self.expires.as_deref().zip(self.signature.as_deref())
+    }
 }
 
 /// Returns the origin of the page that sends a request.

@@ -93,7 +93,7 @@ pub(super) async fn snapshot(
 
 async fn picture(context: &Context, grant: &Grant, id: &str, uri: &Uri) -> Result<Bytes, Response> {
     let bad_query = |error| text(StatusCode::BAD_REQUEST, error);
-    let asked = query::parse(uri, query::Path::Stream).map_err(bad_query)?;
+    let asked = query::parse(uri, query::Path::EventPicture).map_err(bad_query)?;
     let missing = |why: String| text(StatusCode::NOT_FOUND, why);
     let id: EventId = id.parse().map_err(|err| missing(format!("{err}")))?;
     let gone = || missing("no picture of this event is kept; the last 100 events have one".into());

@@ -64,6 +64,8 @@ use super::connections::Connections;
 use crate::access::Access;
 use crate::events::EventHub;
 use crate::handle::RelayHandle;
+use crate::outputs::picture_url::PictureSigner;
+use crate::outputs::plan;
 use crate::shared_renditions::SharedRenditions;
 
 /// What the server's tasks share.
@@ -81,6 +83,8 @@ struct Context {
     rate: RequestRate,
     events: Arc<EventHub>,
     relay: RelayHandle,
+    /// Checks the URLs that outputs have signed; `None` if no picture needs that.
+    signer: Option<PictureSigner>,
 }
 
 /// What the flags say about the clients.
@@ -120,6 +124,7 @@ pub fn start(
     let context = Arc::new(Context {
         proxies: TrustedProxies::new(trust.proxies),
         connections: Connections::http(access.is_private()),
+        signer: plan::signer(&access),
         policy: OriginPolicy::new(access, trust.origins.to_vec()),
         feeds: SharedFeeds::new(relay.clone(), stats.clone()),
         answers: SharedAnswers::new(relay.clone()),

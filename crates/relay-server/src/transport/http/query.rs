@@ -26,6 +26,8 @@ pub(super) enum Path {
     Stream,
     /// One picture.
     Snapshot,
+    /// The picture of an event.
+    EventPicture,
     /// Boxes as data, or the WebSocket.
     Data,
 }
@@ -77,6 +79,10 @@ enum Parameter {
     Bare,
     /// Checked before the path is routed.
     Token,
+    /// Checked likewise.
+    Expires,
+    /// Checked likewise.
+    Signature,
 }
 
 impl Parameter {
@@ -89,6 +95,8 @@ impl Parameter {
             Self::Camera => "camera",
             Self::Bare => "bare",
             Self::Token => "token",
+            Self::Expires => "expires",
+            Self::Signature => "signature",
         }
     }
 
@@ -101,6 +109,8 @@ impl Parameter {
             Self::Quality => "a number from 1 to 100",
             Self::Camera => "a camera's name",
             Self::Token => "the token of a ticket",
+            Self::Expires => "the end of a signed URL",
+            Self::Signature => "the signature of the URL",
         }
     }
 }
@@ -108,11 +118,12 @@ impl Parameter {
 impl Path {
     /// Returns the parameters that the path takes.
     fn parameters(self) -> &'static [Parameter] {
-        use Parameter::{Action, Bare, Boxes, Camera, Quality, Token, Width};
+        use Parameter::{Action, Bare, Boxes, Camera, Expires, Quality, Signature, Token, Width};
         match self {
             Self::Root => &[Action, Camera, Bare, Token],
             Self::Stream => &[Boxes, Token],
             Self::Snapshot => &[Boxes, Width, Quality, Token],
+            Self::EventPicture => &[Boxes, Token, Expires, Signature],
             Self::Data => &[Token],
         }
     }
@@ -173,7 +184,11 @@ impl Asked {
                 self.rendition.quality = Some(quality.ok_or_else(wrong)?);
             }
             Parameter::Bare => drop(switch(value).ok_or_else(wrong)?),
-            Parameter::Action | Parameter::Camera | Parameter::Token => {}
+            Parameter::Action
+            | Parameter::Camera
+            | Parameter::Token
+            | Parameter::Expires
+            | Parameter::Signature => {}
         }
         Ok(())
     }

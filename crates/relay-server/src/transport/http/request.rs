@@ -9,14 +9,16 @@ use axum::http::{Extensions, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
+use platform::clock::unix_micros;
 use protocol::quic::Refusal;
 
 use super::connection::Connection;
-use super::entry::{bad_host, origin, parameters, published_camera, requester};
+use super::entry::{Parameters, bad_host, origin, parameters, published_camera, requester};
 use super::origin_policy::{Denial, Permit, Proof, Requester};
 use super::query::asks_for_page;
 use super::{Context, login, page, publish, publish_answer};
 use crate::access::{Grant, TicketSession};
+use crate::outputs::picture_url::PictureSigner;
 
 /// The header of every answer, by which programs of ours tell a relay from any other server.
 const SIGHTLINE: &str = protocol::http::SIGHTLINE;
@@ -167,6 +169,12 @@ fn verdict(context: &Context, request: &Request, publishes: Option<&str>) -> Ver
             false => Verdict::Public,
         };
     }
+    if is_signed(context, request, &parameters) {
+        return Verdict::Permitted(Permit {
+            grant: Grant::default(),
+            by: Proof::Nothing,
+        });
+    }
     let for_page = request.uri().path() == "/" && asks_for_page(request.uri());
     match policy.check(requester) {
         Ok(permit) if for_page && parameters.has_token() && permit.by == Proof::Token => {
@@ -182,6 +190,17 @@ fn verdict(context: &Context, request: &Request, publishes: Option<&str>) -> Ver
         }
         Err(denial) => Verdict::Refused(denied(denial)),
     }
+}
+
+/// Returns whether a request is for a picture of an event whose URL an output has signed.
+fn is_signed(context: &Context, request: &Request, parameters: &Parameters) -> bool {
+    let path = request.uri().path();
+    let now = unix_micros() / 1_000_000;
+    let permits = |(signer, (expires, signature)): (&PictureSigner, (&str, &str))| {
+        signer.permits(path, expires, signature, now)
+    };
+    let signed = context.signer.as_ref().zip(parameters.signed());
+    path.starts_with("/events/") && signed.is_some_and(permits)
 }
 
 /// Returns the answer for a denial: what is wrong, and what to do.
