@@ -83,6 +83,9 @@ pub(crate) fn advice(args: &Args, port: &SharedUdpSocket, model: Option<&Model>)
     if args.model == Some(ModelChoice::None) && args.detections.is_some() {
         warn!("--model none finds nothing, so nothing will be written for --detections");
     }
+    if args.model == Some(ModelChoice::None) && args.has_event_output() {
+        warn!("--model none finds nothing, so outputs of events report cameras alone");
+    }
     if port.receive_buffer < udp::SMALL_BUFFER {
         warn!(
             granted = port.receive_buffer,

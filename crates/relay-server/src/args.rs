@@ -229,7 +229,8 @@ impl Args {
         }
     }
 
-    fn has_event_output(&self) -> bool {
+    /// Returns whether a flag names an output of events.
+    pub fn has_event_output(&self) -> bool {
         let receivers = self.mqtt.is_some() || self.webhook.is_some() || self.on_event.is_some();
         receivers || self.events.is_some()
     }

@@ -146,6 +146,10 @@ impl RelayLoop {
             if changed(&self.settings) || changed(&watchers) {
                 self.apply_settings(*watchers.borrow_and_update());
             }
+            // Not awaited: without frames nothing depends on them, and each frame would pay for two more futures.
+            if changed(&self.settings) || changed(&watchers) {
+                self.apply_settings(*watchers.borrow_and_update());
+            }
             let now = Instant::now();
             if self
                 .relay

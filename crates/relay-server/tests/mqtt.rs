@@ -217,7 +217,11 @@ async fn home_assistant_finds_a_camera_and_the_relay_with_all_of_their_state() {
         text.contains(r#""command_topic":"sightline/my yard/detect/set""#),
         "{text}"
     );
-    relay.stop();
+    let log = relay.stop().stderr;
+    assert!(
+        log.contains("outputs of events report cameras alone"),
+        "{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
