@@ -146,8 +146,10 @@ fn passed_through(transport: &str) -> Option<(usize, usize)> {
     let viewer = viewer(port, &[&always[..], &[saved.to_str().unwrap()]].concat());
     relay.wait_for_line("viewer joined", LONG);
     let video = tutorial.video.to_str().unwrap();
+    // By the same transport: a UDP viewer gets renditions of what comes by QUIC and is larger than 15 kB.
+    let by = ["--transport", transport];
     let always = ["--fps", "20", "--loop", "--quality", "95", "--source"];
-    let sender = sender(port, &[&always[..], &[video]].concat());
+    let sender = sender(port, &[&by[..], &always[..], &[video]].concat());
     let seen = finish(viewer);
     stop(sender);
     let relayed = stop(relay);

@@ -53,9 +53,11 @@ pub fn refusal_name(refusal: Refusal) -> String {
     name.expect("a variant without fields is a string")
 }
 
-/// Returns the refusal of this name.
+/// Returns the refusal of this name; `None` for a name that this version does not know.
 pub fn refusal_named(name: &str) -> Option<Refusal> {
-    serde_json::from_value(name.into()).ok()
+    let refusal = serde_json::from_value(name.into()).ok()?;
+    // On QUIC an unknown name is [`Refusal::Hello`], since only a refusal can stand there.
+    (refusal_name(refusal) == name).then_some(refusal)
 }
 
 /// Returns the reason of a close message: the refusal's name and its sentence, which is cut where the message ends.
