@@ -6,10 +6,9 @@
 )]
 
 use std::collections::HashMap;
-use std::io::Write as _;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser as _;
@@ -46,6 +45,8 @@ use relay_server::transport::udp::UdpTransport;
 use testkit::jpeg::Sketch;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+
+const MS: Duration = Duration::from_millis(1);
 
 /// A relay whose model finds one person on each frame, and the way to its loop. Call it inside a tokio runtime.
 fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, EgressByTransport, SocketAddr) {
