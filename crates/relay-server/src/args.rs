@@ -235,10 +235,10 @@ impl Args {
         receivers || self.events.is_some()
     }
 
-    /// Parses the process's command line, and the tables of its configuration file. On a usage error, `--help` or
-    /// `--version` it prints and ends the process.
+    /// Parses the process's command line, and the tables of its configuration file. On a usage error, `--help`,
+    /// `--version`, `completions` or `man` it prints and ends the process.
     pub fn of_process() -> Self {
-        Self::try_of_process().unwrap_or_else(|err| err.exit())
+        config::parse_by(Self::try_of_process)
     }
 
     /// Parses the same again, while the program runs.

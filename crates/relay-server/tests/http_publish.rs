@@ -217,14 +217,9 @@ fn the_token_of_a_private_relays_sender_publishes_and_no_other() {
             bearer(&"1".repeat(64)),
             401,
             "token",
-            "the sender's ticket in force",
+            "ticket add send makes",
         ),
-        (
-            bearer(&view),
-            403,
-            "role",
-            "the token of the sender's ticket",
-        ),
+        (bearer(&view), 403, "role", "ticket add send makes"),
     ] {
         let answer = post(&relay, "/cam/yard/frame", &headers, &plain());
         let challenge = answer.header("www-authenticate").map(str::to_owned);

@@ -13,10 +13,11 @@ mod common {
 }
 
 use std::fs;
-use std::io::Read as _;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use common::http::{frame, request};
@@ -403,4 +404,67 @@ fn names_in(dir: &Path) -> Vec<String> {
     files
         .map(|file| file.unwrap().file_name().into_string().unwrap())
         .collect()
+}
+
+/// Sets how many descriptors a program may have open.
+fn limit_descriptors(pid: u32, soft: &str) {
+    let pid = pid.to_string();
+    let done = Command::new("prlimit")
+        .args(["--pid", &pid, &format!("--nofile={soft}:")])
+        .status();
+    assert!(done.unwrap().success());
+}
+
+#[test]
+fn a_revocation_that_could_not_be_read_is_in_force_as_soon_as_it_can() {
+    let state = tempfile::tempdir().unwrap();
+    let ben = add(state.path(), &["view", "ben"]);
+    let relay = PrivateRelay::start(state.path(), &[]);
+    assert_eq!(get(relay.http, "/api/cameras", &ben).status, 200);
+    let pid = relay.running.id();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let before = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let before = before
+        .unwrap()
+        .split_whitespace()
+        .nth(3)
+        .unwrap()
+        .to_owned();
+    limit_descriptors(pid, "3");
+    ticket_ok(state.path(), &["revoke", "ben"]);
+    relay
+        .running
+        .wait_for_line("the tickets stay as they were", SOON);
+    limit_descriptors(pid, &before);
+    let deadline = Instant::now() + SOON;
+    while get(relay.http, "/api/cameras", &ben).status != 401 {
+        assert!(Instant::now() < deadline, "the ticket is still in force");
+        std::thread::sleep(50 * MS);
+    }
+    stop(relay.running);
+}
+
+#[test]
+fn a_frame_whose_ticket_is_revoked_on_its_way_is_refused() {
+    let state = tempfile::tempdir().unwrap();
+    let pi = add(state.path(), &["send", "pi"]);
+    let relay = PrivateRelay::start(state.path(), &[]);
+    let jpeg = frame("yard", 1, 0);
+    let mut stream = TcpStream::connect(relay.http).unwrap();
+    let head = format!(
+        "POST /cam/yard/frame HTTP/1.1\r\nhost: {}\r\nauthorization: {}\r\ncontent-length: {}\r\n\r\n",
+        relay.http,
+        bearer(&pi),
+        jpeg.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&jpeg[..10]).unwrap();
+    ticket_ok(state.path(), &["revoke", "pi"]);
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
+    stop(relay.running);
 }

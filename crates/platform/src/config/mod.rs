@@ -96,8 +96,13 @@ const RENAMED: [(&str, &str); 2] = [
 ///
 /// `check` refuses values that the types cannot, with a sentence; that is a usage error too.
 pub fn parse<A: Parser>(check: impl FnOnce(&A) -> Result<(), String>) -> A {
+    parse_by(|| try_parse(check))
+}
+
+/// Does the same by a parser of the program's own, which may read more than the command line.
+pub fn parse_by<A: Parser>(parse: impl FnOnce() -> Result<A, clap::Error>) -> A {
     words::print_if_asked::<A>(&arguments());
-    try_parse(check).unwrap_or_else(|err| err.exit())
+    parse().unwrap_or_else(|err| err.exit())
 }
 
 /// Parses the command line as [`parse`] does, for a program that a package starts before it is configured: under a service

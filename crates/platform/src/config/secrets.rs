@@ -16,11 +16,17 @@ const HINT: &str = "what may hold a password is not repeated here; a camera's UR
 /// Names of parameters whose values are secret, as cameras and tickets have them.
 const PARAMETERS: [&str; 5] = ["token=", "password=", "passwd=", "pwd=", "pass="];
 
-/// Returns whether a value is a URL or a ticket, has a login like one, or has a parameter for a password.
+/// Returns whether a value is a ticket or a URL of more than a host, has a login like one, or has a parameter for a password.
 pub(super) fn may_hold_secret(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     let has = |part: &&str| lower.contains(*part);
-    value.contains("://") || value.contains('@') || PARAMETERS.iter().any(has)
+    let is_more_than_host = |(_, rest): (&str, &str)| {
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        rest.contains(['/', '?', '#', '@'])
+    };
+    value.split_once("://").is_some_and(is_more_than_host)
+        || value.contains('@')
+        || PARAMETERS.iter().any(has)
 }
 
 /// Returns the value, or two dots for one that [`may_hold_secret`].

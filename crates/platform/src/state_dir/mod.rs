@@ -219,6 +219,8 @@ impl StateDir {
     pub fn remove(&self, name: &str) -> Result<(), StateError> {
         match unlinkat(&self.open, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            // A file system that is read-only reports that first, also for a file that does not exist.
+            Err(Errno::EROFS) if matches!(self.version(name), Ok(None)) => Ok(()),
             Err(err) => Err(at(&self.path_of(name))(Cause::System(err.into()))),
         }
     }

@@ -22,6 +22,9 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Watched {
     version: Option<FileVersion>,
+    /// A later version, which could not be read: the log has it once, and it is read again until that succeeds, since a
+    /// cause such as a lack of descriptors passes.
+    unread: Option<Option<FileVersion>>,
     uses_written: Option<Instant>,
 }
 
@@ -29,6 +32,7 @@ impl Watched {
     pub(super) fn new(store: &Store) -> Self {
         Self {
             version: store.version().ok().flatten(),
+            unread: None,
             uses_written: None,
         }
     }
@@ -82,16 +86,24 @@ impl Private {
         if version == watched.version {
             return;
         }
-        watched.version = version;
-        match self.store.read() {
-            Err(err) => warn!("the tickets stay as they were: {err:#}"),
-            Ok(None) => {
+        let read = self.store.read();
+        if let Err(err) = &read
+            && watched.unread.replace(version) != Some(version)
+        {
+            warn!("the tickets stay as they were: {err:#}");
+        }
+        let Ok(read) = read else {
+            return;
+        };
+        (watched.version, watched.unread) = (version, None);
+        match read {
+            None => {
                 warn!(
                     "the file of the tickets was removed, so no ticket is in force; relay-server ticket add makes one"
                 );
                 self.replace(Tickets::default());
             }
-            Ok(Some(tickets)) => {
+            Some(tickets) => {
                 info!(
                     tickets = tickets.iter().len(),
                     "the tickets changed and are in force"

@@ -65,6 +65,7 @@ pub(super) async fn frame(
     State(context): State<Arc<Context>>,
     Extension(permit): Extension<Permit>,
     Extension(connection): Extension<Arc<Connection>>,
+    Extension(viewer): Extension<Viewer>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -75,7 +76,12 @@ pub(super) async fn frame(
         Ok(camera) => camera,
         Err(refusal) => return publish_answer::refused(refusal),
     };
-    let jpeg = match read(&headers, body).await {
+    let jpeg = tokio::select! {
+        biased;
+        () = viewer.session.ended() => return publish_answer::refused(Refusal::Token),
+        jpeg = read(&headers, body) => jpeg,
+    };
+    let jpeg = match jpeg {
         Ok(jpeg) => jpeg,
         Err(error) => return body_error(&error),
     };
