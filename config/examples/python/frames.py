@@ -2,7 +2,7 @@
 """Frames of a camera as numpy arrays, each with its boxes in pixels. Needs numpy and opencv-python.
 
     python3 frames.py http://127.0.0.1:8080/cam/yard
-    SIGHTLINE_TOKEN=.. python3 frames.py ..             # the viewer's token of a private relay
+    SIGHTLINE_TOKEN=.. python3 frames.py ..             # of a private relay: the token of a viewer's ticket
 """
 import json, os, sys, threading, urllib.request
 import cv2, numpy as np

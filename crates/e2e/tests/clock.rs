@@ -54,12 +54,18 @@ impl Chain {
             .args([dir.join("state")])
             .start();
         relay.listening();
-        let way = ["--server", &server, "--transport", transport];
-        let sender = program("pi-sender", &way)
+        let url = format!("http://{page}");
+        let by_udp = ["--server", &server, "--transport", transport];
+        let by_http = ["--server", &url];
+        let way = match transport {
+            "http" => &by_http[..],
+            _ => &by_udp,
+        };
+        let sender = program("pi-sender", way)
             .args(["--source", "demo", "--fixed"])
             .start();
         let shown = dir.join("shown.jsonl");
-        let viewer = program("viewer", &way)
+        let viewer = program("viewer", way)
             .args(["--headless", "--shown"])
             .args([&shown])
             .start();
@@ -166,6 +172,28 @@ fn a_clock_that_steps_while_running_makes_no_age_of_an_hour() {
         "{sum} s, {count} frames"
     );
     chain.stop();
+}
+
+#[test]
+fn by_http_the_clocks_are_compared_too() {
+    let (_alone, dir) = (alone(), directory());
+    let Some(shim) = wrong_clock::library(dir.path()) else {
+        return skip("no C compiler here (cc), and only a shim sets a program's clock");
+    };
+    let chain = Chain::start(dir.path(), &shim, "http");
+    chain.next(10);
+    for (program, ahead) in [("pi-sender", HOUR), ("viewer", -HOUR)] {
+        chain.set(program, ahead);
+        let ages = chain.next(FEW_SECONDS);
+        assert_no_hour(&ages, program);
+        let last = &ages[FEW_SECONDS - 10..];
+        assert!(last.iter().all(Option::is_some), "{program}: {ages:?}");
+    }
+    let (sum, count) = chain.recorded();
+    assert!(count > 0.0 && sum / count < 1.0, "{sum} s, {count} frames");
+    stop(chain.viewer);
+    stop(chain.sender);
+    stop(chain.relay);
 }
 
 #[test]

@@ -137,6 +137,81 @@ fn publish_py_is_a_camera_by_udp_and_with_a_ticket() {
 }
 
 #[test]
+fn publish_py_is_a_camera_by_http_with_and_without_a_token() {
+    let _alone = alone();
+    let Some(python) = python() else { return };
+    let publish = |chain: &Chain, words: &[&str]| {
+        Program::new(&python)
+            .args([example("python/publish.py")])
+            .args([&chain.http])
+            .args(words)
+            .start()
+    };
+    let open = Chain::start(&[]);
+    let publisher = publish(&open, &[]);
+    let line = open.relay.wait_for_line("camera appeared", LONG);
+    assert!(line.contains("camera=numpy"), "{line}");
+    let other = Program::new(&python)
+        .args(["-c", "import runpy, sys; send = runpy.run_path(sys.argv[1])['by_http'](sys.argv[2], camera='other'); send(b'no picture')"])
+        .args([example("python/publish.py").as_os_str(), open.http.as_ref()])
+        .start()
+        .finish();
+    assert!(
+        other.stderr.contains("415 the body is not a frame"),
+        "{}",
+        other.stderr
+    );
+    drop(publisher);
+    open.stop();
+
+    let private = Chain::start(&["--private"]);
+    let line = private
+        .relay
+        .wait_for_line("pi-sender --server 'sightline://", LONG);
+    let token = line
+        .split("token=")
+        .nth(1)
+        .unwrap()
+        .split('#')
+        .next()
+        .unwrap();
+    let stranger = publish(&private, &[]);
+    stranger.wait_for_line("401 this relay is private", LONG);
+    drop(stranger);
+    let publisher = publish(&private, &[token]);
+    let line = private.relay.wait_for_line("camera appeared", LONG);
+    assert!(line.contains("camera=numpy"), "{line}");
+    drop(publisher);
+    private.stop();
+}
+
+#[test]
+fn the_documented_curl_line_publishes_a_picture() {
+    let _alone = alone();
+    let Some(_) = tool("curl") else { return };
+    let chain = Chain::start(&[]);
+    let documentation = testkit::repository().join("crates/relay-server/README.md");
+    let text = fs::read_to_string(documentation).unwrap();
+    let line = text
+        .lines()
+        .map(str::trim)
+        .find(|line| line.starts_with("curl ") && line.contains("/frame"))
+        .unwrap();
+    let picture = testkit::jpeg::Sketch::new(300, 200).bytes();
+    fs::write(chain.state.path().join("picture.jpg"), picture).unwrap();
+    let output = Command::new("bash")
+        .args(["-c", &line.replace(RELAY, &chain.http)])
+        .current_dir(chain.state.path())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}: {errors}");
+    let line = chain.relay.wait_for_line("camera appeared", LONG);
+    assert!(line.contains("camera=yard"), "{line}");
+    chain.stop();
+}
+
+#[test]
 fn curl_sh_gets_all_that_it_names() {
     let _alone = alone();
     let Some(_) = tool("curl") else { return };

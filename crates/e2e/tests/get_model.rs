@@ -41,6 +41,25 @@ fn a_model_is_fetched_with_a_word_on_its_licence_before() {
 }
 
 #[test]
+fn an_installed_script_fetches_to_where_the_installed_relay_searches() {
+    let server = Server::start(Answer::Model);
+    let prefix = tempfile::tempdir().unwrap();
+    let own = prefix.path().join("lib/sightline");
+    fs::create_dir_all(&own).unwrap();
+    let script = own.join("get-model");
+    fs::copy(testkit::repository().join("scripts/get-model"), &script).unwrap();
+    let done = Program::new(tool("bash").unwrap())
+        .args([&script])
+        .args(["yolov5s"])
+        .env("SIGHTLINE_MODEL_URL", server.url())
+        .env("no_proxy", "127.0.0.1")
+        .start()
+        .finish();
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert_eq!(fs::read(own.join("models/yolov5s.onnx")).unwrap(), MODEL);
+}
+
+#[test]
 fn a_model_that_is_there_is_not_fetched_again() {
     let (tree, server) = (Tree::new(), Server::start(Answer::Model));
     tree.get("yolov5s", &server.url());

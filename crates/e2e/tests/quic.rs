@@ -274,8 +274,8 @@ fn a_private_relay_works_with_its_tickets_and_ends_everybody_else_with_the_reaso
         ("pi-sender", bare, "private"),
         ("viewer", send.clone(), "other role"),
         ("pi-sender", view.clone(), "other role"),
-        ("viewer", wrong_token(&view), "token is wrong"),
-        ("pi-sender", wrong_token(&send), "token is wrong"),
+        ("viewer", wrong_token(&view), "ticket is not in force"),
+        ("pi-sender", wrong_token(&send), "ticket is not in force"),
         ("viewer", wrong_certificate(&view), MISMATCH),
         ("pi-sender", wrong_certificate(&send), MISMATCH),
     ] {

@@ -8,6 +8,7 @@ pub mod jpeg;
 #[cfg(feature = "window")]
 mod keys;
 mod lettering;
+pub mod sharpness;
 pub mod still;
 #[cfg(feature = "window")]
 pub mod window;

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::env;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
@@ -14,12 +15,17 @@ use crate::preview::NO_WINDOW;
 use crate::source::rpicam_options::RpicamOptions;
 use crate::source::spec::SourceSpec;
 
+/// Environment variable with the name of a service's instance, as `pi-sender@yard` sets it. Not one of the flags' variables: it
+/// counts behind the configuration file.
+const INSTANCE: &str = "SIGHTLINE_INSTANCE";
+
 /// Sends a camera's pictures to a relay, the newest always first
 #[derive(Debug, Clone, Parser)]
 #[command(name = "pi-sender", version)]
 pub struct Args {
-    /// The relay, HOST or HOST:PORT (8081 without one), or a ticket
-    #[arg(long, value_name = "HOST[:PORT]|TICKET")]
+    /// The relay, HOST or HOST:PORT (8081 without one), a ticket, or the URL of its HTTP server: http://HOST:8080,
+    /// https://HOST, https://HOST?token=TOKEN at a private one
+    #[arg(long, value_name = "HOST[:PORT]|TICKET|URL")]
     pub server: Option<Server>,
     /// Where pictures come from: auto, demo, rpicam, a camera's number or /dev/videoN, a video or MJPEG file, a
     /// picture, a sequence like img_%03d.jpg, a URL (http, rtsp, ..), - for JPEGs from standard input, or gst:PIPELINE
@@ -43,7 +49,9 @@ pub struct Args {
     /// The camera's name at the relay; without it, this computer's
     #[arg(long, value_name = "NAME")]
     pub camera: Option<CameraName>,
-    /// How frames travel: auto takes the best that the relay offers
+    /// How frames travel: auto takes the best that the relay offers and the path carries: QUIC, UDP, or, where UDP is
+    /// blocked for 5 s and the relay is at port 8081, HTTP at https://HOST and http://HOST:8080 (with a ticket at
+    /// https://HOST alone, since http:// would show its token)
     #[arg(long, default_value = "auto")]
     pub transport: TransportChoice,
     /// Keep size, quality and rate whatever the network does, --size auto at 300x200; a frame too large for a datagram
@@ -102,6 +110,12 @@ impl Args {
             Some(Server::Ticket(_)) if self.transport == TransportChoice::Udp => {
                 return Err("a ticket works by QUIC only: leave out --transport udp".to_owned());
             }
+            Some(Server::Url(_)) if self.transport != TransportChoice::Auto => {
+                return Err(
+                    "a URL is a relay's HTTP server: leave out --transport, or name the relay as HOST[:PORT]"
+                        .to_owned(),
+                );
+            }
             Some(_) => {}
         }
         if self.preview && cfg!(not(feature = "window")) && self.common.task.is_none() {
@@ -128,13 +142,17 @@ impl Args {
         }
     }
 
-    /// Returns the camera's name: `--camera`, else the ticket's, else this computer's with '-' for each character that a
-    /// name may not contain.
+    /// Returns the camera's name: `--camera`, else the ticket's, else that of the service's instance, else this computer's,
+    /// the latter two with '-' for each character that a name may not contain.
     pub fn camera_name(&self) -> CameraName {
         let ticket = self.server.as_ref().and_then(Server::ticket);
         let given = self.camera.clone();
         let given = given.or_else(|| ticket.and_then(|ticket| ticket.camera.clone()));
-        given.unwrap_or_else(|| sanitised(&gethostname::gethostname().to_string_lossy()))
+        let instance = env::var_os(INSTANCE).filter(|name| !name.is_empty());
+        given.unwrap_or_else(|| {
+            let name = instance.unwrap_or_else(gethostname::gethostname);
+            sanitised(&name.to_string_lossy())
+        })
     }
 }
 
@@ -205,6 +223,11 @@ mod tests {
             (&[][..], "--server relay.example"),
             (&["--server", "sightline://h:1/c?token=x"], "single quotes"),
             (&["--server", "relay", "--demo-truth", "x"], "--source demo"),
+            (
+                &["--server", "http://relay", "--transport", "udp"],
+                "leave out --transport",
+            ),
+            (&["--server", "http://u:secret@relay"], "has no path"),
             (&["--server", "relay", "--stretch"], "--size 300x200"),
             (&["--server", "relay", "--size", "big"], "or auto"),
             (&["--server", "relay", "--camera", "a/b"], "letters, digits"),

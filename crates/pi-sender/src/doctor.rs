@@ -11,8 +11,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use platform::config::TransportChoice;
-use platform::doctor::{Check, Report, files, machine};
+use platform::config::{self, TransportChoice};
+use platform::doctor::{Check, Report, files, machine, service};
+use platform::http_client;
 use protocol::datagram::MAX_DATAGRAM;
 use protocol::label::{Label, StreamId};
 use protocol::quic::Role;
@@ -60,6 +61,8 @@ pub fn run(args: &Args) -> ExitCode {
     }
     report.add(&machine::send_buffer());
     report.add(&machine::clock());
+    let examined = config::file::<Args>();
+    report.extend(service::checks("pi-sender", examined.as_deref()));
     report.end()
 }
 
@@ -256,7 +259,18 @@ fn check_relay(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         role: Role::Send,
         camera: Some(&camera),
     };
-    check.run(report).context("starting the runtime")
+    let unanswered = match server.url() {
+        Some(_) => Vec::new(),
+        None => check.run(report).context("starting the runtime")?,
+    };
+    let path = http_client::camera_path(&camera, "publish");
+    let by_http = server.url().is_some() || !unanswered.is_empty();
+    if by_http && args.transport == TransportChoice::Auto {
+        return http_client::check(server, &path, unanswered, report)
+            .context("starting the runtime");
+    }
+    report.extend(unanswered);
+    Ok(())
 }
 
 #[cfg(test)]

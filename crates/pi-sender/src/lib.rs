@@ -21,6 +21,7 @@ mod pacer;
 pub mod preview;
 mod run;
 mod send;
+mod service_state;
 pub mod source;
 
 pub use run::run;

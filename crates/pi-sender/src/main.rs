@@ -9,7 +9,7 @@ use platform::logging;
 
 fn main() -> ExitCode {
     preview::exit_if_display_probe();
-    let args: Args = config::parse(Args::check);
+    let args: Args = config::parse_or_wait(Args::check);
     let _logging = logging::init(args.common.log_format);
     config::warn_of_unknown_variables::<Args>();
     match args.common.task {

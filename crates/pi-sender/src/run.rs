@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use platform::server::RelayAddress;
+use platform::service::ServiceManager;
 use platform::{report, signals};
 use protocol::label::{CameraName, Label, StreamId};
 use serde_json::json;
@@ -19,6 +20,7 @@ use crate::encoder::{Encoding, FrameEncoder};
 use crate::pacer::Pacer;
 use crate::preview::Preview;
 use crate::send::Uplink;
+use crate::service_state::ServiceState;
 use crate::source::{CapturedPicture, PictureSource, Poll};
 
 /// Longest wait between two polls of the preview's window.
@@ -47,10 +49,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 fn send(args: &Args) -> anyhow::Result<()> {
     let stop = signals::stop_on_signals(signals::Hangup::Stops)?;
+    let service = ServiceManager::from_environment();
     imaging::jpeg::single_threaded()?;
     let mut source = PictureSource::open(args)?;
-    let mut sender = SendLoop::new(args, stop, source.fps(args.fps))?;
+    let mut sender = SendLoop::new(args, stop, source.fps(args.fps), service.clone())?;
     let sent = sender.run(&mut source);
+    service.stopping();
     sender.finish(args.common.report);
     sent
 }
@@ -73,10 +77,16 @@ struct SendLoop {
     logged_bandwidth: bool,
     /// Number of the last frame, sent or skipped.
     seq: u64,
+    service: ServiceState,
 }
 
 impl SendLoop {
-    fn new(args: &Args, stop: CancellationToken, fps: f64) -> anyhow::Result<Self> {
+    fn new(
+        args: &Args,
+        stop: CancellationToken,
+        fps: f64,
+        service: ServiceManager,
+    ) -> anyhow::Result<Self> {
         let server = args.server.as_ref().context("--server is needed")?;
         let random = || getrandom::u64().context("no random numbers from the system");
         let stream = StreamId(random()?);
@@ -86,6 +96,8 @@ impl SendLoop {
         });
         let camera = args.camera_name();
         info!(%server, %camera, source = %args.source, size = %args.size, fps, "sending");
+        let about = format!("camera {camera} to {server}");
+        let service = ServiceState::new(service, about, args.source.to_string(), Instant::now());
         Ok(Self {
             stop,
             fps,
@@ -95,17 +107,18 @@ impl SendLoop {
             fixed: args.fixed,
             uplink: Uplink::new(
                 server,
-                RelayAddress::of_host(server.to_string()),
+                RelayAddress::of_server(server),
                 args.transport,
                 &camera,
                 stream,
                 random()?,
-            ),
+            )?,
             camera,
             preview,
             truth: truth.transpose()?.map(BufWriter::new),
             logged_bandwidth: false,
             seq: 0,
+            service,
         })
     }
 
@@ -144,6 +157,7 @@ impl SendLoop {
         {
             self.stop.cancel();
         }
+        self.service.turn(self.seq, &self.uplink, Instant::now());
         Ok(!self.stop.is_cancelled())
     }
 

@@ -22,6 +22,13 @@ pub fn local_time_as_name() -> String {
     Zoned::now().strftime("%Y-%m-%d_%H-%M-%S%.3f").to_string()
 }
 
+/// Returns the minute of the local day, from 0 to 1439.
+pub fn local_minute() -> u16 {
+    let time = Zoned::now().time();
+    let [hour, minute] = [time.hour(), time.minute()].map(|x| u16::try_from(x).unwrap_or(0));
+    60 * hour + minute
+}
+
 /// Returns the steady clock's time in microseconds: it began at the wall clock's time when the program first read it, and
 /// never steps.
 pub fn steady_micros() -> u64 {
@@ -44,6 +51,7 @@ mod tests {
 
     #[test]
     fn a_time_in_a_name_has_no_character_that_a_file_system_refuses() {
+        assert!(local_minute() < 24 * 60);
         let name = local_time_as_name();
         assert_eq!(name.len(), "2026-11-28_15-30-12.345".len(), "{name}");
         let fits = |c: char| c.is_ascii_digit() || "-_.".contains(c);

@@ -2,6 +2,7 @@
 
 mod address;
 mod candidates;
+mod relay_url;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use protocol::ticket::{Host, SCHEME, Ticket};
 
 pub use self::address::RelayAddress;
 pub use self::candidates::{Candidates, Outcome};
+pub use self::relay_url::RelayUrl;
 
 /// A relay, by address or by ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub enum Server {
     Host(Host),
     /// Ticket: the program connects only to the relay with its fingerprint, and only by QUIC.
     Ticket(Box<Ticket>),
+    /// URL: the program connects by HTTP alone.
+    Url(RelayUrl),
 }
 
 impl Server {
@@ -27,14 +31,34 @@ impl Server {
         match self {
             Self::Host(host) => host,
             Self::Ticket(ticket) => &ticket.host,
+            Self::Url(url) => &url.host,
         }
     }
 
     /// Returns the ticket, if there is one.
     pub fn ticket(&self) -> Option<&Ticket> {
         match self {
-            Self::Host(_) => None,
+            Self::Host(_) | Self::Url(_) => None,
             Self::Ticket(ticket) => Some(ticket),
+        }
+    }
+}
+
+impl Server {
+    /// Returns the URL, if there is one.
+    pub fn url(&self) -> Option<&RelayUrl> {
+        match self {
+            Self::Url(url) => Some(url),
+            Self::Host(_) | Self::Ticket(_) => None,
+        }
+    }
+
+    /// Returns the URLs at which the relay may answer by HTTP, the first to be tried first.
+    pub fn http_urls(&self) -> Vec<RelayUrl> {
+        match self {
+            Self::Url(url) => vec![url.clone()],
+            Self::Host(host) => RelayUrl::of_host(host, None),
+            Self::Ticket(ticket) => RelayUrl::of_host(&ticket.host, Some(ticket.token)),
         }
     }
 }
@@ -47,6 +71,9 @@ impl FromStr for Server {
             let ticket = s.parse().map_err(|why| format!("{why}"))?;
             return Ok(Self::Ticket(Box::new(ticket)));
         }
+        if RelayUrl::is_one(s) {
+            return s.parse().map(Self::Url);
+        }
         s.parse().map(Self::Host).map_err(|why| why.to_string())
     }
 }
@@ -54,7 +81,10 @@ impl FromStr for Server {
 /// Shows the address alone, since a ticket's token is a secret.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.host().fmt(f)
+        match self {
+            Self::Url(url) => url.fmt(f),
+            Self::Host(_) | Self::Ticket(_) => self.host().fmt(f),
+        }
     }
 }
 
@@ -94,8 +124,11 @@ mod tests {
                 .unwrap_err()
                 .contains("single quotes")
         );
+        let url: Server = "http://host:8080".parse().unwrap();
+        assert_eq!(url.to_string(), "http://host:8080");
+        assert!(url.url().is_some() && url.ticket().is_none());
         assert!(
-            "http://host"
+            "ftp://host"
                 .parse::<Server>()
                 .unwrap_err()
                 .contains("examples")

@@ -147,10 +147,11 @@ impl Question {
 }
 
 /// All refusals, each with its letter.
-const REFUSALS: [(Refusal, char); 6] = [
+const REFUSALS: [(Refusal, char); 7] = [
     (Refusal::Private, 'p'),
     (Refusal::Token, 'k'),
     (Refusal::Role, 'r'),
+    (Refusal::Camera, 'c'),
     (Refusal::Taken, 't'),
     (Refusal::Full, 'f'),
     (Refusal::Hello, 'h'),

@@ -29,16 +29,22 @@
 //! **`quic` transport.** QUIC on the same port ([`quic`]), used with a [`ticket`], or without one after the relay has
 //! answered by the `udp` transport that it is ours: no byte of QUIC goes to a peer that may be a tutorial's.
 //!
+//! **HTTP.** The same frames and messages by WebSocket and by single requests, also where UDP is blocked ([`http`]).
+//!
 //! **Detections.** One line of JSON for each inferred frame ([`detections`]).
+//!
+//! **Events.** One line of JSON for what an object in the picture or a camera does ([`event`]).
 
 pub mod ageing;
 pub mod control;
 pub mod datagram;
 pub mod detections;
+pub mod event;
 pub mod every;
 pub mod frame;
 pub mod geometry;
 pub mod health;
+pub mod http;
 pub mod jpeg;
 pub mod label;
 pub mod lease;

@@ -104,20 +104,27 @@ pub enum Trial {
 pub enum Refusal {
     /// The relay is private, and the hello had no token.
     #[error(
-        "this relay is private: start with the ticket that its log shows, --server 'sightline://..'"
+        "this relay is private: start with a ticket, --server 'sightline://..'; on the relay's machine, relay-server ticket \
+         add makes one"
     )]
     Private,
-    /// An unknown token.
+    /// An unknown token, or one that is not in force any more.
     #[error(
-        "the ticket's token is wrong: it is of another relay, or was renewed by --rotate; the relay's log shows the ticket \
-         in force"
+        "the ticket is not in force: it is of another relay, was revoked, or was renewed by --rotate; on the relay's machine, \
+         relay-server ticket add makes another"
     )]
     Token,
     /// A token of the other role.
     #[error(
-        "this ticket is for the other role: the relay's log shows one for pi-sender and one for viewer"
+        "this ticket is for the other role: pi-sender needs one of relay-server ticket add send, and viewer one of \
+         relay-server ticket add view"
     )]
     Role,
+    /// A token of one camera, for another camera.
+    #[error(
+        "this ticket is for another camera: leave out --camera, so that the name in the ticket counts"
+    )]
+    Camera,
     /// A camera's name that another source holds.
     #[error(
         "another source sends as this camera: choose another name with --camera, or stop the other one"
@@ -128,8 +135,9 @@ pub enum Refusal {
         "the relay takes no further camera or connection: stop a sender or a viewer that is not needed"
     )]
     Full,
-    /// A first line that could not be parsed.
+    /// A first line that could not be parsed, or a refusal that this version does not know.
     #[error("the relay cannot read this program's hello: update the older of the two")]
+    #[serde(other)]
     Hello,
 }
 
@@ -378,6 +386,15 @@ mod tests {
         let hello = from_line::<Hello>(br#"{"role":"view","wings":2}"#);
         assert!(hello.is_some());
         assert_eq!(from_line::<Hello>(br#"{"role":"fly"}"#), None);
+    }
+
+    #[test]
+    fn a_refusal_of_a_later_version_is_still_a_refusal() {
+        let refusal = |line: &[u8]| from_line::<Answer>(line).and_then(|answer| answer.refusal);
+        let later = refusal(br#"{"ok":false,"refusal":"weather"}"#);
+        assert_eq!(later, Some(Refusal::Hello));
+        let camera = refusal(br#"{"ok":false,"refusal":"camera"}"#);
+        assert_eq!(camera, Some(Refusal::Camera));
     }
 
     #[test]

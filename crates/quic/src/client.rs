@@ -70,7 +70,7 @@ pub enum ConnectFailure {
     /// A certificate that is not the ticket's.
     #[error(
         "the relay's certificate is not the ticket's: this is another relay, its --state was lost, or another \
-         machine intercepts the connection; the relay's log shows the ticket in force"
+         machine intercepts the connection; on the relay's machine, relay-server ticket add makes another ticket"
     )]
     Certificate,
     /// A refusal by the relay.

@@ -249,3 +249,97 @@ impl Drop for Expiring {
         let _ = self.0.reset(EXPIRED);
     }
 }
+
+// All of 127.0.0.0/8 is this machine on Linux.
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::sync::Arc;
+
+    use quinn::{Endpoint, Runtime as _, TokioRuntime};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::endpoint;
+    use crate::identity::{CertificateVerifier, Identity, NAME};
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// A viewer's end and the relay's end of a connection, with their endpoints.
+    struct Ends {
+        viewer: (Endpoint, Connection),
+        relay: (Endpoint, Connection),
+    }
+
+    impl Ends {
+        async fn connect() -> Self {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let at = socket.local_addr().unwrap();
+            let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
+            let relay = endpoint::server(socket, &Identity::generate().unwrap()).unwrap();
+            let verifier = CertificateVerifier::new(None, endpoint::ring_provider());
+            let config = endpoint::client_config(Arc::new(verifier)).unwrap();
+            let viewer = endpoint::client(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+            let connecting = viewer.connect_with(config, at, NAME).unwrap();
+            let (relay_end, viewer_end) = tokio::join!(
+                async { relay.accept().await.unwrap().await.unwrap() },
+                async { connecting.await.unwrap() }
+            );
+            Self {
+                viewer: (viewer, viewer_end),
+                relay: (relay, relay_end),
+            }
+        }
+
+        /// Moves the viewer to this host and another port, and waits until its packets reach the relay from there.
+        async fn move_to(&self, host: &str) {
+            let socket = UdpSocket::bind((host, 0)).unwrap();
+            let to = socket.local_addr().unwrap();
+            self.viewer.0.rebind(socket).unwrap();
+            let moved = async {
+                while self.relay.1.remote_address() != to {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(TIMEOUT, moved).await.unwrap();
+        }
+
+        /// Returns the next frame that reaches the viewer.
+        async fn receive(&self) -> Result<Vec<u8>, ConnectionError> {
+            let mut stream = timeout(TIMEOUT, self.viewer.1.accept_uni())
+                .await
+                .unwrap()?;
+            Ok(stream.read_to_end(1000).await.unwrap())
+        }
+    }
+
+    fn frame(number: u64) -> OutgoingFrame {
+        OutgoingFrame {
+            number,
+            jpeg: Bytes::from(number.to_string()),
+            ready_at: Instant::now(),
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_follow_a_peer_to_another_port_and_never_to_another_host() {
+        let ends = Ends::connect().await;
+        let (newest, mut frames) = watch::channel(None);
+        let (connection, stats) = (ends.relay.1.clone(), EgressStats::default());
+        let sending = tokio::spawn(async move { send(&connection, &stats, &mut frames).await });
+        newest.send_replace(Some(frame(1)));
+        assert_eq!(ends.receive().await.unwrap(), b"1");
+        ends.move_to("127.0.0.1").await;
+        newest.send_replace(Some(frame(2)));
+        assert_eq!(ends.receive().await.unwrap(), b"2");
+        ends.move_to("127.0.0.2").await;
+        newest.send_replace(Some(frame(3)));
+        let Err(ConnectionError::ApplicationClosed(end)) = ends.receive().await else {
+            panic!("no frame goes to another host");
+        };
+        assert_eq!(end.error_code, MOVED);
+        let sent = timeout(TIMEOUT, sending).await.unwrap().unwrap();
+        assert!(matches!(sent, Err(ConnectionError::LocallyClosed)));
+    }
+}

@@ -102,6 +102,11 @@ impl Identity {
         self.secret("camera cookies")
     }
 
+    /// Derives the secret of the cookies by which a browser stays signed in at a private relay.
+    pub fn login_secret(&self) -> [u8; 32] {
+        self.secret("login cookies")
+    }
+
     /// Derives the key of the tokens by which peers prove their address.
     pub(crate) fn token_key(&self) -> hkdf::Prk {
         hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&self.secret("address tokens"))

@@ -30,10 +30,15 @@ struct Ends {
 
 impl Ends {
     async fn connect(lines: bool) -> Self {
-        Self::with_room(lines, BYTES).await
+        Self::connect_with(lines, BYTES, None).await
     }
 
     async fn with_room(lines: bool, bytes: usize) -> Self {
+        Self::connect_with(lines, bytes, None).await
+    }
+
+    /// Connects, takes so many bytes, and so many streams a second.
+    async fn connect_with(lines: bool, bytes: usize, streams: Option<u32>) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let at = socket.local_addr().unwrap();
         let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
@@ -47,7 +52,7 @@ impl Ends {
         let limits = InputLimits {
             bytes,
             lines,
-            streams: None,
+            streams,
         };
         tokio::spawn(async move { receive::receive(&connection, limits, out).await });
         Self {
@@ -107,6 +112,36 @@ async fn large_frames_that_are_not_taken_fill_their_share_and_the_window_and_no_
     assert!(sent <= held + unsent, "{sent} bytes");
     let next = timeout(TIMEOUT, ends.arrivals.recv()).await.unwrap();
     assert!(matches!(next, Some(Incoming::Frame(got, _)) if got == frame));
+}
+
+#[tokio::test]
+async fn streams_above_their_rate_wait_and_a_burst_does_not() {
+    const BURST: u32 = 64;
+    let began = Instant::now();
+    let mut ends = Ends::connect_with(false, BYTES, Some(1)).await;
+    let peer = ends.peer.clone();
+    let sending = tokio::spawn(async move {
+        for _ in 0..BURST + 3 {
+            let mut stream = peer.open_uni().await.unwrap();
+            stream.write_all(b"frame").await.unwrap();
+            stream.finish().unwrap();
+        }
+    });
+    let mut next = async || timeout(TIMEOUT, ends.arrivals.recv()).await.unwrap();
+    for n in 0..=BURST {
+        assert!(next().await.is_some(), "{n}");
+    }
+    // In the rhythm of one a second all of them would take a minute.
+    assert!(began.elapsed() < TIMEOUT, "{:?}", began.elapsed());
+    for second in 1..=2 {
+        assert!(next().await.is_some());
+        let waited = began.elapsed();
+        assert!(
+            waited >= Duration::from_secs(second),
+            "{second}: {waited:?}"
+        );
+    }
+    sending.await.unwrap();
 }
 
 #[tokio::test]

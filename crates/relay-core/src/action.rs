@@ -32,6 +32,8 @@ pub enum Action {
     /// Hand a frame to the tracker of its camera, which finds its boxes from those of earlier frames. The next one comes
     /// when this one was [tracked](crate::Relay::on_tracked).
     Track(CameraFrame),
+    /// Hand a frame with the boxes of its tracks to the events.
+    ObserveTracks(TrackedFrame),
     /// Give the tracker of a camera the model's detections on the frame with this count.
     UpdateTracker(CameraId, u64, Vec<Detection>),
     /// Reset the tracker of a camera: its next pictures are of another place or time.
@@ -118,4 +120,15 @@ pub struct TrackedFrame {
     pub frame: CameraFrame,
     /// The boxes, with the ids of their tracks.
     pub detections: Vec<Detection>,
+    /// The tracker that found them.
+    pub tracker: TrackerState,
+}
+
+/// What a tracker is and knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TrackerState {
+    /// Number of the tracker; ids of two trackers' tracks mean nothing to each other.
+    pub generation: u64,
+    /// Count of the newest frame whose inference the tracker knows; `None` before the first.
+    pub answered: Option<u64>,
 }

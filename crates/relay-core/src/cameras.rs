@@ -147,6 +147,27 @@ impl Cameras {
         Ok((id, camera.admit(source, seq, now)?))
     }
 
+    /// Finds or makes the camera of a frame that came in a request of its own, and counts the frame. Returns the connected
+    /// sender that lost its camera's slot by that, too.
+    pub(crate) fn admit_posted(
+        &mut self,
+        source: Source,
+        name: &CameraName,
+        seq: Option<u64>,
+        now: Instant,
+    ) -> Result<((CameraId, Admission), Option<SenderId>), Rejection> {
+        let (id, displaced) = match self.named(name) {
+            Some(id) => (id, None),
+            None => {
+                let owner = Ownership::new(source, None, now);
+                let displaced = self.insert(name.clone(), true, owner, now)?;
+                (self.last_inserted(), displaced)
+            }
+        };
+        let admission = self.get_mut(id).admit(source, seq, now)?;
+        Ok(((id, admission), displaced))
+    }
+
     /// Finds or makes the camera of a frame that came by UDP, and counts the frame. The sender that lost its camera's slot
     /// is always an unvalidated one, which has no connection to end.
     pub(crate) fn admit_datagram(

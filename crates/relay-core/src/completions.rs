@@ -77,8 +77,15 @@ impl Relay {
         frame.received_at < self.cameras.get(frame.camera).owner.since()
     }
 
-    fn use_tracked(&mut self, TrackedFrame { frame, detections }: TrackedFrame, now: Instant) {
-        let demand = self.demand(frame.camera, now);
+    fn use_tracked(&mut self, tracked: TrackedFrame, now: Instant) {
+        let demand = self.demand(tracked.frame.camera, now);
+        if demand.events {
+            self.actions
+                .push_back(Action::ObserveTracks(tracked.clone()));
+        }
+        let TrackedFrame {
+            frame, detections, ..
+        } = tracked;
         if demand.subscribed {
             let message = self.message(&frame, Kind::Tracked, detections.clone());
             self.actions.push_back(Action::PublishDetections(message));

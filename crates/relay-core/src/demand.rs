@@ -24,6 +24,8 @@ pub(crate) struct Demand {
     pub(crate) annotated: bool,
     /// Whether an output reads the model's detections.
     pub(crate) outputs: bool,
+    /// Whether an output wants events.
+    pub(crate) events: bool,
 }
 
 impl Demand {
@@ -32,6 +34,7 @@ impl Demand {
         rules: &RelaySettings,
         udp_viewers: bool,
         subscribed: SubscriberDemand,
+        events: bool,
     ) -> Self {
         Self {
             model: rules.every.is_some(),
@@ -39,17 +42,19 @@ impl Demand {
             subscribed: subscribed.any,
             annotated: subscribed.annotated,
             outputs: rules.output_reads_detections,
+            events,
         }
     }
 
     /// Returns whether frames that are due go to the model.
     pub(crate) fn infers(self) -> bool {
-        self.model && (self.holds_inferred() || self.holds_all() || self.publishes_inferred())
+        let shown = self.holds_inferred() || self.holds_all() || self.publishes_inferred();
+        self.model && (shown || self.events)
     }
 
     /// Returns whether the tracker finds the boxes of every frame.
     pub(crate) fn tracks(self) -> bool {
-        self.model && (self.subscribed || self.holds_all())
+        self.model && (self.subscribed || self.holds_all() || self.events)
     }
 
     /// Returns whether frames that go to the model are held, so that UDP viewers see their boxes.
@@ -172,6 +177,7 @@ mod tests {
             subscribed,
             annotated: false,
             outputs,
+            events: false,
         }
     }
 
@@ -218,8 +224,14 @@ mod tests {
             let found = wants(demand(udp, subscribed, outputs));
             assert_eq!(found, wanted, "{udp:?} {subscribed} {outputs}");
         }
+        let events = Demand {
+            events: true,
+            ..demand(None, false, false)
+        };
+        assert_eq!(wants(events), [true, true, false, false, false]);
         let without_model = Demand {
             model: false,
+            events: true,
             ..demand(Some(Overlay::Hold), true, true)
         };
         assert_eq!(wants(without_model), [false, false, false, false, true]);

@@ -17,6 +17,7 @@ use crate::fair::Payer;
 use crate::frame::{CameraFrame, CameraId};
 use crate::limits::{PRIVATE_UPGRADE_INTERVAL, REQUESTED_INFERENCE_INTERVAL};
 use crate::note::Note;
+use crate::posts::FrameVerdict;
 use crate::source::{Admission, Publisher, Rejection, SenderId, Source};
 use crate::{Demand, Relay};
 
@@ -88,26 +89,31 @@ impl Relay {
     }
 
     /// Takes what a sender with a connection sent as a frame of its camera.
-    pub fn on_frame(&mut self, publisher: &Publisher, bytes: Bytes, wall_us: u64, now: Instant) {
-        let frame = match datagram::classify(bytes) {
-            Ok(Datagram::Frame(frame)) => frame,
-            Ok(_) => return self.counts.drop("control"),
-            Err(reason) => return self.counts.drop(reason.name()),
+    pub fn on_frame(
+        &mut self,
+        publisher: &Publisher,
+        bytes: Bytes,
+        wall_us: u64,
+        now: Instant,
+    ) -> FrameVerdict {
+        let frame = match self.frame_of(&publisher.camera, bytes) {
+            Ok(frame) => frame,
+            Err(verdict) => return verdict,
         };
         let (label, camera) = (frame.label.as_ref(), &publisher.camera);
-        if label.is_some_and(|label| label.camera != *camera) {
-            return self.counts.drop(Rejection::Misnamed.reason());
-        }
         let source = Source::connection(publisher, label.map(|label| label.stream));
         let seq = label.map(|label| label.seq);
         match self.cameras.admit_published(source, camera, seq, now) {
-            Ok(admitted) => self.accept(admitted, source, frame, wall_us, now),
+            Ok(admitted) => {
+                self.accept(admitted, source, frame, wall_us, now);
+                FrameVerdict::Accepted
+            }
             Err(rejection) => {
                 if let Some(refusal) = rejection.refusal() {
                     let action = Action::RefuseSender(publisher.id, refusal);
                     self.actions.push_back(action);
                 }
-                self.reject(rejection);
+                self.verdict_on(rejection)
             }
         }
     }
@@ -173,7 +179,7 @@ impl Relay {
         }
     }
 
-    fn reject(&mut self, rejection: Rejection) {
+    pub(crate) fn reject(&mut self, rejection: Rejection) {
         self.counts.drop(rejection.reason());
         self.actions.extend(rejection.into_note().map(Action::Log));
     }
@@ -191,7 +197,7 @@ impl Relay {
     }
 
     /// Takes a frame that was let in.
-    fn accept(
+    pub(crate) fn accept(
         &mut self,
         (id, admission): (CameraId, Admission),
         source: Source,
@@ -310,7 +316,7 @@ impl Relay {
             .is_some_and(|at| now.saturating_duration_since(at) < REQUESTED_INFERENCE_INTERVAL);
         // What UDP viewers see is the Nth frame, and it is held for its boxes.
         let requested = is_new && !is_recent && demand.udp.is_none();
-        let due = demand.infers() && (self.schedule.is_due(frame.count) || requested);
+        let due = demand.infers() && (self.schedule.is_due(frame) || requested);
         if due {
             camera.last_due = Some(now);
         }

@@ -27,6 +27,7 @@ mod cookie;
 mod counts;
 mod demand;
 mod demo;
+pub mod events;
 mod fair;
 mod foreign_input;
 mod frame;
@@ -38,6 +39,7 @@ pub mod known_hosts;
 pub mod limits;
 mod note;
 mod ownership;
+mod posts;
 mod refusals;
 pub mod rendition_ladder;
 mod rhythm;
@@ -49,13 +51,15 @@ mod tracking;
 mod udp_egress;
 mod viewers;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
+use protocol::every::Every;
+use protocol::label::CameraName;
 use protocol::lease::Leases;
 
 pub use self::action::{
-    Action, AnnotationJob, BoxesOf, Forward, Inference, Publication, TrackedFrame,
+    Action, AnnotationJob, BoxesOf, Forward, Inference, Publication, TrackedFrame, TrackerState,
 };
 pub use self::bucket::TokenBucket;
 use self::cameras::Cameras;
@@ -68,6 +72,7 @@ pub use self::fair::{FairQueue, Payer};
 use self::foreign_input::ForeignInput;
 pub use self::frame::{CameraFrame, CameraId};
 pub use self::note::Note;
+pub use self::posts::{FrameVerdict, Poster};
 use self::refusals::RefusalPacer;
 pub use self::rules::{Overlay, RelaySettings};
 use self::schedule::ModelSchedule;
@@ -97,6 +102,8 @@ pub struct Relay {
     upgrade_sent_at: Option<Instant>,
     refusals: RefusalPacer,
     udp_egress_noted: bool,
+    /// Whether an output wants events, for which all cameras are tracked.
+    events_wanted: bool,
     foreign: ForeignInput,
     actions: VecDeque<Action>,
     counts: RelayCounts,
@@ -117,6 +124,7 @@ impl Relay {
             upgrade_sent_at: None,
             refusals: RefusalPacer::default(),
             udp_egress_noted: false,
+            events_wanted: false,
             foreign: ForeignInput::default(),
             actions: VecDeque::new(),
             counts: RelayCounts::default(),
@@ -167,7 +175,17 @@ impl Relay {
         let is_default = self.cameras.default_camera(now) == Some(id);
         let udp_viewers = is_default && self.leases.viewers().len() > 0;
         let subscribed = self.subscribers.of(&self.cameras.get(id).name, is_default);
-        Demand::of(&self.rules, udp_viewers, subscribed)
+        Demand::of(&self.rules, udp_viewers, subscribed, self.events_wanted)
+    }
+
+    /// Notes whether an output wants events: then all cameras are inferred and tracked without a viewer too.
+    pub fn want_events(&mut self, wanted: bool) {
+        self.events_wanted = wanted;
+    }
+
+    /// Uses these schedules of the model for cameras that have one of their own, in place of all earlier ones.
+    pub fn set_every_of(&mut self, cameras: BTreeMap<CameraName, Every>) {
+        self.schedule.set_every_of(cameras);
     }
 
     fn log(&mut self, note: Note) {

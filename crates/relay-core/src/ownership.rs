@@ -25,15 +25,15 @@ pub(crate) struct Ownership {
     link: Link,
     /// What the last owner with a connection was sent as its proof.
     cookie: Option<Cookie>,
-    /// Host of the last owner with a connection.
+    /// Host of the last owner that had proved its address.
     validated_host: Option<Host>,
 }
 
 /// How the owner sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Link {
-    /// By datagrams.
-    Datagrams,
+    /// By datagrams, or by requests of one frame each.
+    Frames,
     /// By a connection that is open.
     Open,
     /// By a connection that the owner has closed.
@@ -60,10 +60,10 @@ impl Ownership {
             since: now,
             link: match source.connection {
                 Some(_) => Link::Open,
-                None => Link::Datagrams,
+                None => Link::Frames,
             },
             cookie,
-            validated_host: source.connection.map(|_| source.host()),
+            validated_host: (source.standing > Standing::Unvalidated).then(|| source.host()),
         }
     }
 
@@ -133,10 +133,10 @@ impl Ownership {
         let same_host = self.source.host() == source.host();
         let weaker = source.standing < self.source.standing;
         let stronger = source.standing > self.source.standing;
-        // Among datagrams silence is the only sign that a sender has left. A slow rhythm may be forged, so it reserves nothing
+        // Among single frames silence is the only sign that a sender has left. A slow rhythm may be forged, so it reserves nothing
         // against a source that has proved more; and a sender with a connection has a cookie with which it comes back.
         let timeout = match self.link {
-            Link::Datagrams if !stronger => rhythm.timeout(),
+            Link::Frames if !stronger => rhythm.timeout(),
             _ => CAMERA_TIMEOUT,
         };
         let unvalidated = self.source.standing == Standing::Unvalidated;
@@ -149,7 +149,7 @@ impl Ownership {
             () if unvalidated && evidence == Evidence::OwnerBefore => Some(Duration::ZERO),
             () if same_host && self.link == Link::Closed => Some(Duration::ZERO),
             () if weaker || !same_host => Some(timeout),
-            () if !unvalidated => Some(Duration::ZERO),
+            () if self.link != Link::Frames => Some(Duration::ZERO),
             () => Some(RESTART.max(3 * rhythm.interval()).min(timeout)),
         }
     }

@@ -4,9 +4,11 @@
 //! ([`FairQueue`]): neither a busy camera nor one of expensive pictures nor a host of many starves another. With `--every
 //! auto` every frame is offered, and after each answer the model rests for as long as keeps it within its share of the machine. Pure.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use protocol::every::Every;
+use protocol::label::CameraName;
 
 use crate::fair::{FairQueue, Payer};
 use crate::frame::{CameraFrame, CameraId};
@@ -21,6 +23,10 @@ pub(crate) struct ModelSchedule {
     rests_until: Instant,
     /// The newest frame of each camera that waits for the model.
     queue: FairQueue<CameraFrame>,
+    /// Cameras with a schedule of their own.
+    of_cameras: BTreeMap<CameraName, Every>,
+    /// Whether a frame of the batch under way is of a camera that is inferred as often as the model keeps up with.
+    auto_under_way: bool,
 }
 
 impl ModelSchedule {
@@ -31,12 +37,26 @@ impl ModelSchedule {
             rest,
             rests_until: now,
             queue: FairQueue::new(1, batch),
+            of_cameras: BTreeMap::new(),
+            auto_under_way: false,
         }
     }
 
-    /// Returns whether a camera's frame with this count goes to the model.
-    pub(crate) fn is_due(&self, count: u64) -> bool {
-        self.every.is_some_and(|every| every.due(count))
+    /// Uses these schedules for cameras that have one of their own.
+    pub(crate) fn set_every_of(&mut self, cameras: BTreeMap<CameraName, Every>) {
+        self.of_cameras = cameras;
+    }
+
+    /// Returns whether a frame goes to the model by its count.
+    pub(crate) fn is_due(&self, frame: &CameraFrame) -> bool {
+        self.every_of(frame)
+            .is_some_and(|every| every.due(frame.count))
+    }
+
+    /// Returns the schedule of a frame's camera; `None` without a model.
+    fn every_of(&self, frame: &CameraFrame) -> Option<Every> {
+        let own = self.of_cameras.get(&frame.label.camera);
+        self.every.map(|every| own.copied().unwrap_or(every))
     }
 
     /// Returns whether the answer for a frame of a camera that is enqueued now is usually there within `patience`.
@@ -53,8 +73,9 @@ impl ModelSchedule {
     /// Adds a frame; it takes the place of an older one of its camera. Returns whether one was lost to the model by that;
     /// with [`Every::Auto`] that is how it is meant, and does not count.
     pub(crate) fn enqueue(&mut self, frame: CameraFrame) -> bool {
+        let is_auto = self.every_of(&frame) == Some(Every::Auto);
         let replaced = self.queue.enqueue(frame.camera, frame.pixels(), frame);
-        replaced && self.every != Some(Every::Auto)
+        replaced && !is_auto
     }
 
     /// Drops the waiting frame of a camera that is another one now, of this host.
@@ -64,17 +85,20 @@ impl ModelSchedule {
 
     /// Returns the frames for the model if it is ready for some, beginning with the camera whose turn it is.
     pub(crate) fn next_batch(&mut self, now: Instant) -> Option<Vec<CameraFrame>> {
-        match self.is_ready(now) {
-            true => self.queue.next_batch(now),
-            false => None,
-        }
+        let batch = match self.is_ready(now) {
+            true => self.queue.next_batch(now)?,
+            false => return None,
+        };
+        let is_auto = |frame| self.every_of(frame) == Some(Every::Auto);
+        self.auto_under_way = batch.iter().any(is_auto);
+        Some(batch)
     }
 
     /// Notes that the model has answered its batch. Its cameras are charged the time since they were given to it: that has
     /// the decoding in it, and a picture that could not be decoded.
     pub(crate) fn on_answered(&mut self, now: Instant) {
         if let Some(took) = self.queue.finish(now)
-            && self.every == Some(Every::Auto)
+            && self.auto_under_way
         {
             self.rests_until = now + took.mul_f64(self.rest);
         }
@@ -188,12 +212,51 @@ mod tests {
     }
 
     #[test]
+    fn a_camera_with_a_schedule_of_its_own_is_due_by_that_and_the_others_by_theirs() {
+        let (mut schedule, now) = schedule("4", 1, 1.0);
+        let of = |camera: &str, count| {
+            let mut frame = frame(0, count);
+            frame.label.camera = camera.parse().unwrap();
+            frame
+        };
+        let own = [("gate", "3"), ("pond", "auto")];
+        let own = own.map(|(name, every)| (name.parse().unwrap(), every.parse().unwrap()));
+        schedule.set_every_of(own.into());
+        let due = |schedule: &ModelSchedule, camera| {
+            let due = (1..=8).filter(|&count| schedule.is_due(&of(camera, count)));
+            due.collect::<Vec<u64>>()
+        };
+        assert_eq!(due(&schedule, "yard"), [4, 8]);
+        assert_eq!(due(&schedule, "gate"), [3, 6]);
+        assert_eq!(due(&schedule, "pond").len(), 8);
+        // The model rests behind a camera that would else have all of it, and behind no other.
+        for (camera, rests) in [("gate", false), ("pond", true)] {
+            let now = now + 1000 * MS * u32::from(rests);
+            assert!(!schedule.enqueue(of(camera, 1)));
+            assert_eq!(
+                schedule.enqueue(of(camera, 2)),
+                !rests,
+                "what is lost counts"
+            );
+            schedule.next_batch(now).unwrap();
+            schedule.on_answered(now + 50 * MS);
+            schedule.enqueue(of("yard", 4));
+            assert_eq!(schedule.next_batch(now + 50 * MS).is_none(), rests);
+            if !rests {
+                schedule.on_answered(now + 60 * MS);
+            }
+        }
+        schedule.on_model_died();
+        assert_eq!(due(&schedule, "pond"), [0; 0]);
+    }
+
+    #[test]
     fn nothing_is_due_once_the_model_has_died() {
         let (mut schedule, now) = schedule("2", 1, 0.0);
-        assert!(schedule.is_due(4) && !schedule.is_due(5));
+        assert!(schedule.is_due(&frame(0, 4)) && !schedule.is_due(&frame(0, 5)));
         schedule.enqueue(frame(0, 4));
         schedule.on_model_died();
-        assert!(!schedule.is_due(4) && schedule.deadline().is_none());
+        assert!(!schedule.is_due(&frame(0, 4)) && schedule.deadline().is_none());
         assert_eq!(next(&mut schedule, now), []);
     }
 }

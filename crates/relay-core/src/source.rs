@@ -26,6 +26,8 @@ pub struct Publisher {
     pub camera: CameraName,
     /// Stream id in its labels, by its hello.
     pub stream: Option<StreamId>,
+    /// The connection's transport.
+    pub transport: Transport,
 }
 
 /// The source of a camera's frames.
@@ -35,7 +37,7 @@ pub(crate) struct Source {
     /// Stream id in the frames' labels.
     pub(crate) stream: Option<StreamId>,
     pub(crate) transport: Transport,
-    /// The connection; `None` by UDP.
+    /// The connection; `None` by UDP, and for frames in a request each.
     pub(crate) connection: Option<SenderId>,
     pub(crate) standing: Standing,
 }
@@ -57,7 +59,7 @@ impl Source {
         Self {
             address: publisher.address,
             stream,
-            transport: Transport::Quic,
+            transport: publisher.transport,
             connection: Some(publisher.id),
             standing: publisher.standing,
         }

@@ -1,15 +1,56 @@
 //! What the log says at the start: where the relay listens, what an operator should know, and the tickets.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::pin::pin;
+use std::time::Duration;
 
 use platform::udp;
+use protocol::quic::Role;
 use protocol::ticket::Host;
+use tokio::time::sleep;
 use tracing::{info, warn};
 use vision::detect::Model;
 
-use crate::access::Access;
-use crate::args::{Advertise, Args, ModelChoice};
+use crate::access::{Access, MadeTicket};
+use crate::args::{Advertise, Args, HttpUrl, ModelChoice};
 use crate::transport::port::SharedUdpSocket;
+
+/// Time after which a model that is not loaded yet is logged: most are by then, and the log begins with `listening`.
+const SLOW_LOAD: Duration = Duration::from_secs(1);
+
+/// Waits until the model is loaded, and logs which one it is if that takes long.
+pub(crate) async fn if_slow<T>(loading: impl Future<Output = T>, model: Option<&Model>) -> T {
+    let notice = || match model {
+        Some(Model::File(file)) => {
+            let mb = file.metadata().map(|found| megabytes(found.len()));
+            let mb = mb.ok();
+            info!(file = %file.display(), mb, "loading the model");
+        }
+        Some(Model::Demo) => info!("loading the demo model"),
+        None => {}
+    };
+    if_slower_than(SLOW_LOAD, loading, notice).await
+}
+
+/// Waits for a future, and calls `notice` if it takes longer than this.
+async fn if_slower_than<T>(
+    time: Duration,
+    future: impl Future<Output = T>,
+    notice: impl FnOnce(),
+) -> T {
+    let mut future = pin!(future);
+    tokio::select! {
+        biased;
+        value = &mut future => return value,
+        () = sleep(time) => notice(),
+    }
+    future.await
+}
+
+/// Returns megabytes, to a tenth.
+fn megabytes(bytes: u64) -> f64 {
+    (bytes as f64 / 1e5).round() / 10.0
+}
 
 /// Logs that the relay is ready, and where.
 pub(crate) fn listening(
@@ -51,9 +92,51 @@ pub(crate) fn advice(args: &Args, port: &SharedUdpSocket, model: Option<&Model>)
     }
 }
 
-/// Logs the tickets of a private relay, ready to paste.
-pub(crate) fn tickets(args: &Args, access: &Access, local: SocketAddr, http: Option<SocketAddr>) {
-    let host = match &args.advertise {
+/// Logs the tickets that a private relay has just made, ready to paste; else where the tickets in force are listed.
+pub(crate) fn tickets(
+    args: &Args,
+    access: &Access,
+    made: &[MadeTicket],
+    local: SocketAddr,
+    http: Option<SocketAddr>,
+) {
+    let Some(count) = access.ticket_count() else {
+        return;
+    };
+    if made.is_empty() {
+        return info!(
+            tickets = count,
+            "private; relay-server ticket list shows the tickets in force, and relay-server ticket add makes one"
+        );
+    }
+    let host = advertised_host(args.advertise.as_ref(), local);
+    info!("private; these tickets are new and shown this once, to be kept like passwords:");
+    for ticket in made {
+        let shown = ticket.ticket(&host, access.identity.fingerprint());
+        match ticket.role {
+            Role::Send => info!("pi-sender --server '{shown}'"),
+            Role::View => info!("viewer --server '{shown}'"),
+        }
+    }
+    let page = page_address(args, &host, http);
+    let viewers = made.iter().find(|ticket| ticket.role == Role::View);
+    if let (Some(page), Some(viewers)) = (page, viewers) {
+        info!(
+            "a browser that reaches the HTTP server: '{page}/#token={}'",
+            viewers.token
+        );
+    }
+    info!("relay-server ticket add makes one for each further person or camera");
+    if args.advertise.is_none() {
+        info!(
+            "the host in them is this machine's own address; --advertise HOST names another, as a machine behind NAT needs"
+        );
+    }
+}
+
+/// Returns the host in tickets, with the UDP port of this relay unless `--advertise` names another.
+pub(crate) fn advertised_host(advertise: Option<&Advertise>, local: SocketAddr) -> Host {
+    match advertise {
         Some(Advertise {
             host,
             port_given: true,
@@ -63,28 +146,19 @@ pub(crate) fn tickets(args: &Args, access: &Access, local: SocketAddr, http: Opt
             port_given: false,
         }) => host.clone().at(local.port()),
         None => own_host(local),
-    };
-    let Some((send, view)) = access.tickets(&host) else {
-        return;
-    };
-    info!("private; the two tickets, to be kept like passwords:");
-    info!("pi-sender --server '{send}'");
-    info!("viewer --server '{view}'");
-    if let Some(http) = http {
-        let page = match http.ip().is_unspecified() {
-            true => host.at(http.port()).to_string(),
-            false => http.to_string(),
-        };
-        info!(
-            "a browser that reaches the HTTP server: 'http://{page}/?token={}'",
-            view.token
-        );
     }
-    if args.advertise.is_none() {
-        info!(
-            "the host in them is this machine's own address; --advertise HOST names another, as a machine behind NAT needs"
-        );
+}
+
+/// Returns the page's address as browsers reach it, without a slash at its end; `None` without an HTTP server.
+pub(crate) fn page_address(args: &Args, host: &Host, http: Option<SocketAddr>) -> Option<String> {
+    if let Some(HttpUrl(url)) = &args.http_url {
+        return Some(url.clone());
     }
+    let http = http?;
+    Some(match http.ip().is_unspecified() {
+        true => format!("http://{}", host.clone().at(http.port())),
+        false => format!("http://{http}"),
+    })
 }
 
 /// Returns where this machine may be found: the address that it listens on, else the one from which it sends to others.
@@ -101,4 +175,20 @@ fn own_host(local: SocketAddr) -> Host {
     };
     let address = SocketAddr::new(ip, local.port()).to_string();
     address.parse().expect("an address is a host")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_model_is_named_while_it_loads_if_that_takes_long() {
+        let (noticed, loaded) = tokio::sync::oneshot::channel();
+        // It is loaded when the notice has come, and never without.
+        let slow = if_slower_than(Duration::ZERO, loaded, || noticed.send(7).unwrap());
+        assert_eq!(slow.await, Ok(7));
+        let fast = if_slower_than(Duration::ZERO, async { 7 }, || panic!("it is loaded"));
+        assert_eq!(fast.await, 7);
+        assert_eq!(megabytes(1_449_999), 1.4);
+    }
 }

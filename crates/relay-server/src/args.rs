@@ -1,16 +1,20 @@
 //! The command line of `relay-server`.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
-use platform::config::Common;
+use platform::config::{self, Common};
 use protocol::RELAY_PORT;
 use protocol::every::Every;
 use protocol::geometry::Size;
 use protocol::ticket::{BadHost, Host};
 
+use crate::camera_tables::CameraTables;
 use crate::live_settings::LiveSettings;
 use crate::transport::http::{Listen, Origin, ProxyNetwork};
 use relay_core::Overlay;
@@ -19,6 +23,9 @@ use vision::detect::provider;
 /// Frames in, frames and boxes out: forwards a camera's frames to its viewers, every Nth through a YOLO model
 #[derive(Debug, Clone, PartialEq, Parser)]
 #[command(name = "relay-server", version)]
+#[command(
+    override_usage = "relay-server [doctor] [OPTIONS]\n       relay-server ticket add|list|revoke .."
+)]
 pub struct Args {
     /// UDP address for senders and viewers
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8081", value_parser = listen)]
@@ -65,13 +72,17 @@ pub struct Args {
     /// Append the model's detections to this file, one JSON message a line; - is standard output
     #[arg(long, value_name = "FILE|-")]
     pub detections: Option<PathBuf>,
+    /// Append events to this file, one JSON message a line: objects that come, change and go, and cameras; - is standard
+    /// output
+    #[arg(long, value_name = "FILE|-")]
+    pub events: Option<PathBuf>,
     /// Admit only peers with a ticket
     #[arg(long)]
     pub private: bool,
-    /// Directory of what outlives a restart: certificate, tokens, viewers; without this flag ~/.local/state/sightline
+    /// Directory of what outlives a restart: certificate, tickets, viewers; without this flag ~/.local/state/sightline
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// Make new tokens and a new certificate, so that all earlier tickets are void; needs --private
+    /// Make a new certificate and two new tickets, so that all earlier tickets are void; needs --private
     #[arg(long)]
     pub rotate: bool,
     /// Host in the tickets, if peers reach this machine by another address than its own; needs --private
@@ -94,9 +105,15 @@ pub struct Args {
     /// proxy gives in X-Forwarded-For or Forwarded; without this flag the headers are ignored
     #[arg(long, value_name = "CIDRS", value_delimiter = ',')]
     pub http_trust_proxy: Vec<ProxyNetwork>,
+    /// Address of the page as browsers reach it, through a proxy or a tunnel; without this flag that of --http
+    #[arg(long, value_name = "URL")]
+    pub http_url: Option<HttpUrl>,
     /// Flags of all programs.
     #[command(flatten)]
     pub common: Common,
+    /// Tables of the configuration file, which no flag holds.
+    #[arg(skip)]
+    pub tables: Arc<CameraTables>,
 }
 
 /// `--model`.
@@ -147,6 +164,25 @@ pub struct Advertise {
     pub port_given: bool,
 }
 
+/// `--http-url`: `http://` or `https://`, a host, and the path below which a proxy has the page, without a slash at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpUrl(pub String);
+
+impl std::str::FromStr for HttpUrl {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let rest = ["http://", "https://"]
+            .iter()
+            .find_map(|scheme| s.strip_prefix(scheme));
+        let host = rest.and_then(|rest| rest.split('/').next());
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '\'' | '"' | '\\');
+        let good = host.is_some_and(|host| host.parse::<Host>().is_ok()) && s.chars().all(plain);
+        good.then(|| Self(s.trim_end_matches('/').to_owned()))
+            .ok_or_else(|| "the page's address, as in https://cam.example".to_owned())
+    }
+}
+
 /// `--provider`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProviderChoice {
@@ -183,7 +219,30 @@ impl Args {
             iou: self.iou,
             classes: self.classes.clone(),
             track_start: self.track_start,
+            events_file: self.events.is_some(),
+            tables: self.tables.clone(),
         }
+    }
+
+    /// Parses the process's command line, and the tables of its configuration file. On a usage error, `--help` or
+    /// `--version` it prints and ends the process.
+    pub fn of_process() -> Self {
+        Self::try_of_process().unwrap_or_else(|err| err.exit())
+    }
+
+    /// Parses the same again, while the program runs.
+    ///
+    /// # Errors
+    /// clap's error if a value or a table is wrong.
+    pub fn try_of_process() -> Result<Self, clap::Error> {
+        let mut args: Self = config::try_parse(Self::check)?;
+        let wrong = |why| config::command::<Self>().error(ErrorKind::ValueValidation, why);
+        if let Some(file) = config::file::<Self>() {
+            let tables = tables_of(&file).map_err(wrong)?;
+            args.events = args.events.or_else(|| tables.events_file().cloned());
+            args.tables = Arc::new(tables);
+        }
+        Ok(args)
     }
 
     /// Returns the keys of the configuration file that differ from `other` and that a restart alone changes.
@@ -198,8 +257,8 @@ impl Args {
         }
         let mut keys: Vec<String> = differing!(
             listen, every, model, model_cpu, net_size, provider, threads, onnxruntime, overlay, detections, private, state,
-            rotate, advertise, udp_viewers, udp_egress, http, http_origin, http_trust_proxy;
-            conf, iou, classes, track_start, common
+            rotate, advertise, events, udp_viewers, udp_egress, http, http_origin, http_trust_proxy, http_url;
+            conf, iou, classes, track_start, common, tables
         );
         if self.common.log_format != other.common.log_format {
             keys.push("log-format".to_owned());
@@ -220,6 +279,13 @@ impl Args {
             false => Ok(()),
         }
     }
+}
+
+fn tables_of(file: &Path) -> Result<CameraTables, String> {
+    let origin = file.display();
+    let text = fs::read_to_string(file)
+        .map_err(|err| format!("{origin}: the configuration file cannot be read: {err}"))?;
+    CameraTables::parse(&text).map_err(|why| format!("{origin}: {why}"))
 }
 
 fn listen(s: &str) -> Result<SocketAddr, String> {

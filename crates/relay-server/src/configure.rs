@@ -40,10 +40,11 @@ pub(crate) fn loader(
 
 /// Returns the detector's settings.
 pub(crate) fn settings(args: &Args) -> Settings {
+    let (conf, classes) = args.live_settings().for_model();
     Settings {
-        conf: args.conf,
+        conf,
         iou: args.iou,
-        classes: args.classes.clone(),
+        classes,
         net_size: args.net_size.0,
         threads: threads(args),
         provider: args.provider.explicit(),

@@ -18,14 +18,14 @@ use anyhow::Context as _;
 use imaging::jpeg;
 use memchr::memmem;
 use opencv::core::{CV_8UC3, Mat, Scalar};
-use platform::directories;
 use platform::doctor::files;
 use platform::doctor::machine::{self, ReassemblyCheck};
-use platform::doctor::{Check, Report};
+use platform::doctor::{Check, Report, service};
+use platform::{config, directories};
 use protocol::every::Every;
 
 use self::state::{State, judge_state};
-use crate::args::{Args, ModelChoice};
+use crate::args::Args;
 use crate::configure;
 use crate::transport::http::Listen;
 use crate::transport::port;
@@ -39,9 +39,6 @@ const HTTP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Checks all that the relay needs, and prints the results with what to do.
 pub fn run(args: &Args) -> ExitCode {
-    if args.model != Some(ModelChoice::None) {
-        runtime::silence_telemetry();
-    }
     let reassembly = ReassemblyCheck::start();
     let mut report = Report::default();
     let taken = port::reserve(args.listen).map(drop);
@@ -54,15 +51,21 @@ pub fn run(args: &Args) -> ExitCode {
     }));
     let state = directories::state(args.state.as_deref());
     report.add(&judge_state(State::of(state), args.private));
-    let file = args.detections.as_deref();
-    let file = file.filter(|file| file.as_os_str() != "-");
-    report.extend(file.map(|file| files::check("--detections", file, files::try_file(file))));
+    for (flag, file) in [
+        ("--detections", &args.detections),
+        ("--events", &args.events),
+    ] {
+        let file = file.as_deref().filter(|file| file.as_os_str() != "-");
+        report.extend(file.map(|file| files::check(flag, file, files::try_file(file))));
+    }
     check_model(args, &mut report);
     report.add(&machine::processors());
     report.add(&machine::container());
     report.add(&machine::buffers());
     report.add(&reassembly.finish(!args.private));
     report.add(&machine::clock());
+    let examined = config::file::<Args>();
+    report.extend(service::checks("relay-server", examined.as_deref()));
     report.end()
 }
 

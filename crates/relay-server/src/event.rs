@@ -5,13 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use protocol::datagram::Foreign;
 use protocol::health::Health;
 use protocol::label::CameraName;
 use protocol::peer::Proof;
 use protocol::quic::{Refusal, SenderInfo, Trial};
 use quic::receive::Held;
 use relay_core::{
-    AnnotationJob, CameraStatus, Inference, Publisher, SenderId, SubscriberId, TrackedFrame,
+    AnnotationJob, CameraStatus, FrameVerdict, Inference, Poster, Publisher, SenderId,
+    SubscriberId, TrackedFrame,
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -36,13 +38,13 @@ pub enum Ingress {
     Datagram(SocketAddr, Bytes),
     /// The host of a UDP viewer reports that its port is closed.
     Refused(SocketAddr),
-    /// A QUIC sender wants to send.
+    /// A sender with a connection wants to send.
     PublishRequest(PublishRequest),
     /// A QUIC sender sent what should be a frame of its camera. It counts as that sender's input until the loop has taken it.
     FrameReceived(Arc<Publisher>, Bytes, Held),
-    /// A QUIC sender reports something of itself.
+    /// A sender with a connection reports something of itself.
     SenderInfo(SenderId, SenderInfo),
-    /// The connection of a QUIC sender has ended: the sender closed it (true), or it was lost.
+    /// The connection of a sender has ended: the sender closed it (true), or it was lost.
     SenderLeft(SenderId, bool),
 }
 
@@ -70,10 +72,32 @@ pub enum Query {
     Unsubscribe(SubscriberId),
     /// Whether a sender could send, with its connection or by UDP.
     Trial(Publisher, Trial, oneshot::Sender<Result<(), Refusal>>),
+    /// To take what an HTTP publisher sent as a frame.
+    TakeFrame(HttpFrame),
     /// The status of the cameras and the model.
     Status(oneshot::Sender<RelayStatus>),
     /// The loop's part of the metrics of this moment.
     Metrics(oneshot::Sender<Box<LoopMetrics>>),
+}
+
+/// What an HTTP publisher sent as a frame.
+#[derive(Debug)]
+pub struct HttpFrame {
+    /// Its sender.
+    pub publisher: HttpPublisher,
+    /// The bytes, not scanned yet.
+    pub jpeg: Bytes,
+    /// Receives what became of it.
+    pub reply: oneshot::Sender<FrameVerdict>,
+}
+
+/// An HTTP publisher.
+#[derive(Debug, Clone)]
+pub enum HttpPublisher {
+    /// A WebSocket, which owns its camera's name while it is open.
+    Socket(Arc<Publisher>),
+    /// A client that sends each frame as a request.
+    Poster(Poster),
 }
 
 /// The relay's status.
@@ -87,9 +111,11 @@ pub struct RelayStatus {
     pub has_model: bool,
     /// Whether there was a model and its thread has died.
     pub model_died: bool,
+    /// What other software sends in place of JPEGs.
+    pub foreign: Option<Foreign>,
 }
 
-/// A QUIC sender that wants to send.
+/// A sender with a connection that wants to send.
 #[derive(Debug)]
 pub struct PublishRequest {
     /// The sender.
@@ -102,7 +128,7 @@ pub struct PublishRequest {
     pub refused: oneshot::Sender<Refusal>,
 }
 
-/// The answer to a QUIC sender that may send.
+/// The answer to a sender that may send.
 #[derive(Debug)]
 pub struct Accepted {
     /// Proves later that it is this sender.

@@ -187,6 +187,11 @@ impl Fanout {
         self.foreign.send_replace(foreign);
     }
 
+    /// Returns what other software sends in place of JPEGs.
+    pub fn foreign(&self) -> Option<Foreign> {
+        *self.foreign.borrow()
+    }
+
     /// Returns the names of the cameras that are live.
     pub fn live(&self) -> Vec<CameraName> {
         self.live.borrow().clone()

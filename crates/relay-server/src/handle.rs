@@ -5,16 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use protocol::label::CameraName;
-use protocol::quic::{Refusal, Trial};
+use protocol::peer::Proof;
+use protocol::quic::{Refusal, SenderInfo, Trial};
 use relay_core::limits::QUERY_QUEUE;
-use relay_core::{Publisher, SenderId, SubscriberId};
+use relay_core::{FrameVerdict, Publisher, SenderId, SubscriberId};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::event::{Event, Query, RelayStatus};
+use crate::event::{
+    Accepted, Event, HttpFrame, HttpPublisher, Ingress, PublishRequest, Query, RelayStatus,
+};
 use crate::fanout::Feed;
 use crate::metrics::LoopMetrics;
 
@@ -71,6 +75,24 @@ pub struct SubscriptionGuard {
     queries: QuerySender,
 }
 
+/// A camera's name, owned until this is dropped.
+#[derive(Debug)]
+pub struct Publication {
+    /// The relay's answer.
+    pub accepted: Accepted,
+    /// Receives why the sender has lost its camera later.
+    pub refusal: oneshot::Receiver<Refusal>,
+    /// Gives the name back when it is dropped.
+    pub guard: SenderGuard,
+}
+
+/// Gives a camera's name back when it is dropped, however a connection ends.
+#[derive(Debug)]
+pub struct SenderGuard {
+    id: SenderId,
+    events: mpsc::Sender<Event>,
+}
+
 impl RelayHandle {
     /// Returns a handle to the loop that receives these events.
     pub fn new(events: mpsc::Sender<Event>) -> Self {
@@ -119,6 +141,71 @@ impl RelayHandle {
         answer.await.ok()
     }
 
+    /// Lets a publisher take its camera's name, if no other source owns it.
+    ///
+    /// # Errors
+    /// If the loop does not run yet or does not answer.
+    pub async fn publish(
+        &self,
+        publisher: Arc<Publisher>,
+        proof: Proof,
+    ) -> Result<Result<Publication, Refusal>, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        let (refused, refusal) = oneshot::channel();
+        let id = publisher.id;
+        let request = Ingress::PublishRequest(PublishRequest {
+            publisher,
+            proof,
+            reply,
+            refused,
+        });
+        // Before the request, so that no end of this task leaves the name to a connection that is gone.
+        let guard = SenderGuard {
+            id,
+            events: self.queries.events.clone(),
+        };
+        let answered = async {
+            self.queries.events.send(request.into()).await.ok()?;
+            answer.await.ok()
+        };
+        match self.within_timeout(answered).await? {
+            Ok(accepted) => Ok(Ok(Publication {
+                accepted,
+                refusal,
+                guard,
+            })),
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    /// Hands in what a publisher sent as a frame, and returns what became of it.
+    ///
+    /// # Errors
+    /// If the loop does not run yet or does not answer.
+    pub async fn take_frame(
+        &self,
+        publisher: HttpPublisher,
+        jpeg: Bytes,
+    ) -> Result<FrameVerdict, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        let frame = HttpFrame {
+            publisher,
+            jpeg,
+            reply,
+        };
+        let answered = async {
+            self.queries.send(Query::TakeFrame(frame)).await?;
+            answer.await.ok()
+        };
+        self.within_timeout(answered).await
+    }
+
+    /// Passes on what a sender reports of itself; `None` once the loop has ended.
+    pub async fn report_sender(&self, sender: SenderId, info: SenderInfo) -> Option<()> {
+        let report = Ingress::SenderInfo(sender, info);
+        self.queries.events.send(report.into()).await.ok()
+    }
+
     /// Returns the status of cameras and model.
     ///
     /// # Errors
@@ -136,14 +223,21 @@ impl RelayHandle {
     }
 
     async fn query<T>(&self, query: fn(oneshot::Sender<T>) -> Query) -> Result<T, Unavailable> {
-        if !self.shared.ready.load(Ordering::Acquire) {
-            return Err(Unavailable::Loading);
-        }
         let (reply, answer) = oneshot::channel();
         let answered = async {
             self.queries.send(query(reply)).await?;
             answer.await.ok()
         };
+        self.within_timeout(answered).await
+    }
+
+    async fn within_timeout<T>(
+        &self,
+        answered: impl Future<Output = Option<T>>,
+    ) -> Result<T, Unavailable> {
+        if !self.shared.ready.load(Ordering::Acquire) {
+            return Err(Unavailable::Loading);
+        }
         let answer = timeout(TIMEOUT, answered).await.ok().flatten();
         answer.ok_or(Unavailable::Stuck)
     }
@@ -167,6 +261,20 @@ impl Drop for SubscriptionGuard {
         let queries = self.queries.clone();
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move { queries.send(query).await });
+        }
+    }
+}
+
+impl Drop for SenderGuard {
+    fn drop(&mut self) {
+        // A connection over TCP ends alike whether its peer closes it or is gone.
+        let left = Event::from(Ingress::SenderLeft(self.id, false));
+        let Err(TrySendError::Full(left)) = self.events.try_send(left) else {
+            return;
+        };
+        let events = self.events.clone();
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { events.send(left).await });
         }
     }
 }

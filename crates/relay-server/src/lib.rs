@@ -6,20 +6,23 @@
 //!    quic --+--> Event --> moves bytes <--> decides --> Action -->    tracking    JPEG, detections -> boxes
 //!    http --+                  |                                      annotation  JPEG, boxes -> JPEG
 //!     ^  ^                     |
-//!     |  +---- udp viewers <---+--> outputs/: jsonl
+//!     |  +---- udp viewers <---+--> events/ (a thread) --> outputs/: jsonl
 //!     +--- fanout: each camera's newest frame <---+
 //! ```
 //!
 //! A transport or an output asks the loop through [`handle::RelayHandle`]; what comes back are [`event::Event`]s by kind.
+//! [`access`] lets peers in; at a private relay by [`tickets`], which [`ticket_command`] changes beside it.
 
 pub mod access;
 mod announce;
 pub mod args;
+pub mod camera_tables;
 mod configure;
 mod descriptors;
 pub mod doctor;
 pub mod egress;
 pub mod event;
+pub mod events;
 pub mod fanout;
 pub mod handle;
 pub mod input;
@@ -35,15 +38,19 @@ pub mod rendition_turns;
 pub mod shared_renditions;
 mod summary;
 pub mod threads;
+pub mod ticket_command;
+pub mod tickets;
 pub mod transport;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use imaging::jpeg;
 use platform::egress::EgressStats;
+use platform::service::ServiceManager;
 use platform::{directories, report, signals};
 use quic::client::DONE;
 use quic::endpoint::{self, PacketFilter};
@@ -59,14 +66,17 @@ use crate::access::Access;
 use crate::args::{Args, ModelChoice};
 use crate::egress::EgressByTransport;
 use crate::event::Event;
+use crate::events::EventHub;
 use crate::fanout::Fanout;
 use crate::handle::RelayHandle;
 use crate::input::SharedInput;
 use crate::lease_store::LeaseFile;
 use crate::live_settings::LiveSettings;
+use crate::outputs::events::EventOutputs;
 use crate::outputs::{Outputs, jsonl};
 use crate::relay_loop::{LoopStats, RelayLoop};
 use crate::shared_renditions::SharedRenditions;
+use crate::threads::model::ModelInfo;
 use crate::threads::{Worker, annotation, model, tracking};
 use crate::transport::http::{self, HttpServer, Trust};
 use crate::transport::port::SharedUdpSocket;
@@ -78,14 +88,22 @@ const THREADS_TIMEOUT: Duration = Duration::from_millis(1200);
 /// How long a stop waits for peers to learn of it.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// Starts the program anew with ONNX Runtime's telemetry off, if it has a model. To be called before the log begins.
+///
+/// # Errors
+/// If that fails.
+pub fn silence_telemetry(args: &Args) -> io::Result<()> {
+    match args.model {
+        Some(ModelChoice::None) => Ok(()),
+        _ => runtime::silence_telemetry(),
+    }
+}
+
 /// Runs the relay until it is told to stop.
 ///
 /// # Errors
 /// If it cannot start; the message names the cause and the cure.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    if args.model != Some(ModelChoice::None) {
-        runtime::silence_telemetry();
-    }
     // One thread: forwarding a frame is a few system calls, and the model has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -96,13 +114,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 async fn serve(args: &Args) -> anyhow::Result<()> {
     let stop = signals::stop_on_signals(signals::Hangup::Reloads)?;
+    let service = ServiceManager::from_environment();
     jpeg::single_threaded()?;
     descriptors::raise_limit();
     let (events_tx, events) = mpsc::channel(EVENT_QUEUE);
     let (datagrams_tx, datagrams) = mpsc::channel(DATAGRAM_QUEUE);
     let handle = RelayHandle::new(events_tx.clone());
     let state = directories::state(args.state.as_deref());
-    let access = Arc::new(Access::open(state.as_deref(), args.private, args.rotate)?);
+    let (access, made) = Access::open(state.as_deref(), args.private, args.rotate)?;
+    let access = Arc::new(access);
     let filter = PacketFilter::new(&access.identity);
     let port = Arc::new(SharedUdpSocket::open(
         args.listen,
@@ -116,6 +136,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         origins: &args.http_origin,
         proxies: &args.http_trust_proxy,
     };
+    let hub = Arc::<EventHub>::default();
     let start = |port| {
         http::start(
             port,
@@ -123,16 +144,33 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
             trust,
             renditions.clone(),
             handle.clone(),
+            hub.clone(),
         )
     };
     let http = http.map(start).transpose()?;
+    let event_outputs = EventOutputs::open(args.events.as_deref())?;
     let jsonl = args.detections.as_deref().map(jsonl::open).transpose()?;
-    let settings = reload::watch(args)?;
+    let classes = Arc::new(OnceLock::new());
+    let settings = reload::watch(args, classes.clone(), service.clone())?;
     let chosen = configure::model(args)?;
-    let (model, batch) = tokio::select! {
-        loaded = load(args, chosen.clone(), settings.clone(), events_tx.clone()) => loaded?,
-        () = stop.cancelled() => return Ok(()),
+    service.set_status(&format!(
+        "loads the model {}",
+        configure::name(chosen.as_ref())
+    ));
+    let loading = load(args, chosen.clone(), settings.clone(), events_tx.clone());
+    let loading = service.extend_start(announce::if_slow(loading, chosen.as_ref()));
+    let (model, info) = tokio::select! {
+        loaded = loading => loaded?.unzip(),
+        () = stop.cancelled() => {
+            service.stopping();
+            return Ok(());
+        }
     };
+    let batch = info.as_ref().map_or(1, |info| info.batch);
+    if let Some(info) = info {
+        // This is the only place that sets them.
+        let _ = classes.set(info.classes);
+    }
     let rules = configure::rules(args, chosen.as_ref(), batch);
     let leases = lease_store::file(state.as_deref(), args.listen.port());
     let endpoint =
@@ -147,7 +185,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     );
     let mut relay_loop = RelayLoop {
         relay: relay(args, &access.identity, rules, leases.as_ref())?,
-        tracking: tracking::start(settings, events_tx.clone())?,
+        tracking: tracking::start(settings.clone(), events_tx.clone())?,
         annotation: annotation::start(events_tx)?,
         udp: UdpTransport::new(port.clone(), datagrams_tx),
         senders: HashMap::new(),
@@ -160,15 +198,21 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         model,
         model_died: false,
         outputs: Outputs { jsonl, lost: 0 },
+        events: events::start(settings.clone(), hub, event_outputs)?,
+        settings,
         leases: leases.map(lease_store::writer).transpose()?,
         stats: LoopStats::new(configure::name(chosen.as_ref())),
+        service: service.clone(),
     };
     // Before the log says that it listens: a query from then on is answered when the loop runs.
     handle.set_ready();
     let local = http.as_ref().map(|http| http.local);
     announce::listening(args, &port, local, &configure::name(chosen.as_ref()));
     announce::advice(args, &port, chosen.as_ref());
-    announce::tickets(args, &access, port.local(), local);
+    announce::tickets(args, &access, &made, port.local(), local);
+    drop(made);
+    tokio::spawn(access::watch(access.clone()));
+    service.ready("listens; no camera yet");
     tokio::spawn(Arc::new(quic).serve(endpoint.clone()));
     // As a task like the transports': what runs outside of all tasks is woken by a system call each time.
     let running = tokio::spawn(async move {
@@ -176,7 +220,9 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         relay_loop
     });
     let relay_loop = running.await.context("the loop panicked")?;
+    service.stopping();
     close_transports(&endpoint, http).await;
+    access.close();
     let report = relay_loop.close(THREADS_TIMEOUT);
     if args.common.report {
         report::print(&report);
@@ -184,18 +230,18 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts the thread of the chosen model, if one is; returns it with the number of frames that it takes at a time.
+/// Starts the thread of the chosen model, if one is.
 async fn load(
     args: &Args,
     chosen: Option<Model>,
     settings: watch::Receiver<LiveSettings>,
     events: mpsc::Sender<Event>,
-) -> anyhow::Result<(Option<Worker<Vec<CameraFrame>>>, usize)> {
+) -> anyhow::Result<Option<(Worker<Vec<CameraFrame>>, ModelInfo)>> {
     let Some(chosen) = chosen else {
-        return Ok((None, 1));
+        return Ok(None);
     };
-    let (worker, batch) = model::start(configure::loader(args, chosen), settings, events).await?;
-    Ok((Some(worker), batch))
+    let started = model::start(configure::loader(args, chosen), settings, events).await?;
+    Ok(Some(started))
 }
 
 /// Returns the relay's decisions, with the leases of before the restart; it knows the senders of before by the identity.

@@ -8,20 +8,26 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use platform::clock::{steady_micros, unix_micros};
 use platform::report::Percentiles;
+use platform::service::ServiceManager;
 use protocol::datagram::DropReason;
 use protocol::detections::Detections;
 use protocol::jpeg::Defect;
 use protocol::quic::{Refusal, Trial};
 use relay_core::{Action, AnnotationJob, CameraFrame, Forward, Relay, SenderId};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::egress::EgressByTransport;
-use crate::event::{Accepted, Completion, Event, Ingress, PublishRequest, Query, RelayStatus};
+use crate::event::{
+    Accepted, Completion, Event, HttpFrame, HttpPublisher, Ingress, PublishRequest, Query,
+    RelayStatus,
+};
+use crate::events::EventFeed;
 use crate::fanout::Fanout;
+use crate::live_settings::LiveSettings;
 use crate::metrics::LoopMetrics;
 use crate::metrics::distribution::{BucketHistogram, INFERENCE};
 use crate::metrics::tally::Tally;
@@ -32,7 +38,7 @@ use crate::threads::tracking::TrackCommand;
 use crate::transport::udp::{SendOutcome, UdpTransport};
 
 /// Time between two summary lines.
-const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The relay with its threads, transports and outputs.
 #[derive(Debug)]
@@ -41,7 +47,7 @@ pub struct RelayLoop {
     pub relay: Relay,
     /// The sockets of UDP viewers.
     pub udp: UdpTransport,
-    /// Ends the connection of each QUIC sender that was let in.
+    /// Ends the connection of each sender that was let in.
     pub senders: HashMap<SenderId, oneshot::Sender<Refusal>>,
     /// Frames and messages for subscribers.
     pub fanout: Fanout,
@@ -57,10 +63,16 @@ pub struct RelayLoop {
     pub annotation: Worker<AnnotationJob>,
     /// Where detections go besides viewers.
     pub outputs: Outputs,
+    /// What the configuration file changes.
+    pub settings: watch::Receiver<LiveSettings>,
+    /// Where events are made of the tracks.
+    pub events: EventFeed,
     /// The thread that keeps the leases of tutorial viewers on disk.
     pub leases: Option<Worker<Vec<SocketAddr>>>,
     /// What only the loop can count.
     pub stats: LoopStats,
+    /// The service manager, whose watchdog the loop feeds.
+    pub service: ServiceManager,
 }
 
 /// What only the loop can count.
@@ -97,6 +109,11 @@ impl RelayLoop {
         summaries.set_missed_tick_behavior(MissedTickBehavior::Skip);
         summaries.tick().await;
         let mut last = Summary::default();
+        let mut watchdog = self.service.watchdog();
+        let mut feedings = interval(watchdog.interval());
+        feedings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watchers = self.events.hub().watchers();
+        self.apply_settings(*watchers.borrow_and_update());
         self.act();
         // Set again only if the next deadline is before the timer: to set one may cost a system call.
         let mut timer = pin!(sleep(SUMMARY_INTERVAL));
@@ -110,14 +127,24 @@ impl RelayLoop {
                 () = stop.cancelled() => return,
                 Some(event) = events.recv() => self.on_event(event),
                 Some(event) = datagrams.recv() => self.on_event(event),
+                Ok(()) = self.settings.changed() => {
+                    let watchers = *watchers.borrow();
+                    self.apply_settings(watchers);
+                }
+                Ok(()) = watchers.changed() => {
+                    let watchers = *watchers.borrow_and_update();
+                    self.want_events(watchers);
+                }
                 () = &mut timer => timer.as_mut().reset(tokio::time::Instant::now() + SUMMARY_INTERVAL),
                 _ = summaries.tick() => {
                     let summary = Summary::of(&self.relay, &self.egress);
                     summary.log(&last, &self.relay, &self.fanout, &self.egress);
+                    self.service.set_status(&summary.status(&last, &self.relay, &self.egress));
                     last = summary;
                     // Written again although nothing changed, so that the file's age tells how long the relay was away.
                     self.store_leases();
                 }
+                _ = feedings.tick() => watchdog.feed(Instant::now()),
             }
             let now = Instant::now();
             if self
@@ -131,6 +158,18 @@ impl RelayLoop {
         }
     }
 
+    fn apply_settings(&mut self, watchers: usize) {
+        let every = self.settings.borrow_and_update().tables.every_of();
+        self.relay.set_every_of(every);
+        self.want_events(watchers);
+    }
+
+    /// Notes whether events are wanted: by the configuration, or by so many clients that receive them.
+    fn want_events(&mut self, watchers: usize) {
+        let configured = self.settings.borrow().want_events();
+        self.relay.want_events(configured || watchers > 0);
+    }
+
     /// Lets the threads finish until `timeout` is over. Returns the object of `--report`.
     pub fn close(self, timeout: Duration) -> Value {
         let report = self.report();
@@ -141,6 +180,7 @@ impl RelayLoop {
         self.tracking.close(deadline);
         self.annotation.close(deadline);
         self.outputs.close(deadline);
+        self.events.close(deadline);
         if let Some(leases) = self.leases {
             leases.close(deadline);
         }
@@ -203,6 +243,7 @@ impl RelayLoop {
                 ("undecodable", counts.undecodable),
             ],
             model: self.stats.model.clone(),
+            events: self.events.hub().counts(),
         }
     }
 
@@ -271,6 +312,7 @@ impl RelayLoop {
                 let by_udp = trial == Trial::Udp;
                 let _ = reply.send(self.relay.would_admit(&publisher, by_udp, now));
             }
+            Query::TakeFrame(frame) => self.on_http_frame(frame, now),
             Query::Status(reply) => {
                 let cameras = self.relay.cameras(now);
                 let health = cameras
@@ -281,12 +323,30 @@ impl RelayLoop {
                     cameras,
                     has_model: self.model.is_some(),
                     model_died: self.model_died,
+                    foreign: self.fanout.foreign(),
                 });
             }
             Query::Metrics(reply) => {
                 let _ = reply.send(Box::new(self.metrics(now)));
             }
         }
+    }
+
+    fn on_http_frame(&mut self, frame: HttpFrame, now: Instant) {
+        let HttpFrame {
+            publisher,
+            jpeg,
+            reply,
+        } = frame;
+        let verdict = match &publisher {
+            HttpPublisher::Socket(publisher) => {
+                self.relay.on_frame(publisher, jpeg, unix_micros(), now)
+            }
+            HttpPublisher::Poster(poster) => {
+                self.relay.on_posted_frame(poster, jpeg, unix_micros(), now)
+            }
+        };
+        let _ = reply.send(verdict);
     }
 
     fn on_publish_request(&mut self, request: PublishRequest, now: Instant) {
@@ -335,6 +395,7 @@ impl RelayLoop {
                     self.relay.on_tracker_free(Instant::now());
                 }
             }
+            Action::ObserveTracks(tracked) => self.events.observe(tracked),
             Action::UpdateTracker(camera, count, detections) => {
                 let update = TrackCommand::Update(camera, count, detections);
                 self.tracking.send(update);
@@ -358,6 +419,7 @@ impl RelayLoop {
             }
             Action::PublishLive(cameras) => {
                 self.stats.tally.on_live(&cameras);
+                self.events.set_live(cameras.clone());
                 self.fanout.publish_live(cameras);
             }
             Action::PublishForeign(foreign) => self.fanout.publish_foreign(foreign),

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use protocol::control::LeaseVerdict;
+use protocol::label::CameraName;
 use relay_core::{Note, Relay};
 use tracing::{info, warn};
 
 use crate::egress::EgressByTransport;
 use crate::fanout::Fanout;
+use crate::relay_loop::SUMMARY_INTERVAL;
 
 /// Cameras that the line names: 64 with the longest names would make 2 MB of log an hour.
 const MAX_NAMED: usize = 8;
@@ -53,9 +55,7 @@ impl Summary {
             return;
         }
         let live = relay.live_cameras(Instant::now());
-        let named = live.iter().take(MAX_NAMED);
-        let cameras: Vec<_> = named.map(|name| fanout.describe(name)).collect();
-        let more_cameras = Some(live.len() - cameras.len()).filter(|more| *more > 0);
+        let (cameras, more_cameras) = named(&live, |name| fanout.describe(name));
         info!(
             received = self.received - last.received,
             forwarded = self.forwarded - last.forwarded,
@@ -74,12 +74,46 @@ impl Summary {
         );
     }
 
+    /// Returns what happens at the relay, in a line for `systemctl status`.
+    pub(crate) fn status(&self, last: &Self, relay: &Relay, egress: &EgressByTransport) -> String {
+        let live = relay.live_cameras(Instant::now());
+        let (named, _) = named(&live, CameraName::to_string);
+        let frames = self.received.saturating_sub(last.received);
+        status_line(&named, live.len(), frames, egress.viewers())
+    }
+
     /// Returns of how many frames whose boxes were wanted one was inferred since `last`, to a tenth; `None` if none was.
     fn every(&self, last: &Self) -> Option<f64> {
         let inferred = self.inferred.saturating_sub(last.inferred);
         let wanted = self.wanted.saturating_sub(last.wanted);
         (inferred > 0).then(|| (10.0 * wanted as f64 / inferred as f64).round() / 10.0)
     }
+}
+
+/// Returns the cameras that the line names, as `describe` writes them, and how many more are live.
+fn named(
+    live: &[CameraName],
+    describe: impl Fn(&CameraName) -> String,
+) -> (Vec<String>, Option<usize>) {
+    let cameras: Vec<_> = live.iter().take(MAX_NAMED).map(describe).collect();
+    let more = live.len() - cameras.len();
+    (cameras, Some(more).filter(|more| *more > 0))
+}
+
+/// `named`: names of some of the `cameras` live ones. `frames`: those of the last interval. `viewers`: by UDP, QUIC and HTTP.
+fn status_line(named: &[String], cameras: usize, frames: u64, viewers: [usize; 3]) -> String {
+    let [udp, quic, http] = viewers;
+    let viewers = udp + quic + http;
+    let names = match (cameras, cameras - named.len()) {
+        (0, _) => return format!("no camera is live; viewers: {viewers}"),
+        (_, 0) => named.join(", "),
+        (_, more) => format!("{} and {more} more", named.join(", ")),
+    };
+    let rate = frames as f64 / SUMMARY_INTERVAL.as_secs_f64();
+    format!(
+        "cameras live: {cameras} ({names}), {rate:.1} frames a second; viewers: {viewers} (udp {udp}, quic {quic}, http \
+         {http})"
+    )
 }
 
 /// Logs what the operator should know.
@@ -128,5 +162,41 @@ fn log_refused_viewer(viewer: SocketAddr, verdict: LeaseVerdict) {
             %viewer,
             "UDP peer refused: --private lets in tickets only; start it with a ticket"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_names_eight_cameras_and_counts_the_others() {
+        let live: Vec<CameraName> = (10..74)
+            .map(|n| format!("{n}{}", "x".repeat(CameraName::MAX - 2)))
+            .map(|name| name.parse().unwrap())
+            .collect();
+        let (cameras, more) = named(&live, |name| format!("{name} q100"));
+        assert_eq!((cameras.len(), more), (8, Some(56)));
+        // Its 360 lines an hour are below the megabyte that the whole log may have.
+        assert!(
+            format!("{cameras:?}").len() < 1_000_000 / 360,
+            "{cameras:?}"
+        );
+        let (cameras, more) = named(&live[..8], CameraName::to_string);
+        assert_eq!((cameras.len(), more), (8, None));
+    }
+
+    #[test]
+    fn the_state_names_cameras_their_frames_and_the_viewers() {
+        let names = ["yard".to_owned(), "drive".to_owned()];
+        assert_eq!(
+            status_line(&names, 2, 199, [1, 2, 0]),
+            "cameras live: 2 (yard, drive), 19.9 frames a second; viewers: 3 (udp 1, quic 2, http 0)"
+        );
+        assert!(status_line(&names, 9, 0, [0; 3]).contains("drive and 7 more)"));
+        assert_eq!(
+            status_line(&[], 0, 0, [0, 0, 1]),
+            "no camera is live; viewers: 1"
+        );
     }
 }

@@ -149,6 +149,38 @@ fn one_frame_is_under_way_on_a_socket_and_the_next_is_the_newest() {
 }
 
 #[test]
+fn a_socket_that_requests_one_frame_more_at_the_start_has_two_under_way_and_never_many() {
+    let mut relay = HttpRelay::with_camera("yard", &[]);
+    // The first frame may leave before the requests arrive.
+    for (requests, under_way) in [(1, 2..=2), (100, 4..=5)] {
+        let mut socket = relay.socket("/cam/yard/ws");
+        for _ in 0..requests {
+            socket.send(Message::Binary(Vec::new().into())).unwrap();
+        }
+        // The answer shows that the requests have arrived.
+        socket.send(Message::text(r#"{"ping":{"t1":7}}"#)).unwrap();
+        let mut frames = 0;
+        let mut next = |socket: &mut WebSocket<TcpStream>| match socket.read() {
+            Ok(Message::Binary(_)) => {
+                frames += 1;
+                Some(String::new())
+            }
+            Ok(message) => Some(message.to_string()),
+            Err(_) => None,
+        };
+        while next(&mut socket).is_some_and(|text| !text.contains("pong")) {}
+        socket.get_ref().set_read_timeout(Some(300 * MS)).unwrap();
+        for _ in 0..20 {
+            relay.send_frame("yard", 0);
+            thread::sleep(20 * MS);
+        }
+        while next(&mut socket).is_some() {}
+        assert!(under_way.contains(&frames), "{requests}: {frames}");
+    }
+    relay.stop();
+}
+
+#[test]
 fn a_socket_tells_whose_frames_these_are_which_cameras_there_are_and_the_time() {
     let mut relay = HttpRelay::with_camera("yard", &[]);
     let mut socket = relay.socket("/cam/yard/ws");

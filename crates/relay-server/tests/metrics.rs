@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser as _;
+use platform::service::ServiceManager;
 use protocol::control::{Control, Question};
 use protocol::detections::Detection;
 use protocol::detections::Found;
@@ -23,6 +24,7 @@ use protocol::geometry::Size;
 use protocol::label::{Label, StreamId};
 use protocol::peer::{Proof, Standing};
 use protocol::quic::SenderInfo;
+use protocol::transport::Transport;
 use quic::endpoint::PacketFilter;
 use quic::receive::Held;
 use relay_core::limits::EVENT_QUEUE;
@@ -34,11 +36,13 @@ use relay_server::access::Access;
 use relay_server::args::Args;
 use relay_server::egress::EgressByTransport;
 use relay_server::event::{Completion, Event, Ingress, PublishRequest, Query};
+use relay_server::events::{self, EventCounts};
 use relay_server::fanout::Fanout;
 use relay_server::metrics::distribution::{BucketHistogram, FORWARDING, INFERENCE};
 use relay_server::metrics::tally::{CameraMetrics, Tally};
 use relay_server::metrics::{Metrics, TransportMetrics};
 use relay_server::outputs::Outputs;
+use relay_server::outputs::events::EventOutputs;
 use relay_server::relay_loop::{LoopStats, RelayLoop};
 use relay_server::reload;
 use relay_server::threads::{Worker, annotation, tracking};
@@ -91,6 +95,11 @@ fn everything() -> Metrics {
         inference,
         not_inferred: vec![("busy", 9)],
         model: "yolov5n".to_owned(),
+        events: EventCounts {
+            messages: vec![("start", 3), ("camera", 1)],
+            open: 1,
+            lost: vec![("frames", 0), ("jsonl", 2)],
+        },
         reassembly_failures: Some(11),
     }
 }
@@ -114,16 +123,9 @@ fn label_names(sample: &str) -> Vec<&str> {
 #[test]
 fn names_say_what_they_are_and_units_are_base_units() {
     let text = everything().render();
-    let known = [
-        "camera",
-        "transport",
-        "kind",
-        "reason",
-        "label",
-        "version",
-        "model",
-        "le",
-    ];
+    let known: Vec<&str> = "camera transport kind reason label version model type queue le"
+        .split(' ')
+        .collect();
     for (name, kind) in kinds(&text) {
         let ours = name.starts_with("sightline_") || name.starts_with("process_");
         assert!(ours, "{name}");
@@ -322,12 +324,17 @@ fn promtool_understands_each_query_of_the_dashboard() {
 /// A relay whose model finds one person on each frame, and the way to its loop. Call it inside a tokio runtime.
 fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, EgressByTransport, SocketAddr) {
     let (events_tx, events) = mpsc::channel(EVENT_QUEUE);
-    let access = Access::open(None, false, false).unwrap();
+    let (access, _) = Access::open(None, false, false).unwrap();
     let here = "127.0.0.1:0".parse().unwrap();
     let port = SharedUdpSocket::open(here, PacketFilter::new(&access.identity), events_tx.clone())
         .unwrap();
     let local = port.local();
-    let settings = reload::watch(&Args::parse_from(["relay-server"])).unwrap();
+    let settings = reload::watch(
+        &Args::parse_from(["relay-server"]),
+        Arc::default(),
+        ServiceManager::default(),
+    )
+    .unwrap();
     let egress = EgressByTransport {
         udp: Arc::default(),
         quic: Arc::default(),
@@ -341,11 +348,14 @@ fn relay(stop: CancellationToken) -> (mpsc::Sender<Event>, EgressByTransport, So
         egress: egress.clone(),
         model: Some(model(events_tx.clone())),
         model_died: false,
-        tracking: tracking::start(settings, events_tx.clone()).unwrap(),
+        tracking: tracking::start(settings.clone(), events_tx.clone()).unwrap(),
         annotation: annotation::start(events_tx.clone()).unwrap(),
         outputs: Outputs::default(),
+        events: events::start(settings.clone(), Arc::default(), EventOutputs::default()).unwrap(),
+        settings,
         leases: None,
         stats: LoopStats::new("test".to_owned()),
+        service: ServiceManager::default(),
     };
     let (_, datagrams) = mpsc::channel(1);
     tokio::spawn(async move { relay_loop.run(events, datagrams, stop).await });
@@ -442,6 +452,7 @@ async fn the_loop_counts_what_comes_and_goes() {
         standing: Standing::Validated,
         camera: "drive".parse().unwrap(),
         stream: None,
+        transport: Transport::Quic,
     });
     let (reply, accepted) = oneshot::channel();
     let (refused, _refusal) = oneshot::channel();

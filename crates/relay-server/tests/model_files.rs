@@ -90,6 +90,26 @@ fn an_unknown_class_is_answered_with_the_one_that_is_meant() {
 }
 
 #[test]
+fn an_unknown_class_in_a_reload_is_named_at_once_and_changes_nothing() {
+    if !has_runtime() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let config = place.path().join("relay.toml");
+    fs::write(&config, "classes = \"ball\"\n").unwrap();
+    let flags = ["--model", "demo", "--config", config.to_str().unwrap()];
+    let relay = relay(place.path(), &flags).start();
+    relay.wait_for_line("listening", SOON);
+    // No camera sends a frame.
+    fs::write(&config, "classes = \"crat\"\nconf = 0.5\n").unwrap();
+    let why = "the configuration stays as it was: --classes: the model has no class 'crat': did you mean 'crate'?";
+    relay.wait_for_line(why, SOON);
+    fs::write(&config, "classes = \"ball\" \n").unwrap();
+    relay.wait_for_line("the configuration was read again and is the same", SOON);
+    drop(relay);
+}
+
+#[test]
 fn names_that_are_not_understood_are_a_warning() {
     if !has_runtime() {
         return;

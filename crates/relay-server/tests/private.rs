@@ -104,24 +104,45 @@ async fn a_right_token_works_at_once_after_many_wrong_ones_from_the_same_address
 }
 
 #[tokio::test]
-async fn tickets_outlive_a_restart_and_not_a_rotation_and_name_the_advertised_host() {
+async fn tickets_are_shown_once_outlive_a_restart_and_not_a_rotation_and_name_the_advertised_host()
+{
     let state = tempfile::tempdir().unwrap();
-    let run = |flags: &[&str]| {
-        let (relay, _) = private(state.path(), flags);
-        let tickets = tickets(&relay);
-        stop(relay);
-        tickets
+    let connects = async |at, ticket: &Ticket| {
+        let hello = hello(Role::Send, Some("yard"), Some(ticket.token.to_string()));
+        open(at, &hello, Some(ticket.fingerprint)).await
     };
-    let first = run(&["--advertise", "relay.example"]);
-    assert!(first[0].host.to_string().starts_with("relay.example:"));
-    let again = run(&["--advertise", "relay.example:9000"]);
-    assert_eq!(again[0].host.to_string(), "relay.example:9000");
+    let (relay, at) = private(state.path(), &["--advertise", "relay.example"]);
+    let [send, view] = tickets(&relay);
     assert_eq!(
-        (first[0].token, first[1].fingerprint),
-        (again[0].token, again[1].fingerprint)
+        send.host.to_string(),
+        format!("relay.example:{}", at.port())
     );
-    let rotated = run(&["--rotate"]);
-    assert!(rotated[0].token != first[0].token && rotated[0].fingerprint != first[0].fingerprint);
+    stop(relay);
+    let (relay, at) = private(state.path(), &[]);
+    relay.wait_for_line("relay-server ticket list shows the tickets", SOON);
+    assert!(connects(at, &send).await.is_ok());
+    let log = stop(relay).stderr;
+    for secret in [send.token.to_string(), view.token.to_string()] {
+        assert!(!log.contains(&secret) && !log.contains("--server 'sightline"));
+    }
+    let (relay, at) = private(
+        state.path(),
+        &["--rotate", "--advertise", "relay.example:9000"],
+    );
+    let [rotated, _] = tickets(&relay);
+    assert_eq!(rotated.host.to_string(), "relay.example:9000");
+    assert_ne!(rotated.fingerprint, send.fingerprint);
+    let of_before = Ticket {
+        fingerprint: rotated.fingerprint,
+        ..send
+    };
+    let refused = connects(at, &of_before).await;
+    assert!(
+        matches!(refused, Err(ConnectFailure::Refused(Refusal::Token))),
+        "{refused:?}"
+    );
+    assert!(connects(at, &rotated).await.is_ok());
+    stop(relay);
 }
 
 #[test]

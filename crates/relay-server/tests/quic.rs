@@ -18,7 +18,8 @@ use std::time::Instant;
 
 use common::process::{MS, SOON, report, stop};
 use common::quic::{
-    SteadyFrames, frame, hello, open, send, sender, start, start_at, viewer, watch,
+    FramesInTurn, SteadyFrames, frame, hello, open, send, sender, start, start_at, viewer, watch,
+    watch_in_turn,
 };
 use protocol::quic::{Refusal, Role, ServerMessage};
 use quic::client::{Client, ConnectFailure, ControlEvent};
@@ -33,12 +34,14 @@ async fn frames_go_from_a_quic_sender_to_quic_and_udp_viewers() {
     udp.connect(at).unwrap();
     udp.send(b"Request").unwrap();
     udp.set_nonblocking(true).unwrap();
-    let sending = async {
-        let session = sender(at, "yard").await;
-        send(&session, SteadyFrames::new("yard", 15_000, 30, 60)).await
-    };
-    let (sent, first, named) =
-        tokio::join!(sending, watch(&first, 2000 * MS), watch(&named, 2000 * MS));
+    let session = sender(at, "yard").await;
+    let (frames, [to_first, to_named]) =
+        FramesInTurn::new(SteadyFrames::new("yard", 15_000, 30, 60));
+    let (sent, first, named) = tokio::join!(
+        send(&session, frames),
+        watch_in_turn(&first, to_first, 60),
+        watch_in_turn(&named, to_named, 60)
+    );
     assert_eq!((sent, first.len(), named.len()), (60, 60, 60));
     let mut buffer = [0; 70_000];
     let received = std::iter::from_fn(|| udp.recv(&mut buffer).ok()).count();
@@ -69,9 +72,10 @@ async fn a_lease_that_was_requested_in_the_name_of_a_quic_peer_costs_it_no_frame
     let mut client = Client::bound(socket, None).unwrap();
     let hello = hello(Role::Send, Some("yard"), None);
     let session = client.open(at, &hello).await.unwrap();
+    let (frames, [to_viewer]) = FramesInTurn::new(SteadyFrames::new("yard", 15_000, 30, 60));
     let (sent, seen) = tokio::join!(
-        send(&session, SteadyFrames::new("yard", 15_000, 30, 60)),
-        watch(&viewer, 2000 * MS)
+        send(&session, frames),
+        watch_in_turn(&viewer, to_viewer, 60)
     );
     assert_eq!((sent, seen.len()), (60, 60));
     stop(relay);

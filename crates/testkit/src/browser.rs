@@ -182,6 +182,13 @@ impl Page {
         }
     }
 
+    /// Returns the addresses of the page's history.
+    pub fn history(&mut self) -> Vec<String> {
+        let history = self.call("Page.getNavigationHistory", &json!({}));
+        let entries = history["entries"].as_array().into_iter().flatten();
+        entries.map(|entry| entry["url"].to_string()).collect()
+    }
+
     /// Saves a screenshot as PNG.
     ///
     /// # Panics

@@ -23,8 +23,12 @@ pub mod port;
 pub mod precision;
 #[cfg(unix)]
 pub mod process;
+#[cfg(unix)]
+pub mod service_manager;
 pub mod time;
 pub mod trend;
+#[cfg(unix)]
+pub mod words;
 #[cfg(unix)]
 pub mod wrong_clock;
 

@@ -17,10 +17,11 @@ use crate::labels::LabelFormat;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "viewer", version)]
 pub struct Args {
-    /// The relay, by address or name (port 8081 unless given), or a ticket
+    /// The relay, by address or name (port 8081 unless given), a ticket, or the URL of its HTTP server: http://HOST:8080,
+    /// https://HOST, https://HOST?token=TOKEN at a private one
     #[arg(
         long,
-        value_name = "HOST[:PORT]|TICKET",
+        value_name = "HOST[:PORT]|TICKET|URL",
         default_value = "127.0.0.1:8081"
     )]
     pub server: Server,
@@ -54,7 +55,9 @@ pub struct Args {
     /// Show frame rate, age, loss and transport on the picture; key h
     #[arg(long, value_name = "SWITCH", default_value = "on")]
     pub hud: Switch,
-    /// How frames travel from the relay: auto takes the best that it offers
+    /// How frames travel from the relay: auto takes the best that it offers and the path carries: QUIC, UDP, or, where UDP
+    /// is blocked for 5 s and the relay is at port 8081, HTTP at https://HOST and http://HOST:8080 (with a ticket at
+    /// https://HOST alone, since http:// would show its token)
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub transport: TransportChoice,
     /// The flags of all programs.
@@ -71,6 +74,12 @@ impl Args {
         if self.transport == TransportChoice::Udp && self.server.ticket().is_some() {
             return Err(
                 "a ticket is for the QUIC transport alone: leave out --transport udp".to_owned(),
+            );
+        }
+        if self.transport != TransportChoice::Auto && self.server.url().is_some() {
+            return Err(
+                "a URL is a relay's HTTP server: leave out --transport, or name the relay as HOST[:PORT]"
+                    .to_owned(),
             );
         }
         if self.transport == TransportChoice::Udp && self.camera.is_some() {
@@ -155,6 +164,14 @@ mod tests {
         for transport in ["auto", "quic", "udp"] {
             assert!(parse(&["--transport", transport]).is_ok(), "{transport}");
         }
+    }
+
+    #[test]
+    fn a_url_is_a_relays_http_server_and_names_the_transport_by_itself() {
+        let args = parse(&["--server", "https://cam.example"]).unwrap();
+        assert_eq!(args.server.to_string(), "https://cam.example");
+        let why = parse(&["--server", "http://relay", "--transport", "quic"]).unwrap_err();
+        assert!(why.contains("leave out --transport"), "{why}");
     }
 
     #[test]

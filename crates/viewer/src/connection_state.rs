@@ -8,7 +8,7 @@ use protocol::label::CameraName;
 use protocol::lease::{ANSWER_TIMEOUT, RENEW_INTERVAL, RelayKind};
 use tracing::{info, warn};
 
-use crate::receive::{ConnectOptions, QuicState, ReceiveStatus};
+use crate::receive::{ConnectOptions, LinkState, ReceiveStatus};
 
 /// No warning before a second hello has gone without an answer too.
 const PATIENCE: Duration = RENEW_INTERVAL.saturating_add(ANSWER_TIMEOUT);
@@ -64,18 +64,18 @@ impl ConnectionState {
         let patient = now.saturating_duration_since(status.since) < PATIENCE;
         let has_choice = options.camera.is_some();
         let by_quic_only = has_choice || options.transport == TransportChoice::Quic;
-        match (status.quic, status.relay) {
+        match (status.link, status.relay) {
             _ if live == Some(true) => Self::Live,
             _ if !status.resolved && !patient => Self::Unresolved,
             _ if !status.resolved => Self::Searching,
             // A connection that is open for as long as that has not ended at once.
-            (QuicState::Open, _) if status.unstable && patient => Self::RelayUnstable,
-            (QuicState::Open, _) => Self::by_quic(options, status, live, patient),
-            (QuicState::Full, _) if by_quic_only => Self::RelayFull,
-            (QuicState::Nonsense, _) if by_quic_only => Self::NotARelay,
-            (QuicState::Closed, RelayKind::Sightline) if status.unstable => Self::RelayUnstable,
+            (LinkState::Open, _) if status.unstable && patient => Self::RelayUnstable,
+            (LinkState::Open, _) => Self::connected(options, status, live, patient),
+            (LinkState::Full, _) if by_quic_only => Self::RelayFull,
+            (LinkState::Nonsense, _) if by_quic_only => Self::NotARelay,
+            (LinkState::Closed, RelayKind::Sightline) if status.unstable => Self::RelayUnstable,
             // By QUIC alone no other answer shows that the relay is there.
-            (QuicState::Closed, RelayKind::Silent)
+            (LinkState::Closed, RelayKind::Silent)
                 if status.unstable && options.transport == TransportChoice::Quic =>
             {
                 Self::RelayUnstable
@@ -90,7 +90,7 @@ impl ConnectionState {
         }
     }
 
-    fn by_quic(
+    fn connected(
         options: &ConnectOptions,
         status: &ReceiveStatus,
         live: Option<bool>,
@@ -155,7 +155,14 @@ impl ConnectionState {
             ],
             Self::NoCamera(None) => vec![
                 format!("Relay found at {host};"),
-                "no camera is live yet".to_owned(),
+                match options.transport {
+                    // By UDP no message names wrong input.
+                    TransportChoice::Udp => {
+                        "no camera is live yet; if one sends, see viewer doctor"
+                    }
+                    _ => "no camera is live yet",
+                }
+                .to_owned(),
             ],
             Self::NoCamera(Some(foreign)) => vec![
                 format!(
@@ -212,7 +219,10 @@ impl ConnectionState {
 /// Returns what helps when nothing answers.
 fn remedy(options: &ConnectOptions) -> String {
     match options.transport {
-        _ if options.has_ticket() => "the relay's log shows the ticket in force",
+        _ if options.is_http_only() => "check the URL; the relay needs --http, or a proxy",
+        _ if options.has_ticket() => {
+            "relay-server ticket add --advertise HOST makes a ticket with another address"
+        }
         TransportChoice::Quic => "--transport auto tries the UDP transport too",
         TransportChoice::Auto | TransportChoice::Udp => "another one: viewer --server HOST[:PORT]",
     }
@@ -261,16 +271,16 @@ mod tests {
         state.lines(options).join(" ")
     }
 
-    fn status(relay: RelayKind, quic: QuicState) -> ReceiveStatus {
+    fn status(relay: RelayKind, quic: LinkState) -> ReceiveStatus {
         let mut status = ReceiveStatus::new(Transport::Udp, testkit::time::start());
-        (status.resolved, status.relay, status.quic) = (true, relay, quic);
+        (status.resolved, status.relay, status.link) = (true, relay, quic);
         status
     }
 
     fn lines(relay: RelayKind, live: Option<bool>, elapsed: Duration) -> String {
         text(
             &options(&[]),
-            &status(relay, QuicState::Closed),
+            &status(relay, LinkState::Closed),
             live,
             elapsed,
         )
@@ -285,7 +295,7 @@ mod tests {
         let late = lines(RelayKind::Silent, None, LATE);
         assert!(late.starts_with("No relay found at relay.example:8081"));
         assert!(late.contains("viewer --server HOST[:PORT]"));
-        let silent = status(RelayKind::Silent, QuicState::Closed);
+        let silent = status(RelayKind::Silent, LinkState::Closed);
         let late = text(&options(&["--transport", "quic"]), &silent, None, LATE);
         assert!(late.contains("--transport auto"), "{late}");
     }
@@ -303,10 +313,10 @@ mod tests {
 
     #[test]
     fn a_relay_without_camera_is_told_from_a_full_one() {
-        let open = status(RelayKind::Sightline, QuicState::Open);
+        let open = status(RelayKind::Sightline, LinkState::Open);
         for status in [
-            status(RelayKind::Sightline, QuicState::Closed),
-            status(RelayKind::Tutorial, QuicState::Closed),
+            status(RelayKind::Sightline, LinkState::Closed),
+            status(RelayKind::Tutorial, LinkState::Closed),
             open,
         ] {
             let lines = |elapsed| text(&options(&[]), &status, None, elapsed);
@@ -316,7 +326,10 @@ mod tests {
                 "Relay found at relay.example:8081; no camera is live yet"
             );
         }
-        let mut mistaken = status(RelayKind::Sightline, QuicState::Open);
+        let by_udp = status(RelayKind::Sightline, LinkState::Closed);
+        let by_udp = text(&options(&["--transport", "udp"]), &by_udp, None, LATE);
+        assert!(by_udp.ends_with("see viewer doctor"), "{by_udp}");
+        let mut mistaken = status(RelayKind::Sightline, LinkState::Open);
         mistaken.foreign = Some(Foreign::MpegTs);
         let lines = text(&options(&[]), &mistaken, None, SOON);
         assert!(
@@ -333,7 +346,7 @@ mod tests {
             ),
         ];
         for (relay, cause, cure) in cures {
-            let status = status(relay, QuicState::Closed);
+            let status = status(relay, LinkState::Closed);
             let by_udp = text(&options(&["--transport", "udp"]), &status, None, SOON);
             assert!(by_udp.contains(cause) && by_udp.contains(cure), "{by_udp}");
             let auto = text(&options(&[]), &status, None, SOON);
@@ -342,7 +355,7 @@ mod tests {
                 "{auto}"
             );
         }
-        let full = status(RelayKind::Silent, QuicState::Full);
+        let full = status(RelayKind::Silent, LinkState::Full);
         let quic = options(&["--transport", "quic"]);
         assert!(text(&quic, &full, None, SOON).contains("is full"));
     }
@@ -350,7 +363,7 @@ mod tests {
     #[test]
     fn a_camera_that_is_not_there_is_named_with_those_that_are() {
         let options = options(&["--camera", "yard"]);
-        let mut open = status(RelayKind::Sightline, QuicState::Open);
+        let mut open = status(RelayKind::Sightline, LinkState::Open);
         let missing = |open: &ReceiveStatus| text(&options, open, None, SOON);
         let line = missing(&open);
         assert!(
@@ -366,7 +379,7 @@ mod tests {
 
     #[test]
     fn of_many_cameras_the_first_few_are_named() {
-        let mut open = status(RelayKind::Sightline, QuicState::Open);
+        let mut open = status(RelayKind::Sightline, LinkState::Open);
         let live = |n| format!("camera {n}").parse().unwrap();
         open.cameras = (1..=8).map(live).collect();
         let line = |open: &ReceiveStatus| text(&options(&["--camera", "yard"]), open, None, SOON);
@@ -390,7 +403,7 @@ mod tests {
             status.unstable = true;
             text(&options(words), &status, live, elapsed)
         };
-        use QuicState::{Closed, Open};
+        use LinkState::{Closed, Open};
         use RelayKind::{Sightline, Silent};
         let quic: &[&str] = &["--transport", "quic"];
         for (words, relay) in [
@@ -412,7 +425,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_not_a_relays_is_reported_at_once_where_only_quic_will_do() {
-        let nonsense = status(RelayKind::Silent, QuicState::Nonsense);
+        let nonsense = status(RelayKind::Silent, LinkState::Nonsense);
         for words in [&["--transport", "quic"][..], &["--camera", "yard"]] {
             let line = text(&options(words), &nonsense, None, Duration::ZERO);
             assert!(
@@ -420,21 +433,21 @@ mod tests {
                 "{line}"
             );
         }
-        let by_udp = status(RelayKind::Sightline, QuicState::Nonsense);
+        let by_udp = status(RelayKind::Sightline, LinkState::Nonsense);
         assert!(text(&options(&[]), &by_udp, None, LATE).contains("no camera is live"));
     }
 
     #[test]
     fn why_a_chosen_camera_cannot_be_shown_by_udp_is_said() {
         let options = options(&["--camera", "yard"]);
-        let closed = status(RelayKind::Sightline, QuicState::Closed);
+        let closed = status(RelayKind::Sightline, LinkState::Closed);
         assert!(text(&options, &closed, None, SOON).starts_with("Relay found"));
         let late = text(&options, &closed, None, LATE);
         assert!(
             late.contains("No QUIC connection") && late.contains("'yard'"),
             "{late}"
         );
-        let tutorial = status(RelayKind::Tutorial, QuicState::Closed);
+        let tutorial = status(RelayKind::Tutorial, LinkState::Closed);
         let line = text(&options, &tutorial, None, SOON);
         assert!(
             line.contains("one camera") && line.contains("without --camera yard"),
@@ -454,7 +467,7 @@ mod tests {
         }
         assert!(lines(RelayKind::Sightline, Some(false), LATE).starts_with("No frames"));
         assert!(lines(RelayKind::Silent, Some(false), LATE).starts_with("No relay"));
-        let mut open = status(RelayKind::Sightline, QuicState::Open);
+        let mut open = status(RelayKind::Sightline, LinkState::Open);
         let stopped = |open: &ReceiveStatus| text(&options(&[]), open, Some(false), LATE);
         assert!(stopped(&open).ends_with("none from its camera"));
         open.cameras.push("yard".parse().unwrap());

@@ -176,7 +176,7 @@ impl DisplayLoop {
     fn label_for_boxes(&self) -> Option<&Label> {
         let received = &self.current.as_ref()?.received;
         // In a frame of the UDP transport boxes are pixels already.
-        let wanted = self.boxes && received.transport == Transport::Quic;
+        let wanted = self.boxes && received.transport != Transport::Udp;
         received.frame.label.as_ref().filter(|_| wanted)
     }
 
@@ -332,8 +332,8 @@ impl DisplayLoop {
 
     /// Lets the receiving task connect to the next camera of the relay's list.
     fn choose_next_camera(&mut self) {
-        if !self.options.can_choose(self.status.quic) {
-            self.show_note("only by QUIC can another camera be chosen".to_owned());
+        if !self.options.can_choose(self.status.link) {
+            self.show_note("only by QUIC or HTTP can another camera be chosen".to_owned());
             return;
         }
         let chosen = self.options.camera.as_ref().map(CameraName::as_str);

@@ -9,6 +9,7 @@ use platform::config::TransportChoice;
 use platform::doctor::files;
 use platform::doctor::machine::{self, ReassemblyCheck};
 use platform::doctor::{Check, Report};
+use platform::http_client;
 use protocol::quic::Role;
 use quic::doctor::RelayCheck;
 
@@ -43,7 +44,18 @@ fn check_relay(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         role: Role::View,
         camera: args.camera(),
     };
-    check.run(report).context("starting the runtime")
+    let server = &args.server;
+    let unanswered = match server.url() {
+        Some(_) => Vec::new(),
+        None => check.run(report).context("starting the runtime")?,
+    };
+    let by_http = server.url().is_some() || !unanswered.is_empty();
+    if by_http && args.transport == TransportChoice::Auto {
+        return http_client::check(server, "/api/cameras", unanswered, report)
+            .context("starting the runtime");
+    }
+    report.extend(unanswered);
+    Ok(())
 }
 
 /// Returns the check of `display`: whether a window opens, `None` with `--headless`.

@@ -3,7 +3,7 @@
 //! ```text
 //!   background (tokio, one thread)                     main thread, since windows must live there
 //!   relay's name -> address                             newest frame -> decode -> resize -> boxes -> window
-//!   UDP or QUIC transport -> every frame -> [slot of one, newest wins] ->      --save, --shown, --record
+//!   UDP, QUIC or HTTP     -> every frame -> [slot of one, newest wins] ->      --save, --shown, --record
 //!                            boxes ------> [the last few] ------------------>  on the picture, which waits for its own
 //!                            Status -----> [watch] ------------------------->  HUD, log, --report
 //!   camera to connect to <------------------ [watch] <-------------------------  key n
@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let timeline = Arc::new(SharedBoxTimeline::default());
     let disconnect = CancellationToken::new();
     let options = ConnectOptions::new(args);
-    let address = RelayAddress::of_host(options.host.clone());
+    let address = RelayAddress::of_server(&args.server);
     let (options, chosen) = watch::channel(options);
     let (status, receiving) = receive::start(
         chosen,

@@ -1,8 +1,12 @@
 //! The configuration file that ships is the template of the flags, so it cannot fall behind them.
 
+use std::path::Path;
+
 use std::fs;
 
 use viewer::args::Args;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_viewer");
 
 #[test]
 fn the_shipped_configuration_names_every_flag() {
@@ -16,4 +20,14 @@ fn the_shipped_configuration_names_every_flag() {
         shipped, template,
         "UPDATE_CONFIG=1 cargo test -p viewer writes it again"
     );
+}
+
+#[test]
+fn bash_completes_flags_their_values_and_tasks() {
+    testkit::words::check_completions(Path::new(PROGRAM), "--tra", "--transport");
+}
+
+#[test]
+fn the_manual_page_renders_without_a_warning_and_has_what_a_user_looks_up() {
+    testkit::words::check_manual(Path::new(PROGRAM), &["[HOST[:PORT]|TICKET]"]);
 }

@@ -172,7 +172,7 @@ fn a_private_relay_says_so_by_udp_too() {
             .start()
             .finish();
         assert_eq!(done.status.code(), Some(1), "{}", done.stderr);
-        let remedy = "start with the ticket that its log shows, --server 'sightline://..'";
+        let remedy = "start with a ticket, --server 'sightline://..'";
         assert!(done.stderr.contains(remedy), "{}", done.stderr);
         assert!(done.stderr.contains(&relay.addr.to_string()));
     }

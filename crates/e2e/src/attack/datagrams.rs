@@ -21,7 +21,7 @@ const BEGINNINGS: [&[u8]; 6] = [
 
 /// Sends datagrams that are nothing.
 pub(super) async fn garbage(target: &Target, tally: &Tally) {
-    let sockets = host::sockets(1);
+    let sockets = host::sockets(1, target.relay);
     let datagrams: Vec<Vec<u8>> = LENGTHS
         .iter()
         .flat_map(|length| BEGINNINGS.map(|start| nonsense(start, *length)))
@@ -43,7 +43,7 @@ fn nonsense(start: &[u8], length: usize) -> Vec<u8> {
 
 /// Sends what draws a lease or an answer, with wrong cookies and with none.
 pub(super) async fn requests(target: &Target, tally: &Tally) {
-    let sockets = host::sockets(4);
+    let sockets = host::sockets(4, target.relay);
     steadily(9_000, |n| {
         let cookie = (n % 2 == 0).then_some(Cookie(n));
         let question = Question::new(n, cookie);

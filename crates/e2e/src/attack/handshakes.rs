@@ -31,7 +31,7 @@ pub(super) async fn storm(target: Target, tally: Arc<Tally>) {
     let Some(initial) = first_packet().await else {
         return;
     };
-    let sockets = host::sockets(1);
+    let sockets = host::sockets(1, target.relay);
     let initials = steadily(2_000, |n| {
         let _ = pick(&sockets, n).send_to(&initial, target.relay);
     });
@@ -113,7 +113,11 @@ async fn idle_by_http(n: usize, (target, tally, arriving): Peer) {
 
 /// Opens a TCP connection of a host.
 pub(super) async fn connect(host: usize, target: &Target) -> Option<TcpStream> {
-    let socket = TcpSocket::new_v4().ok()?;
-    socket.bind((host::address(host), 0).into()).ok()?;
+    let socket = match target.http.is_ipv6() {
+        true => TcpSocket::new_v6().ok()?,
+        false => TcpSocket::new_v4().ok()?,
+    };
+    let address = host::address(host, target.http);
+    socket.bind((address, 0).into()).ok()?;
     socket.connect(target.http).await.ok()
 }

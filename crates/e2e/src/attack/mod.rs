@@ -1,7 +1,8 @@
 //! Hostile peers of a relay on this machine: each attack is one future, and runs in a thread that may be bound to one
 //! processor, so that attacker and relay do not share it.
 //!
-//! All of 127.0.0.0/8 is this machine, so 256 of its addresses stand for as many hosts. An attacker that forges the very
+//! All of 127.0.0.0/8 is this machine, so 256 of its addresses stand for as many hosts. By IPv6 they are 256 networks of 64
+//! bits, with addresses that have to be added to the machine first ([`ipv6_addresses`]). An attacker that forges the very
 //! address and port of an honest peer cannot be made of plain sockets: the property tests of `relay-core` have it.
 
 mod bombs;
@@ -28,6 +29,7 @@ use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
 pub use self::bombs::bomb;
+pub use self::host::ipv6_addresses;
 pub use self::quiet::{Cameras, watch_one_frame};
 
 /// What is attacked.

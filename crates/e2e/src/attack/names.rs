@@ -24,9 +24,9 @@ const AT_A_TIME: usize = 200;
 const HELD: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Sends under the honest camera's name and under 200 others, by UDP and by QUIC.
+/// Sends under the honest camera's name and under 200 others, by UDP, by QUIC and by HTTP.
 pub(super) async fn squat(target: Target, tally: Arc<Tally>) {
-    let sockets = host::sockets(1);
+    let sockets = host::sockets(1, target.relay);
     let by_udp = steadily(1000, |n| {
         let name = match n % 4 {
             0 => target.camera.clone(),
@@ -42,22 +42,50 @@ pub(super) async fn squat(target: Target, tally: Arc<Tally>) {
         };
         visit(n, Role::Send, name, HELD, &target, &tally, &room);
     });
-    tokio::join!(by_udp, by_quic);
+    let by_http = steadily(30, |n| {
+        let (target, tally) = (target.clone(), tally.clone());
+        tokio::spawn(async move {
+            let name = match n % 4 {
+                0 => target.camera.clone(),
+                _ => format!("http{}", n % NAMES),
+            };
+            tally.outcome(post(n, &name, &target).await.is_some());
+        });
+    });
+    tokio::join!(by_udp, by_quic, by_http);
+}
+
+/// Posts a frame with a label of anything; `None` if it was refused.
+async fn post(n: u64, camera: &str, target: &Target) -> Option<()> {
+    let mut stream = connect(n as usize, target).await?;
+    let frame = frame(camera, n)?;
+    let head = format!(
+        "POST /cam/{camera}/frame HTTP/1.1\r\nhost: nas\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        frame.len()
+    );
+    stream.write_all(head.as_bytes()).await.ok()?;
+    stream.write_all(&frame).await.ok()?;
+    let mut answer = [0; 512];
+    let read = timeout(PATIENCE, stream.read(&mut answer)).await;
+    let length = read.ok()?.ok()?;
+    answer[..length].starts_with(b"HTTP/1.1 204").then_some(())
 }
 
 /// Sends a frame with the largest number and a label of anything.
 fn datagram(socket: &UdpSocket, target: &Target, camera: &str, number: u64) -> bool {
-    let Ok(camera) = camera.parse::<CameraName>() else {
-        return false;
-    };
+    let frame = frame(camera, number);
+    frame.is_some_and(|frame| socket.send_to(&frame, target.relay).is_ok())
+}
+
+/// Returns a frame with the largest number and a label of anything.
+fn frame(camera: &str, number: u64) -> Option<Vec<u8>> {
     let label = Label {
         stream: StreamId(number),
         seq: u64::MAX - number,
         captured_us: number,
-        camera,
+        camera: camera.parse::<CameraName>().ok()?,
     };
-    let frame = label.write(&Sketch::new(16, 16).bytes());
-    socket.send_to(&frame, target.relay).is_ok()
+    Some(label.write(&Sketch::new(16, 16).bytes()))
 }
 
 /// Opens a connection, holds it for a while, and counts whether it was taken.
@@ -95,7 +123,7 @@ pub(super) async fn fill_log(target: Target, tally: Arc<Tally>) {
         };
         visit(n, role, camera, Duration::ZERO, &target, &tally, &room);
     });
-    let sockets = host::sockets(1);
+    let sockets = host::sockets(1, target.relay);
     let by_udp = steadily(500, |n| {
         tally.outcome(datagram(pick(&sockets, n), &target, &format!("new{n}"), n));
         let piece = [&[0xFF, 0xD8, 0xFF][..], &[0x55; 1469]].concat();

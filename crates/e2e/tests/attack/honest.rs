@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 use std::thread;
@@ -12,10 +13,13 @@ use serde_json::Value;
 use testkit::port;
 use testkit::process::{Running, binary};
 
-use crate::common::{LONG, alone, relay, sender, viewer};
+use crate::common::{LONG, alone, relay, relay_at, sender_to, viewer_of};
 
 pub(crate) const CAMERA: &str = "yard";
 pub(crate) const MS: Duration = Duration::from_millis(1);
+
+/// What sender and viewer log when their connection ends, or the sender's name is another's.
+const ENDED: [&str; 3] = ["is lost", "has ended", "drops the frames"];
 
 /// A relay, a camera and its viewer. Only one of them runs at a time.
 pub(crate) struct Honest {
@@ -30,34 +34,39 @@ pub(crate) struct Honest {
 impl Honest {
     /// Starts the programs, and waits for a second of frames.
     pub(crate) fn start(relay_args: &[&str]) -> Self {
+        let loopback = Ipv4Addr::LOCALHOST.into();
+        Self::start_on(loopback, loopback, relay_args)
+    }
+
+    /// Starts the programs: the relay listens on one address, and its peers reach it by another.
+    pub(crate) fn start_on(listen: IpAddr, reached: IpAddr, relay_args: &[&str]) -> Self {
         // Built before the first one waits for the others.
         for name in ["relay-server", "pi-sender", "viewer"] {
             binary(name);
         }
         let (alone, directory) = (alone(), tempfile::tempdir().unwrap());
-        let http = ["--http", "127.0.0.1:0"];
-        let relay = relay(
-            port::free(),
-            directory.path(),
-            &[&http, relay_args].concat(),
-        );
+        let http = SocketAddr::from((reached, 0)).to_string();
+        let args = [&["--http", &http], relay_args].concat();
+        let relay = relay_at((listen, port::free()).into(), directory.path(), &args);
         let line = relay.wait_for_line("listening", LONG);
         let http = line
             .split_whitespace()
             .find_map(|word| word.strip_prefix("http="));
         let target = Target {
-            relay: relay.listening(),
+            relay: (reached, relay.listening().port()).into(),
             http: http.unwrap().parse().unwrap(),
             camera: CAMERA.to_owned(),
         };
-        let port = target.relay.port();
         let shown = shown_in(directory.path());
         let by_quic = ["--transport", "quic", "--camera", CAMERA];
-        let viewer = viewer(
-            port,
+        let viewer = viewer_of(
+            target.relay,
             &[&by_quic[..], &["--shown", shown.to_str().unwrap()]].concat(),
         );
-        let sender = sender(port, &[&by_quic[..], &["--source", "demo"]].concat());
+        let sender = sender_to(
+            target.relay,
+            &[&by_quic[..], &["--source", "demo"]].concat(),
+        );
         let honest = Self {
             relay,
             sender,
@@ -99,6 +108,15 @@ impl Honest {
             thread::sleep(10 * MS);
         }
         start.elapsed()
+    }
+
+    /// Requires that so many more frames come, from the camera's own connection and by the viewer's: a busy machine delays
+    /// them, and no peer may have ended either.
+    pub(crate) fn assert_undisturbed(&self, frames: usize) {
+        self.wait_for_frames(frames);
+        let log = [self.sender.stderr(), self.viewer.stderr()].concat();
+        let ended = |line: &&String| ENDED.iter().any(|text| line.contains(text));
+        assert_eq!(log.iter().find(ended), None, "{:?}", self.relay.stderr());
     }
 
     /// Requires that frames come at the camera's pace for a while: nine of ten, on a machine that runs other tests.

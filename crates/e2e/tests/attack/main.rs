@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod honest;
+mod ipv6;
 mod memory;
 mod names;
 mod viewers;

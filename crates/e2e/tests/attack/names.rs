@@ -107,7 +107,7 @@ fn a_host_with_80_cameras_keeps_no_other_camera_out() {
 }
 
 #[test]
-fn a_flood_of_names_by_udp_and_quic_costs_the_viewer_no_frame() {
+fn a_flood_of_names_by_udp_quic_and_http_costs_the_viewer_no_frame() {
     let honest = Honest::start(&["--model", "none"]);
     let attacker = honest.attack(Attack::Names);
     honest.assert_frames_come(4000 * MS);

@@ -65,7 +65,7 @@ fn idle_connections_from_256_addresses_keep_no_honest_viewer_out() {
 }
 
 /// Returns the answer, its head included; empty if the connection ends without one.
-fn get(http: SocketAddr, path: &str) -> String {
+pub(crate) fn get(http: SocketAddr, path: &str) -> String {
     let mut client = TcpStream::connect(http).unwrap();
     client.set_read_timeout(Some(LONG)).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: nas\r\nconnection: close\r\n\r\n");

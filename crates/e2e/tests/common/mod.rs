@@ -6,7 +6,9 @@
     reason = "a test's helpers, too, fail by panicking"
 )]
 
-use std::net::UdpSocket;
+pub(crate) mod namespace;
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,13 +32,13 @@ pub(crate) fn directory() -> tempfile::TempDir {
 
 /// Starts the relay on `port`, and waits until it listens.
 pub(crate) fn relay(port: u16, state: &Path, args: &[&str]) -> Running {
+    relay_at((Ipv4Addr::LOCALHOST, port).into(), state, args)
+}
+
+/// Starts the relay on an address, and waits until it listens.
+pub(crate) fn relay_at(listen: SocketAddr, state: &Path, args: &[&str]) -> Running {
     let running = Program::new(binary("relay-server"))
-        .args([
-            "--listen",
-            &format!("127.0.0.1:{port}"),
-            "--report",
-            "--state",
-        ])
+        .args(["--listen", &listen.to_string(), "--report", "--state"])
         .args([state])
         .args(args)
         .start();
@@ -46,21 +48,26 @@ pub(crate) fn relay(port: u16, state: &Path, args: &[&str]) -> Running {
 
 /// Starts a sender to the relay on `port`.
 pub(crate) fn sender(port: u16, args: &[&str]) -> Running {
+    sender_to((Ipv4Addr::LOCALHOST, port).into(), args)
+}
+
+/// Starts a sender to a relay.
+pub(crate) fn sender_to(relay: SocketAddr, args: &[&str]) -> Running {
     Program::new(binary("pi-sender"))
-        .args(["--server", &format!("127.0.0.1:{port}"), "--report"])
+        .args(["--server", &relay.to_string(), "--report"])
         .args(args)
         .start()
 }
 
 /// Starts a viewer without a window.
 pub(crate) fn viewer(port: u16, args: &[&str]) -> Running {
+    viewer_of((Ipv4Addr::LOCALHOST, port).into(), args)
+}
+
+/// Starts a viewer of a relay, without a window.
+pub(crate) fn viewer_of(relay: SocketAddr, args: &[&str]) -> Running {
     Program::new(binary("viewer"))
-        .args([
-            "--server",
-            &format!("127.0.0.1:{port}"),
-            "--headless",
-            "--report",
-        ])
+        .args(["--server", &relay.to_string(), "--headless", "--report"])
         .args(args)
         .start()
 }

@@ -1,14 +1,14 @@
-//! Lost connections, the choice of a camera, and tokens.
+//! Lost connections, and the choice of a camera.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crate::common::{alone, stop};
-use crate::setup::{DRAWN, MOTION, Setup, private_sender};
+use crate::setup::{DRAWN, MOTION, Setup};
 
 /// A TCP proxy to the relay's HTTP server that can forget all its connections and drop their bytes, as a restarted router
 /// does.
@@ -179,50 +179,34 @@ fn who_has_chosen_no_camera_sees_one_that_is_live() {
 }
 
 #[test]
-fn a_token_that_was_renewed_is_said_and_not_tried_again() {
+fn what_comes_in_place_of_pictures_is_named_with_its_cure_where_no_camera_is_there() {
     let _alone = alone();
     let Some(mut setup) = Setup::new() else {
         return;
     };
-    let (relay, ticket, url) = setup.private(&[]);
-    let sender = private_sender(&ticket);
-    setup.page.open(&url);
-    setup.page.wait("document.body.dataset.state === 'live'");
-    stop(sender);
-    stop(relay);
-    let (_relay, ..) = setup.private(&["--rotate"]);
+    let relay = setup.relay();
     setup
         .page
-        .wait("/^STALE.*this token is wrong, or was renewed/.test(words.textContent)");
-    let requests = setup.page.evaluate("recorded.requests");
-    thread::sleep(Duration::from_secs(6));
-    assert_eq!(
-        setup.page.evaluate("recorded.requests"),
-        requests,
-        "each would be a guess"
-    );
-}
-
-#[test]
-fn a_private_page_hands_its_token_on_to_all_that_it_asks_for() {
-    let _alone = alone();
-    let Some(mut setup) = Setup::new() else {
-        return;
-    };
-    let (_relay, ticket, url) = setup.private(&[]);
-    let _sender = private_sender(&ticket);
-    setup.page.open(&setup.url());
+        .open(&format!("http://127.0.0.1:{}/", setup.http));
     setup
         .page
-        .wait("document.body.innerText.includes('private')");
-    setup.page.open(&url);
-    setup.page.wait("document.body.dataset.state === 'live'");
-    setup.page.wait(&format!("{DRAWN} > 0"));
-    setup
-        .page
-        .evaluate("localStorage.setItem('test.no-sockets', 1); location.reload()");
+        .wait("/no camera has appeared yet/.test(words.textContent)");
+    let (relay_at, over) = (relay.listening(), Arc::<AtomicBool>::default());
+    let stream = thread::spawn({
+        let over = Arc::clone(&over);
+        move || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let packet = [&[0x47][..], &[1; 187]].concat();
+            while !over.load(Ordering::Relaxed) {
+                socket.send_to(&packet.repeat(7), relay_at).unwrap();
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+    });
     setup.page.wait(
-        "!motion.hidden && motion.naturalWidth === 300 && document.body.dataset.state === 'live'",
+        "/receives an MPEG transport stream and no picture; send JPEGs/.test(words.textContent)",
     );
-    setup.page.wait(&format!("{DRAWN} > 0"));
+    over.store(true, Ordering::Relaxed);
+    stream.join().unwrap();
+    stop(relay);
 }

@@ -10,5 +10,6 @@ mod ageing;
 mod common;
 mod connection;
 mod layout;
+mod login;
 mod picture;
 mod setup;

@@ -132,16 +132,47 @@ impl Setup {
 
     /// Starts a private relay, and returns it with its sender's ticket and its page's address.
     pub(crate) fn private(&self, args: &[&str]) -> (Running, String, String) {
-        let http = format!("127.0.0.1:{}", self.http);
-        let always = ["--http", &http, "--model", "demo", "--private"];
-        let relay = relay(self.port, self.state.path(), &[&always, args].concat());
+        let relay = self.private_relay(args);
         let quoted = |of: &str| {
             let line = relay.wait_for_line(of, LONG);
             line.split('\'').nth(1).unwrap().to_owned()
         };
         let ticket = quoted("pi-sender --server 'sightline://");
-        let url = quoted("/?token=");
+        let url = quoted("/#token=");
         (relay, ticket, url)
+    }
+
+    /// Starts a private relay that has its tickets already.
+    pub(crate) fn private_again(&self) -> Running {
+        let relay = self.private_relay(&[]);
+        relay.wait_for_line("relay-server ticket list", LONG);
+        relay
+    }
+
+    fn private_relay(&self, args: &[&str]) -> Running {
+        let http = format!("127.0.0.1:{}", self.http);
+        let always = ["--http", &http, "--model", "demo", "--private"];
+        relay(self.port, self.state.path(), &[&always, args].concat())
+    }
+
+    /// Runs `relay-server ticket` for the private relay, and returns what it prints.
+    pub(crate) fn ticket(&self, words: &[&str]) -> String {
+        let program = Program::new(binary("relay-server"))
+            .args(["ticket"])
+            .args(words);
+        let http = format!("http://127.0.0.1:{}", self.http);
+        let program = program.args(["--http-url", &http, "--state"]);
+        let done = program.args([self.state.path()]).start().finish();
+        assert!(done.status.success(), "{}", done.stderr);
+        done.stdout
+    }
+
+    /// Makes a viewer's ticket, and returns its link to the page.
+    pub(crate) fn link(&self, words: &[&str]) -> String {
+        let printed = self.ticket(&[&["add", "view"], words].concat());
+        let mut lines = printed.lines();
+        let link = lines.find(|line| line.starts_with("http://"));
+        link.unwrap().to_owned()
     }
 
     /// Returns the page's address.

@@ -1,35 +1,47 @@
-//! Sends frames to the relay: by UDP, by QUIC, or by whichever the relay offers.
+//! Sends frames to the relay: by UDP, by QUIC, by HTTP, or by whichever the relay offers and the path carries.
 //!
 //! ```text
 //!               +--> UDP: one datagram a frame --------------------------> a tutorial's relay, or ours
 //!  frame --> Uplink                                <-- upgrade ----------- ours
 //!               +--> QUIC: newest-wins slot --> frame window --> stream -> ours
+//!               +--> HTTP: newest-wins slot --> frame window --> WebSocket -> ours, where UDP is blocked
 //! ```
 //!
-//! A frame goes by one of them: by QUIC while that connection is up, else by UDP if that is allowed. An `upgrade` alone opens
-//! no QUIC: [`relay_proof`].
+//! A frame goes by one of them: by QUIC while that connection is up, else by HTTP while that is, else by UDP if that is
+//! allowed. An `upgrade` alone opens no QUIC: [`relay_proof`]. HTTP is tried where nothing has come by UDP for 5 s, and kept
+//! until QUIC is up again.
 
+mod http;
 mod label_clock;
+mod proofs;
 mod quic;
 mod refusal;
 mod relay_proof;
+mod reports;
 mod silence;
 mod udp;
 
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use platform::config::TransportChoice;
-use platform::server::{RelayAddress, Server};
+use platform::egress::EgressSnapshot;
+use platform::http_client::{HttpClient, UdpSilence};
+use platform::server::{RelayAddress, RelayUrl, Server};
 use protocol::SMALL_FRAME;
 use protocol::label::{CameraName, StreamId};
 use protocol::quic::{Hello, Refusal, Role};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::warn;
 
+use self::http::{HttpConfig, HttpSender, HttpState};
 use self::label_clock::SharedLabelClock;
+use self::proofs::SharedProof;
 use self::quic::{ConnectionConfig, QuicConnectionState, QuicSender};
 use self::udp::UdpSender;
+use crate::health;
 
 /// Time without an answer before the first small frames, which find out whether the relay is ours; doubled each time.
 const FIRST_SMALL_FRAMES: Duration = Duration::from_secs(5);
@@ -38,15 +50,20 @@ const MAX_SMALL_FRAMES_INTERVAL: Duration = Duration::from_secs(160);
 /// Length of a round: the queue that large frames left on the path has to run empty first.
 const SMALL_FRAMES_TIME: Duration = Duration::from_millis(800);
 
-/// The path to the relay, over one transport or two.
+/// The path to the relay, over one transport or several.
 #[derive(Debug)]
 pub(crate) struct Uplink {
     udp: Option<UdpSender>,
     quic: Option<QuicSender>,
+    http: Option<HttpSender>,
+    /// How long the relay has been silent by UDP; `None` if it is not known, since nothing goes by UDP.
+    silence: Option<UdpSilence>,
+    address: RelayAddress,
+    quality: watch::Sender<Option<u8>>,
     clock: SharedLabelClock,
     /// When the next round of small frames begins, and how long after that the one behind it.
     small_frames: Option<(Instant, Duration)>,
-    /// Count of frames offered to QUIC.
+    /// Count of frames offered to QUIC and HTTP.
     offered: u64,
     totals: Totals,
 }
@@ -71,7 +88,7 @@ pub(crate) enum NetworkFeedback {
     Unknown,
     /// There is no connection, and frames cannot leave.
     Disconnected,
-    /// Counters of a QUIC connection.
+    /// Counters of a connection by QUIC or HTTP.
     Connected {
         /// Frames sent and skipped since this connection began.
         offered: u64,
@@ -84,6 +101,9 @@ pub(crate) enum NetworkFeedback {
 impl Uplink {
     /// Returns the path to a server at this address. `nonce` is a random number that no frame shows.
     /// Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// If HTTP is needed and cannot be used on this machine.
     pub(crate) fn new(
         server: &Server,
         address: RelayAddress,
@@ -91,9 +111,26 @@ impl Uplink {
         camera: &CameraName,
         stream: StreamId,
         nonce: u64,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let ticket = server.ticket();
         let clock = SharedLabelClock::new();
+        let (quality, qualities) = watch::channel(None);
+        let (health, proof) = (health::watch(), SharedProof::default());
+        let url = server.url();
+        let uses_http = transport == TransportChoice::Auto && !server.http_urls().is_empty();
+        let http = uses_http.then(|| -> anyhow::Result<_> {
+            Ok(HttpSender::start(HttpConfig {
+                client: HttpClient::new(server).context("using HTTP")?,
+                camera: camera.clone(),
+                stream,
+                proof: proof.clone(),
+                clock: clock.clone(),
+                quality: qualities.clone(),
+                health: health.clone(),
+                udp: url.is_none().then(|| server.to_string()),
+            }))
+        });
+        let http = http.transpose()?;
         let start_quic = |wait_for_upgrade| {
             let hello = Hello {
                 role: Role::Send,
@@ -110,28 +147,44 @@ impl Uplink {
                 hello,
                 pinned: ticket.map(|ticket| ticket.fingerprint),
                 wait_for_upgrade,
+                proof: proof.clone(),
+                quality: qualities.clone(),
+                health: health.clone(),
+                http: http.as_ref().map(HttpSender::states),
             })
         };
         let (udp, quic) = match (transport, ticket) {
+            _ if url.is_some() => (false, None),
             (TransportChoice::Udp, _) => (true, None),
             (TransportChoice::Auto, None) => (true, Some(start_quic(true))),
             (TransportChoice::Quic, _) | (TransportChoice::Auto, Some(_)) => {
                 (false, Some(start_quic(false)))
             }
         };
-        Self {
+        if url.is_some_and(RelayUrl::exposes_token) {
+            warn!("http:// shows the token to everything on the path; https:// does not");
+        }
+        Ok(Self {
             small_frames: None,
             offered: 0,
             totals: Totals {
                 sent: 0,
                 bytes: 0,
                 expired: 0,
-                transport: if udp { "udp" } else { "quic" },
+                transport: match () {
+                    () if url.is_some() => "http",
+                    () if udp => "udp",
+                    () => "quic",
+                },
             },
-            udp: udp.then(|| UdpSender::new(address, quic.as_ref().map(|_| nonce))),
+            udp: udp.then(|| UdpSender::new(address.clone(), quic.as_ref().map(|_| nonce))),
+            silence: (url.is_none() && http.is_some()).then(|| UdpSilence::new(Instant::now())),
+            address,
             quic,
+            http,
+            quality,
             clock,
-        }
+        })
     }
 
     /// Returns the label's time of a picture that was captured at `captured_us` by the wall clock.
@@ -148,7 +201,7 @@ impl Uplink {
         let (Some(_), Some(quic)) = (&self.udp, &self.quic) else {
             return false;
         };
-        if bytes <= SMALL_FRAME {
+        if bytes <= SMALL_FRAME || self.is_by_http() {
             return false;
         }
         match *quic.state() {
@@ -170,6 +223,7 @@ impl Uplink {
     /// # Errors
     /// If the relay refuses this sender for good.
     pub(crate) fn send(&mut self, frame: Bytes, now: Instant) -> anyhow::Result<()> {
+        self.follow_silence(now)?;
         if let Some(quic) = &self.quic {
             match &*quic.state() {
                 QuicConnectionState::Refused(why) => bail!("{why}"),
@@ -183,6 +237,12 @@ impl Uplink {
                 }
                 QuicConnectionState::Down | QuicConnectionState::Connecting => {}
             }
+        }
+        if let Some(http) = self.http.as_ref().filter(|_| self.is_by_http()) {
+            self.offered += 1;
+            self.totals.transport = "http";
+            http.offer(self.offered, frame, now);
+            return Ok(());
         }
         let Some(udp) = &mut self.udp else {
             return Ok(());
@@ -206,11 +266,42 @@ impl Uplink {
         {
             bail!("{why}");
         }
-        if let Some(udp) = &mut self.udp {
-            udp.poll(now);
+        self.follow_silence(now)?;
+        let by_http = self.is_by_http();
+        match &mut self.udp {
+            Some(udp) if by_http => udp.probe_beside_http(now),
+            Some(udp) => udp.poll(now),
+            None => {}
         }
         self.pass_offer_on();
         Ok(())
+    }
+
+    /// Requests HTTP where nothing comes by UDP, and gives it up once QUIC is up.
+    fn follow_silence(&mut self, now: Instant) -> anyhow::Result<()> {
+        let Some(http) = &self.http else {
+            return Ok(());
+        };
+        if let HttpState::Refused(why) = &*http.state() {
+            bail!("{why}");
+        }
+        let Some(silence) = &mut self.silence else {
+            return Ok(());
+        };
+        let quic = self.quic.as_ref().map(|quic| quic.state().clone());
+        let by_quic = matches!(quic, Some(QuicConnectionState::Up(_)));
+        let answered = self.address.answered().into_iter();
+        let answered = answered.chain(by_quic.then_some(now));
+        answered.for_each(|at| silence.on_answer(at));
+        let is_up = matches!(*http.state(), HttpState::Up(_));
+        http.want(!by_quic && (is_up || silence.is_blocked(now)));
+        Ok(())
+    }
+
+    /// Returns whether frames go by HTTP now, unless QUIC is up.
+    fn is_by_http(&self) -> bool {
+        let http = self.http.as_ref();
+        http.is_some_and(|http| matches!(*http.state(), HttpState::Up(_)))
     }
 
     /// Passes the relay's offer to take QUIC on to the task that connects.
@@ -225,34 +316,38 @@ impl Uplink {
     /// Returns why the relay drops the frames now, if it does.
     pub(crate) fn refusal(&self, now: Instant) -> Option<Refusal> {
         let by_quic = self.quic.as_ref().and_then(QuicSender::refusal);
+        let by_http = || self.http.as_ref().and_then(HttpSender::refusal);
         let by_udp = || self.udp.as_ref().and_then(|udp| udp.refusal(now));
-        by_quic.or_else(by_udp)
+        by_quic.or_else(by_http).or_else(by_udp)
+    }
+
+    /// Returns the transport by which frames leave now.
+    pub(crate) fn transport(&self) -> &'static str {
+        self.totals.transport
     }
 
     /// Returns what is known of the network now.
     pub(crate) fn feedback(&self) -> NetworkFeedback {
-        let quic = self
-            .quic
-            .as_ref()
-            .map(|quic| (quic.state().clone(), quic.stats()));
-        match quic {
-            Some((QuicConnectionState::Up(start), now)) => {
-                let skipped = now.skipped - start.skipped;
-                NetworkFeedback::Connected {
-                    offered: now.sent - start.sent + skipped,
-                    skipped: skipped + now.refused - start.refused,
-                }
-            }
-            _ if self.udp.is_some() => NetworkFeedback::Unknown,
-            _ => NetworkFeedback::Disconnected,
+        if let Some(quic) = &self.quic
+            && let QuicConnectionState::Up(start) = *quic.state()
+        {
+            return connected(start, quic.stats());
+        }
+        if let Some(http) = &self.http
+            && let HttpState::Up(start) = *http.state()
+        {
+            return connected(start, http.stats());
+        }
+        match self.udp {
+            Some(_) => NetworkFeedback::Unknown,
+            None => NetworkFeedback::Disconnected,
         }
     }
 
     /// Reports to the relay at which quality frames are encoded now; `None` if they are a camera's own JPEGs.
     pub(crate) fn set_quality(&self, quality: Option<u8>) {
-        if let Some(quic) = &self.quic {
-            quic.set_quality(quality);
-        }
+        self.quality
+            .send_if_modified(|known| std::mem::replace(known, quality) != quality);
     }
 
     /// Waits until the last frames have arrived or expired, and returns the counters. It blocks the calling thread.
@@ -264,7 +359,21 @@ impl Uplink {
             totals.bytes += stats.bytes;
             totals.expired = stats.expired;
         }
+        if let Some(http) = self.http {
+            let stats = Handle::current().block_on(http.close());
+            totals.sent += stats.sent;
+            totals.bytes += stats.bytes;
+        }
         totals
+    }
+}
+
+/// Returns what a connection's counters show since its `start`.
+fn connected(start: EgressSnapshot, now: EgressSnapshot) -> NetworkFeedback {
+    let skipped = now.skipped - start.skipped;
+    NetworkFeedback::Connected {
+        offered: now.sent - start.sent + skipped,
+        skipped: skipped + now.refused - start.refused,
     }
 }
 
@@ -276,7 +385,7 @@ mod tests {
         let server: Server = "127.0.0.1:9".parse().unwrap();
         let address = RelayAddress::known(&[]);
         let camera: CameraName = "yard".parse().unwrap();
-        Uplink::new(&server, address, transport, &camera, StreamId(7), 9)
+        Uplink::new(&server, address, transport, &camera, StreamId(7), 9).unwrap()
     }
 
     /// The seconds of five minutes in which a large frame went out small.

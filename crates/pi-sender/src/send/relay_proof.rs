@@ -16,6 +16,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// may take all the answers that it gives to the unvalidated.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
 
+/// Time between two probes while frames go by HTTP: the relay is ours, and the path for UDP may be open again.
+const PROBE_BESIDE_HTTP: Duration = Duration::from_secs(30);
+
 /// A relay's offer to take QUIC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Offer {
@@ -33,6 +36,8 @@ pub(crate) struct RelayProof {
     offer: Option<Offer>,
     /// When frames last went by QUIC.
     quic_at: Option<Instant>,
+    /// When frames last went by HTTP.
+    http_at: Option<Instant>,
 }
 
 impl RelayProof {
@@ -44,6 +49,7 @@ impl RelayProof {
             probed: None,
             offer: None,
             quic_at: None,
+            http_at: None,
         }
     }
 
@@ -65,12 +71,21 @@ impl RelayProof {
         self.quic_at = Some(now);
     }
 
+    /// Notes that a frame went by HTTP.
+    pub(crate) fn on_http(&mut self, now: Instant) {
+        self.http_at = Some(now);
+    }
+
     /// Returns the probe to send now, if one is due.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Control> {
         let lately = |at: Instant| now.saturating_duration_since(at) < PROBE_INTERVAL;
         let known = |at: Instant| now.saturating_duration_since(at) < KNOWN_FOR;
         let is_known = self.quic_at.is_some_and(known);
-        if self.probed.is_some_and(lately) || !(std::mem::take(&mut self.upgrade) || is_known) {
+        let by_http = self.http_at.is_some_and(lately);
+        let long_ago = |at: Instant| now.saturating_duration_since(at) >= PROBE_BESIDE_HTTP;
+        let due = by_http && self.probed.is_none_or(long_ago);
+        let asked = std::mem::take(&mut self.upgrade) || is_known && !by_http;
+        if self.probed.is_some_and(lately) || !(asked || due) {
             return None;
         }
         self.probed = Some(now);
@@ -108,6 +123,18 @@ mod tests {
             .step_by(100)
             .filter(|ms| proof.poll(start + Duration::from_millis(*ms)).is_some());
         assert_eq!(probes.count(), 60, "one a second for a minute");
+    }
+
+    #[test]
+    fn while_frames_go_by_http_a_probe_every_30_s_finds_the_way_back() {
+        let (mut proof, start) = (RelayProof::new(7), testkit::time::start());
+        proof.on_quic(start);
+        let probes = (0..100_000).step_by(100).filter(|ms| {
+            let now = start + Duration::from_millis(*ms);
+            proof.on_http(now);
+            proof.poll(now).is_some()
+        });
+        assert_eq!(probes.collect::<Vec<_>>(), [0, 30_000, 60_000, 90_000]);
     }
 
     #[test]

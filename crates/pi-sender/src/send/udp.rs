@@ -80,6 +80,16 @@ impl UdpSender {
         }
     }
 
+    /// Notes that frames go by HTTP for now, and sends a probe now and then, which finds out whether UDP leads to the relay
+    /// again.
+    pub(crate) fn probe_beside_http(&mut self, now: Instant) {
+        self.silence.pause();
+        if let Some(proof) = &mut self.proof {
+            proof.on_http(now);
+        }
+        self.poll(now);
+    }
+
     /// Reads what the relay has sent, and answers it. A slow camera would otherwise learn of it with its next frame.
     pub(crate) fn poll(&mut self, now: Instant) {
         if let Some((peer, socket)) = self.socket.take() {

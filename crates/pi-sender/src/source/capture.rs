@@ -23,16 +23,21 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::geometry::Size;
 use tracing::debug;
 
+use super::broken::BrokenRow;
 use super::camera_url::CameraUrl;
 use super::http::Login;
-use super::live::ReadPicture;
+use super::live::{ReadPicture, StartsOver};
 use super::timeline::{Timeline, believable};
-use super::{MAX_BROKEN_PICTURES, Picture, is_jpeg};
+use super::{Picture, is_jpeg};
 
 /// Time (ms) that a stream may take to open, and to give the next picture.
 const TIMEOUT_MS: i32 = 5000;
 /// Count of a video's first pictures that show whether its rate is even: a second of most.
 const PROBED_PICTURES: u32 = 30;
+
+const VIDEO_ENDS: &str = "the URL gives a video that ends, and not a camera's stream: it starts over, now and each further \
+                          time; add --loop if that is meant, or save it and name the file as --source, with which the \
+                          sender ends";
 
 /// Opens a V4L2 camera and requests JPEG near this size and rate.
 pub(super) fn device(device: &Path, size: Size, fps: f64) -> anyhow::Result<ReadPicture> {
@@ -70,8 +75,8 @@ pub(super) fn device(device: &Path, size: Size, fps: f64) -> anyhow::Result<Read
     read_live(video, first).context("the camera opens and gives no picture")
 }
 
-/// Opens a stream on the network.
-pub(super) fn url(url: &CameraUrl<'_>) -> anyhow::Result<ReadPicture> {
+/// Opens a stream on the network, or a video there, which is played `again` and again.
+pub(super) fn url(url: &CameraUrl<'_>, again: bool) -> anyhow::Result<ReadPicture> {
     let (video, first) = coded_or_decoded(for_ffmpeg(url).as_ref()).with_context(|| {
         format!("{url} gives no stream: are the address and the login right, and is the camera up?")
     })?;
@@ -80,20 +85,23 @@ pub(super) fn url(url: &CameraUrl<'_>) -> anyhow::Result<ReadPicture> {
     let finished =
         video.capture.get(CAP_PROP_FRAME_COUNT)? > 0.0 || (url.is_http() && video.fps().is_none());
     match finished {
-        true => Ok(read_paced(video, first)),
+        true => Ok(read_paced(video, first, again)),
         false => read_live(video, first),
     }
 }
 
 /// Returns the reading of a finished video, each picture at its time.
-fn read_paced(mut video: Video, first: Option<Mat>) -> ReadPicture {
+fn read_paced(mut video: Video, first: Option<Mat>, again: bool) -> ReadPicture {
     let (mut first, mut start) = (first, None);
     let mut timeline = Timeline::new(video.fps());
     Box::new(move || {
         loop {
             let mat = match first.take() {
                 Some(mat) => mat,
-                None => video.read_mat()?.context("the video ended")?,
+                None => match video.read_mat()? {
+                    Some(mat) => mat,
+                    None => bail!(StartsOver((!again).then_some(VIDEO_ENDS))),
+                },
             };
             let time = Duration::from_secs_f64(timeline.place(video.stamp_ms()));
             let due = *start.get_or_insert_with(Instant::now) + time;
@@ -227,14 +235,14 @@ fn read_live(mut video: Video, first: Option<Mat>) -> anyhow::Result<ReadPicture
         None => video.read_mat(),
     };
     let mut read = move || {
-        for _ in 0..MAX_BROKEN_PICTURES {
+        let mut broken = BrokenRow::of("the source");
+        loop {
             let mat = next()?.context("the source ended")?;
             match picture(mat) {
                 Ok(picture) => return Ok(picture),
-                Err(why) => debug!("a broken picture is skipped: {why:#}"),
+                Err(why) => broken.skip(&why)?,
             }
         }
-        bail!("the source gave {MAX_BROKEN_PICTURES} broken pictures in a row");
     };
     // The first picture belongs to the opening: if there is none, `auto` goes on to the next camera.
     let mut first = Some(read()?);

@@ -2,6 +2,7 @@
 //!
 //! The thread may hang in a driver or a connection without limit: it is never joined.
 
+use std::fmt;
 use std::process::Child;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -24,6 +25,17 @@ pub(super) type ReadPicture = Box<dyn FnMut() -> anyhow::Result<Picture>>;
 pub(super) type ReadLive = Box<dyn FnMut() -> anyhow::Result<Option<Picture>>>;
 /// Opens the source.
 pub(super) type OpenSource = Box<dyn FnMut(&ChildGuard) -> anyhow::Result<ReadLive> + Send>;
+
+/// The end of a source that has one by its nature and is opened again, so that nothing is lost: the cause and its cure, if
+/// the user did not ask for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StartsOver(pub(super) Option<&'static str>);
+
+impl fmt::Display for StartsOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.unwrap_or("the video ended"))
+    }
+}
 
 /// Returns the reading of a source that has no end.
 pub(super) fn endless(mut read: ReadPicture) -> ReadLive {
@@ -110,19 +122,28 @@ struct ReaderThread {
 impl ReaderThread {
     fn run(mut self, mut open: OpenSource, strict: bool) {
         let mut backoff = Backoff::default();
-        let mut warned = None;
+        let (mut warned, mut named) = (None, None);
         while !self.slot.is_closed() {
             let before = self.number;
             let lost =
                 open(&self.guard).and_then(|read| self.read_until_lost(read, warned.is_some()));
             let Err(why) = lost else { return };
-            if strict {
+            let starts_over = why.downcast_ref::<StartsOver>().copied();
+            if strict && starts_over.is_none_or(|over| over.0.is_some()) {
                 self.slot.send(Err(why.context("the source is lost")));
                 return;
             }
             if self.number > before {
                 backoff.reset();
                 warned = None;
+            }
+            if let Some(over) = starts_over {
+                if let Some(why) = over.0.filter(|_| named != starts_over) {
+                    warn!("{why}");
+                }
+                named = starts_over;
+                thread::sleep(backoff.next_delay());
+                continue;
             }
             let why = format!("{why:#}");
             if warned.as_ref() != Some(&why) {
@@ -239,6 +260,38 @@ mod tests {
             let next = live.poll(&tick(0), Duration::from_secs(30)).unwrap();
             assert!(matches!(next, Poll::Picture(_)));
         }
+    }
+
+    /// Starts a strict source that gives one picture and starts over.
+    fn starting_over(why: Option<&'static str>) -> LiveSource {
+        let open = move |_: &ChildGuard| -> anyhow::Result<ReadLive> {
+            let mut left = 1;
+            Ok(Box::new(move || {
+                if left == 0 {
+                    anyhow::bail!(StartsOver(why));
+                }
+                left -= 1;
+                Ok(Some(picture()))
+            }))
+        };
+        LiveSource::start(Box::new(open), true).unwrap()
+    }
+
+    #[test]
+    fn the_end_of_a_video_is_a_strict_sources_loss_unless_it_is_to_start_over() {
+        let wait = Duration::from_secs(30);
+        let mut asked_for = starting_over(None);
+        for _ in 0..3 {
+            let next = asked_for.poll(&tick(0), wait).unwrap();
+            assert!(matches!(next, Poll::Picture(_)));
+        }
+        let mut not = starting_over(Some("it ends"));
+        let why = loop {
+            if let Err(why) = not.poll(&tick(0), wait) {
+                break format!("{why:#}");
+            }
+        };
+        assert!(why.contains("lost: it ends"), "{why}");
     }
 
     #[test]

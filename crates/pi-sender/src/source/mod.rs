@@ -19,6 +19,7 @@
 //! | `rpicam`, `-` | `rpicam`, `stdin` (until the first picture by `pipe_watch`): JPEGs out of a pipe (`mjpeg`) |
 
 mod backoff;
+mod broken;
 mod camera_url;
 mod capture;
 mod cover;
@@ -60,8 +61,8 @@ use scene::Scene;
 use spec::SourceSpec;
 use video_file::Shown;
 
-/// Count of broken pictures in a row after which a source is lost.
-const MAX_BROKEN_PICTURES: u32 = 50;
+const STILL: &str = "the URL gives a picture that is not a JPEG, such as a PNG, which is requested anew about twice a second \
+                     at most; choose JPEG in the camera's settings, whose pictures are requested as often as --fps says";
 
 /// A picture as its source delivers it. A clone has the same pixels.
 #[derive(Debug, Clone)]
@@ -174,7 +175,8 @@ impl PictureSource {
                 if let Some(why) = mistyped::scheme_error(&url) {
                     bail!(why);
                 }
-                live(Box::new(move |_| open_url(&url, fps).map(endless)))
+                let again = args.again;
+                live(Box::new(move |_| open_url(&url, fps, again).map(endless)))
             }
             SourceSpec::Gst(pipeline) => {
                 live(Box::new(move |_| capture::gst(&pipeline).map(endless)))
@@ -261,7 +263,7 @@ fn auto(
 }
 
 /// Opens a network camera: HTTP's are read here, videos and other schemes by FFmpeg.
-fn open_url(url: &str, fps: f64) -> anyhow::Result<live::ReadPicture> {
+fn open_url(url: &str, fps: f64, again: bool) -> anyhow::Result<live::ReadPicture> {
     let url = CameraUrl::parse(url).context("a URL begins with a scheme, as in http://")?;
     let opened = match url.is_http() {
         true => http::open(&url, fps).with_context(|| format!("{url} gives no picture"))?,
@@ -269,8 +271,18 @@ fn open_url(url: &str, fps: f64) -> anyhow::Result<live::ReadPicture> {
     };
     match opened {
         http::Opened::Pictures(read) => Ok(read),
-        http::Opened::Video => capture::url(&url),
+        http::Opened::Video => capture::url(&url, again),
+        http::Opened::Still => capture::url(&url, again).map(read_one).context(STILL),
     }
+}
+
+/// Returns the reading of one picture, after which the source starts over.
+fn read_one(mut read: live::ReadPicture) -> live::ReadPicture {
+    let mut first = true;
+    Box::new(move || match std::mem::take(&mut first) {
+        true => read(),
+        false => bail!(live::StartsOver(Some(STILL))),
+    })
 }
 
 fn is_jpeg(bytes: &[u8]) -> bool {

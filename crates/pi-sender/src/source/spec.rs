@@ -65,6 +65,7 @@ impl FromStr for SourceSpec {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
+        let s = without_spaces_of_a_url(s);
         Ok(match s {
             "" | FILE => return Err("a source is missing; 'demo' needs no camera".to_owned()),
             "auto" => Self::Auto,
@@ -86,6 +87,15 @@ impl FromStr for SourceSpec {
                 (None, None) => Self::File(s.into()),
             },
         })
+    }
+}
+
+/// Returns a URL without the spaces around it, which come with it out of a web page; other texts may be names of files.
+fn without_spaces_of_a_url(text: &str) -> &str {
+    let is_other = text.starts_with("gst:") || text.starts_with(FILE);
+    match text.contains("://") && !is_other && !Path::new(text).exists() {
+        true => text.trim(),
+        false => text,
     }
 }
 
@@ -196,6 +206,21 @@ mod tests {
             assert_eq!(spec.to_string(), text);
         }
         assert!("file://".parse::<SourceSpec>().is_err());
+    }
+
+    #[test]
+    fn spaces_around_a_url_are_no_part_of_it_and_of_a_files_name_they_are() {
+        let url = SourceSpec::Url("http://cam/x?a=b c".to_owned());
+        for text in [
+            " http://cam/x?a=b c",
+            "http://cam/x?a=b c \t",
+            "\n http://cam/x?a=b c\n",
+        ] {
+            assert_eq!(text.parse(), Ok(url.clone()), "{text:?}");
+        }
+        let file = |name: &str| Ok(SourceSpec::File(name.into()));
+        assert_eq!("file:///tmp/a ".parse(), file("/tmp/a "));
+        assert_eq!("a.mjpeg ".parse(), file("a.mjpeg "));
     }
 
     #[test]

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tracing::{debug, warn};
+use tracing::warn;
 
+use super::Picture;
+use super::broken::BrokenRow;
 use super::live::ReadLive;
 use super::mjpeg::JpegSplitter;
 use super::pipe_watch::{PATIENCE, PipeWatch};
-use super::{MAX_BROKEN_PICTURES, Picture};
 
 /// Path by which standard input is opened as the file that it is.
 pub(super) const PATH: &str = "/dev/stdin";
@@ -39,7 +40,8 @@ pub(super) fn open(strict: bool) -> anyhow::Result<ReadLive> {
     let pipe = WatchedPipe::new(File::from(input), strict, PATIENCE);
     let mut pictures = JpegSplitter::new(pipe);
     Ok(Box::new(move || {
-        for _ in 0..MAX_BROKEN_PICTURES {
+        let mut broken = BrokenRow::of("standard input");
+        loop {
             let Some(jpeg) = pictures.next().context("reading standard input")? else {
                 return match &pictures.input_mut().watch {
                     Some(watch) => Err(anyhow::Error::msg(watch.end())),
@@ -51,10 +53,9 @@ pub(super) fn open(strict: bool) -> anyhow::Result<ReadLive> {
                     pictures.input_mut().watch = None;
                     return Ok(Some(picture));
                 }
-                Err(why) => debug!(%why, "a broken picture is skipped"),
+                Err(why) => broken.skip(&why)?,
             }
         }
-        anyhow::bail!("standard input gave {MAX_BROKEN_PICTURES} broken pictures in a row")
     }))
 }
 

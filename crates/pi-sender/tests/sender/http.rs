@@ -183,17 +183,31 @@ fn a_login_is_answered_and_reaches_no_line_of_the_log() {
 }
 
 #[test]
+fn a_realm_beyond_ascii_is_answered() {
+    let picture = jpeg(300, 200, 77.0);
+    let jpeg = picture.clone();
+    let offer = "Digest realm=\"K\u{fc}che \u{6771}\", nonce=\"abc\", qop=\"auth\"";
+    let camera =
+        Camera::start(move |request, client| guarded(request, client, offer, "Digest ", &jpeg));
+    log_of_a_passed_picture(&camera, &camera.url("u:p@", "x"), &picture, offer);
+    let with_realm = |request: &String| request.contains("realm=\"K\u{fc}che \u{6771}\"");
+    assert!(camera.requests().iter().any(with_realm));
+}
+
+#[test]
 fn a_challenge_that_cannot_be_read_does_not_draw_the_password_itself() {
-    let camera = Camera::start(|request, client| {
-        let offer = "Digest realm=\"K\u{fc}che\", nonce=\"abc\", qop=\"auth\"";
-        guarded(request, client, offer, "Digest ", b"")
+    let camera = Camera::start(|_, client| {
+        client.write_all(
+            b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\
+              WWW-Authenticate: Digest realm=\"K\xFCche\", nonce=\"abc\", qop=\"auth\"\r\n\r\n",
+        )
     });
     let relay = Relay::start();
     let source = camera.url("u:p@", "x");
     let program = sender_to(relay.addr(), &source, &["--exit-on-source-error"]);
     let done = expect_exit(program, 1);
     assert!(
-        done.stderr.contains("other than basic and digest"),
+        done.stderr.contains("letters that are not UTF-8"),
         "{}",
         done.stderr
     );
@@ -235,7 +249,7 @@ fn a_redirect_is_followed_and_no_login_goes_to_another_host() {
             thread::sleep(Duration::from_millis(20));
         }
     });
-    let there = other.url("", "std");
+    let there = other.url("", "K\u{fc}che");
     let camera = Camera::start(move |request, client| {
         let answer = match request.contains("authorization") {
             true => format!("302 Found\r\nLocation: {there}"),
@@ -335,16 +349,72 @@ fn a_snapshot_is_polled_at_the_rate_without_a_line_each_time() {
 }
 
 #[test]
-fn a_video_behind_a_url_goes_to_ffmpeg() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = std::fs::read(video(dir.path(), 10.0, 5)).unwrap();
+fn a_kept_connection_that_the_camera_closes_costs_no_picture_and_no_line() {
+    let picture = jpeg(300, 200, 77.0);
     let camera = Camera::start(move |_, client| {
+        let length = picture.len();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+        client.write_all(&[head.as_bytes(), &picture].concat())?;
+        // The next request on this connection has no answer.
+        client.read(&mut [0; 8192]).map(drop)
+    });
+    let relay = Relay::start();
+    let source = format!(" {} ", camera.url("", "snap"));
+    let words = ["--fps", "20", "--frames", "20", "--exit-on-source-error"];
+    let done = expect_exit(sender_to(relay.addr(), &source, &words), 0);
+    assert!(!done.stderr.contains("WARN"), "{}", done.stderr);
+    assert!(camera.requests().len() >= 20, "each by another connection");
+}
+
+/// Returns a camera that answers with a file.
+fn serving(file: Vec<u8>) -> Camera {
+    Camera::start(move |_, client| {
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
             file.len()
         );
         client.write_all(&[head.as_bytes(), &file].concat())
-    });
+    })
+}
+
+#[test]
+fn what_ends_behind_a_url_is_named_once_with_its_cure_however_often_it_starts_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let video = std::fs::read(video(dir.path(), 10.0, 5)).unwrap();
+    let grey = opencv::core::Mat::new_rows_cols_with_default(
+        48,
+        64,
+        opencv::core::CV_8UC3,
+        opencv::core::Scalar::all(90.0),
+    );
+    let png = dir.path().join("a.png");
+    let written = opencv::imgcodecs::imwrite_def(png.to_str().unwrap(), &grey.unwrap());
+    assert!(written.unwrap());
+    let relay = Relay::start();
+    for (file, words, cure) in [
+        (video.clone(), &[][..], "add --loop"),
+        (video, &["--loop"], ""),
+        (std::fs::read(png).unwrap(), &[], "choose JPEG"),
+    ] {
+        let camera = serving(file);
+        let running = sender_to(relay.addr(), &camera.url("", "x"), words).start();
+        // Each start takes two requests or more: ours, and FFmpeg's.
+        while camera.requests().len() < 12 {
+            relay.frame();
+        }
+        let log = stop(running).stderr;
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
+        let named = lines.iter().filter(|line| line.contains("the URL gives"));
+        assert_eq!(named.count(), usize::from(!cure.is_empty()), "{log}");
+        assert!(lines.iter().all(|line| line.contains(cure)), "{log}");
+        assert!(!log.contains("is back"), "{log}");
+    }
+}
+
+#[test]
+fn a_video_behind_a_url_goes_to_ffmpeg() {
+    let dir = tempfile::tempdir().unwrap();
+    let camera = serving(std::fs::read(video(dir.path(), 10.0, 5)).unwrap());
     let relay = Relay::start();
     let running = sender_to(relay.addr(), &camera.url("", "video.avi"), &[]).start();
     relay.frame();

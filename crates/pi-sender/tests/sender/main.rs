@@ -11,6 +11,7 @@ mod http;
 #[cfg(feature = "window")]
 mod preview;
 mod programs;
+mod service;
 mod sources;
 mod support;
 mod usage;

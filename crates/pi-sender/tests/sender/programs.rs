@@ -77,6 +77,70 @@ fn the_camera_program_and_its_children_end_also_with_a_sender_that_is_killed() {
     wait_for_the_end_of(&pids);
 }
 
+/// Starts a sender whose camera program is a wrapper that ignores SIGTERM, as its child does; returns the directory where each
+/// start leaves its process ids.
+fn sender_with_a_stubborn_wrapper(dir: &Path, behind: &str) -> Running {
+    let (pictures, _) = mjpeg(dir, 3);
+    let pids = dir.join("pids");
+    let path = camera_program(
+        dir,
+        &format!(
+            "trap '' TERM\nsleep 1000 & echo $$ $! >> '{}'\n{behind} '{pictures}'\nwait\nsleep 1000",
+            pids.display()
+        ),
+    );
+    let relay = Relay::start();
+    sender_to(relay.addr(), "rpicam", &["--fps", "50"])
+        .env("PATH", path)
+        .start()
+}
+
+/// Waits until the wrapper has been started so often, and returns the process ids of each start.
+fn pids_of_starts(dir: &Path, starts: usize) -> Vec<Vec<String>> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        let text = fs::read_to_string(dir.join("pids")).unwrap_or_default();
+        let lines = text.lines().map(|line| line.split_whitespace());
+        let pids: Vec<Vec<String>> = lines
+            .map(|line| line.map(str::to_owned).collect())
+            .collect();
+        if pids.len() >= starts {
+            return pids;
+        }
+        assert!(Instant::now() < deadline, "{text}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_wrapper_that_ignores_sigterm_ends_with_the_sender_however_that_ends() {
+    for killed in [false, true] {
+        if killed && !Path::new("/usr/bin/setpriv").exists() {
+            return testkit::skip("setpriv is not here");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let running = sender_with_a_stubborn_wrapper(dir.path(), "cat");
+        let pids = pids_of_starts(dir.path(), 1).concat();
+        assert_eq!(pids.len(), 2);
+        match killed {
+            true => drop(running),
+            false => drop(stop(running)),
+        }
+        wait_for_the_end_of(&pids);
+    }
+}
+
+#[test]
+fn a_wrapper_that_hangs_and_ignores_sigterm_is_started_again_and_does_not_pile_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = sender_with_a_stubborn_wrapper(dir.path(), ":");
+    let starts = pids_of_starts(dir.path(), 2);
+    wait_for_the_end_of(&starts[0]);
+    running.wait_for_line("rpicam-vid runs and gave no picture for", TIMEOUT);
+    stop(running);
+    wait_for_the_end_of(&starts.concat());
+}
+
 #[test]
 fn rpicam_options_reach_the_camera_program_as_words() {
     let dir = tempfile::tempdir().unwrap();

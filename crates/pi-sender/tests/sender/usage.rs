@@ -14,12 +14,35 @@ fn usage_errors_exit_2_and_name_the_cure() {
             "unknown key 'sourse'",
         ),
         (&["--server", "h", "--fixd"], "--fixed"),
-        (&["http://h", "--source", "demo"], "examples: relay.example"),
+        (
+            &["http://h/video", "--source", "demo"],
+            "examples: relay.example",
+        ),
         (&["docter"], "did you mean doctor?"),
         (&["--source", "demo", "h"], "the relay is the first word"),
     ] {
         let done = expect_exit(sender(words), 2);
         assert!(done.stderr.contains(cure), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn a_cameras_url_in_a_wrong_place_reaches_the_terminal_without_its_password() {
+    const URL: &str = "rtsp://admin:topsecret@10.0.0.5/live?token=topsecret";
+    let dir = tempfile::tempdir().unwrap();
+    let unclosed = write(dir.path(), "a.toml", format!("source = \"{URL}"));
+    let wrong = write(dir.path(), "b.toml", format!("server = \"{URL}\""));
+    for words in [
+        &["--server", "relay", "--camera", URL][..],
+        &["--server", URL],
+        &["relay", &format!("--sorce={URL}")],
+        &["--config", unclosed.to_str().unwrap()],
+        &["--config", wrong.to_str().unwrap()],
+    ] {
+        let done = expect_exit(sender(words), 2);
+        let text = done.stderr + &done.stdout;
+        assert!(text.contains("error: "), "{text}");
+        assert!(!text.contains("topsecret"), "{text}");
     }
 }
 

@@ -1,21 +1,32 @@
 //! Command line, environment and configuration file, in that order of precedence, over the built-in defaults.
 //!
+//! A relay that none of them names may be a credential of the service manager, named `ticket`.
+//!
 //! The file's and the environment's values become clap's *defaults*. So one parser validates all of them, `--help`
 //! shows the values in force, and the order "flag, environment, file, built-in" is clap's own.
 
+mod credential;
+mod file;
+mod manual;
 mod relay_word;
+mod secrets;
+mod tables;
 mod template;
 mod variables;
+mod waiting;
+mod words;
 
+use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::path::PathBuf;
+use std::time::SystemTime;
 
 use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Args, Command, Parser, ValueEnum};
 
-use crate::directories;
+use crate::service::ServiceManager;
+use crate::{directories, version};
 
 pub use self::template::template;
 pub use self::variables::warn_of_unknown_variables;
@@ -80,11 +91,32 @@ const RENAMED: [(&str, &str); 2] = [
     ("plain-egress", "udp-egress"),
 ];
 
-/// Parses the process's command line. On a usage error, `--help` or `--version` it prints and ends the process.
+/// Parses the process's command line. On a usage error, `--help`, `--version`, `completions` or `man` it prints and ends the
+/// process.
 ///
 /// `check` refuses values that the types cannot, with a sentence; that is a usage error too.
 pub fn parse<A: Parser>(check: impl FnOnce(&A) -> Result<(), String>) -> A {
+    words::print_if_asked::<A>(&arguments());
     try_parse(check).unwrap_or_else(|err| err.exit())
+}
+
+/// Parses the command line as [`parse`] does, for a program that a package starts before it is configured: under a service
+/// manager a mistake is no end, but the program waits for another configuration file.
+pub fn parse_or_wait<A: Parser>(check: impl Fn(&A) -> Result<(), String>) -> A {
+    words::print_if_asked::<A>(&arguments());
+    let err = match try_parse(&check) {
+        Ok(args) => return args,
+        Err(err) => err,
+    };
+    let manager = ServiceManager::from_environment();
+    match err.use_stderr() && manager.is_present() {
+        true => waiting::wait(check, &manager),
+        false => err.exit(),
+    }
+}
+
+fn arguments() -> Vec<OsString> {
+    env::args_os().collect()
 }
 
 /// Parses the command line as [`parse`] does, for a running program that reads its file again.
@@ -94,8 +126,16 @@ pub fn parse<A: Parser>(check: impl FnOnce(&A) -> Result<(), String>) -> A {
 pub fn try_parse<A: Parser>(
     check: impl FnOnce(&A) -> Result<(), String>,
 ) -> Result<A, clap::Error> {
+    try_parse_words(arguments(), check)
+}
+
+/// Parses words, the program's name first, as [`try_parse`] does the process's, with its errors.
+pub fn try_parse_words<A: Parser>(
+    words: Vec<OsString>,
+    check: impl FnOnce(&A) -> Result<(), String>,
+) -> Result<A, clap::Error> {
     let mut command = command::<A>();
-    let matches = resolve(command.clone(), env::args_os().collect())?;
+    let matches = resolve(command.clone(), words)?;
     let args = A::from_arg_matches(&matches)?;
     check(&args).map_err(|sentence| command.error(ErrorKind::ValueValidation, sentence))?;
     Ok(args)
@@ -103,8 +143,21 @@ pub fn try_parse<A: Parser>(
 
 /// Returns the configuration file in force, if there is one.
 pub fn file<A: Parser>() -> Option<PathBuf> {
-    let argv: Vec<OsString> = env::args_os().collect();
-    chosen_file(A::command().get_name(), &argv)
+    chosen_file(A::command().get_name(), &arguments())
+}
+
+/// Returns which configuration file is in force, when it was last changed, and its length; `None` if there is none.
+pub fn file_state<A: Parser>() -> Option<(PathBuf, SystemTime, u64)> {
+    let file = file::<A>()?;
+    let found = file.metadata().ok()?;
+    Some((file, found.modified().ok()?, found.len()))
+}
+
+/// Returns the sentence of an error without what a terminal gets besides, for the log.
+pub fn sentence(err: &clap::Error) -> String {
+    let text = err.to_string();
+    let line = text.trim_start_matches("error: ").lines().next();
+    line.unwrap_or_default().to_owned()
 }
 
 fn chosen_file(program: &str, argv: &[OsString]) -> Option<PathBuf> {
@@ -121,6 +174,26 @@ fn chosen_file(program: &str, argv: &[OsString]) -> Option<PathBuf> {
 /// Returns the command line of `A`. Its switches take `=true` and `=false`, so that a flag can undo a value of the
 /// file, and its help has the short form only.
 pub fn command<A: Parser>() -> Command {
+    plain_command::<A>().mut_args(|arg| match arg.get_action() {
+        ArgAction::SetTrue => arg
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .value_parser(BoolishValueParser::new())
+            .value_name("BOOL")
+            .hide_possible_values(true)
+            .hide_default_value(true)
+            .default_missing_value("true")
+            .default_value("false"),
+        // So that `-1` is reported as a bad value of the flag, and not as an unknown flag.
+        ArgAction::Set if arg.is_positional() => arg,
+        ArgAction::Set | ArgAction::Append => arg.allow_negative_numbers(true),
+        _ => arg,
+    })
+}
+
+/// Returns the command line of `A` with switches that take no value.
+fn plain_command<A: Parser>() -> Command {
     let command = A::command();
     let variable = variable(command.get_name(), "log-format");
     let after = format!(
@@ -138,27 +211,12 @@ pub fn command<A: Parser>() -> Command {
         .action(ArgAction::Version)
         .help("Print the version");
     relay_word::with_usage(command)
+        .version(version::text())
         .disable_help_flag(true)
         .disable_version_flag(true)
         .args([help, version])
         .max_term_width(100)
         .after_help(after)
-        .mut_args(|arg| match arg.get_action() {
-            ArgAction::SetTrue => arg
-                .action(ArgAction::Set)
-                .num_args(0..=1)
-                .require_equals(true)
-                .value_parser(BoolishValueParser::new())
-                .value_name("BOOL")
-                .hide_possible_values(true)
-                .hide_default_value(true)
-                .default_missing_value("true")
-                .default_value("false"),
-            // So that `-1` is reported as a bad value of the flag, and not as an unknown flag.
-            ArgAction::Set if arg.is_positional() => arg,
-            ArgAction::Set | ArgAction::Append => arg.allow_negative_numbers(true),
-            _ => arg,
-        })
 }
 
 fn is_switch(arg: &Arg) -> bool {
@@ -182,8 +240,14 @@ fn variable(program: &str, key: &str) -> OsString {
 }
 
 fn resolve(command: Command, argv: Vec<OsString>) -> Result<clap::ArgMatches, clap::Error> {
+    let plain = command.clone();
+    matches(command, argv).map_err(|err| secrets::without_secrets(plain, err))
+}
+
+fn matches(command: Command, argv: Vec<OsString>) -> Result<clap::ArgMatches, clap::Error> {
+    let command = credential::with_credential(command)?;
     let command = match chosen_file(command.get_name(), &argv) {
-        Some(path) => with_file(command, &path)?,
+        Some(path) => file::with_file(command, &path)?,
         None => command,
     };
     let mut command = with_environment(command)?;
@@ -245,17 +309,6 @@ fn flag_value(argv: &[OsString], flag: &str) -> Option<OsString> {
     None
 }
 
-/// Returns the command with a file's values as its defaults.
-fn with_file(mut command: Command, path: &Path) -> Result<Command, clap::Error> {
-    let origin = path.display().to_string();
-    let values = read_file(&command, path)
-        .map_err(|why| command.error(ErrorKind::ValueValidation, format!("{origin}: {why}")))?;
-    for (key, value) in values {
-        command = with_default(command, &key, &value, &origin)?;
-    }
-    Ok(command)
-}
-
 /// Returns the command with the environment's values as its defaults. An empty variable counts as unset.
 fn with_environment(mut command: Command) -> Result<Command, clap::Error> {
     let program = command.get_name().to_owned();
@@ -302,191 +355,15 @@ fn with_default(
         .map(|arg| arg.get_id().clone());
     let value = value.to_owned();
     Ok(match id {
-        Some(id) => command.mut_arg(id, |arg| arg.default_value(value)),
+        // The help shows the values in force.
+        Some(id) => command.mut_arg(id, |arg| {
+            let secret = secrets::may_hold_secret(&value);
+            let hidden = arg.is_hide_default_value_set() || secret;
+            arg.hide_default_value(hidden).default_value(value)
+        }),
         None => command,
     })
 }
 
-/// Reads a file's keys and values; the error is the rest of a sentence that begins with the file's name.
-fn read_file(command: &Command, path: &Path) -> Result<Vec<(String, String)>, String> {
-    let text = fs::read_to_string(path)
-        .map_err(|err| format!("the configuration file cannot be read: {err}"))?;
-    let table: toml::Table = text
-        .parse()
-        .map_err(|err| format!("not valid TOML: {err}"))?;
-    let known: Vec<&str> = settings(command).filter_map(Arg::get_long).collect();
-    let mut values = Vec::new();
-    for (key, value) in table {
-        if let Some(new) = new_name(command, &key) {
-            return Err(format!("the key '{key}' is now '{new}'"));
-        }
-        if !known.contains(&key.as_str()) {
-            return Err(format!(
-                "unknown key '{key}'; the keys are {}",
-                known.join(", ")
-            ));
-        }
-        let value = flag_text(&value)
-            .ok_or_else(|| format!("'{key}' takes a single value or a list of them"))?;
-        values.push((key, value));
-    }
-    Ok(values)
-}
-
-/// Returns a TOML value as the text of a flag's value.
-fn flag_text(value: &toml::Value) -> Option<String> {
-    match value {
-        toml::Value::String(s) => Some(s.clone()),
-        toml::Value::Integer(n) => Some(n.to_string()),
-        toml::Value::Float(x) => Some(x.to_string()),
-        toml::Value::Boolean(b) => Some(b.to_string()),
-        toml::Value::Array(list) => Some(
-            list.iter()
-                .map(flag_text)
-                .collect::<Option<Vec<_>>>()?
-                .join(","),
-        ),
-        toml::Value::Datetime(_) | toml::Value::Table(_) => None,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, Parser)]
-    #[command(name = "config-test-program", version)]
-    struct Example {
-        #[command(flatten)]
-        common: Common,
-        /// How many
-        #[arg(long, default_value_t = 4)]
-        every: u32,
-        /// Where
-        #[arg(long)]
-        server: Option<String>,
-        /// Switch
-        #[arg(long)]
-        preview: bool,
-        /// A key that had another name
-        #[arg(long, default_value_t = 4)]
-        udp_viewers: u16,
-    }
-
-    fn parse(file: &str, args: &[&str]) -> Result<Example, String> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("example.toml");
-        fs::write(&path, file).unwrap();
-        let mut argv = vec!["x".into(), "--config".into(), path.into_os_string()];
-        argv.extend(args.iter().map(OsString::from));
-        let matches = resolve(command::<Example>(), argv).map_err(|err| err.to_string())?;
-        clap::FromArgMatches::from_arg_matches(&matches).map_err(|err: clap::Error| err.to_string())
-    }
-
-    #[test]
-    fn a_flag_goes_before_the_file_and_the_file_before_the_default() {
-        assert_eq!(parse("", &[]).unwrap().every, 4);
-        assert_eq!(parse("every = 3", &[]).unwrap().every, 3);
-        assert_eq!(parse("every = 3", &["--every", "2"]).unwrap().every, 2);
-        assert_eq!(parse("server = 'a:1'", &[]).unwrap().server.unwrap(), "a:1");
-    }
-
-    #[test]
-    fn a_switch_can_be_set_in_the_file_and_taken_back_on_the_command_line() {
-        assert!(!parse("", &[]).unwrap().preview);
-        assert!(parse("", &["--preview"]).unwrap().preview);
-        assert!(parse("preview = true", &[]).unwrap().preview);
-        assert!(
-            !parse("preview = true", &["--preview=false"])
-                .unwrap()
-                .preview
-        );
-    }
-
-    #[test]
-    fn doctor_stands_before_or_behind_the_flags_and_changes_none_of_them() {
-        assert_eq!(parse("", &[]).unwrap().common.task, None);
-        for line in [
-            &["doctor", "--every", "2", "--preview"][..],
-            &["--every=2", "--preview", "doctor"],
-        ] {
-            let args = parse("server = 'a:1'", line).unwrap();
-            assert_eq!(args.common.task, Some(Task::Doctor), "{line:?}");
-            assert!(args.every == 2 && args.preview && args.server.is_some());
-        }
-        let err = parse("", &["docter"]).unwrap_err();
-        assert!(err.contains("'docter'") && err.contains("doctor"), "{err}");
-        assert!(parse("", &["doctor", "--evry", "2"]).is_err());
-        assert!(parse("task = 'doctor'", &[]).is_err(), "no key of a file");
-    }
-
-    #[test]
-    fn a_negative_number_is_a_bad_value_and_no_unknown_flag() {
-        let err = parse("", &["--every", "-1"]).unwrap_err();
-        assert!(err.contains("invalid value '-1' for '--every"), "{err}");
-    }
-
-    #[test]
-    fn an_unknown_key_is_an_error_that_lists_the_known_ones() {
-        let err = parse("evry = 3", &[]).unwrap_err();
-        assert!(
-            err.contains("unknown key 'evry'") && err.contains("every, server"),
-            "{err}"
-        );
-    }
-
-    #[test]
-    fn a_bad_value_is_an_error_that_names_the_file() {
-        let err = parse("every = 'often'", &[]).unwrap_err();
-        assert!(
-            err.contains("--every") && err.contains("example.toml"),
-            "{err}"
-        );
-        assert!(
-            parse("every = {}", &[])
-                .unwrap_err()
-                .contains("single value")
-        );
-        assert!(parse("every", &[]).unwrap_err().contains("TOML"));
-    }
-
-    #[test]
-    fn a_key_that_was_renamed_is_an_error_that_gives_its_new_name() {
-        let err = parse("plain-viewers = 2", &[]).unwrap_err();
-        assert!(
-            err.contains("'plain-viewers' is now 'udp-viewers'"),
-            "{err}"
-        );
-        for args in [&["--plain-viewers", "2"][..], &["--plain-viewers=2"]] {
-            let err = parse("", args).unwrap_err();
-            assert!(
-                err.contains("--plain-viewers is now --udp-viewers"),
-                "{err}"
-            );
-        }
-        let unrelated = parse("", &["--plain-egress", "2"]).unwrap_err();
-        assert!(
-            !unrelated.contains("is now"),
-            "it has no such key: {unrelated}"
-        );
-        assert_eq!(parse("udp-viewers = 2", &[]).unwrap().udp_viewers, 2);
-    }
-
-    #[test]
-    fn the_template_names_every_key_and_changes_nothing() {
-        let text = template(&command::<Example>());
-        for line in [
-            "#every = 4",
-            "#preview = false",
-            "#log-format = \"text\"",
-            "#server = \"SERVER\"   # no default",
-        ] {
-            assert!(text.contains(line), "{line} is missing in:\n{text}");
-        }
-        assert_eq!(parse(&text, &[]).unwrap().every, 4);
-        let set = text
-            .replace("#every = 4", "every = 5")
-            .replace("#preview = false", "preview = true");
-        assert!(parse(&set, &[]).unwrap().preview);
-    }
-}
+mod tests;

@@ -7,7 +7,12 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, ValueEnum as _};
 
+use protocol::ticket::SCHEME;
+
+use super::secrets::{may_hold_secret, without_secret};
+use super::words::COMPLETIONS;
 use super::{Task, settings};
+use crate::server::RelayUrl;
 
 /// Largest number of typing errors in a word that is taken for a task's name.
 const MAX_TYPOS: usize = 2;
@@ -17,15 +22,21 @@ pub(super) fn takes_relay(command: &Command) -> bool {
     settings(command).any(|arg| arg.get_long() == Some("server"))
 }
 
-/// Returns the command with the relay in its line of usage.
+/// Returns the command with the relay in its line of usage; clap writes that of a program that takes none.
 pub(super) fn with_usage(command: Command) -> Command {
-    if !takes_relay(&command) {
-        return command;
+    match takes_relay(&command) {
+        true => with_short_usage(command),
+        false => command,
     }
-    let usage = format!(
-        "{} [doctor] [HOST[:PORT]|TICKET] [OPTIONS]",
-        command.get_name()
-    );
+}
+
+/// Returns the command with a line of usage that lists no flag.
+pub(super) fn with_short_usage(command: Command) -> Command {
+    let relay = match takes_relay(&command) {
+        true => " [HOST[:PORT]|TICKET|URL]",
+        false => "",
+    };
+    let usage = format!("{} [doctor]{relay} [OPTIONS]", command.get_name());
     command.override_usage(usage)
 }
 
@@ -48,9 +59,9 @@ pub(super) fn with_server_flag(
     if word.starts_with('-') || is_task(&argv[at]) || !takes_relay(command) {
         return Ok(argv);
     }
-    if may_hold_password(word) {
-        let sentence = "the relay is no URL but HOST[:PORT] or a ticket (examples: relay.example, 10.0.0.7:9000); \
-                        a camera's URL is pi-sender's --source";
+    if !is_relay(word) && may_hold_secret(word) {
+        let sentence = "the relay is HOST[:PORT], a ticket, or the URL of its HTTP server without a path (examples: \
+                        relay.example, 10.0.0.7:9000, https://cam.example); a camera's URL is pi-sender's --source";
         return Err(command.error(ErrorKind::InvalidValue, sentence));
     }
     if let Some(task) = mistyped_task(word) {
@@ -81,11 +92,7 @@ pub(super) fn with_place_of_word(mut command: Command, err: clap::Error) -> clap
     if word.is_empty() || !takes_relay(&command) {
         return err;
     }
-    // A password is not repeated.
-    let word = match may_hold_password(word) {
-        true => "..",
-        false => word,
-    };
+    let word = without_secret(word);
     let sentence = format!(
         "the word '{word}' belongs to no flag; the relay is the first word (or --server HOST[:PORT]|TICKET), and there \
          is only one"
@@ -93,9 +100,9 @@ pub(super) fn with_place_of_word(mut command: Command, err: clap::Error) -> clap
     command.error(ErrorKind::UnknownArgument, sentence)
 }
 
-/// Returns whether a word is a URL other than a ticket, or has a login like one.
-fn may_hold_password(word: &str) -> bool {
-    !word.starts_with("sightline://") && (word.contains("://") || word.contains('@'))
+/// Returns whether a word is a ticket or a relay's URL.
+fn is_relay(word: &str) -> bool {
+    word.starts_with(SCHEME) || word.parse::<RelayUrl>().is_ok()
 }
 
 fn is_task(word: &OsString) -> bool {
@@ -106,7 +113,9 @@ fn is_task(word: &OsString) -> bool {
 fn mistyped_task(word: &str) -> Option<String> {
     let near = |task: &String| strsim::damerau_levenshtein(task, word) <= MAX_TYPOS;
     let is_address = word.contains(['.', ':']);
-    tasks().into_iter().find(near).filter(|_| !is_address)
+    // Not `man`, which many a short name of a host resembles.
+    let mut words = tasks().into_iter().chain([COMPLETIONS.to_owned()]);
+    words.find(near).filter(|_| !is_address)
 }
 
 fn tasks() -> Vec<String> {
@@ -163,7 +172,14 @@ mod tests {
     #[test]
     fn a_bare_first_word_is_the_relay() {
         let ticket = "sightline://h/yard?token=1f#sha256=9c";
-        for relay in ["relay.example", "10.0.0.7:9000", "[::1]:8081", "pi", ticket] {
+        for relay in [
+            "relay.example",
+            "10.0.0.7:9000",
+            "[::1]:8081",
+            "pi",
+            "https://cam.example",
+            ticket,
+        ] {
             let args: Example = parse(&[relay, "--every", "2"]).unwrap();
             assert_eq!((args.server.as_deref(), args.every), (Some(relay), 2));
             assert_eq!(args.common.task, None);
@@ -187,6 +203,12 @@ mod tests {
             let err = parse::<Example>(&[word]).unwrap_err();
             assert!(err.contains("did you mean doctor?"), "{err}");
             assert!(err.contains(&format!("--server {word}")), "{err}");
+        }
+        let err = parse::<Example>(&["completion", "bash"]).unwrap_err();
+        assert!(err.contains("did you mean completions?"), "{err}");
+        for host in ["mac", "nas", "van"] {
+            let args: Example = parse(&[host]).unwrap();
+            assert_eq!(args.server.as_deref(), Some(host));
         }
         let relay: Example = parse(&["doctor.x"]).unwrap();
         assert_eq!(relay.server.as_deref(), Some("doctor.x"));
@@ -220,7 +242,7 @@ mod tests {
     fn the_help_shows_the_relay_in_its_usage() {
         let help = command::<Example>().render_help().to_string();
         assert!(
-            help.contains("[doctor] [HOST[:PORT]|TICKET] [OPTIONS]"),
+            help.contains("[doctor] [HOST[:PORT]|TICKET|URL] [OPTIONS]"),
             "{help}"
         );
         let help = command::<NoRelay>().render_help().to_string();

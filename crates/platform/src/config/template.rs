@@ -8,8 +8,8 @@ use super::{is_switch, settings, variable};
 pub fn template(command: &Command) -> String {
     let program = command.get_name();
     let mut text = format!(
-        "# Configuration of {program}. Copy it to ~/.config/sightline/{program}.toml and take the # from a line \
-         to change it.\n\
+        "# Configuration of {program}: ~/.config/sightline/{program}.toml, or where a user has none, and for a service,\n\
+         # /etc/sightline/{program}.toml. Take the # from a line to change it.\n\
          # A flag and an environment variable ({}) both go before this file.\n",
         variable(program, "KEY").to_string_lossy()
     );

@@ -5,6 +5,7 @@
 
 pub mod files;
 pub mod machine;
+pub mod service;
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};

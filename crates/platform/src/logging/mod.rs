@@ -3,8 +3,12 @@
 //! What peers do can fill no disk: ten lines of a kind pass a minute, a hundred of all kinds, and one line a minute counts
 //! the others. What C and C++ libraries write to standard error is logged as DEBUG where that is not a
 //! terminal. Lines of DEBUG and TRACE have no bound: they are there only if `RUST_LOG` asks for each of them.
+//!
+//! Where systemd has connected standard error to its journal, the text log goes there with its values as fields, by the same
+//! filter and bounds.
 
 mod filter;
+mod journal;
 mod layer;
 mod limit;
 mod one_line;
@@ -25,6 +29,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
+use self::journal::Journal;
 use self::layer::BoundedLines;
 use self::one_line::OneLines;
 use self::stderr::Redirected;
@@ -93,7 +98,12 @@ where
         // With a closed standard error the default is a panic inside the log call.
         .log_internal_errors(false)
         .with_target(false);
+    // A journal that cannot be reached gets the lines as text, through standard error.
+    let journal = journal::is_journal(io::stderr())
+        .then(Journal::open)
+        .and_then(Result::ok);
     let layer = match format {
+        LogFormat::Text if let Some(journal) = journal => journal.boxed(),
         LogFormat::Text => layer.with_writer(OneLines::new(out, colour)).boxed(),
         // JSON has escapes of its own.
         LogFormat::Json => layer.with_writer(out).json().boxed(),

@@ -74,7 +74,8 @@ fn one_line(event: &str, colour: bool) -> Cow<'_, str> {
     }
 }
 
-fn escape(text: &str, colour: bool) -> String {
+/// Returns a text without control characters but for colours, cut.
+pub(super) fn escape(text: &str, colour: bool) -> String {
     let mut line = String::new();
     let mut chars = text.chars().peekable();
     let mut length = 0;

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::candidates::{Candidates, Outcome};
-use super::resolve;
+use super::{Server, resolve};
 
 /// Time until a name that resolved is resolved again.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
@@ -24,6 +24,15 @@ pub struct RelayAddress {
 }
 
 impl RelayAddress {
+    /// Returns the address of a server, as [`RelayAddress::of_host`] does; no address of one that is reached by HTTP alone,
+    /// whose name is resolved for each connection.
+    pub fn of_server(server: &Server) -> Self {
+        match server {
+            Server::Url(_) => Self::known(&[]),
+            Server::Host(_) | Server::Ticket(_) => Self::of_host(server.to_string()),
+        }
+    }
+
     /// Resolves `host` again and again while a clone of the result lives: the network may come up later than the
     /// program, and a name may move. Call it inside a tokio runtime.
     pub fn of_host(host: String) -> Self {
@@ -54,6 +63,11 @@ impl RelayAddress {
     /// Returns the address to use now; `None` until the name resolves.
     pub fn current(&self) -> Option<SocketAddr> {
         self.shared.borrow().current()
+    }
+
+    /// Returns the time of the last answer at the address in use.
+    pub fn answered(&self) -> Option<Instant> {
+        self.shared.borrow().answered()
     }
 
     /// Waits until the name resolves, and returns the address to use now.

@@ -86,6 +86,11 @@ impl Candidates {
         self.list.iter().map(|found| found.address).collect()
     }
 
+    /// Returns the time of the current address's last answer.
+    pub fn answered(&self) -> Option<Instant> {
+        self.answered
+    }
+
     /// Returns the number of rounds in which nothing answered, since the last answer.
     pub fn rounds(&self) -> u32 {
         self.rounds

@@ -13,13 +13,24 @@ mod entry;
 #[path = "../src/http_entry.rs"]
 mod http_entry;
 #[path = "../../../relay-server/src/transport/http/origin_policy.rs"]
+#[allow(dead_code, reason = "the relay uses the rest")]
 mod origin_policy;
 #[path = "../../../relay-server/src/transport/http/proxies.rs"]
+#[allow(dead_code, reason = "the relay uses the rest")]
 mod proxies;
 
-/// The relay's, but for the files in which it keeps the tokens.
+/// The relay's, but for the files in which it keeps the tickets.
 mod access {
-    use protocol::quic::{Hello, Refusal};
+    use protocol::label::CameraName;
+    use protocol::quic::{Refusal, Role};
+
+    #[derive(Debug, Clone, PartialEq, Eq, Default)]
+    pub struct Grant;
+
+    pub struct CookieGrant {
+        pub grant: Grant,
+        pub is_old: bool,
+    }
 
     #[derive(Debug)]
     pub struct Access(pub Option<String>);
@@ -29,10 +40,19 @@ mod access {
             self.0.is_some()
         }
 
-        pub fn check(&self, hello: &Hello) -> Result<(), Refusal> {
-            let given = hello.token.as_ref().ok_or(Refusal::Private)?;
-            let same = self.0.as_ref() == Some(given);
-            same.then_some(()).ok_or(Refusal::Token)
+        pub fn check_token(
+            &self,
+            _: Role,
+            _: Option<&CameraName>,
+            token: Option<&str>,
+        ) -> Result<Grant, Refusal> {
+            let given = token.ok_or(Refusal::Private)?;
+            let same = self.0.as_deref() == Some(given);
+            same.then_some(Grant).ok_or(Refusal::Token)
+        }
+
+        pub fn check_cookie(&self, _: &str) -> Option<CookieGrant> {
+            None
         }
     }
 }

@@ -16,6 +16,9 @@ pub(super) const TRUSTED_PROXIES: &str = "10.0.0.0/8";
 /// Stands for the viewer's token in an input.
 const TOKEN: &str = "TOKEN";
 
+/// Name of the cookie, of which no input can have a valid one.
+const COOKIE: &str = "sightline-1f";
+
 /// An open relay and a private one.
 pub(super) struct Relays {
     pub(super) open: OriginPolicy,
@@ -34,7 +37,7 @@ pub(super) fn http_entry(bytes: &[u8], relays: &Relays) {
     let lacks_host = hosts == 0 && request.version() == Version::HTTP_11;
     assert_eq!(bad_host(&request).is_some(), lacks_host || hosts > 1);
     let parameters = parameters(request.uri());
-    let requester = requester(&request, &parameters);
+    let requester = requester(&request, &parameters, Some(COOKIE));
     check_private(requester, relays);
     check_open(requester, &request, relays);
     check_proxies(&request, relays);

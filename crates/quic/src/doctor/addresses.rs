@@ -27,6 +27,13 @@ pub(super) struct Found {
     seen: Seen,
 }
 
+impl Found {
+    /// Returns whether a relay is there, whatever it answers.
+    pub(super) fn answers(&self) -> bool {
+        self.seen == Seen::Answers
+    }
+}
+
 impl RelayCheck<'_> {
     /// Tries the addresses in turn until one answers. Returns that one, else the one that tells most, and what was seen
     /// of each that was tried; `None` without an address.

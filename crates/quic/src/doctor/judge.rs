@@ -147,8 +147,8 @@ pub(super) fn quic(udp: UdpOutcome, quic: &QuicOutcome, way: Way) -> Option<Chec
         ),
         QuicOutcome::Failed(ConnectFailure::Silence) => Check::bad(
             "quic",
-            "nothing answers by QUIC: start relay-server there, and open its UDP port in the firewalls; the relay's log \
-             shows the ticket in force",
+            "nothing answers by QUIC: start relay-server there, and open its UDP port in the firewalls; its log's line \
+             `listening` names the port",
         ),
         QuicOutcome::Failed(why) => Check::bad("quic", why.to_string()),
     })

@@ -7,13 +7,15 @@
 
 mod addresses;
 mod judge;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use platform::config::TransportChoice;
-use platform::doctor::Report;
+use platform::doctor::{Check, Report};
 use platform::server::{self, Server};
 use platform::udp;
 use protocol::SMALL_FRAME;
@@ -90,45 +92,53 @@ enum QuicOutcome {
 }
 
 impl RelayCheck<'_> {
-    /// Runs the checks, and adds their results to the report as they come. Blocks until they are done.
+    /// Runs the checks, and adds their results to the report as they come. Returns those on a relay that does not answer,
+    /// which are not in the report yet: HTTP may lead to it. Blocks until they are done.
     ///
     /// # Errors
     /// If the system gives no runtime.
-    pub fn run(&self, report: &mut Report) -> io::Result<()> {
+    pub fn run(&self, report: &mut Report) -> io::Result<Vec<Check>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(self.check(report));
+        let unanswered = runtime.block_on(self.check(report));
         // A DNS query may hang for longer than a user waits.
         runtime.shutdown_background();
-        Ok(())
+        Ok(unanswered)
     }
 
-    async fn check(&self, report: &mut Report) {
+    async fn check(&self, report: &mut Report) -> Vec<Check> {
         let host = self.server.to_string();
         let resolved = server::resolve(&host).await;
         report.add(&judge::name(&host, &resolved));
         let addresses = resolved.unwrap_or_default();
         let (found, tried) = self.find(&addresses).await;
-        report.extend(addresses::judge(&tried, addresses.len()));
-        let Some(Found {
+        let address = addresses::judge(&tried, addresses.len());
+        let Some(found) = found else {
+            return Vec::new();
+        };
+        let lines = address
+            .into_iter()
+            .chain(judge::udp(found.udp, self.server.host().port(), self.way()))
+            .chain(judge::quic(found.udp, &found.quic, self.way()));
+        if !found.answers() {
+            return lines.collect();
+        }
+        report.extend(lines);
+        let Found {
             relay,
             udp,
             quic,
             session,
             ..
-        }) = found
-        else {
-            return;
-        };
-        report.extend(judge::udp(udp, self.server.host().port(), self.way()));
-        report.extend(judge::quic(udp, &quic, self.way()));
+        } = found;
         let refusal = self.refusal_by_udp(relay, udp).await;
         report.extend(refusal.map(judge::refusal_by_udp));
         if self.role == Role::Send && matches!(udp, UdpOutcome::Relay(..)) {
             let large = probe(relay, SMALL_FRAME, LARGE_PROBE_ATTEMPTS).await;
             report.add(&judge::fragments(large, &quic));
         }
+        report.extend(self.cameras_of_udp_relay(relay, udp).await);
         if let Some((client, mut session)) = session {
             report.add(&judge::path(packet_size(&session.connection).await));
             let first = first_messages(&mut session).await;
@@ -143,6 +153,7 @@ impl RelayCheck<'_> {
             drop(session);
             client.close(CLOSE_TIMEOUT).await;
         }
+        Vec::new()
     }
 
     /// Returns what a sender asks in place of joining: a check takes no camera's name and no slot.
@@ -165,6 +176,21 @@ impl RelayCheck<'_> {
             Err(ConnectFailure::Refused(refusal)) => Some(refusal),
             _ => None,
         }
+    }
+
+    /// Returns the check of the cameras for a viewer that uses UDP alone. Its transport names neither cameras nor wrong input,
+    /// so both are requested of a relay of ours by QUIC; `None` if that does not open.
+    async fn cameras_of_udp_relay(&self, relay: SocketAddr, udp: UdpOutcome) -> Option<Check> {
+        let by_udp = self.role == Role::View && self.transport == TransportChoice::Udp;
+        if !by_udp || !matches!(udp, UdpOutcome::Relay(LeaseVerdict::Welcome, _)) {
+            return None;
+        }
+        let (client, mut session) = self.open(relay).await.ok()?;
+        let first = first_messages(&mut session).await;
+        let check = judge::cameras(self.camera, &session.answer.cameras, first.foreign);
+        drop(session);
+        client.close(CLOSE_TIMEOUT).await;
+        Some(check)
     }
 
     fn way(&self) -> Way {

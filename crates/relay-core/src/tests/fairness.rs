@@ -92,6 +92,7 @@ impl Threads {
             let tracked = TrackedFrame {
                 frame,
                 detections: person(),
+                tracker: TrackerState::default(),
             };
             self.scene.relay.on_tracked(tracked, self.scene.now);
             self.scene.act();
@@ -227,7 +228,11 @@ fn what_the_model_found_waits_for_a_busy_tracker_and_comes_before_the_next_frame
     let track = |scene: &mut Scene| {
         let frame = jobs(scene).pop().unwrap();
         let detections = person();
-        let tracked = TrackedFrame { frame, detections };
+        let tracked = TrackedFrame {
+            frame,
+            detections,
+            tracker: TrackerState::default(),
+        };
         scene.relay.on_tracked(tracked, scene.now);
         scene.act();
     };
@@ -255,7 +260,11 @@ fn a_camera_that_begins_anew_all_the_time_sends_a_busy_tracker_one_reset() {
     assert_eq!(scene.tracks.len(), 1, "it works on the first frame");
     let frame = jobs(&scene).pop().unwrap();
     let detections = person();
-    let tracked = TrackedFrame { frame, detections };
+    let tracked = TrackedFrame {
+        frame,
+        detections,
+        tracker: TrackerState::default(),
+    };
     scene.relay.on_tracked(tracked, scene.now);
     scene.act();
     assert!(

@@ -8,6 +8,7 @@ mod hold;
 mod leases;
 mod model;
 mod ownership;
+mod posts;
 mod quic;
 mod reduced;
 mod tracks;
@@ -216,6 +217,7 @@ impl Scene {
             standing: Standing::Validated,
             camera: camera.clone(),
             stream: Some(StreamId(stream)),
+            transport: Transport::Quic,
         };
         let proof = proof.into_iter().collect();
         let proof = self
@@ -252,6 +254,20 @@ impl Scene {
         self.relay
             .on_frame(&publisher, bytes.into(), 5_000_000, self.now);
         self.act();
+    }
+
+    /// A frame that a host posts by HTTP.
+    fn posted(&mut self, camera: &str, host: u8, bytes: impl Into<Bytes>) -> FrameVerdict {
+        let poster = Poster {
+            address: address(host, 1).ip(),
+            standing: Standing::Validated,
+            camera: camera.parse().unwrap(),
+        };
+        let verdict = self
+            .relay
+            .on_posted_frame(&poster, bytes.into(), 5_000_000, self.now);
+        self.act();
+        verdict
     }
 
     /// The frames `range` of an unlabelled camera, 100 ms apart.

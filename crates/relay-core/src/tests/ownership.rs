@@ -414,6 +414,7 @@ fn a_sender_that_only_asks_takes_no_name_and_no_slot() {
             standing: Standing::Validated,
             camera: camera.parse().unwrap(),
             stream: None,
+            transport: Transport::Quic,
         };
         scene.relay.would_admit(&publisher, by_udp, scene.now)
     };

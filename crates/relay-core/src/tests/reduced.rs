@@ -119,9 +119,12 @@ fn boxes_for_subscribers_are_drawn_into_the_frame_in_its_own_size() {
     scene.large_by_quic(1);
     let frame = scene.published[0].frame.clone();
     let detections = person();
-    scene
-        .relay
-        .on_tracked(TrackedFrame { frame, detections }, scene.now);
+    let tracked = TrackedFrame {
+        frame,
+        detections,
+        tracker: TrackerState::default(),
+    };
+    scene.relay.on_tracked(tracked, scene.now);
     scene.act();
     scene.drawn(0);
     let jobs: Vec<_> = scene.annotations.iter().collect();

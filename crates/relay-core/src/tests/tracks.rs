@@ -35,8 +35,14 @@ impl Scene {
     /// The latest frame that was to be followed has its boxes.
     fn track_last(&mut self, detections: Vec<Detection>) {
         let frame = jobs(self).pop().unwrap();
-        self.relay
-            .on_tracked(TrackedFrame { frame, detections }, self.now);
+        self.relay.on_tracked(
+            TrackedFrame {
+                frame,
+                detections,
+                tracker: TrackerState::default(),
+            },
+            self.now,
+        );
         self.act();
     }
 }
@@ -53,6 +59,40 @@ fn every_frame_that_a_subscriber_sees_is_tracked_and_no_other() {
     scene.relay.rules.every = None;
     scene.frames(1..=8);
     assert_eq!(followed(&scene), [0; 0], "nothing finds anything to follow");
+}
+
+#[test]
+fn where_events_are_wanted_all_cameras_are_inferred_and_tracked_without_a_viewer() {
+    let mut scene = Scene::new(rules());
+    scene.frames(1..=8);
+    assert_eq!((followed(&scene), scene.jobs.len()), (vec![], 0));
+    scene.relay.want_events(true);
+    scene.frames(9..=16);
+    assert_eq!(followed(&scene), (9..=16).collect::<Vec<_>>());
+    assert_eq!(
+        scene.jobs.last().unwrap().count,
+        12,
+        "16 waits for its answer"
+    );
+    scene.other.clear();
+    scene.track_last(person());
+    let [Action::ObserveTracks(observed)] = &scene.other[..] else {
+        panic!("{:?}", scene.other);
+    };
+    assert_eq!(
+        (observed.frame.count, &observed.detections),
+        (16, &person())
+    );
+    scene.relay.want_events(false);
+    scene.frames(17..=20);
+    assert_eq!(followed(&scene).last(), Some(&16));
+    // What is tracked for a viewer alone is no event.
+    scene.relay.subscribe(SubscriberId(1), None);
+    scene.frames(21..=24);
+    scene.other.clear();
+    scene.track_last(person());
+    let observed = |action: &Action| matches!(action, Action::ObserveTracks(_));
+    assert!(!scene.other.iter().any(observed));
 }
 
 #[test]

@@ -32,6 +32,7 @@ use self::distribution::BucketHistogram;
 pub use self::of_loop::LoopMetrics;
 use self::tally::Tally;
 use self::text::{Labels, counters, gauges, histograms};
+use crate::events::EventCounts;
 
 /// What the text calls itself in `Content-Type`.
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
@@ -53,6 +54,8 @@ pub struct Metrics {
     pub not_inferred: Vec<(&'static str, u64)>,
     /// The model's name; `none` without one.
     pub model: String,
+    /// Counters of events.
+    pub events: EventCounts,
     /// Datagrams that the kernel could not put together, where it tells.
     pub reassembly_failures: Option<u64>,
 }
@@ -81,6 +84,7 @@ impl Metrics {
         families.extend(self.sender_families());
         families.extend(self.transport_families());
         families.extend(self.model_families());
+        families.extend(self.event_families());
         families.extend(self.machine_families());
         families.extend(ProcessCollector::for_self().collect());
         // It refuses nothing but a family without a name or a figure.
@@ -251,6 +255,31 @@ impl Metrics {
                 "sightline_model_info",
                 "The model in use.",
                 [(labels("model", &self.model), 1.0)],
+            ),
+        ]
+    }
+
+    fn event_families(&self) -> Vec<text::Family> {
+        let by = |key: &'static str, counts: &[(&'static str, u64)]| {
+            let counts = counts.iter();
+            let labelled = counts.map(|(value, count)| (labels(key, value), *count));
+            labelled.collect::<Vec<_>>()
+        };
+        vec![
+            counters(
+                "sightline_event_messages_total",
+                "Messages of events: start, update and end of an object's, and those of cameras.",
+                by("type", &self.events.messages),
+            ),
+            gauges(
+                "sightline_events_open",
+                "Events that have started and not ended.",
+                [(Labels::new(), self.events.open as f64)],
+            ),
+            counters(
+                "sightline_events_lost_total",
+                "Frames that events were not made of, and messages that an output did not get, since a queue was full.",
+                by("queue", &self.events.lost),
             ),
         ]
     }

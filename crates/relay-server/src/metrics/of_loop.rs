@@ -10,6 +10,7 @@ use super::distribution::{BucketHistogram, FORWARDING};
 use super::tally::Tally;
 use super::{Metrics, TransportMetrics};
 use crate::egress::EgressByTransport;
+use crate::events::EventCounts;
 
 /// Copies of the loop's counters, cheap to make.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +31,8 @@ pub struct LoopMetrics {
     pub not_inferred: Vec<(&'static str, u64)>,
     /// The model's name; `none` without one.
     pub model: String,
+    /// Counters of events.
+    pub events: EventCounts,
 }
 
 impl LoopMetrics {
@@ -47,6 +50,7 @@ impl LoopMetrics {
             inference: self.inference,
             not_inferred: self.not_inferred,
             model: self.model,
+            events: self.events,
             reassembly_failures: kernel::reassembly_failures(),
         }
     }

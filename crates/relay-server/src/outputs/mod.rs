@@ -1,5 +1,7 @@
-//! Where detections go besides viewers. A new output is a file here and a line in [`Outputs`].
+//! Where detections and events go besides viewers. A new output of detections is a file here and a line in [`Outputs`];
+//! those of events are in [`events`].
 
+pub mod events;
 pub mod jsonl;
 
 use std::time::Instant;

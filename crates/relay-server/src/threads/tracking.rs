@@ -5,9 +5,10 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use protocol::detections::Detection;
-use relay_core::{CameraFrame, CameraId, TrackedFrame};
+use protocol::label::CameraName;
+use relay_core::{CameraFrame, CameraId, TrackedFrame, TrackerState};
 use tokio::sync::{mpsc, watch};
-use vision::track::CameraTracker;
+use vision::track::{CameraTracker, Settings};
 
 use super::Worker;
 use crate::event::{Completion, Event};
@@ -28,6 +29,26 @@ pub enum TrackCommand {
     Reset(CameraId),
 }
 
+/// A camera with its tracker.
+struct Followed {
+    camera: CameraName,
+    tracker: CameraTracker,
+    state: TrackerState,
+}
+
+impl Followed {
+    fn new(camera: CameraName, scores: Settings, generation: u64) -> Self {
+        Self {
+            camera,
+            tracker: CameraTracker::new(scores),
+            state: TrackerState {
+                generation,
+                answered: None,
+            },
+        }
+    }
+}
+
 /// Starts the tracking thread.
 ///
 /// # Errors
@@ -38,30 +59,44 @@ pub fn start(
 ) -> anyhow::Result<Worker<TrackCommand>> {
     let work = move |commands: Receiver<TrackCommand>| {
         // As many as there are cameras, which the relay bounds.
-        let mut trackers: HashMap<CameraId, CameraTracker> = HashMap::new();
+        let mut trackers: HashMap<CameraId, Followed> = HashMap::new();
+        let mut generations = 0;
         for command in commands {
             if settings.has_changed().unwrap_or(false) {
-                let scores = settings.borrow_and_update().tracking();
-                trackers
-                    .values_mut()
-                    .for_each(|tracker| tracker.set(scores));
+                let settings = settings.borrow_and_update();
+                for followed in trackers.values_mut() {
+                    followed.tracker.set(settings.tracking(&followed.camera));
+                }
             }
             match command {
                 TrackCommand::Track(frame) => {
-                    let tracker = trackers
-                        .entry(frame.camera)
-                        .or_insert_with(|| CameraTracker::new(settings.borrow().tracking()));
+                    let followed = trackers.entry(frame.camera).or_insert_with(|| {
+                        generations += 1;
+                        let camera = frame.label.camera.clone();
+                        let scores = settings.borrow().tracking(&camera);
+                        Followed::new(camera, scores, generations)
+                    });
                     let at = Duration::from_micros(frame.label.captured_us);
-                    let detections =
-                        tracker.on_frame(frame.count, frame.jpeg().clone(), frame.size(), at);
-                    let tracked = Completion::Tracked(TrackedFrame { frame, detections });
+                    let detections = followed.tracker.on_frame(
+                        frame.count,
+                        frame.jpeg().clone(),
+                        frame.size(),
+                        at,
+                    );
+                    let tracked = Completion::Tracked(TrackedFrame {
+                        frame,
+                        detections,
+                        tracker: followed.state,
+                    });
                     if events.blocking_send(tracked.into()).is_err() {
                         return;
                     }
                 }
                 TrackCommand::Update(camera, count, detections) => {
-                    if let Some(tracker) = trackers.get_mut(&camera) {
-                        tracker.on_answer(count, &detections);
+                    if let Some(followed) = trackers.get_mut(&camera) {
+                        followed.tracker.on_answer(count, &detections);
+                        let answered = &mut followed.state.answered;
+                        *answered = (*answered).max(Some(count));
                     }
                 }
                 TrackCommand::Reset(camera) => drop(trackers.remove(&camera)),

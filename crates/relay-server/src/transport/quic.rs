@@ -1,6 +1,7 @@
 //! The QUIC transport: accepts peers, one task a connection. Who is let in is decided elsewhere: by [`Access`], by
 //! the table of connections, and by the relay for the names of cameras.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use protocol::label::CameraName;
 use protocol::peer::{Host, Proof, Standing};
 use protocol::quic::{Answer, Hello, Refusal, Role, Trial, from_line, to_line};
 use protocol::text::printable;
+use protocol::transport::Transport;
 use quic::endpoint::widen_windows;
 use quic::frames::CONTROL_PRIORITY;
 use quic::lines::Lines;
@@ -24,7 +26,7 @@ use tracing::{debug, info, warn};
 use super::connections::{Connections, Slot};
 use super::port::lock;
 use super::quic_session::{Peer, SenderSession, ViewerSession};
-use crate::access::Access;
+use crate::access::{Access, Grant};
 use crate::event::{Event, Ingress, PublishRequest};
 use crate::handle::RelayHandle;
 use crate::input::SharedInput;
@@ -135,7 +137,7 @@ impl QuicTransport {
             let checked = self.access.check(&hello);
             slot.settle(checked.is_ok());
             let refused = match checked {
-                Ok(()) => self.serve_peer(peer, &hello, &slot).await,
+                Ok(grant) => self.serve_granted(peer, &hello, grant, &slot).await,
                 Err(refusal) => Err((peer, refusal)),
             };
             if let Err((peer, refusal)) = refused {
@@ -148,11 +150,35 @@ impl QuicTransport {
         }
     }
 
+    /// Serves a peer until it leaves or its ticket is revoked, or returns it with the reason why it is refused.
+    async fn serve_granted(
+        &self,
+        peer: Peer,
+        hello: &Hello,
+        grant: Grant,
+        slot: &Slot,
+    ) -> Result<(), (Peer, Refusal)> {
+        let (from, connection) = (peer.from, peer.connection.clone());
+        let session = self.access.session(&grant, from.ip());
+        let revoked = async {
+            session.ended().await;
+            info!(%from, role = hello.role.name(), "connection ended: its ticket was revoked");
+            connection.close(REFUSED, &to_line(&Refusal::Token));
+            // As above, the session notices the end by itself.
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            served = self.serve_peer(peer, hello, grant, slot) => served,
+            never = revoked => match never {},
+        }
+    }
+
     /// Serves a peer until it leaves, or returns it with the reason why it is refused.
     async fn serve_peer(
         &self,
         peer: Peer,
         hello: &Hello,
+        grant: Grant,
         slot: &Slot,
     ) -> Result<(), (Peer, Refusal)> {
         let camera = match hello.camera() {
@@ -163,7 +189,8 @@ impl QuicTransport {
             (Role::Send, Some(camera)) => self.serve_sender(peer, camera, hello, slot).await,
             (Role::Send, None) => Err((peer, Refusal::Hello)),
             (Role::View, camera) => {
-                self.serve_viewer(peer, camera, hello.original).await;
+                let camera = camera.or_else(|| grant.camera.clone());
+                self.serve_viewer(peer, camera, grant, hello.original).await;
                 Ok(())
             }
         }
@@ -185,6 +212,7 @@ impl QuicTransport {
             },
             camera,
             stream: hello.stream(),
+            transport: Transport::Quic,
         };
         if let Some(trial) = hello.trial {
             return self.serve_trial(peer, publisher, trial).await;
@@ -256,11 +284,17 @@ impl QuicTransport {
         }
     }
 
-    async fn serve_viewer(&self, mut peer: Peer, camera: Option<CameraName>, originals: bool) {
+    async fn serve_viewer(
+        &self,
+        mut peer: Peer,
+        camera: Option<CameraName>,
+        grant: Grant,
+        originals: bool,
+    ) {
         let Some(subscription) = self.relay.subscribe(camera.clone()).await else {
             return;
         };
-        let cameras = subscription.feed.live.borrow().clone();
+        let cameras = grant.visible(&subscription.feed.live.borrow());
         if peer.accept(cameras, &Proof::default()).await.is_none() {
             return;
         }
@@ -270,6 +304,7 @@ impl QuicTransport {
         let session = ViewerSession {
             peer,
             subscription,
+            grant,
             renditions: self.renditions.clone(),
             originals,
         };

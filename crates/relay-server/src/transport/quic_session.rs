@@ -25,6 +25,7 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::access::Grant;
 use crate::event::{Event, Ingress};
 use crate::fanout::Feed;
 use crate::handle::Subscription;
@@ -186,6 +187,8 @@ impl SenderSession {
 pub(super) struct ViewerSession {
     pub(super) peer: Peer,
     pub(super) subscription: Subscription,
+    /// What the viewer may see.
+    pub(super) grant: Grant,
     pub(super) renditions: Arc<SharedRenditions>,
     /// Whether it takes no renditions.
     pub(super) originals: bool,
@@ -219,14 +222,14 @@ impl ViewerSession {
         // Tasks of their own, so that a frame's turn is not a look at everything else as well.
         let mut beside = JoinSet::new();
         beside.spawn(send_detections(connection.clone(), messages));
-        beside.spawn(serve_control(
-            lines,
-            control,
+        let watched = Watched {
             camera,
             live,
             foreign,
             rendition_of,
-        ));
+            grant: self.grant,
+        };
+        beside.spawn(serve_control(lines, control, watched));
         tokio::select! {
             _ = frames::send(&connection, stats, &mut frames) => {}
             _ = beside.join_next() => {}
@@ -251,16 +254,25 @@ async fn send_detections(
     }
 }
 
+/// What a viewer is sent beside the frames, when it changes.
+struct Watched {
+    camera: watch::Receiver<CameraInfo>,
+    live: watch::Receiver<Vec<CameraName>>,
+    foreign: watch::Receiver<Option<Foreign>>,
+    rendition_of: watch::Receiver<Option<Size>>,
+    grant: Grant,
+}
+
 /// Answers pings, and sends which camera the frames are of, which cameras are live, what comes in place of JPEGs, and
 /// whether the frames are renditions.
-async fn serve_control(
-    mut lines: Lines,
-    mut control: SendStream,
-    mut camera: watch::Receiver<CameraInfo>,
-    mut live: watch::Receiver<Vec<CameraName>>,
-    mut foreign: watch::Receiver<Option<Foreign>>,
-    mut rendition_of: watch::Receiver<Option<Size>>,
-) -> Option<()> {
+async fn serve_control(mut lines: Lines, mut control: SendStream, watched: Watched) -> Option<()> {
+    let Watched {
+        mut camera,
+        mut live,
+        mut foreign,
+        mut rendition_of,
+        grant,
+    } = watched;
     camera.mark_changed();
     if foreign.borrow().is_some() {
         foreign.mark_changed();
@@ -284,7 +296,7 @@ async fn serve_control(
             }
             changed = live.changed() => {
                 changed.ok()?;
-                ServerMessage::Cameras(names(&live.borrow_and_update()))
+                ServerMessage::Cameras(names(&grant.visible(&live.borrow_and_update())))
             }
             changed = foreign.changed() => {
                 changed.ok()?;

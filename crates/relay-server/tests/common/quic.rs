@@ -20,9 +20,10 @@ use quic::receive::{self, Incoming, InputLimits};
 use testkit::jpeg::Sketch;
 use testkit::process::{Program, Running};
 use tokio::sync::mpsc;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::{interval, timeout};
 
-use super::process::RELAY;
+use super::process::{RELAY, SOON};
 
 /// Starts a relay with neither model nor HTTP server.
 const INPUT: InputLimits = InputLimits {
@@ -125,8 +126,37 @@ impl FrameSource for SteadyFrames {
     }
 }
 
+/// A source whose next frame comes when all viewers have the last one: on a busy machine, too, no newer frame takes the
+/// place of one that waits.
+pub(crate) struct FramesInTurn {
+    frames: SteadyFrames,
+    viewers: Vec<Receiver<u64>>,
+}
+
+impl FramesInTurn {
+    /// Returns the source, and for each viewer where it notes the number of the frame that has come.
+    pub(crate) fn new<const VIEWERS: usize>(
+        frames: SteadyFrames,
+    ) -> (Self, [Sender<u64>; VIEWERS]) {
+        let arrived = [(); VIEWERS].map(|()| Sender::new(0));
+        let viewers = arrived.iter().map(Sender::subscribe).collect();
+        (Self { frames, viewers }, arrived)
+    }
+}
+
+impl FrameSource for FramesInTurn {
+    async fn next(&mut self) -> Option<OutgoingFrame> {
+        let sent = self.frames.seq;
+        for viewer in &mut self.viewers {
+            let came = timeout(SOON, viewer.wait_for(|seq| *seq >= sent)).await;
+            assert!(matches!(came, Ok(Ok(_))), "frame {sent} has not come");
+        }
+        self.frames.next().await
+    }
+}
+
 /// Sends until the last frame has arrived, and returns how many were sent.
-pub(crate) async fn send(session: &Session, mut frames: SteadyFrames) -> u64 {
+pub(crate) async fn send(session: &Session, mut frames: impl FrameSource) -> u64 {
     let stats = EgressStats::default();
     frames::send(&session.connection, &stats, &mut frames)
         .await
@@ -136,12 +166,38 @@ pub(crate) async fn send(session: &Session, mut frames: SteadyFrames) -> u64 {
 
 /// Receives frames until none has come for `silence`, and returns their numbers.
 pub(crate) async fn watch(session: &Session, silence: Duration) -> HashSet<u64> {
+    receive_frames(session, silence, |_| false).await
+}
+
+/// Receives frames to the last one of those that are sent in turn, and returns their numbers.
+pub(crate) async fn watch_in_turn(
+    session: &Session,
+    arrived: Sender<u64>,
+    last: u64,
+) -> HashSet<u64> {
+    let note = |seq| {
+        arrived.send_replace(seq);
+        seq == last
+    };
+    receive_frames(session, SOON, note).await
+}
+
+/// Receives frames until one `is_last`, or none has come for `silence`.
+async fn receive_frames(
+    session: &Session,
+    silence: Duration,
+    is_last: impl Fn(u64) -> bool,
+) -> HashSet<u64> {
     let (out, mut arrivals) = mpsc::channel(8);
     let collect = async {
         let mut numbers = HashSet::new();
         while let Ok(Some(arrival)) = timeout(silence, arrivals.recv()).await {
             if let Incoming::Frame(jpeg, _) = arrival {
-                numbers.insert(Label::read(&jpeg).unwrap().unwrap().seq);
+                let seq = Label::read(&jpeg).unwrap().unwrap().seq;
+                numbers.insert(seq);
+                if is_last(seq) {
+                    break;
+                }
             }
         }
         numbers

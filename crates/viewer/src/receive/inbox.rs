@@ -1,9 +1,10 @@
-//! Where both transports hand in what they received: the newest frame goes into a slot of one, boxes into the timeline, the
+//! Where all transports hand in what they received: the newest frame goes into a slot of one, boxes into the timeline, the
 //! rest into the status.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use platform::latest::Sender;
 use protocol::datagram::{Datagram, classify};
 use protocol::detections::Detections;
@@ -18,7 +19,7 @@ use quic::receive::Incoming;
 use tokio::sync::watch;
 use tracing::{debug, info, trace};
 
-use super::status::{QuicState, ReceiveStatus};
+use super::status::{LinkState, ReceiveStatus};
 use crate::loss::LossCounter;
 use crate::shared_box_timeline::SharedBoxTimeline;
 
@@ -81,11 +82,11 @@ impl Inbox {
         }
     }
 
-    /// Notes a new QUIC connection and the cameras that the relay's answer lists.
-    pub(super) fn on_connected(&self, cameras: Vec<String>) {
+    /// Notes a new connection and the cameras that the relay lists.
+    pub(super) fn on_connected(&self, transport: Transport, cameras: Vec<String>) {
         self.timeline.reset();
         self.status.send_modify(|status| {
-            status.transport = Transport::Quic;
+            status.transport = transport;
             status.cameras = camera_names(cameras);
         });
     }
@@ -110,16 +111,26 @@ impl Inbox {
     /// Takes what came on a unidirectional QUIC stream: a frame, or a line with detections.
     pub(super) fn on_incoming(&mut self, incoming: Incoming) {
         match incoming {
-            Incoming::Frame(jpeg, _held) => match classify(jpeg) {
-                Ok(Datagram::Frame(frame)) => self.on_frame(frame, Transport::Quic),
-                Ok(_) => self.count_dropped("not_a_frame"),
-                Err(reason) => self.count_dropped(reason.name()),
-            },
+            Incoming::Frame(jpeg, _held) => self.on_jpeg(jpeg, Transport::Quic),
             Incoming::TooLarge => self.count_dropped("too_large"),
-            Incoming::Line(line) => match Detections::parse(&line) {
-                Ok(message) => self.on_detections(message),
-                Err(_) => self.count_dropped("not_detections"),
-            },
+            Incoming::Line(line) => self.on_detections_line(&line),
+        }
+    }
+
+    /// Takes what should be a frame.
+    pub(super) fn on_jpeg(&mut self, jpeg: Bytes, transport: Transport) {
+        match classify(jpeg) {
+            Ok(Datagram::Frame(frame)) => self.on_frame(frame, transport),
+            Ok(_) => self.count_dropped("not_a_frame"),
+            Err(reason) => self.count_dropped(reason.name()),
+        }
+    }
+
+    /// Takes what should be a detections message.
+    pub(super) fn on_detections_line(&mut self, line: &[u8]) {
+        match Detections::parse(line) {
+            Ok(message) => self.on_detections(message),
+            Err(_) => self.count_dropped("not_detections"),
         }
     }
 
@@ -135,7 +146,7 @@ impl Inbox {
         self.timeline.add(message);
     }
 
-    /// Takes what came on the QUIC control stream.
+    /// Takes a control message, or what a clock exchange has found.
     pub(super) fn on_control(&self, event: ControlEvent) {
         self.status.send_modify(|status| match event {
             ControlEvent::Offset(offset) => status.clock_offset = Some(offset),
@@ -161,18 +172,28 @@ impl Inbox {
         self.status.send_modify(|status| status.dropped += 1);
     }
 
-    /// Publishes the kind of relay and the state of QUIC; the relay's name has an address by now.
-    pub(super) fn set_relay(&self, relay: RelayKind, quic: QuicState, now: Instant) {
+    /// Publishes the kind of relay and the state of the connection; the relay's name has an address by now.
+    pub(super) fn set_relay(&self, relay: RelayKind, link: LinkState, now: Instant) {
         self.status.send_if_modified(|status| {
-            let known = (status.resolved, status.relay, status.quic);
-            let changed = known != (true, relay, quic);
+            let known = (status.resolved, status.relay, status.link);
+            let changed = known != (true, relay, link);
             if changed {
-                debug!(?relay, ?quic, "relay");
-                (status.resolved, status.relay, status.quic) = (true, relay, quic);
+                debug!(?relay, ?link, "relay");
+                (status.resolved, status.relay, status.link) = (true, relay, link);
                 status.since = now;
             }
             changed
         });
+    }
+
+    /// Returns a receiver of the status.
+    pub(super) fn statuses(&self) -> watch::Receiver<ReceiveStatus> {
+        self.status.subscribe()
+    }
+
+    /// Publishes the cameras that are live.
+    pub(super) fn set_cameras(&self, cameras: Vec<CameraName>) {
+        self.status.send_modify(|status| status.cameras = cameras);
     }
 
     /// Publishes whether the relay ends each connection at once.
@@ -195,7 +216,6 @@ fn camera_names(cameras: Vec<String>) -> Vec<CameraName> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use platform::latest::{Received, latest};
     use protocol::label::{Label, StreamId};
     use quic::receive::Held;
@@ -299,7 +319,7 @@ mod tests {
     #[test]
     fn the_list_of_cameras_outlives_the_choice_of_another() {
         let (inbox, _frames, status) = inbox();
-        inbox.on_connected(vec!["yard".to_owned(), "drive".to_owned()]);
+        inbox.on_connected(Transport::Quic, vec!["yard".to_owned(), "drive".to_owned()]);
         inbox.on_camera_left();
         assert_eq!(status.borrow().cameras.len(), 2);
     }
@@ -320,7 +340,7 @@ mod tests {
                 .list
         };
         assert_eq!(boxes(&inbox).len(), 1);
-        inbox.on_connected(Vec::new());
+        inbox.on_connected(Transport::Quic, Vec::new());
         assert_eq!(boxes(&inbox).len(), 0);
     }
 
@@ -328,7 +348,7 @@ mod tests {
     fn what_the_relay_lists_are_cameras_names_and_not_too_many() {
         let (inbox, _frames, status) = inbox();
         let names = ["yard", "\x1b[2J", "", "front yard"].map(str::to_owned);
-        inbox.on_connected(names.to_vec());
+        inbox.on_connected(Transport::Quic, names.to_vec());
         let listed = status.borrow().cameras.clone();
         assert_eq!(listed.len(), 2);
         let many = vec!["x".to_owned(); 10 * MAX_CAMERAS];

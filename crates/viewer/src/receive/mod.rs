@@ -1,4 +1,5 @@
-//! Finds the relay and stays with it, and hands on each frame, the newest first.
+//! Finds the relay and stays with it, and hands on each frame, the newest first. Where nothing comes by UDP for 5 s, frames
+//! come by HTTP until QUIC opens again; with a URL in the place of a host by HTTP alone.
 //!
 //! ```text
 //!   --server HOST, --transport auto                            ticket, or --transport quic
@@ -10,9 +11,11 @@
 //!                                             (UDP: lease released)
 //! ```
 //!
-//! `options`, `upgrade`, `requests` and `reconnect` are pure and decide; `udp` and `quic` move bytes; both hand in at the `inbox`, which publishes
-//! the `status`.
+//! `options`, `upgrade`, `requests` and `reconnect` are pure and decide; `udp`, `quic` and `http` move bytes and hand in at the
+//! `inbox`, which publishes the `status`; `fallback` finds out that HTTP is needed, and that it is not any more.
 
+mod fallback;
+mod http;
 mod inbox;
 mod options;
 mod quic;
@@ -47,7 +50,7 @@ pub(crate) use self::inbox::ReceivedFrame;
 pub(crate) use self::options::ConnectOptions;
 use self::reconnect::Reconnect;
 use self::requests::Requests;
-pub(crate) use self::status::{QuicState, ReceiveStatus};
+pub(crate) use self::status::{LinkState, ReceiveStatus};
 use self::udp::{UdpMessage, UdpSession};
 use self::upgrade::{Preference, Upgrade};
 use crate::shared_box_timeline::SharedBoxTimeline;
@@ -75,6 +78,7 @@ pub(crate) fn start(
         client: None,
         reconnect: Reconnect::default(),
         explained: false,
+        ready: None,
     };
     (status, tokio::spawn(task.run(chosen, stop)))
 }
@@ -89,10 +93,19 @@ struct ReceiveTask {
     reconnect: Reconnect,
     /// It has been logged what the encryption without a ticket is worth.
     explained: bool,
+    /// A connection by QUIC that was opened while frames came by HTTP.
+    ready: Option<Session>,
 }
 
 /// An error that no waiting helps against: a sentence for the user.
 struct FatalError(String);
+
+/// Why it has ended to receive.
+enum Ended {
+    /// HTTP is not needed any more, or leads to no relay any more either.
+    ByHttp,
+    Fatal(FatalError),
+}
 
 /// A QUIC client and what came of its try to connect.
 type Attempt = (Option<Client>, Result<Session, ConnectFailure>);
@@ -101,6 +114,12 @@ impl ReceiveTask {
     async fn run(mut self, mut chosen: watch::Receiver<ConnectOptions>, stop: CancellationToken) {
         let mut address = self.address.clone();
         let mut relay = None;
+        let mut by_http = chosen.borrow().is_http_only();
+        let mut found = Box::pin(fallback::relay_by_http(
+            &self.options,
+            &self.address,
+            self.inbox.statuses(),
+        ));
         loop {
             self.options = chosen.borrow_and_update().clone();
             tokio::select! {
@@ -111,15 +130,38 @@ impl ReceiveTask {
                     self.inbox.on_disconnected();
                 }
                 () = changed(&mut chosen) => self.inbox.on_camera_left(),
-                FatalError(why) = self.receive_from(relay) => {
-                    let why = format!("the relay at {}: {why}", self.options.host);
-                    self.inbox.set_failure(why);
-                    break;
-                }
+                () = &mut found, if !by_http => by_http = true,
+                ended = self.receive(relay, by_http) => match ended {
+                    Ended::ByHttp => {
+                        by_http = false;
+                        let (options, address) = (&self.options, &self.address);
+                        found = Box::pin(fallback::relay_by_http(
+                            options,
+                            address,
+                            self.inbox.statuses(),
+                        ));
+                    }
+                    Ended::Fatal(FatalError(why)) => {
+                        let why = format!("the relay at {}: {why}", self.options.host);
+                        self.inbox.set_failure(why);
+                        break;
+                    }
+                },
             }
         }
         if let Some(client) = self.client {
             client.close(CLOSE_TIMEOUT).await;
+        }
+    }
+
+    /// Receives by HTTP until QUIC is back, or from an address by the other transports.
+    async fn receive(&mut self, relay: Option<SocketAddr>, by_http: bool) -> Ended {
+        match by_http {
+            true => match self.by_http().await {
+                Ok(()) => Ended::ByHttp,
+                Err(error) => Ended::Fatal(error),
+            },
+            false => Ended::Fatal(self.receive_from(relay).await),
         }
     }
 
@@ -141,12 +183,18 @@ impl ReceiveTask {
     /// Connects by QUIC, again and again, and sends nothing over UDP.
     async fn quic_only(&mut self, relay: SocketAddr) -> Result<Infallible, FatalError> {
         let mut warned = false;
-        let mut state = QuicState::Closed;
+        let mut state = LinkState::Closed;
         loop {
             let now = Instant::now();
             self.inbox.set_relay(RelayKind::Silent, state, now);
-            let (client, connected) = self.connect(relay).await;
-            self.client = client;
+            let connected = match self.ready.take() {
+                Some(session) => Ok(session),
+                None => {
+                    let (client, connected) = self.connect(relay).await;
+                    self.client = client;
+                    connected
+                }
+            };
             match connected {
                 Ok(session) => {
                     state = self.receive_by_quic(relay, session).await?;
@@ -167,7 +215,7 @@ impl ReceiveTask {
         let mut upgrade = Upgrade::new(preference);
         let elsewhere = preference != Preference::UdpOnly;
         let mut renewal = self.requests.renewal(relay, elsewhere, Instant::now());
-        let mut state = QuicState::Closed;
+        let mut state = LinkState::Closed;
         loop {
             let now = Instant::now();
             self.inbox.set_relay(renewal.relay(now), state, now);
@@ -189,7 +237,7 @@ impl ReceiveTask {
     async fn udp_until_quic(
         &mut self,
         relay: SocketAddr,
-        mut state: QuicState,
+        mut state: LinkState,
         mut upgrade: Upgrade,
         udp: &mut UdpSession,
     ) -> Result<Session, FatalError> {
@@ -276,7 +324,7 @@ impl ReceiveTask {
         &mut self,
         failure: &ConnectFailure,
         warned: &mut bool,
-    ) -> Result<QuicState, FatalError> {
+    ) -> Result<LinkState, FatalError> {
         let state = state_after(failure)?;
         self.reconnect.on_failure(failure);
         self.inbox.set_unstable(self.reconnect.is_unstable());
@@ -299,7 +347,7 @@ impl ReceiveTask {
         &mut self,
         relay: SocketAddr,
         session: Session,
-    ) -> Result<QuicState, FatalError> {
+    ) -> Result<LinkState, FatalError> {
         let known = self.reconnect.is_unstable();
         match known {
             true => debug!(%relay, "connected by QUIC"),
@@ -314,7 +362,7 @@ impl ReceiveTask {
         let now = Instant::now();
         self.address.report(relay, Outcome::Answered);
         self.inbox
-            .set_relay(RelayKind::Sightline, QuicState::Open, now);
+            .set_relay(RelayKind::Sightline, LinkState::Open, now);
         let why = quic::receive(session, &mut self.inbox).await;
         // It has answered until a moment ago, whatever the reason of the end.
         self.address.report(relay, Outcome::Answered);
@@ -337,18 +385,18 @@ async fn changed<T>(value: &mut watch::Receiver<T>) {
 }
 
 /// Returns the state of QUIC after a try or a connection that ended like this.
-fn state_after(end: &ConnectFailure) -> Result<QuicState, FatalError> {
+fn state_after(end: &ConnectFailure) -> Result<LinkState, FatalError> {
     match end {
         _ if !end.is_temporary() => Err(FatalError(end.to_string())),
-        ConnectFailure::Refused(Refusal::Full) | ConnectFailure::NotAccepted => Ok(QuicState::Full),
+        ConnectFailure::Refused(Refusal::Full) | ConnectFailure::NotAccepted => Ok(LinkState::Full),
         // A peer that does not complete the handshake is of another kind or version.
         ConnectFailure::Nonsense
         | ConnectFailure::Lost(
             ConnectionError::ConnectionClosed(_)
             | ConnectionError::TransportError(_)
             | ConnectionError::VersionMismatch,
-        ) => Ok(QuicState::Nonsense),
-        _ => Ok(QuicState::Closed),
+        ) => Ok(LinkState::Nonsense),
+        _ => Ok(LinkState::Closed),
     }
 }
 

@@ -1,10 +1,11 @@
 //! Which relay and camera the user chose, and which transports that leaves. Pure.
 
 use platform::config::TransportChoice;
+use platform::server::Server;
 use protocol::label::CameraName;
 use protocol::ticket::Key;
 
-use super::status::QuicState;
+use super::status::LinkState;
 use super::upgrade::Preference;
 use crate::args::Args;
 use protocol::transport::Transport;
@@ -24,12 +25,16 @@ pub(crate) struct ConnectOptions {
     pub(super) token: Option<Key>,
     /// The only certificate to trust.
     pub(super) fingerprint: Option<Key>,
+    /// The relay, where HTTP may be used.
+    pub(super) http: Option<Server>,
 }
 
 impl ConnectOptions {
     /// Takes the options from the command line.
     pub(crate) fn new(args: &Args) -> Self {
         let ticket = args.server.ticket();
+        let uses_http =
+            args.transport == TransportChoice::Auto && !args.server.http_urls().is_empty();
         Self {
             host: args.server.to_string(),
             transport: match ticket {
@@ -40,6 +45,7 @@ impl ConnectOptions {
             originals: args.save.is_some() || args.record.is_some(),
             token: ticket.map(|ticket| ticket.token),
             fingerprint: ticket.map(|ticket| ticket.fingerprint),
+            http: uses_http.then(|| args.server.clone()),
         }
     }
 
@@ -48,15 +54,23 @@ impl ConnectOptions {
         self.fingerprint.is_some()
     }
 
+    /// Returns whether HTTP is all that is used.
+    pub(crate) fn is_http_only(&self) -> bool {
+        self.http
+            .as_ref()
+            .is_some_and(|server| server.url().is_some())
+    }
+
     /// Returns whether the viewer can choose a camera: not over UDP.
-    pub(crate) fn can_choose(&self, quic: QuicState) -> bool {
-        // A camera that was chosen is received by QUIC alone, also while there is no connection.
-        self.camera.is_some() || quic == QuicState::Open
+    pub(crate) fn can_choose(&self, link: LinkState) -> bool {
+        // A camera that was chosen is never received by UDP, also while there is no connection.
+        self.camera.is_some() || link == LinkState::Open
     }
 
     /// Returns the transport that is tried first.
     pub(super) fn first_transport(&self) -> Transport {
         match self.transport {
+            _ if self.is_http_only() => Transport::Http,
             TransportChoice::Quic => Transport::Quic,
             TransportChoice::Auto | TransportChoice::Udp => Transport::Udp,
         }
@@ -82,10 +96,10 @@ mod tests {
     #[test]
     fn another_camera_can_be_chosen_where_quic_is_used_and_not_over_udp() {
         for (words, quic, can) in [
-            (&[][..], QuicState::Open, true),
-            (&[], QuicState::Closed, false),
-            (&["--transport", "udp"], QuicState::Closed, false),
-            (&["--camera", "yard"], QuicState::Closed, true),
+            (&[][..], LinkState::Open, true),
+            (&[], LinkState::Closed, false),
+            (&["--transport", "udp"], LinkState::Closed, false),
+            (&["--camera", "yard"], LinkState::Closed, true),
         ] {
             let args = Args::parse_from(["viewer"].iter().chain(words));
             assert_eq!(

@@ -6,6 +6,7 @@ use std::pin::pin;
 use protocol::MAX_FRAME;
 use protocol::quic::{Hello, Role};
 use protocol::ticket::Key;
+use protocol::transport::Transport;
 use quic::client::{Client, ConnectFailure, DONE, Session};
 use quic::receive::{self, InputLimits};
 use tokio::sync::mpsc;
@@ -64,7 +65,7 @@ pub(super) async fn receive(session: Session, inbox: &mut Inbox) -> ConnectFailu
         answer,
         mut control,
     } = session;
-    inbox.on_connected(answer.cameras);
+    inbox.on_connected(Transport::Quic, answer.cameras);
     let (sender, mut streams) = mpsc::channel(WAITING);
     let mut receiving = pin!(receive::receive(&connection, INPUT, sender));
     loop {

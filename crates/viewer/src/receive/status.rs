@@ -12,9 +12,9 @@ use quic::clock::Offset;
 
 use crate::loss::FrameCounts;
 
-/// The state of the QUIC transport.
+/// The state of the connection by QUIC or HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum QuicState {
+pub(crate) enum LinkState {
     /// No connection (yet).
     Closed,
     /// The relay takes no further connection.
@@ -32,8 +32,8 @@ pub(crate) struct ReceiveStatus {
     pub(crate) resolved: bool,
     /// The kind of relay at that address.
     pub(crate) relay: RelayKind,
-    /// The state of the QUIC transport.
-    pub(crate) quic: QuicState,
+    /// The state of the connection.
+    pub(crate) link: LinkState,
     /// Time of the last change of these three.
     pub(crate) since: Instant,
     /// Whether the relay has ended several connections in a row at once.
@@ -68,7 +68,7 @@ impl ReceiveStatus {
         Self {
             resolved: false,
             relay: RelayKind::Silent,
-            quic: QuicState::Closed,
+            link: LinkState::Closed,
             since: now,
             unstable: false,
             transport: first,

@@ -20,10 +20,11 @@ use serde_json::json;
 use super::{INTERVAL, captured, labelled, labelled_as};
 
 /// The refusals that end a viewer, and a part of the sentence that names the cure.
-pub(crate) const FINAL_REFUSALS: [(Refusal, &str); 4] = [
-    (Refusal::Private, "start with the ticket that its log shows"),
-    (Refusal::Token, "the relay's log shows the ticket in force"),
-    (Refusal::Role, "one for pi-sender and one for viewer"),
+pub(crate) const FINAL_REFUSALS: [(Refusal, &str); 5] = [
+    (Refusal::Private, "relay-server ticket add makes one"),
+    (Refusal::Token, "relay-server ticket add makes another"),
+    (Refusal::Role, "viewer one of relay-server ticket add view"),
+    (Refusal::Camera, "leave out --camera"),
     (Refusal::Hello, "update the older of the two"),
 ];
 

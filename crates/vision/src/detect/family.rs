@@ -32,6 +32,8 @@ pub struct Output {
     pub shape: Vec<i64>,
     /// Its numbers; empty if they are not floating-point ones.
     pub values: Vec<f32>,
+    /// Whether the model leaves the number of its rows open, so that a picture may have none.
+    pub free_rows: bool,
 }
 
 /// Returns the index of the output that holds the boxes for one picture of the size `net`, and its layout.
@@ -164,6 +166,10 @@ impl Reading {
         if output.values.is_empty() && output.shape.iter().all(|side| *side > 0) {
             return Err("its numbers are not of floating point".to_owned());
         }
+        if output.values.is_empty() && !output.free_rows {
+            return Err("it has no rows at all, and that for each picture".to_owned());
+        }
+        has_numbers(&output.values)?;
         if let (Some(named), Some(classes)) = (metadata.names.count(), self.head.classes()) {
             surplus(self.head, named, classes)?;
         }
@@ -181,6 +187,19 @@ impl Reading {
             let like = key_points(self.head).unwrap_or_default();
             format!("{why}{like}")
         })
+    }
+}
+
+/// Checks that most of an output is numbers: broken weights and overflows of half precision give NaN or infinity, in which no
+/// box is ever found.
+fn has_numbers(values: &[f32]) -> Result<(), String> {
+    let broken = values.iter().filter(|value| !value.is_finite()).count();
+    match 2 * broken > values.len() {
+        true => Err(format!(
+            "{broken} of its {} values are no numbers (NaN or infinite): the export or its half precision is broken",
+            values.len()
+        )),
+        false => Ok(()),
     }
 }
 

@@ -201,6 +201,11 @@ impl Detector {
         })
     }
 
+    /// Returns the model's classes.
+    pub fn classes(&self) -> &Classes {
+        self.postprocessor.classes()
+    }
+
     /// Returns the provider that runs the model.
     pub fn provider(&self) -> Provider {
         self.model.provider

@@ -1,5 +1,6 @@
 //! The ONNX Runtime session: loads a model, examines its inputs and outputs, runs it.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -150,10 +151,11 @@ impl Network {
     /// If the model is not a detector of a known family, or ONNX Runtime fails ([`NotRun`]).
     pub fn examine(&mut self, pixels: &[f32], net: Size) -> anyhow::Result<(BoxOutput, Vec<f32>)> {
         let metadata = self.metadata.clone();
+        let free_rows = self.free_rows();
         let read = |outputs: &SessionOutputs<'_>| {
             let mut outputs = outputs
                 .iter()
-                .map(|(name, value)| output(name, &value))
+                .map(|(name, value)| output(name, &value, free_rows.contains(name)))
                 .collect::<Vec<_>>();
             let (index, head) = family::decide(&metadata, &outputs, net)?;
             let output = outputs.swap_remove(index);
@@ -163,6 +165,16 @@ impl Network {
         let (boxes, values) = self.infer(pixels, 1, net, read)?;
         self.boxes = Some(boxes.clone());
         Ok((boxes, values))
+    }
+
+    /// Returns the names of the outputs whose number of rows the model leaves open.
+    fn free_rows(&self) -> HashSet<String> {
+        let outputs = self.session.outputs().iter();
+        let free = outputs.filter(|output| {
+            let shape = tensor_shape(output.dtype()).unwrap_or_default();
+            shape.get(1).is_some_and(|rows| *rows < 0)
+        });
+        free.map(|output| output.name().to_owned()).collect()
     }
 
     /// Reads this output from now on: that of the same model which another provider runs.
@@ -246,7 +258,7 @@ fn with_values<T>(output: &DynValue, read: impl FnOnce(&[i64], &[f32]) -> T) -> 
 }
 
 /// Returns a copy of an output.
-fn output(name: &str, value: &DynValue) -> family::Output {
+fn output(name: &str, value: &DynValue, free_rows: bool) -> family::Output {
     let copy = with_values(value, |shape, values| (shape.to_vec(), values.to_vec()));
     let (shape, values) = copy.unwrap_or_else(|| {
         let shape = tensor_shape(value.dtype());
@@ -256,6 +268,7 @@ fn output(name: &str, value: &DynValue) -> family::Output {
         name: name.to_owned(),
         shape,
         values,
+        free_rows,
     }
 }
 

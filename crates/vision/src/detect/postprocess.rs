@@ -44,6 +44,10 @@ impl Postprocessor {
         }
     }
 
+    pub(super) fn classes(&self) -> &Classes {
+        &self.classes
+    }
+
     /// Uses other thresholds from now on.
     ///
     /// # Errors

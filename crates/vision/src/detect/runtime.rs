@@ -8,13 +8,12 @@
 //! not need to set.
 
 use std::env;
-use std::os::unix::process::CommandExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Context as _;
 use platform::trusted_path::{self, Untrusted};
-use platform::{directories, logging};
+use platform::{directories, relaunch};
 use tracing::warn;
 
 use super::mistaken;
@@ -22,23 +21,20 @@ use super::mistaken;
 /// The library's name, as `scripts/setup` and packages install it.
 const LIBRARY: &str = "libonnxruntime.so";
 
-/// Starts this program anew in the same process, with ONNX Runtime's telemetry off.
+/// Starts this program anew in the same process, with ONNX Runtime's telemetry off. To be called before the log begins, since
+/// all lines of before would come twice.
 ///
 /// Its official builds resolve a host name of Microsoft's as soon as they are loaded, before `with_telemetry(false)` can
 /// be called (observed with 1.32.0); only this variable prevents it, and a program cannot set one for itself safely.
-/// Does nothing if the variable is set, and returns if the start fails.
-pub fn silence_telemetry() {
+/// Does nothing if the variable is set.
+///
+/// # Errors
+/// If the start fails; the telemetry is on then.
+pub fn silence_telemetry() -> io::Result<()> {
     const OFF: &str = "ORT_DISABLE_TELEMETRY";
-    let Ok(program) = env::current_exe() else {
-        return;
-    };
-    if env::var_os(OFF).is_none() {
-        let err = Command::new(program)
-            .args(env::args_os().skip(1))
-            .env(OFF, "1")
-            .stderr(logging::standard_error())
-            .exec();
-        warn!(%err, "ONNX Runtime's telemetry could not be turned off");
+    match env::var_os(OFF) {
+        Some(_) => Ok(()),
+        None => Err(relaunch::relaunch(&[(OFF, "1")])),
     }
 }
 
@@ -209,11 +205,20 @@ fn library_places() -> Vec<Place> {
         .collect()
 }
 
-/// Returns the executable's directory, those of the checkout it was built in, the user's data directory and the system's.
+/// Returns the directory of Sightline's libraries where packages and tarballs have it: PREFIX/lib/sightline for
+/// PREFIX/bin/relay-server. Pure.
+fn installed_beside(program: &Path) -> Option<PathBuf> {
+    let prefix = program.parent()?.parent()?;
+    Some(prefix.join("lib/sightline"))
+}
+
+/// Returns the executable's directory, that of an installation's libraries, those of the checkout it was built in, the user's
+/// data directory and the system's.
 fn own_directories() -> Vec<PathBuf> {
     let mut directories = Vec::new();
     if let Ok(program) = env::current_exe() {
         directories.extend(program.parent().map(Path::to_owned));
+        directories.extend(installed_beside(&program));
         // CHECKOUT/target/release/relay-server
         let checkout = program
             .ancestors()
@@ -251,6 +256,20 @@ mod tests {
             err.contains("models/no-such.onnx") && err.contains("sightline/models/no-such.onnx"),
             "{err}"
         );
+    }
+
+    #[test]
+    fn an_installed_relay_searches_its_own_library_directory() {
+        let of = |program: &str| installed_beside(Path::new(program));
+        assert_eq!(
+            of("/usr/bin/relay-server"),
+            Some("/usr/lib/sightline".into())
+        );
+        assert_eq!(
+            of("/opt/sightline/bin/relay-server"),
+            Some("/opt/sightline/lib/sightline".into())
+        );
+        assert_eq!(of("/"), None);
     }
 
     fn untrusted(path: &Path) -> Result<PathBuf, Untrusted> {

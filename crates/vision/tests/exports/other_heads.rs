@@ -97,6 +97,22 @@ fn a_class_beyond_an_end_to_end_heads_names_is_numbered() {
 }
 
 #[test]
+fn outputs_that_are_no_numbers_or_never_have_a_row_are_refused_with_what_was_found() {
+    let rows = vec![f32::NAN; ROWS as usize * 7];
+    is_refused(
+        &with_output("output0", &[1, ROWS, 7], &rows),
+        &[
+            "output0 [1, 126, 7]",
+            "882 of its 882 values are no numbers (NaN",
+        ],
+    );
+    is_refused(
+        &with_output("output0", &[1, 0, 6], &[]),
+        &["output0 [1, 0, 6]", "no rows at all"],
+    );
+}
+
+#[test]
 fn other_detectors_are_refused_with_what_was_found_and_what_is_needed() {
     let nameless = |shape: &[i64]| {
         let values = vec![0.0; shape.iter().product::<i64>() as usize];

@@ -15,7 +15,7 @@ use platform::egress::{EgressSnapshot, EgressStats};
 use platform::server::{Outcome, RelayAddress};
 use protocol::health::Health;
 use protocol::peer::{Cookie, Proof};
-use protocol::quic::{ClientMessage, Hello, Refusal, SenderInfo, ServerMessage};
+use protocol::quic::{ClientMessage, Hello, Refusal, ServerMessage};
 use protocol::ticket::Key;
 use quic::client::{Client, ConnectFailure, ControlEvent, ControlStream, DONE, Session};
 use quic::frame_window::MAX_FRAME_AGE;
@@ -23,12 +23,14 @@ use quic::frames::{self, OutgoingFrame};
 use quic::shown;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use super::http::HttpState;
 use super::label_clock::SharedLabelClock;
+use super::proofs::SharedProof;
 use super::relay_proof::Offer;
-use crate::health;
+use super::reports::SenderReports;
 
 /// Delay between two attempts to connect to the same address after an ordinary failure.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -36,8 +38,8 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 const REFUSED_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// A connection that lasted for less is followed by a delay of [`REFUSED_RETRY_DELAY`].
 const SHORT_SESSION: Duration = Duration::from_secs(1);
-/// Time between two checks whether the wall clock has stepped.
-const STEP_POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Delay between two attempts while frames go by HTTP.
+const RETRY_BESIDE_HTTP: Duration = Duration::from_secs(30);
 /// Time for the relay to receive the close of the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -58,7 +60,6 @@ pub(crate) enum QuicConnectionState {
 #[derive(Debug)]
 pub(crate) struct QuicSender {
     slot: watch::Sender<Option<OutgoingFrame>>,
-    quality: watch::Sender<Option<u8>>,
     state: watch::Receiver<QuicConnectionState>,
     refusal: watch::Receiver<Option<Refusal>>,
     upgrade: mpsc::Sender<Offer>,
@@ -79,13 +80,20 @@ pub(crate) struct ConnectionConfig {
     pub(crate) pinned: Option<Key>,
     /// Whether to wait for the relay's `upgrade` first: a relay of another make may crash on a QUIC packet.
     pub(crate) wait_for_upgrade: bool,
+    /// The proof that this is the camera's sender, by whatever transport.
+    pub(crate) proof: SharedProof,
+    /// JPEG quality in force.
+    pub(crate) quality: watch::Receiver<Option<u8>>,
+    /// State of this machine.
+    pub(crate) health: watch::Receiver<Health>,
+    /// State of the connection by HTTP, which carries frames where QUIC is blocked; `None` if HTTP is not used.
+    pub(crate) http: Option<watch::Receiver<HttpState>>,
 }
 
 impl QuicSender {
     /// Starts the task. Call it inside a tokio runtime.
     pub(crate) fn start(config: ConnectionConfig) -> Self {
         let (slot, frames) = watch::channel(None);
-        let (quality, qualities) = watch::channel(None);
         let (state_sender, state) = watch::channel(QuicConnectionState::Down);
         let (refusal_sender, refusal) = watch::channel(None);
         let (upgrade, upgrades) = mpsc::channel(1);
@@ -93,21 +101,17 @@ impl QuicSender {
         let task = ConnectionTask {
             config,
             slot: frames,
-            quality: qualities,
-            health: health::watch(),
             state: state_sender,
             refusal: refusal_sender,
             upgrades,
             stats: Arc::clone(&stats),
             client: None,
             of_address: None,
-            of_session: Proof::default(),
             logged_failure: None,
             logged_unauthenticated: false,
         };
         Self {
             slot,
-            quality,
             state,
             refusal,
             upgrade,
@@ -142,12 +146,6 @@ impl QuicSender {
         self.slot.send_replace(Some(frame));
     }
 
-    /// Reports to the relay at which quality frames are encoded now; `None` if they are a camera's own JPEGs.
-    pub(crate) fn set_quality(&self, quality: Option<u8>) {
-        self.quality
-            .send_if_modified(|known| std::mem::replace(known, quality) != quality);
-    }
-
     /// Returns the counters of all connections so far.
     pub(crate) fn stats(&self) -> EgressSnapshot {
         self.stats.snapshot()
@@ -175,8 +173,6 @@ enum SessionEnd {
 struct ConnectionTask {
     config: ConnectionConfig,
     slot: watch::Receiver<Option<OutgoingFrame>>,
-    quality: watch::Receiver<Option<u8>>,
-    health: watch::Receiver<Health>,
     state: watch::Sender<QuicConnectionState>,
     refusal: watch::Sender<Option<Refusal>>,
     upgrades: mpsc::Receiver<Offer>,
@@ -184,8 +180,6 @@ struct ConnectionTask {
     client: Option<Client>,
     /// The cookie of the relay's last answer by UDP.
     of_address: Option<Cookie>,
-    /// Those of its last answer by QUIC: they prove after a loss of the connection that this is the camera's sender.
-    of_session: Proof,
     /// The last failure to connect that was logged.
     logged_failure: Option<String>,
     /// Whether the missing authentication of the relay was logged.
@@ -208,7 +202,7 @@ impl ConnectionTask {
                 Ok(session) => {
                     self.config.address.report(relay, Outcome::Answered);
                     self.refusal.send_replace(None);
-                    self.of_session = session.answer.proof();
+                    self.config.proof.set(session.answer.proof());
                     let began = Instant::now();
                     if let SessionEnd::Finished = self.run_session(session, relay).await {
                         return self.close().await;
@@ -232,8 +226,8 @@ impl ConnectionTask {
             Some(client) => client,
             none => none.insert(Client::new(relay, self.config.pinned)?),
         };
-        let of_session = self.of_session.cookies().iter().copied();
-        let proof: Proof = self.of_address.into_iter().chain(of_session).collect();
+        let of_sessions = self.config.proof.cookies();
+        let proof: Proof = self.of_address.into_iter().chain(of_sessions).collect();
         self.config.hello.cookie = proof.to_digits();
         client.open(relay, &self.config.hello).await
     }
@@ -261,6 +255,16 @@ impl ConnectionTask {
         };
         // The name's next address need not wait.
         let _ = timeout(delay, self.config.address.moved_from(Some(relay))).await;
+        self.wait_beside_http().await;
+    }
+
+    /// Waits for long while frames go by HTTP.
+    async fn wait_beside_http(&mut self) {
+        let Some(http) = &mut self.config.http else {
+            return;
+        };
+        let down = http.wait_for(|state| !matches!(state, HttpState::Up(_)));
+        let _ = timeout(RETRY_BESIDE_HTTP, down).await;
     }
 
     /// Waits before the next attempt if the relay ended the connection soon, as one does that is overloaded or hostile.
@@ -283,6 +287,11 @@ impl ConnectionTask {
         info!(%relay, "frames go by QUIC, the newest first");
         self.state
             .send_replace(QuicConnectionState::Up(self.stats.snapshot()));
+        let reports = SenderReports::new(
+            self.config.clock.clone(),
+            self.config.quality.clone(),
+            self.config.health.clone(),
+        );
         let moved = self.config.address.moved_from(Some(relay));
         let end = tokio::select! {
             sent = frames::send(&session.connection, &self.stats, &mut self.slot) => match sent {
@@ -292,13 +301,7 @@ impl ConnectionTask {
                     SessionEnd::Lost
                 }
             },
-            Err(why) = run_control(
-                session.control,
-                &self.config.clock,
-                &mut self.quality,
-                &mut self.health,
-                &self.stats,
-            ) => {
+            Err(why) = run_control(session.control, reports, &self.stats) => {
                 warn!(%relay, why = %shown(&why), "the connection to the relay is lost");
                 SessionEnd::Lost
             }
@@ -327,45 +330,20 @@ fn note_loss(refusals: &watch::Sender<Option<Refusal>>, relay: SocketAddr, why: 
     warn!(%relay, %why, "the connection to the relay is lost");
 }
 
-/// Compares clocks with the relay, and sends it what no frame contains: the clock's offset, the JPEG quality and
-/// the machine's health.
+/// Compares clocks with the relay, and sends it what no frame contains.
 async fn run_control(
     mut control: ControlStream,
-    clock: &SharedLabelClock,
-    quality: &mut watch::Receiver<Option<u8>>,
-    health: &mut watch::Receiver<Health>,
+    mut reports: SenderReports,
     stats: &EgressStats,
 ) -> io::Result<Infallible> {
-    let mut sender_info = SenderInfo {
-        quality: *quality.borrow_and_update(),
-        health: *health.borrow_and_update(),
-        ..SenderInfo::default()
-    };
-    let mut steady = None;
-    let mut steps = interval(STEP_POLL_INTERVAL);
     loop {
-        let sent = sender_info;
         tokio::select! {
             event = control.next() => match event? {
-                ControlEvent::Offset(offset) => steady = Some(offset),
-                ControlEvent::Message(ServerMessage::FrameTooLarge(true)) => {
-                    stats.on_refused();
-                    continue;
-                }
-                ControlEvent::Message(_) => continue,
+                ControlEvent::Offset(offset) => reports.on_offset(offset),
+                ControlEvent::Message(ServerMessage::FrameTooLarge(true)) => stats.on_refused(),
+                ControlEvent::Message(_) => {}
             },
-            Ok(()) = quality.changed() => sender_info.quality = *quality.borrow_and_update(),
-            Ok(()) = health.changed() => sender_info.health = *health.borrow_and_update(),
-            _ = steps.tick() => {}
+            info = reports.next() => control.send(&ClientMessage::SenderInfo(info)).await?,
         }
-        let offset = steady.map(|steady| clock.offset(steady));
-        sender_info.offset_us = offset.map(|offset| offset.us);
-        sender_info.error_us = offset.map(|offset| offset.error_us);
-        if sender_info == sent {
-            continue;
-        }
-        control
-            .send(&ClientMessage::SenderInfo(sender_info))
-            .await?;
     }
 }

@@ -77,6 +77,10 @@ fn config(address: RelayAddress, pinned: Option<Key>) -> ConnectionConfig {
         },
         pinned,
         wait_for_upgrade: false,
+        proof: SharedProof::default(),
+        quality: watch::channel(None).1,
+        health: crate::health::watch(),
+        http: None,
     }
 }
 

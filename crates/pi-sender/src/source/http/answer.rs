@@ -4,19 +4,25 @@
 
 use std::time::Duration;
 
+use percent_encoding::{CONTROLS, percent_encode};
 use protocol::text::{MAX_SHOWN, printable, printable_bytes};
 use reqwest::{StatusCode, Url};
 
 /// Bytes of a body that tell what it is: two headers of an MPEG transport stream.
 pub(super) const HEAD: usize = 189;
 
+/// Longest scheme that is shown.
+const MAX_SCHEME: usize = 20;
+
 /// How to read a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BodyKind {
     /// JPEGs, with anything between them.
     Jpegs,
-    /// A container, a playlist or another kind of picture, which FFmpeg reads.
+    /// A container or a playlist, which FFmpeg reads.
     Video,
+    /// One picture of another kind, which FFmpeg reads.
+    Still,
 }
 
 impl BodyKind {
@@ -31,9 +37,10 @@ impl BodyKind {
         {
             return Self::Jpegs;
         }
-        match is_container(head) || is_video_type(&essence) {
-            true => Self::Video,
-            false => Self::Jpegs,
+        match () {
+            () if is_still(head) || is_still_type(&essence) => Self::Still,
+            () if is_container(head) || is_video_type(&essence) => Self::Video,
+            () => Self::Jpegs,
         }
     }
 }
@@ -44,7 +51,7 @@ fn is_container(head: &[u8]) -> bool {
         head.get(offset..)
             .is_some_and(|rest| rest.starts_with(bytes))
     };
-    let starts: [&[u8]; 8] = [
+    let starts: [&[u8]; 7] = [
         &[0x1A, 0x45, 0xDF, 0xA3], // Matroska, WebM
         b"#EXTM3U",
         b"FLV\x01",
@@ -52,37 +59,47 @@ fn is_container(head: &[u8]) -> bool {
         &[0x30, 0x26, 0xB2, 0x75], // ASF
         &[0, 0, 1],                // MPEG program stream, H.264, H.265
         &[0, 0, 0, 1],
-        b"\x89PNG",
     ];
     let boxes: [&[u8]; 5] = [b"ftyp", b"moov", b"moof", b"styp", b"mdat"];
     starts.iter().any(|start| at(0, start))
         || boxes.iter().any(|name| at(4, name))
-        || (at(0, b"RIFF") && (at(8, b"AVI ") || at(8, b"WEBP")))
+        || (at(0, b"RIFF") && at(8, b"AVI "))
         || (at(0, &[0x47]) && at(188, &[0x47]))
 }
 
+/// Returns whether bytes begin as a PNG or a WebP does.
+fn is_still(head: &[u8]) -> bool {
+    let is_webp = head.get(8..).is_some_and(|rest| rest.starts_with(b"WEBP"));
+    head.starts_with(b"\x89PNG") || (head.starts_with(b"RIFF") && is_webp)
+}
+
+fn is_still_type(essence: &str) -> bool {
+    essence.starts_with("image/") && !is_jpeg_type(essence)
+}
+
+fn is_jpeg_type(essence: &str) -> bool {
+    let names = ["jpeg", "jpg", "mjpg"];
+    names.iter().any(|name| essence.ends_with(name))
+}
+
 fn is_video_type(essence: &str) -> bool {
-    let jpeg = ["jpeg", "jpg", "mjpg"]
-        .iter()
-        .any(|name| essence.ends_with(name));
     let playlist = ["mpegurl", "dash+xml", "ogg", "/mp4", "matroska"];
-    !jpeg
-        && (essence.starts_with("video/")
-            || essence.starts_with("image/")
-            || playlist.iter().any(|name| essence.ends_with(name)))
+    !is_jpeg_type(essence)
+        && (essence.starts_with("video/") || playlist.iter().any(|name| essence.ends_with(name)))
 }
 
 /// Returns where a redirect leads, seen from `url`; the error names the cause without the address, which may contain a
-/// token.
-pub(super) fn redirect(url: &Url, location: Option<&str>) -> Result<Url, String> {
+/// token. Bytes beyond ASCII reach the camera as they came.
+pub(super) fn redirect(url: &Url, location: Option<&[u8]>) -> Result<Url, String> {
     let location = location.ok_or("it redirects, and names no place")?;
     let to = url
-        .join(location)
+        .join(&percent_encode(location, CONTROLS).to_string())
         .map_err(|why| format!("it redirects to an address that is wrong: {why}"))?;
     match to.scheme() {
         "http" | "https" => Ok(to),
         other => Err(format!(
-            "it redirects from HTTP to {other}: name that address as --source instead"
+            "it redirects from HTTP to {}: name that address as --source instead",
+            printable(other, MAX_SCHEME)
         )),
     }
 }
@@ -221,13 +238,12 @@ mod tests {
     fn containers_and_playlists_are_for_ffmpeg_by_bytes_or_by_type() {
         let mut transport = [0; HEAD];
         (transport[0], transport[188]) = (0x47, 0x47);
-        let heads: [&[u8]; 7] = [
+        let heads: [&[u8]; 6] = [
             b"\0\0\0\x20ftypisom",
             &[0x1A, 0x45, 0xDF, 0xA3],
             b"#EXTM3U\n",
             b"RIFF\0\0\0\0AVI LIST",
             &[0, 0, 0, 1, 0x67],
-            b"\x89PNG\r\n",
             &transport,
         ];
         for head in heads {
@@ -242,9 +258,16 @@ mod tests {
             "application/vnd.apple.mpegurl; charset=utf-8",
             "audio/x-mpegURL",
             "video/mp2t",
-            "image/png",
         ] {
             assert_eq!(BodyKind::of(Some(kind), b"??"), BodyKind::Video, "{kind}");
+        }
+        for (kind, head) in [
+            ("application/octet-stream", &b"\x89PNG\r\n"[..]),
+            ("text/plain", b"RIFF\0\0\0\0WEBPVP8 "),
+            ("image/png", b"??"),
+            ("image/gif", b"GIF89a"),
+        ] {
+            assert_eq!(BodyKind::of(Some(kind), head), BodyKind::Still, "{kind}");
         }
         for kind in ["text/html", "application/octet-stream", "application/json"] {
             assert_eq!(
@@ -258,18 +281,21 @@ mod tests {
     #[test]
     fn redirects_stay_within_http() {
         let from = url("http://cam/a/b?c");
-        assert_eq!(redirect(&from, Some("/std")), Ok(url("http://cam/std")));
-        assert_eq!(
-            redirect(&from, Some("https://other/x")),
-            Ok(url("https://other/x"))
-        );
+        for (location, to) in [
+            (&b"/std"[..], "http://cam/std"),
+            (b"https://other/x", "https://other/x"),
+            ("/K\u{fc}che".as_bytes(), "http://cam/K%C3%BCche"),
+            (b"/K\xFCche?a%20b", "http://cam/K%FCche?a%20b"),
+        ] {
+            assert_eq!(redirect(&from, Some(location)), Ok(url(to)));
+        }
         for (location, words) in [
             (Some("rtsp://u:geheim@cam/1"), "from HTTP to rtsp"),
             (Some("file:///etc/passwd"), "from HTTP to file"),
             (Some("http://["), "wrong"),
             (None, "names no place"),
         ] {
-            let why = redirect(&from, location).unwrap_err();
+            let why = redirect(&from, location.map(str::as_bytes)).unwrap_err();
             assert!(why.contains(words) && !why.contains("geheim"), "{why}");
         }
     }
@@ -350,5 +376,8 @@ mod tests {
         );
         let long = describe(StatusCode::OK, None, &[b'x'; 5000]);
         assert!(long.len() < 300, "{long}");
+        let scheme = format!("{}:x", "x".repeat(5000));
+        let why = redirect(&url("http://cam/"), Some(scheme.as_bytes())).unwrap_err();
+        assert!(why.len() < 120, "{why}");
     }
 }

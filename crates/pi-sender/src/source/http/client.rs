@@ -6,11 +6,12 @@ use anyhow::{Context as _, bail, ensure};
 use reqwest::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE,
 };
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use tokio::time::timeout;
+use tracing::debug;
 
 use super::answer;
-use super::login::{Challenge, Login};
+use super::login::{self, Challenge, Login};
 use crate::source::camera_url::CameraUrl;
 
 /// Longest wait for a connection: a camera on the other side of the world answers within a second.
@@ -36,6 +37,8 @@ pub(super) struct CameraClient {
     trusting: Client,
     /// Longest wait for an answer.
     patience: Duration,
+    /// Whether there was an answer, whose connection may be kept.
+    had_answer: bool,
 }
 
 impl CameraClient {
@@ -59,6 +62,7 @@ impl CameraClient {
             checking: None,
             trusting: client(true)?,
             patience,
+            had_answer: false,
         })
     }
 
@@ -70,7 +74,8 @@ impl CameraClient {
             let response = self.send(&url).await?;
             let status = response.status();
             if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-                let to = header(&response, &LOCATION);
+                let to = response.headers().get(LOCATION);
+                let to = to.map(HeaderValue::as_bytes);
                 url = answer::redirect(&url, to).map_err(anyhow::Error::msg)?;
             } else if status == StatusCode::UNAUTHORIZED {
                 let challenge = self.next_challenge(&url, &response, answered)?;
@@ -87,7 +92,31 @@ impl CameraClient {
         bail!("it redirects in a circle")
     }
 
+    /// Sends a request. One that finds a kept connection closed is sent once more, at once: cameras close them behind each
+    /// answer or after a while, and this end learns of it with its next request.
     async fn send(&mut self, url: &Url) -> anyhow::Result<Response> {
+        let mut may_be_kept = self.had_answer;
+        loop {
+            let request = self.prepare(url)?;
+            let Ok(sent) = timeout(self.patience, request.send()).await else {
+                bail!(answer::no_answer(self.patience));
+            };
+            match sent {
+                Ok(response) => {
+                    self.had_answer = true;
+                    return Ok(response);
+                }
+                Err(why) if may_be_kept && !why.is_connect() && !why.is_timeout() => {
+                    debug!("the camera has closed the connection; the request is sent again");
+                    may_be_kept = false;
+                }
+                Err(why) => return Err(self.network_error(url, why)),
+            }
+        }
+    }
+
+    /// Returns a request, with the login if the camera requested one.
+    fn prepare(&mut self, url: &Url) -> anyhow::Result<RequestBuilder> {
         let mut request = self.client_for(url)?.get(url.clone());
         if let (Some(login), Some(challenge)) = (&self.login, &mut self.challenge)
             && answer::may_keep_login(&self.url, url)
@@ -101,10 +130,7 @@ impl CameraClient {
             let answer = HeaderValue::from_bytes(challenge.answer(login, &uri)?.as_bytes())?;
             request = request.header(AUTHORIZATION, answer);
         }
-        let Ok(sent) = timeout(self.patience, request.send()).await else {
-            bail!(answer::no_answer(self.patience));
-        };
-        sent.map_err(|why| self.network_error(url, why))
+        Ok(request)
     }
 
     /// Describes why no answer came, without the URL, which the client's own error would show.
@@ -145,19 +171,22 @@ impl CameraClient {
             .iter()
             .map(|offer| String::from_utf8_lossy(offer.as_bytes()))
             .collect();
-        Challenge::choose(offers.iter().map(|offer| offer.as_ref())).context(
-            "the camera requests a login by a method other than basic and digest: choose one of these in its settings",
-        )
+        let chosen = Challenge::choose(offers.iter().map(|offer| offer.as_ref()));
+        chosen.with_context(|| login::no_answer(offers.iter().map(|offer| offer.as_ref())))
     }
 
     /// Describes an answer with an error's status.
     async fn refusal(&self, mut response: Response) -> String {
         let mut head = Vec::new();
-        while head.len() < QUOTED
-            && let Ok(Ok(Some(chunk))) = timeout(self.patience, response.chunk()).await
-        {
-            head.extend_from_slice(&chunk);
-        }
+        let read = async {
+            while head.len() < QUOTED
+                && let Ok(Some(chunk)) = response.chunk().await
+            {
+                head.extend_from_slice(&chunk);
+            }
+        };
+        // What has come in that time is enough for the error.
+        let _ = timeout(self.patience, read).await;
         answer::describe(response.status(), content_type(&response), &head)
     }
 

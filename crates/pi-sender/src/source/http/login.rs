@@ -7,6 +7,9 @@ use std::fmt;
 use digest_auth::{AuthContext, WwwAuthenticateHeader};
 use percent_encoding::percent_decode_str;
 
+/// What stands for a character beyond ASCII while a digest is parsed; no header contains it.
+const PLACEHOLDER: char = '\u{7f}';
+
 /// User and password of a URL.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Login {
@@ -52,7 +55,7 @@ impl Challenge {
             // One line may contain several methods.
             let end = word_at(parameters, "basic").unwrap_or(parameters.len());
             let parameters = parameters[..end].trim_end_matches([',', ' ']);
-            digest_auth::parse(&format!("Digest {parameters}")).ok()
+            parse_digest(parameters)
         });
         let basic =
             || offers.is_empty() || offers.iter().any(|offer| word_at(offer, "basic").is_some());
@@ -73,6 +76,52 @@ impl Challenge {
                 let context = AuthContext::new(user.as_str(), password.as_str(), uri);
                 Ok(digest.respond(&context)?.to_string())
             }
+        }
+    }
+}
+
+/// Parses a digest's parameters. The library takes the numbers of characters for those of bytes, so it is given ASCII alone,
+/// and the realm is put back; `None` if that is in no known encoding, since the hash is of its bytes.
+fn parse_digest(parameters: &str) -> Option<WwwAuthenticateHeader> {
+    let ascii = |c: char| if c.is_ascii() { c } else { PLACEHOLDER };
+    let plain: String = parameters.chars().map(ascii).collect();
+    let mut digest = digest_auth::parse(&format!("Digest {plain}")).ok()?;
+    if digest.realm.contains(PLACEHOLDER) {
+        digest.realm = realm(parameters)?;
+    }
+    let unknown = |text: &str| text.contains([PLACEHOLDER, char::REPLACEMENT_CHARACTER]);
+    let has_unknown = unknown(&digest.realm)
+        || unknown(&digest.nonce)
+        || digest.opaque.as_deref().is_some_and(unknown);
+    (!has_unknown).then_some(digest)
+}
+
+/// Returns the realm in a digest's parameters.
+fn realm(parameters: &str) -> Option<String> {
+    const NAME: &str = "realm=\"";
+    let at = parameters.to_ascii_lowercase().find(NAME)? + NAME.len();
+    let (mut realm, mut rest) = (String::new(), parameters[at..].chars());
+    loop {
+        match rest.next()? {
+            '"' => return Some(realm),
+            '\\' => realm.push(rest.next()?),
+            c => realm.push(c),
+        }
+    }
+}
+
+/// Describes offers of which none can be answered.
+pub(super) fn no_answer<'a>(offers: impl IntoIterator<Item = &'a str>) -> &'static str {
+    let unreadable = |offer: &str| {
+        behind_word(offer, "digest").is_some() && offer.contains(char::REPLACEMENT_CHARACTER)
+    };
+    match offers.into_iter().any(unreadable) {
+        true => {
+            "the camera's realm for digest has letters that are not UTF-8, so the login cannot be computed: give the \
+             camera a name of plain letters in its settings"
+        }
+        false => {
+            "the camera requests a login by a method other than basic and digest: choose one of these in its settings"
         }
     }
 }
@@ -169,5 +218,31 @@ mod tests {
             }
             assert!(!answer.contains("Circle"), "{answer}");
         }
+    }
+
+    #[test]
+    fn a_realm_in_utf_8_is_part_of_the_hash_and_one_in_another_encoding_is_named() {
+        let offer = "Digest realm=\"K\u{fc}che \\\"\u{6771}\\\"\", nonce=\"abc\", algorithm=MD5";
+        let mut chosen = Challenge::choose([offer]).unwrap();
+        let answer = chosen.answer(&login("u:p"), "/").unwrap();
+        assert!(
+            answer.contains("realm=\"K\u{fc}che \\\"\u{6771}\\\"\""),
+            "{answer}"
+        );
+        // MD5 of MD5(u:Küche "東":p), the nonce and MD5(GET:/).
+        assert!(
+            answer.contains("response=\"72531c3296eb3f62ac80b62ef602d035\""),
+            "{answer}"
+        );
+        for offer in [
+            "Digest realm=\"K\u{fffd}che\", nonce=\"abc\"",
+            "Digest realm=\"c\", nonce=\"\u{fc}\"",
+            "Digest \u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc} n=\"x\", realm=\"\u{6771}",
+        ] {
+            assert!(Challenge::choose([offer]).is_none(), "{offer}");
+        }
+        let unreadable = no_answer(["Digest realm=\"K\u{fffd}che\""]);
+        assert!(unreadable.contains("not UTF-8"), "{unreadable}");
+        assert!(no_answer(["NTLM"]).contains("other than basic and digest"));
     }
 }

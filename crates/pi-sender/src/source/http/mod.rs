@@ -17,7 +17,7 @@ mod poll_times;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use protocol::jpeg::Splitter;
 use reqwest::Response;
 use tokio::runtime::Builder;
@@ -28,9 +28,10 @@ use self::answer::{BodyKind, HEAD};
 use self::client::{CameraClient, content_type};
 pub(super) use self::login::Login;
 use self::poll_times::PollTimes;
+use super::Picture;
+use super::broken::BrokenRow;
 use super::camera_url::CameraUrl;
 use super::live::ReadPicture;
-use super::{MAX_BROKEN_PICTURES, Picture};
 
 /// Longest time without a byte; cameras for one picture every few seconds exist. One interval of `--fps` is added to it.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,6 +44,8 @@ pub(super) enum Opened {
     Pictures(ReadPicture),
     /// A video, for FFmpeg. The connection is closed.
     Video,
+    /// One picture of another kind than JPEG, for FFmpeg. The connection is closed.
+    Still,
 }
 
 /// Requests a URL and waits for its first picture.
@@ -60,10 +63,12 @@ pub(super) fn open(url: &CameraUrl<'_>, fps: f64) -> anyhow::Result<Opened> {
         patience,
         logged_end: false,
     };
-    let Some(first) = runtime.block_on(camera.first())? else {
-        return Ok(Opened::Video);
-    };
-    let mut first = Some(first);
+    match runtime.block_on(camera.kind())? {
+        BodyKind::Video => return Ok(Opened::Video),
+        BodyKind::Still => return Ok(Opened::Still),
+        BodyKind::Jpegs => {}
+    }
+    let mut first = Some(runtime.block_on(camera.picture())?);
     Ok(Opened::Pictures(Box::new(move || match first.take() {
         Some(picture) => Ok(picture),
         None => runtime.block_on(camera.picture()),
@@ -80,26 +85,26 @@ struct HttpCamera {
 }
 
 impl HttpCamera {
-    /// Returns the first picture; `None` if FFmpeg has to read it.
-    async fn first(&mut self) -> anyhow::Result<Option<Picture>> {
+    /// Returns how to read what the URL gives; JPEGs are read on from the same answer.
+    async fn kind(&mut self) -> anyhow::Result<BodyKind> {
         let mut body = self.request().await?;
         body.read_head().await?;
-        match BodyKind::of(content_type(&body.response), &body.head) {
-            BodyKind::Video => return Ok(None),
-            BodyKind::Jpegs => self.body = Some(body),
+        let kind = BodyKind::of(content_type(&body.response), &body.head);
+        if kind == BodyKind::Jpegs {
+            self.body = Some(body);
         }
-        self.picture().await.map(Some)
+        Ok(kind)
     }
 
     /// Returns the next picture that is whole.
     async fn picture(&mut self) -> anyhow::Result<Picture> {
-        for _ in 0..MAX_BROKEN_PICTURES {
+        let mut broken = BrokenRow::of("the camera");
+        loop {
             match Picture::from_jpeg(self.next().await?) {
                 Ok(picture) => return Ok(picture),
-                Err(why) => debug!(%why, "a broken picture is skipped"),
+                Err(why) => broken.skip(&why)?,
             }
         }
-        bail!("the camera gave {MAX_BROKEN_PICTURES} broken pictures in a row")
     }
 
     /// Returns the next picture's bytes. An answer that gave pictures and ended is requested again: cameras for snapshots
@@ -147,6 +152,7 @@ impl HttpCamera {
             response: self.client.request().await?,
             splitter: Splitter::new(),
             head: Vec::new(),
+            bytes: 0,
             pictures: 0,
             patience: self.patience,
         })
@@ -159,21 +165,24 @@ struct Body {
     splitter: Splitter,
     /// The first bytes.
     head: Vec<u8>,
+    /// Count of its bytes so far.
+    bytes: usize,
     /// Count of the pictures in it so far.
     pictures: u64,
     patience: Duration,
 }
 
 impl Body {
-    /// Reads until the first bytes tell what they are, or the answer ends.
+    /// Reads until the first bytes tell what they are, the answer ends, or too few have come for too long.
     async fn read_head(&mut self) -> anyhow::Result<()> {
-        while self.head.len() < HEAD && self.receive().await? {}
+        let start = Instant::now();
+        while self.head.len() < HEAD && start.elapsed() < self.patience && self.receive().await? {}
         Ok(())
     }
 
     /// Returns the next picture; `None` at the end.
     async fn next_picture(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), self.bytes);
         loop {
             if let Some(jpeg) = self.splitter.next_picture() {
                 self.pictures += 1;
@@ -183,7 +192,13 @@ impl Body {
                 true => PICTURE_TIMEOUT,
                 false => self.patience,
             };
-            if start.elapsed() > limit || !self.receive().await? {
+            ensure!(
+                start.elapsed() <= limit,
+                "{} bytes came within {} s and no whole picture; is the connection to the camera too slow?",
+                self.bytes - before,
+                limit.as_secs()
+            );
+            if !self.receive().await? {
                 return Ok(None);
             }
         }
@@ -197,6 +212,7 @@ impl Body {
         let Some(chunk) = chunk.map_err(reqwest::Error::without_url)? else {
             return Ok(false);
         };
+        self.bytes += chunk.len();
         let missing = HEAD.saturating_sub(self.head.len());
         self.head
             .extend_from_slice(&chunk[..missing.min(chunk.len())]);
@@ -224,6 +240,18 @@ mod tests {
 
     use super::*;
 
+    /// Returns a camera with little patience.
+    fn camera(url: &str) -> HttpCamera {
+        let patience = Duration::from_millis(300);
+        HttpCamera {
+            client: CameraClient::new(&CameraUrl::parse(url).unwrap(), patience).unwrap(),
+            times: PollTimes::new(Duration::from_millis(10)),
+            body: None,
+            patience,
+            logged_end: false,
+        }
+    }
+
     /// Returns the size of the next picture of a camera that sends so many bytes and then hangs, and the error after it.
     fn hanging(content: &[u8]) -> (Option<Picture>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -240,14 +268,7 @@ mod tests {
             }
             open
         });
-        let patience = Duration::from_millis(300);
-        let mut camera = HttpCamera {
-            client: CameraClient::new(&CameraUrl::parse(&url).unwrap(), patience).unwrap(),
-            times: PollTimes::new(Duration::from_millis(10)),
-            body: None,
-            patience,
-            logged_end: false,
-        };
+        let mut camera = camera(&url);
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let first = runtime.block_on(camera.picture());
         let (first, why) = match first {
@@ -319,5 +340,46 @@ mod tests {
             why.contains("<html>please wait") && why.ends_with("no byte came for 0 s"),
             "{why}"
         );
+    }
+
+    /// Opens a camera that sends a head and then a byte every 20 ms. Returns why it gives nothing, and the bytes that it sent.
+    fn dripping(head: &'static [u8], byte: u8) -> (String, usize) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let _ = client.read(&mut [0; 4096]).unwrap();
+            client.write_all(head).unwrap();
+            let sent = (0..100_000).take_while(|_| {
+                thread::sleep(Duration::from_millis(20));
+                client.write_all(&[byte]).is_ok()
+            });
+            sent.count()
+        });
+        let mut camera = camera(&url);
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let why = runtime.block_on(async {
+            match camera.kind().await {
+                Ok(_) => camera.picture().await.unwrap_err(),
+                Err(why) => why,
+            }
+        });
+        drop((camera, runtime));
+        (format!("{why:#}"), server.join().unwrap())
+    }
+
+    #[test]
+    fn a_camera_that_sends_byte_after_byte_is_reported_long_before_its_first_bytes_are_there() {
+        let (why, sent) = dripping(b"HTTP/1.1 200 OK\r\n\r\n", b'x');
+        assert!(
+            why.contains("begins with 'xx") && why.contains("no whole picture"),
+            "{why}"
+        );
+        assert!(sent < HEAD, "{sent}");
+        let (why, sent) = dripping(b"HTTP/1.1 404 Not Found\r\n\r\n", b'x');
+        assert!(why.contains("404 Not Found"), "{why}");
+        assert!(sent < HEAD, "{sent}");
+        let (why, _) = dripping(b"HTTP/1.1 200", b'x');
+        assert!(why.contains("no answer for"), "{why}");
     }
 }

@@ -49,6 +49,7 @@ impl World {
             | Action::PublishDetections(_)
             | Action::PublishSenderInfo(..)
             | Action::PublishForeign(_)
+            | Action::ObserveTracks(_)
             | Action::Log(_) => {}
         }
     }

@@ -12,9 +12,10 @@ use protocol::control::{Control, Question};
 use protocol::label::{Label, StreamId};
 use protocol::peer::{Cookie, Proof, Standing};
 use protocol::quic::{MAX_CAMERAS, Refusal, SenderInfo};
+use protocol::transport::Transport;
 use relay_core::{
     Action, AnnotationJob, CameraFrame, CookieSecret, Forward, Inference, Publication, Publisher,
-    Relay, SenderId, SubscriberId, TrackedFrame,
+    Relay, SenderId, SubscriberId, TrackedFrame, TrackerState,
 };
 
 use self::input::{Input, found, grey, keep, label, person, picture, settings};
@@ -86,6 +87,7 @@ impl World {
             standing: Standing::Validated,
             camera: HONEST_CAMERA.parse().expect("it is a name"),
             stream: Some(HONEST_STREAM),
+            transport: Transport::Quic,
         };
         let mut world = Self {
             now: start,
@@ -187,6 +189,7 @@ impl World {
             standing: Standing::Validated,
             camera: input.camera(),
             stream: Some(StreamId(u64::from(input.byte()))),
+            transport: Transport::Quic,
         };
         let now = self.now;
         if let Ok(proof) = self.relay.on_publish_request(&publisher, &proof, now) {
@@ -281,7 +284,11 @@ impl World {
             0 => self.relay.on_tracker_free(self.now),
             kind => {
                 let detections = if kind == 1 { Vec::new() } else { person() };
-                let tracked = TrackedFrame { frame, detections };
+                let tracked = TrackedFrame {
+                    frame,
+                    detections,
+                    tracker: TrackerState::default(),
+                };
                 self.relay.on_tracked(tracked, self.now);
             }
         }
@@ -325,7 +332,11 @@ impl World {
         }
         if self.tracking.is_none() {
             let detections = person();
-            let tracked = TrackedFrame { frame, detections };
+            let tracked = TrackedFrame {
+                frame,
+                detections,
+                tracker: TrackerState::default(),
+            };
             self.relay.on_tracked(tracked, self.now);
         }
     }

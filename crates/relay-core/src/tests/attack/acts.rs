@@ -27,6 +27,13 @@ pub(super) enum Act {
         seq: u64,
         stream: u64,
     },
+    /// A single frame by HTTP from one of its hosts.
+    Post {
+        host: u8,
+        camera: Name,
+        stream: u64,
+        seq: u64,
+    },
     /// The end of all its connections from one host.
     Disconnect {
         host: u8,
@@ -136,6 +143,8 @@ pub(super) fn acts() -> impl Strategy<Value = Vec<Act>> {
         3 => (own.clone(), 1u16..4, name.clone(), proof).prop_map(|(host, port, camera, proof)| {
             Act::Connect { host, port, camera, proof }
         }),
+        3 => (own.clone(), name.clone(), stream.clone(), seq.clone())
+            .prop_map(|(host, camera, stream, seq)| Act::Post { host, camera, stream, seq }),
         2 => (seq, stream).prop_map(|(seq, stream)| Act::Publish { seq, stream }),
         1 => own.clone().prop_map(|host| Act::Disconnect { host }),
         1 => (own, 1u16..100, any::<bool>())

@@ -232,6 +232,16 @@ impl World {
                     self.scene.act();
                 }
             }
+            Act::Post {
+                host,
+                camera,
+                stream,
+                seq,
+            } => {
+                let camera = camera.text();
+                let frame = labelled(&camera, *stream, *seq);
+                self.scene.posted(&camera, *host, frame);
+            }
             Act::Disconnect { host } => {
                 for port in 1..200 {
                     self.scene.disconnect(address(*host, port));

@@ -2,8 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use axum::http::HeaderMap;
+
+use relay_core::TokenBucket;
+use relay_core::limits::{FRAME_BURST, FRAME_RATE};
 
 use super::proxies::TrustedProxies;
 use crate::transport::connections::Slot;
@@ -15,6 +20,8 @@ pub(super) struct Connection {
     /// Address of the other end: the client's, or a proxy's.
     pub(super) peer: SocketAddr,
     has_host: AtomicBool,
+    /// Pace of the frames that the client posts.
+    frames: Mutex<TokenBucket>,
 }
 
 impl Connection {
@@ -23,6 +30,7 @@ impl Connection {
             slot,
             peer,
             has_host: AtomicBool::new(false),
+            frames: Mutex::new(TokenBucket::new(FRAME_RATE, FRAME_BURST, Instant::now())),
         }
     }
 
@@ -40,6 +48,17 @@ impl Connection {
     /// Notes whether a request was permitted.
     pub(super) fn settle(&self, permitted: bool) {
         self.slot.settle(permitted);
+    }
+
+    /// Counts a frame that the client posts; false if it sends too many.
+    pub(super) fn may_post(&self, now: Instant) -> bool {
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        frames.take(1.0, now)
+    }
+
+    /// Notes that the connection carries a camera.
+    pub(super) fn protect(&self) {
+        self.slot.protect();
     }
 
     /// Waits until another connection has taken the slot of this one.

@@ -1,11 +1,12 @@
 //! The HTTP server: a page, streams and metrics, for browsers and for other software that takes a URL.
 //!
 //! ```text
-//!  TCP 8080 --> listen, connection --> request; entry, origin_policy (PURE): access --> routes --> page
+//!  TCP 8080 --> listen, connection --> request; entry, origin_policy (PURE): access --> routes --> page, login
 //!                  proxies (PURE)                                      query (PURE) |   --> shared_answers: status, metrics
 //!                                                                                    |
 //!  the loop's fan-out --> shared_feed: one feed a camera ----------------------------+--> stream.mjpg, detections, ws
 //!                                                                                    +--> picture --> shared_renditions: snapshot.jpg
+//!  the loop <-- publish, publish_socket: frames of publishers; publish_answer (PURE)
 //! ```
 //!
 //! It has a thread and a runtime of its own, so that many HTTP clients, honest or hostile, delay no frame of another
@@ -17,15 +18,21 @@
 
 mod connection;
 mod entry;
+mod event_query;
+mod events;
 #[cfg(test)]
 #[path = "../../../../protocol/fuzz/src/http_entry.rs"]
 mod fuzz_rules;
 mod listen;
+mod login;
 mod mjpeg;
 mod origin_policy;
 mod page;
 mod picture;
 mod proxies;
+mod publish;
+mod publish_answer;
+mod publish_socket;
 mod query;
 mod request;
 mod request_rate;
@@ -55,6 +62,7 @@ use self::shared_answers::SharedAnswers;
 use self::shared_feed::SharedFeeds;
 use super::connections::Connections;
 use crate::access::Access;
+use crate::events::EventHub;
 use crate::handle::RelayHandle;
 use crate::shared_renditions::SharedRenditions;
 
@@ -71,6 +79,8 @@ struct Context {
     /// Of viewers whose path does not carry the originals.
     viewer_renditions: Arc<SharedRenditions>,
     rate: RequestRate,
+    events: Arc<EventHub>,
+    relay: RelayHandle,
 }
 
 /// What the flags say about the clients.
@@ -103,6 +113,7 @@ pub fn start(
     trust: Trust<'_>,
     viewer_renditions: Arc<SharedRenditions>,
     relay: RelayHandle,
+    events: Arc<EventHub>,
 ) -> anyhow::Result<HttpServer> {
     let local = listener.local_addr()?;
     let stats = Arc::<EgressStats>::default();
@@ -111,10 +122,12 @@ pub fn start(
         connections: Connections::http(access.is_private()),
         policy: OriginPolicy::new(access, trust.origins.to_vec()),
         feeds: SharedFeeds::new(relay.clone(), stats.clone()),
-        answers: SharedAnswers::new(relay),
+        answers: SharedAnswers::new(relay.clone()),
         renditions: SharedRenditions::of_snapshots(),
         viewer_renditions,
         rate: RequestRate::new(),
+        events,
+        relay,
     });
     let stop = CancellationToken::new();
     let stopped = stop.clone();

@@ -1,19 +1,26 @@
 //! Decides which requests are answered. Pure.
 //!
-//! A private relay requires the viewer's token, and then the origin of the page that sends the request does not matter:
-//! only a page that was given the token has it. An open relay has to check the origin: a browser behind a firewall lets any
-//! page of the internet open a WebSocket to any address, and lets a page whose own name resolves to that address (DNS
-//! rebinding) read every answer. So pages of other origins get no WebSocket, and requests for a name that can belong to
-//! another owner are refused.
+//! A private relay requires a viewer's token, or the cookie of a login with one. The origin of a page that sends a token
+//! does not matter: only a page that was given the token has it. A cookie is sent by the browser, also for pages of other
+//! ports and sibling names, so such pages get no WebSocket by it, and they can sign no browser in or out.
+//!
+//! An open relay has to check the origin: a browser behind a firewall lets any page of the internet open a WebSocket to any
+//! address, and lets a page whose own name resolves to that address (DNS rebinding) read every answer. So pages of other
+//! origins get no WebSocket, and requests for a name that can belong to another owner are refused.
+//!
+//! A publisher of frames needs a sender's token, for which no cookie is enough, and is not a page of another origin, whatever
+//! token that has.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use protocol::quic::{Hello, Refusal, Role};
+use protocol::label::CameraName;
+use protocol::peer::Standing;
+use protocol::quic::{Refusal, Role};
 use protocol::ticket::Host;
 
-use crate::access::Access;
+use crate::access::{Access, CookieGrant, Grant};
 
 /// Endings of names that public DNS does not have (RFC 2606, 6761, 6762, 8375; ICANN's `internal`; `lan` by routers' custom).
 const LOCAL_SUFFIXES: [&str; 5] = [".localhost", ".local", ".internal", ".home.arpa", ".lan"];
@@ -68,6 +75,32 @@ pub(super) struct Requester<'a> {
     pub(super) upgrade: bool,
     /// The token.
     pub(super) token: Option<&'a str>,
+    /// The value of this relay's cookie.
+    pub(super) cookie: Option<&'a str>,
+    /// How the page that sends the request relates to the server, as the browser states it (`Sec-Fetch-Site`): no page can
+    /// write this header itself.
+    pub(super) fetch_site: Option<&'a str>,
+    /// The camera that the request publishes as; `None` if it only reads.
+    pub(super) publishes: Option<&'a str>,
+}
+
+/// What a request that is answered may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Permit {
+    pub(super) grant: Grant,
+    pub(super) by: Proof,
+}
+
+/// What a request has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// Nothing, as an open relay needs nothing.
+    Nothing,
+    Token,
+    Cookie {
+        /// Whether the cookie is to be renewed.
+        is_old: bool,
+    },
 }
 
 /// Why a request is refused.
@@ -75,6 +108,8 @@ pub(super) struct Requester<'a> {
 pub(super) enum Denial {
     /// A token that is wrong or missing.
     Token(Refusal),
+    /// A cookie that has expired, or is of a ticket that was revoked.
+    Session,
     /// A host name that is not this relay's.
     Host,
     /// A page of another origin.
@@ -93,6 +128,11 @@ impl OriginPolicy {
         Self { access, trusted }
     }
 
+    /// Returns the tickets and cookies that the policy knows.
+    pub(super) fn access(&self) -> &Arc<Access> {
+        &self.access
+    }
+
     /// Returns the origins that are trusted.
     pub(super) fn trusted(&self) -> impl Iterator<Item = &str> {
         self.trusted.iter().map(|Origin(origin)| origin.as_str())
@@ -102,28 +142,74 @@ impl OriginPolicy {
     ///
     /// # Errors
     /// If it is to be refused.
-    pub(super) fn check(&self, requester: Requester<'_>) -> Result<(), Denial> {
+    pub(super) fn check(&self, requester: Requester<'_>) -> Result<Permit, Denial> {
         if self.access.is_private() {
-            let hello = Hello {
-                role: Role::View,
-                camera: None,
-                token: requester.token.map(str::to_owned),
-                stream: None,
-                cookie: None,
-                trial: None,
-                original: false,
+            return match requester.publishes {
+                Some(camera) => self.check_publisher(camera, requester),
+                None => self.check_private(requester),
             };
-            return self.access.check(&hello).map_err(Denial::Token);
         }
         if !requester.host.is_none_or(|host| self.is_own_name(host)) {
             return Err(Denial::Host);
         }
-        let same = |origin: &str| host_of(origin).is_some() && host_of(origin) == requester.host;
-        let permitted = |origin: &str| same(origin) || self.trusts(origin);
-        if requester.upgrade && !requester.origin.is_none_or(permitted) {
+        let acts = requester.upgrade || requester.publishes.is_some();
+        if acts && !self.is_own_page(by_origin(requester)) {
             return Err(Denial::Origin);
         }
-        Ok(())
+        Ok(Permit {
+            grant: Grant::default(),
+            by: Proof::Nothing,
+        })
+    }
+
+    fn check_private(&self, requester: Requester<'_>) -> Result<Permit, Denial> {
+        let Some(cookie) = requester.cookie.filter(|_| requester.token.is_none()) else {
+            let granted = self.access.check_token(Role::View, None, requester.token);
+            let by = Proof::Token;
+            return granted
+                .map(|grant| Permit { grant, by })
+                .map_err(Denial::Token);
+        };
+        let session = self.access.check_cookie(cookie);
+        let CookieGrant { grant, is_old } = session.ok_or(Denial::Session)?;
+        if requester.upgrade && !self.is_own_page(requester) {
+            return Err(Denial::Origin);
+        }
+        let by = Proof::Cookie { is_old };
+        Ok(Permit { grant, by })
+    }
+
+    /// Returns whether a request is not one of a page of another origin: only a browser sends an origin.
+    pub(super) fn is_own_page(&self, requester: Requester<'_>) -> bool {
+        let same = |origin: &str| host_of(origin).is_some() && host_of(origin) == requester.host;
+        let permitted = |origin: &str| same(origin) || self.trusts(origin);
+        match requester.fetch_site {
+            Some("same-origin") => true,
+            Some(_) => requester.origin.is_some_and(permitted),
+            None => requester.origin.is_none_or(permitted),
+        }
+    }
+
+    /// Checks a request that publishes at a private relay.
+    fn check_publisher(&self, camera: &str, requester: Requester<'_>) -> Result<Permit, Denial> {
+        let camera: CameraName = camera.parse().map_err(|_| Denial::Token(Refusal::Hello))?;
+        let granted = self
+            .access
+            .check_token(Role::Send, Some(&camera), requester.token);
+        let grant = granted.map_err(Denial::Token)?;
+        if !self.is_own_page(by_origin(requester)) {
+            return Err(Denial::Origin);
+        }
+        let by = Proof::Token;
+        Ok(Permit { grant, by })
+    }
+
+    /// Returns what a client has proved whose request is permitted.
+    pub(super) fn standing(&self) -> Standing {
+        match self.access.is_private() {
+            true => Standing::Authenticated,
+            false => Standing::Validated,
+        }
     }
 
     /// Returns whether pages of this origin may read the answers.
@@ -148,6 +234,15 @@ impl OriginPolicy {
     }
 }
 
+/// Returns a request to be judged by name and origin alone: a page whose own name leads here counts as the same origin in a
+/// browser.
+fn by_origin(requester: Requester<'_>) -> Requester<'_> {
+    Requester {
+        fetch_site: None,
+        ..requester
+    }
+}
+
 /// Returns the name in `name:port`, without the dot that may end it.
 fn without_port(host: &str) -> &str {
     let name = match host.rsplit_once(':') {
@@ -162,9 +257,15 @@ mod tests {
     use super::*;
 
     fn open(trusted: &[&str]) -> OriginPolicy {
-        let access = Access::open(None, false, false).unwrap();
         let trusted = trusted.iter().map(|origin| origin.parse().unwrap());
-        OriginPolicy::new(Arc::new(access), trusted.collect())
+        OriginPolicy::new(crate::access::tests::open(), trusted.collect())
+    }
+
+    impl OriginPolicy {
+        /// Returns why a request is refused.
+        fn denial(&self, requester: Requester<'_>) -> Result<(), Denial> {
+            self.check(requester).map(drop)
+        }
     }
 
     fn named(host: &str) -> Requester<'_> {
@@ -187,7 +288,7 @@ mod tests {
             "NAS.Local.",
             "relay.lan",
         ] {
-            assert_eq!(policy.check(named(own)), Ok(()), "{own}");
+            assert_eq!(policy.denial(named(own)), Ok(()), "{own}");
         }
         for other in [
             "evil.example:8080",
@@ -195,29 +296,29 @@ mod tests {
             "local.evil",
             "a.b:x",
         ] {
-            assert_eq!(policy.check(named(other)), Err(Denial::Host), "{other}");
+            assert_eq!(policy.denial(named(other)), Err(Denial::Host), "{other}");
         }
-        assert_eq!(policy.check(Requester::default()), Ok(()), "not a browser");
+        assert_eq!(policy.denial(Requester::default()), Ok(()), "not a browser");
     }
 
     #[test]
     fn a_name_that_the_operator_gave_is() {
         let policy = open(&["https://cam.example"]);
-        assert_eq!(policy.check(named("cam.example")), Ok(()));
-        assert_eq!(policy.check(named("cam.example:8443")), Ok(()));
-        assert_eq!(policy.check(named("evil.example")), Err(Denial::Host));
-        assert_eq!(open(&["*"]).check(named("evil.example")), Ok(()));
+        assert_eq!(policy.denial(named("cam.example")), Ok(()));
+        assert_eq!(policy.denial(named("cam.example:8443")), Ok(()));
+        assert_eq!(policy.denial(named("evil.example")), Err(Denial::Host));
+        assert_eq!(open(&["*"]).denial(named("evil.example")), Ok(()));
     }
 
     #[test]
     fn a_page_of_another_origin_gets_no_socket() {
         let policy = open(&["https://cam.example"]);
         let from = |origin, upgrade| {
-            policy.check(Requester {
+            policy.denial(Requester {
                 host: Some("127.0.0.1:8080"),
                 origin: Some(origin),
                 upgrade,
-                token: None,
+                ..Requester::default()
             })
         };
         assert_eq!(from("http://127.0.0.1:8080", true), Ok(()));
@@ -228,29 +329,141 @@ mod tests {
         }
     }
 
+    fn private(trusted: &[&str]) -> (OriginPolicy, Vec<String>, tempfile::TempDir) {
+        let state = tempfile::tempdir().unwrap();
+        let (access, tokens) = crate::access::tests::private(state.path());
+        let trusted = trusted.iter().map(|origin| origin.parse().unwrap());
+        (OriginPolicy::new(access, trusted.collect()), tokens, state)
+    }
+
     #[test]
     fn a_private_relay_wants_the_viewers_token_and_nothing_else() {
-        let state = tempfile::tempdir().unwrap();
-        let access = Access::open(Some(state.path()), true, false).unwrap();
-        let (send, view) = access.tickets(&"relay".parse().unwrap()).unwrap();
-        let policy = OriginPolicy::new(Arc::new(access), Vec::new());
+        let (policy, tokens, _state) = private(&[]);
         let with = |token: Option<&str>| {
-            policy.check(Requester {
+            policy.denial(Requester {
                 host: Some("cam.example"),
                 origin: Some("http://other.example"),
                 upgrade: true,
                 token,
+                fetch_site: Some("cross-site"),
+                cookie: None,
+                publishes: None,
             })
         };
-        assert_eq!(with(Some(&view.token.to_string())), Ok(()));
+        assert_eq!(with(Some(&tokens[1])), Ok(()));
         for (token, refusal) in [
             (None, Refusal::Private),
-            (Some(send.token.to_string()), Refusal::Role),
-            (Some("x".to_owned()), Refusal::Token),
+            (Some(tokens[0].as_str()), Refusal::Role),
+            (Some("x"), Refusal::Token),
         ] {
-            let refused = Err(Denial::Token(refusal));
-            assert_eq!(with(token.as_deref()), refused);
+            assert_eq!(with(token), Err(Denial::Token(refusal)));
         }
+    }
+
+    #[test]
+    fn a_cookie_opens_what_its_ticket_opens_but_no_socket_for_another_page() {
+        let (policy, tokens, _state) = private(&["https://cam.example"]);
+        let grant = policy
+            .access
+            .check_token(Role::View, None, Some(&tokens[1]))
+            .unwrap();
+        let cookie = policy.access.issue_cookie(&grant).unwrap();
+        let with = |cookie: &str, origin: Option<&str>, fetch_site: Option<&str>, upgrade| {
+            policy.denial(Requester {
+                host: Some("nas:8080"),
+                origin,
+                upgrade,
+                cookie: Some(cookie),
+                fetch_site,
+                token: None,
+                publishes: None,
+            })
+        };
+        for upgrade in [false, true] {
+            assert_eq!(with(&cookie, None, None, upgrade), Ok(()));
+            assert_eq!(
+                with(&cookie, Some("http://nas:8080"), None, upgrade),
+                Ok(())
+            );
+            let behind_a_proxy = with(&cookie, Some("https://cam.example"), None, upgrade);
+            assert_eq!(behind_a_proxy, Ok(()));
+            let renamed = with(
+                &cookie,
+                Some("https://x.example"),
+                Some("same-origin"),
+                upgrade,
+            );
+            assert_eq!(renamed, Ok(()), "the browser states it");
+            assert_eq!(with("x", None, None, upgrade), Err(Denial::Session));
+        }
+        for origin in ["http://nas:9999", "http://evil.example", "null"] {
+            let other = with(&cookie, Some(origin), Some("same-site"), true);
+            assert_eq!(other, Err(Denial::Origin), "{origin}");
+            assert_eq!(with(&cookie, Some(origin), None, true), Err(Denial::Origin));
+        }
+    }
+
+    #[test]
+    fn no_page_of_another_origin_signs_a_browser_in_or_out() {
+        let (policy, ..) = private(&["https://cam.example"]);
+        let from = |origin: Option<&'static str>, fetch_site| {
+            policy.is_own_page(Requester {
+                host: Some("nas:8080"),
+                origin,
+                fetch_site,
+                ..Requester::default()
+            })
+        };
+        for origin in [None, Some("http://nas:8080"), Some("https://cam.example")] {
+            assert!(from(origin, None), "{origin:?}");
+        }
+        assert!(from(Some("null"), Some("same-origin")));
+        for origin in [
+            "http://nas",
+            "http://nas:9999",
+            "http://evil.example",
+            "null",
+            "",
+        ] {
+            assert!(!from(Some(origin), None), "{origin}");
+            assert!(!from(Some(origin), Some("cross-site")), "{origin}");
+        }
+        assert!(!from(None, Some("cross-site")) && !from(None, Some("none")));
+    }
+
+    #[test]
+    fn a_publisher_needs_a_senders_token_and_no_page_of_another_origin_is_one() {
+        let (policy, tokens, _state) = private(&[]);
+        let [send, view] = &tokens[..] else {
+            panic!("a token of each role");
+        };
+        let grant = policy.access.check_token(Role::View, None, Some(view));
+        let cookie = policy.access.issue_cookie(&grant.unwrap()).unwrap();
+        let publish = |policy: &OriginPolicy, token: Option<&str>, cookie, origin| {
+            policy.denial(Requester {
+                host: Some("127.0.0.1:8080"),
+                origin,
+                token,
+                cookie,
+                publishes: Some("yard"),
+                ..Requester::default()
+            })
+        };
+        assert_eq!(publish(&policy, Some(send), None, None), Ok(()));
+        let viewers = publish(&policy, Some(view), None, None);
+        assert_eq!(viewers, Err(Denial::Token(Refusal::Role)));
+        for cookie in [None, Some(cookie.as_str())] {
+            let none = publish(&policy, None, cookie, None);
+            assert_eq!(none, Err(Denial::Token(Refusal::Private)));
+        }
+        let own = Some("http://127.0.0.1:8080");
+        let other = Some("http://evil.example");
+        let by_other = publish(&policy, Some(send), None, other);
+        assert_eq!(by_other, Err(Denial::Origin));
+        assert_eq!(publish(&open(&[]), None, None, own), Ok(()));
+        assert_eq!(publish(&open(&[]), None, None, other), Err(Denial::Origin));
+        let trusting = open(&["http://evil.example"]);
+        assert_eq!(publish(&trusting, None, None, other), Ok(()));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use ipnet::IpNet;
 /// The header of most proxies: `192.0.2.1, 198.51.100.7`.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// The header in which proxies state how the client reached them: `https`.
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
 /// A network of `--http-trust-proxy`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProxyNetwork(IpNet);
@@ -48,6 +51,15 @@ impl TrustedProxies {
             (Some(one), Some(other)) if one != other => None,
             (listed, forwarded) => listed.or(forwarded),
         }
+    }
+
+    /// Returns whether a trusted `peer` states that the client reached it by TLS.
+    pub(super) fn states_https(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let is_https = |scheme: &str| scheme.trim().eq_ignore_ascii_case("https");
+        self.trusts(peer)
+            && values(headers, &X_FORWARDED_PROTO)
+                .next()
+                .is_some_and(is_https)
     }
 
     fn last_untrusted<'a>(
@@ -183,6 +195,29 @@ mod tests {
             Some("192.0.2.1")
         );
         assert_eq!(both("192.0.2.1", "for=198.51.100.7"), None);
+    }
+
+    #[test]
+    fn a_trusted_proxy_alone_states_that_the_client_came_by_tls() {
+        let proxies = TrustedProxies::new(&["10.0.0.0/8".parse().unwrap()]);
+        let states = |peer: &str, values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-forwarded-proto", value.parse().unwrap());
+            }
+            proxies.states_https(peer.parse().unwrap(), &headers)
+        };
+        assert!(states(PROXY, &["https"]) && states(PROXY, &["http, HTTPS"]));
+        assert!(!states("192.0.2.1", &["https"]));
+        for values in [
+            &["http"][..],
+            &["https", "http"],
+            &["https, http"],
+            &[""],
+            &[],
+        ] {
+            assert!(!states(PROXY, values), "{values:?}");
+        }
     }
 
     #[test]

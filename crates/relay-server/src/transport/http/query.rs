@@ -12,7 +12,7 @@ const WIDTHS: std::ops::RangeInclusive<u16> = 16..=4096;
 /// JPEG qualities that a picture may be requested at.
 const QUALITIES: std::ops::RangeInclusive<u16> = 1..=100;
 /// Most characters of a client's text in an answer.
-const MAX_SHOWN: usize = 40;
+pub(super) const MAX_SHOWN: usize = 40;
 /// Names that OctoPrint, Mainsail, Fluidd, jQuery and the pages of mjpg-streamer put into a URL so that no cache answers it;
 /// a bare number is another.
 const CACHE_BUSTERS: [&str; 7] = ["_", "n", "t", "ts", "cacheBust", "bypassCache", "nocache"];
@@ -153,6 +153,11 @@ pub(super) fn parse(uri: &Uri, path: Path) -> Result<Asked, QueryError> {
     Ok(asked)
 }
 
+/// Returns whether a URL of `/` asks for the page, and not for a picture: so also if it has a mistake in it.
+pub(super) fn asks_for_page(uri: &Uri) -> bool {
+    parse(uri, Path::Root).map_or(true, |asked| asked.action.is_none())
+}
+
 impl Asked {
     fn set(&mut self, parameter: Parameter, value: &str) -> Result<(), QueryError> {
         let wrong = || wrong_value(parameter, value);
@@ -197,7 +202,7 @@ fn number(value: &str) -> Option<u16> {
     value.parse().ok().filter(|_| digits)
 }
 
-fn is_cache_buster(name: &str) -> bool {
+pub(super) fn is_cache_buster(name: &str) -> bool {
     let number = !name.is_empty() && name.bytes().all(|digit| digit.is_ascii_digit());
     number || CACHE_BUSTERS.contains(&name)
 }

@@ -1,37 +1,97 @@
 //! What each request passes before its path is routed: its turn, the check of its token and origin, and the headers of every answer.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use protocol::quic::Refusal;
 
-use super::Context;
 use super::connection::Connection;
-use super::entry::{bad_host, origin, parameters, requester};
-use super::origin_policy::Denial;
+use super::entry::{bad_host, origin, parameters, published_camera, requester};
+use super::origin_policy::{Denial, Permit, Proof, Requester};
+use super::query::asks_for_page;
+use super::{Context, login, page, publish, publish_answer};
+use crate::access::{Grant, TicketSession};
+
+/// The header of every answer, by which programs of ours tell a relay from any other server.
+const SIGHTLINE: &str = protocol::http::SIGHTLINE;
+
+/// The client of a permitted request.
+#[derive(Debug, Clone)]
+pub(super) struct Viewer {
+    pub(super) grant: Grant,
+    /// The session, which ends with the grant's ticket.
+    pub(super) session: Arc<TicketSession>,
+    pub(super) proof: Proof,
+}
+
+impl Viewer {
+    /// Returns the client that [`guard`] has added to a request.
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        let viewer = extensions.get().cloned();
+        viewer.expect("guard adds it to each request that it permits")
+    }
+
+    /// Returns whether the client is signed in by a cookie.
+    pub(super) fn has_cookie(&self) -> bool {
+        matches!(self.proof, Proof::Cookie { .. })
+    }
+}
 
 /// Answers a request that the policy permits, refuses another, and adds the headers that all answers have.
 pub(super) async fn guard(
     State(context): State<Arc<Context>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     context.rate.turn().await;
     let origin = origin(request.headers()).map(str::to_owned);
-    let verdict = verdict(&context, &request);
-    if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
+    let publishes = published_camera(request.uri().path());
+    let verdict = verdict(&context, &request, publishes.as_deref());
+    let connection = request.extensions().get::<Arc<Connection>>().cloned();
+    if let Some(connection) = &connection {
         connection.on_request(request.headers(), &context.proxies);
-        connection.settle(matches!(verdict, Verdict::Permitted));
+        connection.settle(matches!(verdict, Verdict::Permitted(_)));
     }
     let mut answer = match verdict {
         Verdict::Refused(answer) => answer,
-        _ if *request.method() == Method::OPTIONS => preflight(),
-        _ => next.run(request).await,
+        _ if *request.method() == Method::OPTIONS => preflight(publishes.is_some()),
+        Verdict::Public => next.run(request).await,
+        Verdict::Permitted(permit) => {
+            let address = connection.map(|connection| {
+                let client = context
+                    .proxies
+                    .client(connection.peer.ip(), request.headers());
+                client.unwrap_or(connection.peer.ip())
+            });
+            let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            let session = context.policy.access().session(&permit.grant, address);
+            let viewer = Viewer {
+                grant: permit.grant,
+                session: Arc::new(session),
+                proof: permit.by,
+            };
+            request.extensions_mut().insert(viewer.clone());
+            if let Some(camera) = publishes {
+                let standing = context.policy.standing();
+                let permit = publish::Permit { camera, standing };
+                request.extensions_mut().insert(permit);
+            }
+            let cookie = login::renewal(&context, &viewer, &request);
+            let mut answer = ending_with(viewer.session, next.run(request).await);
+            if let Some(cookie) = cookie {
+                answer.headers_mut().insert(header::SET_COOKIE, cookie);
+            }
+            answer
+        }
     };
     let headers = answer.headers_mut();
+    headers.insert(SIGHTLINE, header_value("1"));
     headers.insert(header::X_FRAME_OPTIONS, header_value("SAMEORIGIN"));
     headers.insert(header::CACHE_CONTROL, header_value("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, header_value("nosniff"));
@@ -45,12 +105,30 @@ pub(super) async fn guard(
     answer
 }
 
+/// Returns the answer with a body that ends with the session, if it is one without an end of its own.
+fn ending_with(session: Arc<TicketSession>, answer: Response) -> Response {
+    if !session.has_ticket() || answer.body().size_hint().exact().is_some() {
+        return answer;
+    }
+    answer.map(|body| {
+        let ended = Box::pin(async move { session.ended().await });
+        Body::from_stream(body.into_data_stream().take_until(ended))
+    })
+}
+
 /// Returns the answer to a browser's CORS preflight; [`guard`] adds whether the origin is trusted.
-fn preflight() -> Response {
+fn preflight(publishes: bool) -> Response {
+    let methods = match publishes {
+        true => "GET, HEAD, POST",
+        false => "GET, HEAD",
+    };
     let allowed = [
-        (header::ALLOW, "GET, HEAD"),
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization"),
+        (header::ALLOW, methods),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, methods),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, content-type",
+        ),
     ];
     (StatusCode::NO_CONTENT, allowed).into_response()
 }
@@ -65,11 +143,11 @@ enum Verdict {
     /// Every client may send it.
     Public,
     /// The policy permits it.
-    Permitted,
+    Permitted(Permit),
     Refused(Response),
 }
 
-fn verdict(context: &Context, request: &Request) -> Verdict {
+fn verdict(context: &Context, request: &Request, publishes: Option<&str>) -> Verdict {
     let preflight = *request.method() == Method::OPTIONS;
     if preflight || request.uri().path() == "/healthz" {
         return Verdict::Public;
@@ -77,27 +155,54 @@ fn verdict(context: &Context, request: &Request) -> Verdict {
     if let Some(why) = bad_host(request) {
         return Verdict::Refused(text(StatusCode::BAD_REQUEST, why));
     }
+    let policy = &context.policy;
     let parameters = parameters(request.uri());
-    match context.policy.check(requester(request, &parameters)) {
-        Ok(()) => Verdict::Permitted,
+    let requester = Requester {
+        publishes,
+        ..requester(request, &parameters, policy.access().cookie_name())
+    };
+    if login::PATHS.contains(&request.uri().path()) {
+        return match *request.method() == Method::POST && !policy.is_own_page(requester) {
+            true => Verdict::Refused(denied(Denial::Origin)),
+            false => Verdict::Public,
+        };
+    }
+    let for_page = request.uri().path() == "/" && asks_for_page(request.uri());
+    match policy.check(requester) {
+        Ok(permit) if for_page && parameters.has_token() && permit.by == Proof::Token => {
+            Verdict::Refused(login::without_token(context, &permit.grant, request))
+        }
+        Ok(permit) => Verdict::Permitted(permit),
+        Err(denial) if publishes.is_some() => Verdict::Refused(publish_answer::denied(denial)),
+        Err(Denial::Token(refusal)) if for_page => {
+            Verdict::Refused(page::login(policy.trusted(), refusal))
+        }
+        Err(Denial::Session) if for_page => {
+            Verdict::Refused(page::login(policy.trusted(), Refusal::Private))
+        }
         Err(denial) => Verdict::Refused(denied(denial)),
     }
 }
 
 /// Returns the answer for a denial: what is wrong, and what to do.
-fn denied(denial: Denial) -> Response {
+pub(super) fn denied(denial: Denial) -> Response {
     let (status, why) = match denial {
         Denial::Token(Refusal::Private) => (
             StatusCode::UNAUTHORIZED,
-            "this relay is private: add ?token=TOKEN, the token of the viewer's ticket in the relay's log",
+            "this relay is private: sign in at /, or send the token of a viewer's ticket (Authorization: Bearer TOKEN); \
+             relay-server ticket add view makes one",
         ),
         Denial::Token(Refusal::Role) => (
             StatusCode::FORBIDDEN,
-            "this is the sender's token; the viewer's is in the other ticket in the relay's log",
+            "this is a sender's token; relay-server ticket add view makes one for a viewer",
         ),
         Denial::Token(_) => (
             StatusCode::UNAUTHORIZED,
-            "this token is wrong, or was renewed; the relay's log shows the ticket in force",
+            "this token is wrong, or was revoked; relay-server ticket add view makes another",
+        ),
+        Denial::Session => (
+            StatusCode::UNAUTHORIZED,
+            "you are signed out: the ticket was revoked, or not used for 30 days; sign in again at /",
         ),
         Denial::Host => (
             StatusCode::MISDIRECTED_REQUEST,
@@ -105,7 +210,8 @@ fn denied(denial: Denial) -> Response {
         ),
         Denial::Origin => (
             StatusCode::FORBIDDEN,
-            "pages of another origin get no WebSocket from this relay; relay-server --http-origin ORIGIN permits them",
+            "pages of another origin get no WebSocket from this relay, and sign no browser in or out; relay-server \
+             --http-origin ORIGIN permits them",
         ),
     };
     let mut answer = text(status, why);

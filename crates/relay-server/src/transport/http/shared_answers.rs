@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
+use crate::access::Grant;
 use crate::event::RelayStatus;
 use crate::handle::{RelayHandle, Unavailable};
 
@@ -118,18 +119,23 @@ impl<'a> ListedCamera<'a> {
 }
 
 impl StatusAnswer {
-    /// Returns the cameras as JSON.
-    pub(super) fn cameras(&self) -> Bytes {
-        let json = || {
-            let RelayStatus {
-                cameras, health, ..
-            } = &self.status;
-            let listed = cameras.iter().zip(health).map(ListedCamera::new);
-            let listed: Vec<ListedCamera<'_>> = listed.collect();
-            let json = serde_json::to_vec(&listed);
-            json.expect("plain structures of text and numbers").into()
-        };
-        self.cameras.get_or_init(json).clone()
+    /// Returns the cameras that a client may see as JSON. Clients that may see all share one text.
+    pub(super) fn cameras(&self, grant: &Grant) -> Bytes {
+        match grant.camera {
+            None => self.cameras.get_or_init(|| self.list(grant)).clone(),
+            Some(_) => self.list(grant),
+        }
+    }
+
+    fn list(&self, grant: &Grant) -> Bytes {
+        let RelayStatus {
+            cameras, health, ..
+        } = &self.status;
+        let all = cameras.iter().zip(health);
+        let visible = all.filter(|(camera, _)| grant.covers(camera.name.as_str()));
+        let listed: Vec<ListedCamera<'_>> = visible.map(ListedCamera::new).collect();
+        let json = serde_json::to_vec(&listed);
+        json.expect("plain structures of text and numbers").into()
     }
 }
 

@@ -1,5 +1,6 @@
-//! Frames and boxes over one WebSocket, for the page. The page requests the next frame after it has displayed the last one,
-//! so a slow phone misses frames and its picture is never delayed.
+//! Frames and boxes over one WebSocket, for the page and for viewers. The page requests the next frame after it has displayed the
+//! last one, so a slow phone misses frames and its picture is never delayed. A viewer on a long path requests one more at the
+//! start, so that one is on its way while the answer to the last one travels.
 //!
 //! ```text
 //!  browser                                   relay
@@ -12,6 +13,7 @@
 //!
 //! A frame needs no header of its own: number, time and camera are in its label, at a fixed offset behind SOI.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +31,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::super::quic_session::names;
 use super::connection::Connection;
+use super::request::Viewer;
 use super::shared_feed::{HttpSubscription, SharedFrame, Slot, next_frame, next_line};
+use crate::access::Grant;
 use crate::fanout::PublishedFrame;
 use crate::shared_renditions::SharedRenditions;
 
@@ -37,6 +41,8 @@ use crate::shared_renditions::SharedRenditions;
 const MAX_CLIENT_MESSAGE: usize = 512;
 /// Bytes of each socket's read buffer.
 const READ_BUFFER: usize = 1024;
+/// Most frames that may be on their way.
+const MAX_AHEAD: u32 = 4;
 /// Time without a message from the browser after which the relay pings it.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered pings after which the connection ends.
@@ -48,6 +54,7 @@ pub(super) fn upgrade(
     subscription: HttpSubscription,
     renditions: Arc<SharedRenditions>,
     connection: Arc<Connection>,
+    viewer: Viewer,
 ) -> Response {
     upgrade
         .max_message_size(MAX_CLIENT_MESSAGE)
@@ -56,8 +63,9 @@ pub(super) fn upgrade(
         .write_buffer_size(0)
         .on_upgrade(async move |socket| {
             tokio::select! {
-                _ = SocketSession::new(socket, subscription, renditions).run() => {}
+                _ = SocketSession::new(socket, subscription, renditions, viewer.grant).run() => {}
                 () = connection.lost() => {}
+                () = viewer.session.ended() => {}
             }
         })
 }
@@ -69,8 +77,12 @@ struct SocketSession {
     detections: broadcast::Receiver<Bytes>,
     camera: watch::Receiver<CameraInfo>,
     live: watch::Receiver<Vec<CameraName>>,
-    /// When the last frame was sent, until the browser has displayed it.
-    sent_at: Option<Instant>,
+    /// What the browser may see.
+    grant: Grant,
+    /// Frames that the browser has requested and not been sent.
+    requested: u32,
+    /// When the frames were sent that the browser has not displayed yet, at most [`MAX_AHEAD`].
+    sent_at: VecDeque<Instant>,
     /// Number of the last frame.
     last: Option<u64>,
     /// The form of its frames, from the first one on.
@@ -97,6 +109,7 @@ impl SocketSession {
         socket: WebSocket,
         subscription: HttpSubscription,
         renditions: Arc<SharedRenditions>,
+        grant: Grant,
     ) -> Self {
         let mut live = subscription.live();
         live.mark_changed();
@@ -108,7 +121,9 @@ impl SocketSession {
             detections: subscription.messages(),
             camera,
             live,
-            sent_at: None,
+            grant,
+            requested: 1,
+            sent_at: VecDeque::new(),
             last: None,
             ladder: None,
             renditions,
@@ -147,7 +162,7 @@ impl SocketSession {
     async fn next(&mut self, ping: &mut Pin<Box<Sleep>>) -> Option<SocketEvent> {
         Some(tokio::select! {
             message = self.socket.recv() => SocketEvent::ClientMessage(message?.ok()?),
-            frame = next_frame(&mut self.frames), if self.sent_at.is_none() => SocketEvent::Frame(frame?),
+            frame = next_frame(&mut self.frames), if self.requested > 0 => SocketEvent::Frame(frame?),
             line = next_line(&mut self.detections) => SocketEvent::Detections(line?),
             changed = self.camera.changed() => {
                 changed.ok()?;
@@ -156,7 +171,7 @@ impl SocketSession {
             }
             changed = self.live.changed() => {
                 changed.ok()?;
-                let cameras = names(&self.live.borrow_and_update());
+                let cameras = names(&self.grant.visible(&self.live.borrow_and_update()));
                 SocketEvent::ServerMessage(ServerMessage::Cameras(cameras))
             }
             () = ping.as_mut() => SocketEvent::PingDue,
@@ -169,7 +184,8 @@ impl SocketSession {
         };
         self.subscription.on_sent(&shared.frame, self.last);
         self.last = Some(shared.frame.number);
-        self.sent_at = Some(Instant::now());
+        self.requested -= 1;
+        self.sent_at.push_back(Instant::now());
         self.socket.send(Message::Binary(jpeg)).await.ok()
     }
 
@@ -196,9 +212,10 @@ impl SocketSession {
         Some(Some(jpeg))
     }
 
-    /// Notes that the browser has displayed the last frame.
+    /// Notes that the browser has displayed a frame, or requests one ahead, and sends the next.
     fn on_displayed(&mut self) {
-        if let (Some(sent_at), Some(ladder)) = (self.sent_at.take(), &mut self.ladder) {
+        self.requested = MAX_AHEAD.min(self.requested + 1);
+        if let (Some(sent_at), Some(ladder)) = (self.sent_at.pop_front(), &mut self.ladder) {
             ladder.on_acknowledged(sent_at.elapsed(), Instant::now().into());
         }
     }

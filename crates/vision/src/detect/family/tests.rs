@@ -1,3 +1,5 @@
+use std::slice::from_ref;
+
 use super::*;
 use crate::detect::metadata::ClassNames;
 
@@ -36,7 +38,41 @@ fn output(shape: &[i64], rest: &[f32]) -> Output {
         name: "anything".to_owned(),
         shape: shape.to_vec(),
         values,
+        // Only a model that may give any number of rows gives none.
+        free_rows: shape.get(1) == Some(&0),
     }
+}
+
+#[test]
+fn a_model_whose_output_is_no_numbers_or_has_no_rows_is_refused_with_what_was_found() {
+    for (shape, rest) in [
+        (&[1, 25_200, 85][..], &SURE[..]),
+        (&[1, 84, 8400], &SURE),
+        (&[1, 300, 6], &[0.9, 2.0]),
+    ] {
+        for broken in [f32::NAN, f32::INFINITY] {
+            let mut output = output(shape, rest);
+            assert!(
+                decide(&named(80), from_ref(&output), NET).is_ok(),
+                "{shape:?}"
+            );
+            output.values.fill(broken);
+            output.values[0] = 1.0;
+            let (all, why) = (output.values.len(), decide(&named(80), &[output], NET));
+            let found = format!("{} of its {all} values are no numbers", all - 1);
+            let why = why.unwrap_err();
+            assert!(why.contains(&found) && why.contains("get-model"), "{why}");
+        }
+    }
+    let mut empty = output(&[1, 0, 6], &[]);
+    let may_be_empty = decide(&named(80), from_ref(&empty), NET);
+    assert!(may_be_empty.is_ok(), "{may_be_empty:?}");
+    empty.free_rows = false;
+    let why = decide(&named(80), &[empty], NET).unwrap_err();
+    assert!(
+        why.contains("[1, 0, 6]") && why.contains("no rows at all"),
+        "{why}"
+    );
 }
 
 fn named(count: usize) -> Metadata {
@@ -246,6 +282,7 @@ fn other_outputs_are_refused_with_what_they_look_like() {
             name: "x".to_owned(),
             shape: shape.to_vec(),
             values: Vec::new(),
+            free_rows: false,
         }];
         let why = decide(&nameless(), &outputs, NET).unwrap_err();
         for text in [what, &format!("{shape:?}"), "export.py"] {

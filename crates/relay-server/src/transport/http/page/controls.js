@@ -66,6 +66,19 @@ $("view").onclick = () => {
   draw();
 };
 
+// The relay renews the cookie with an answer once a day, and a page that is open for weeks may send no other request.
+const RENEW_INTERVAL = 12 * 3600 * 1000;
+
+function addSignOut() {
+  const button = document.createElement("button");
+  Object.assign(button, { id: "sign-out", type: "button", textContent: "Sign out" });
+  button.onclick = () =>
+    signOut().then(() => location.reload()).catch(() => setStatus(document.body.dataset.state, "The relay does not answer"));
+  $("camera").after(button);
+  setInterval(() => fetchCameras().catch(() => {}), RENEW_INTERVAL);
+}
+if (document.body.dataset.signedIn === "true") addSignOut();
+
 // ---- the controls' place: on a window of little height they lie on the picture, and leave it while they are not used
 
 if (["", "1", "on", "true"].includes(query.get("bare"))) document.body.classList.add("bare");

@@ -42,8 +42,8 @@ let cameraInfo = {}, clock = null;
 let renditionOf = null;
 let socket = null, failedSockets = 0, retries = 0, retryTimer = 0, eventSource = null, lastReceived = 0;
 // The number of the newest attempt to connect: answers to earlier ones are ignored. The reason why there is no connection;
-// and whether the relay has refused the token: a further attempt would count as a guess.
-let attempt = 0, failure = "", tokenRefused = false;
+// and whether the relay has signed this page out, so that a further attempt would fail as well.
+let attempt = 0, failure = "", signedOut = false;
 // Age of the relay's newest frame at the time of the connection; 0 after that frame has come.
 let initialAge = 0;
 let mjpegStale = false, lastPoll = 0, listTimer = 0;
@@ -58,12 +58,7 @@ function store(key, value) {
   try { localStorage.setItem("sightline." + key, value); } catch { /* the browser permits no storage */ }
 }
 
-// Returns a URL of the relay, with the token of the page's own URL.
-function relayUrl(path) {
-  const url = new URL(path, location.href);
-  if (query.get("token")) url.searchParams.set("token", query.get("token"));
-  return url;
-}
+const relayUrl = path => new URL(path, location.href);
 const cameraUrl = path => relayUrl("cam/" + encodeURIComponent(camera) + "/" + path);
 
 function setStatus(state, message) {
@@ -90,7 +85,11 @@ function setFailure(reason) {
 
 async function fetchCameras() {
   const answer = await fetch(relayUrl("api/cameras"), { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
-  if (answer.status === 401 || answer.status === 403) tokenRefused = true;
+  if (answer.status === 401) {
+    // The login takes the place of this page.
+    signedOut = true;
+    location.reload();
+  }
   if (!answer.ok) throw new Error((await answer.text()).trim().slice(0, 200));
   cameras = await answer.json();
   showCameraChoices();
@@ -130,7 +129,7 @@ function selectCamera(name) {
 
 function scheduleReconnect(atOnce) {
   clearTimeout(retryTimer);
-  if (document.hidden || tokenRefused) return;
+  if (document.hidden || signedOut) return;
   retryTimer = setTimeout(connect, atOnce ? 0 : Math.min(250 * 2 ** retries++, 4000));
 }
 
@@ -168,7 +167,9 @@ async function connect() {
   if (!found) {
     const others = cameras.map(item => item.name).join(", ");
     const missing = "camera " + name + " is not here" + (others && "; these are: " + others);
-    setFailure(name ? missing : "no camera has appeared yet");
+    const reason = name ? missing : await noCameraReason();
+    if (current !== attempt) return;
+    setFailure(reason);
     retries = Math.min(retries, 2);
     return scheduleReconnect();
   }
@@ -178,6 +179,18 @@ async function connect() {
   }
   initialAge = found.age_ms;
   if (failedSockets < 2) startSocket(); else startMjpeg();
+}
+
+// Returns why there is no camera: the relay knows what other software sends to it in place of pictures.
+async function noCameraReason() {
+  const unknown = "no camera has appeared yet";
+  try {
+    const answer = await fetch(relayUrl("readyz"), { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+    const [, reason] = (await answer.text()).trim().split("no camera is live: ");
+    return reason ? reason.slice(0, 300) : unknown;
+  } catch {
+    return unknown;
+  }
 }
 
 // Opens a WebSocket for the camera, without handlers yet.
@@ -407,7 +420,7 @@ function update() {
 
 // An <img> has no event for each frame of MJPEG, so the page polls the relay for the camera's state.
 function pollMjpegState() {
-  if (document.hidden || tokenRefused || performance.now() - lastPoll < 1000) return;
+  if (document.hidden || signedOut || performance.now() - lastPoll < 1000) return;
   lastPoll = performance.now();
   fetchCameras().then(updateMjpegState).catch(error => {
     mjpegStale = true;
@@ -446,3 +459,11 @@ new ResizeObserver(draw).observe($("view"));
 setInterval(update, 200);
 setInterval(sendPing, PING_INTERVAL);
 connect();
+
+// A link with another ticket's token takes the place of the session; a token that is not in force changes nothing.
+function openLink() {
+  const token = takeToken();
+  if (token) signIn(token).then(() => location.reload()).catch(() => {});
+}
+addEventListener("hashchange", openLink);
+openLink();
