@@ -168,6 +168,22 @@ fn the_bounds_in_the_security_policy_are_those_in_force() {
             "of all senders with a ticket | {} MiB |",
             mib(limits::TICKET_INPUT_BYTES)
         ),
+        format!(
+            "the thread that draws | {}, {} and {} |",
+            limits::MODEL_FRAMES,
+            limits::TRACKING_FRAMES,
+            limits::ANNOTATION_FRAMES
+        ),
+        format!(
+            "for snapshots in all | {} and {} |",
+            limits::RENDITION_FORMS,
+            limits::SNAPSHOT_RENDITIONS
+        ),
+        format!(
+            "of snapshots each | {}, and {} MiB before the newest |",
+            limits::KEPT_RENDITIONS,
+            mib(limits::KEPT_RENDITION_BYTES)
+        ),
         format!("refusals a second by UDP | {} |", limits::REFUSALS),
         format!("sides | {} pixels |", Limits::default().width),
     ];

@@ -24,6 +24,7 @@ pub mod frames;
 pub mod identity;
 pub mod lines;
 pub mod path;
+mod readers;
 pub mod receive;
 pub mod room;
 

@@ -5,7 +5,6 @@
 //! the peer wait. A frame that is incomplete for longer than any of ours is in flight is dropped, and with it what it holds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -14,9 +13,9 @@ use protocol::MAX_FRAME;
 use protocol::datagram::MAX_DATAGRAM;
 use quinn::{Connection, ConnectionError, RecvStream, VarInt};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 
+use crate::readers::{Ended, Progress, Readers};
 pub use crate::room::{Held, Room};
 
 /// Bytes by which a frame's share grows: most frames need one step.
@@ -28,7 +27,9 @@ const MAX_MESSAGE: usize = 256 << 10;
 /// Time between two searches for frames that are incomplete for too long. One that is still being read at its third search
 /// is dropped, after 2 to 3 s: its sender gives it up after [`MAX_FRAME_AGE`](crate::frame_window::MAX_FRAME_AGE).
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
-const SEARCHES: u8 = 2;
+/// Time between two checks whether more is held than the room permits: a quarter of the time after which a sender gives up
+/// a frame, so that one that waits for this room still arrives.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Time in which no further stream is read after a frame that was too large, or incomplete for too long.
 const PENALTY: Duration = Duration::from_secs(1);
 /// Error code of a stream that is stopped because its frame is larger than this end takes.
@@ -128,12 +129,11 @@ pub async fn receive_into(
         lines_allowed: limits.lines,
         line_streams: Arc::new(Semaphore::new(usize::from(limits.lines))),
         out: out.clone(),
-        progress: Arc::default(),
+        progress: Progress::default(),
     };
-    let mut readers = JoinSet::new();
-    let mut progress = Vec::new();
-    let mut search = interval(SEARCH_INTERVAL);
-    search.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut readers = Readers::default();
+    let mut search = every(SEARCH_INTERVAL);
+    let mut check = every(CHECK_INTERVAL);
     let mut pace = StreamPace::new(limits.streams, Instant::now());
     let mut end = None;
     while end.is_none() || !readers.is_empty() {
@@ -141,38 +141,41 @@ pub async fn receive_into(
             stream = accept(connection, pace.next()), if end.is_none() => match stream {
                 Ok(stream) => {
                     pace.on_accepted(Instant::now());
-                    let reader = Reader { progress: Arc::default(), ..reader.clone() };
-                    let of_reader = reader.progress.clone();
-                    progress.push((of_reader, readers.spawn(reader.read(stream))));
+                    readers.spawn(|progress| Reader { progress, ..reader.clone() }.read(stream));
                 }
                 Err(why) => end = Some(why),
             },
-            Some(ended) = readers.join_next(), if !readers.is_empty() => {
-                if ended.is_err() || ended.is_ok_and(|end| end == Some(ReadEnd::TooLarge)) {
-                    pace.on_wasted(Instant::now());
+            Some(ended) = readers.next(), if !readers.is_empty() => match ended {
+                Ended::Frame | Ended::Nothing => {}
+                Ended::TooLarge | Ended::Aborted => pace.on_wasted(Instant::now()),
+                // The next one only then: the room is free when the reader has ended.
+                Ended::Yielded => drop_excess(&reader.room, &mut readers),
+            },
+            _ = search.tick() => readers.abort_stale(),
+            _ = check.tick() => {
+                drop_excess(&reader.room, &mut readers);
+                if end.is_some() {
+                    readers.abort_incomplete_at_end();
                 }
             }
-            _ = search.tick() => drop_incomplete(&mut progress),
             () = out.closed() => return Ok(()),
         }
     }
     end.map_or(Ok(()), Err)
 }
 
-/// Where a reader is: 0 while it reads no frame, else one more than the searches that found it at the same frame.
-type Progress = Arc<AtomicU8>;
+/// Drops the newest incomplete frame if more is held than the room permits now. The oldest has the most of its bytes here,
+/// and is whole before the others.
+fn drop_excess(room: &Room, readers: &mut Readers) {
+    if !readers.is_yielding() && room.is_exceeded() {
+        readers.yield_newest();
+    }
+}
 
-/// Drops the frames that are incomplete for too long, and forgets the readers that have ended.
-fn drop_incomplete(readers: &mut Vec<(Progress, AbortHandle)>) {
-    readers.retain(|(progress, reader)| {
-        let found = progress.load(Ordering::Relaxed);
-        if found > SEARCHES {
-            reader.abort();
-        } else if found > 0 {
-            progress.store(found + 1, Ordering::Relaxed);
-        }
-        !reader.is_finished()
-    });
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Accepts a stream, not before this time. May be cancelled.
@@ -182,13 +185,6 @@ async fn accept(connection: &Connection, from: Instant) -> Result<RecvStream, Co
     }
     // After the connection's end, too, it first returns the streams that had arrived.
     connection.accept_uni().await
-}
-
-/// What came on a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ReadEnd {
-    Frame,
-    TooLarge,
 }
 
 /// Reads one stream.
@@ -205,11 +201,11 @@ struct Reader {
 impl Reader {
     /// Reads lines if the stream starts with `{`, else a frame. A stream that is reset, too long or not permitted is
     /// dropped.
-    async fn read(self, mut stream: RecvStream) -> Option<ReadEnd> {
+    async fn read(self, mut stream: RecvStream) -> Option<Ended> {
         let mut held = self.room.hold();
         held.grow(STEP).await.ok()?;
         if !self.lines_allowed {
-            self.progress.store(1, Ordering::Relaxed);
+            self.progress.on_frame();
         }
         // A copy: a piece of a packet would keep all of what came with it in memory.
         let mut frame = Vec::new();
@@ -224,30 +220,30 @@ impl Reader {
             };
             if frame.first().or(chunk.bytes.first()) == Some(&b'{') {
                 drop(held);
-                self.progress.store(0, Ordering::Relaxed);
+                self.progress.on_no_frame();
                 let _permit = self.line_streams.clone().try_acquire_owned().ok()?;
                 self.lines(BytesMut::from(&chunk.bytes[..]), stream).await;
                 return None;
             }
             if frame.is_empty() {
                 // Where lines are allowed, a stream without a byte may be theirs, which has nothing to carry yet.
-                self.progress.store(1, Ordering::Relaxed);
+                self.progress.on_frame();
             }
             if frame.len() + chunk.bytes.len() > held.bytes() {
                 let _ = stream.stop(TOO_LARGE);
                 self.out.send(Incoming::TooLarge).await.ok()?;
-                return Some(ReadEnd::TooLarge);
+                return Some(Ended::TooLarge);
             }
             // Not twice the size, which the standard growth takes.
             frame.reserve_exact(held.bytes() - frame.len());
             frame.extend_from_slice(&chunk.bytes);
         }
-        self.progress.store(0, Ordering::Relaxed);
+        self.progress.on_no_frame();
         self.out
             .send(Incoming::Frame(frame.into(), held))
             .await
             .ok()?;
-        Some(ReadEnd::Frame)
+        Some(Ended::Frame)
     }
 
     async fn lines(&self, mut buffer: BytesMut, mut stream: RecvStream) -> Option<()> {

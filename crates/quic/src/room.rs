@@ -18,6 +18,8 @@ pub enum Request {
     },
     /// To give these bytes back; granted if that leaves more to others.
     Give(usize),
+    /// To keep what is held; granted unless that is more than the connection may hold now, since others came.
+    Keep,
 }
 
 /// The answer.
@@ -70,12 +72,18 @@ impl Room {
             let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
             match request {
                 Request::Give(bytes) => *held -= bytes,
+                Request::Keep => {}
                 Request::Take { bytes, more } if bytes + more > room => return Verdict::TooLarge,
                 Request::Take { more, .. } if *held + more > room => return Verdict::Wait,
                 Request::Take { more, .. } => *held += more,
             }
             Verdict::Granted
         })
+    }
+
+    /// Returns whether more is held than the connection may hold now: its part shrinks when others come.
+    pub fn is_exceeded(&self) -> bool {
+        (self.rule)(Request::Keep) != Verdict::Granted
     }
 
     /// Returns the part of a frame that holds nothing yet.

@@ -6,15 +6,17 @@
 )]
 
 use std::net::UdpSocket;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use protocol::MAX_FRAME;
 use quic::endpoint::{self, widen_windows};
 use quic::identity::Identity;
 use quic::receive::{self, Incoming, InputLimits};
+use quic::room::{Request, Room, Verdict};
 use quinn::{Connection, Endpoint, Runtime as _, TokioRuntime, WriteError};
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{sleep, timeout};
 
 /// Time without progress after which a peer has to wait.
 const STALL: Duration = Duration::from_millis(300);
@@ -39,6 +41,15 @@ impl Ends {
 
     /// Connects, takes so many bytes, and so many streams a second.
     async fn connect_with(lines: bool, bytes: usize, streams: Option<u32>) -> Self {
+        let limits = InputLimits {
+            bytes,
+            lines,
+            streams,
+        };
+        Self::connect_into(Room::alone(bytes), limits).await
+    }
+
+    async fn connect_into(room: Room, limits: InputLimits) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let at = socket.local_addr().unwrap();
         let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
@@ -49,12 +60,7 @@ impl Ends {
         });
         widen_windows(&connection, BYTES);
         let (out, arrivals) = mpsc::channel(1);
-        let limits = InputLimits {
-            bytes,
-            lines,
-            streams,
-        };
-        tokio::spawn(async move { receive::receive(&connection, limits, out).await });
+        tokio::spawn(async move { receive::receive_into(room, &connection, limits, out).await });
         Self {
             _endpoint: endpoint,
             peer: peer.unwrap(),
@@ -183,6 +189,124 @@ async fn frames_that_stay_incomplete_are_dropped_and_their_room_is_there_again()
     drop(incomplete);
 }
 
+/// Bytes that connections share in equal parts.
+#[derive(Default)]
+struct Shared {
+    held: Mutex<Vec<usize>>,
+    freed: Arc<Notify>,
+}
+
+impl Shared {
+    const BYTES: usize = 1 << 20;
+
+    /// Counts a connection in, and returns its room.
+    fn join(self: &Arc<Self>) -> Room {
+        let mut held = self.held.lock().unwrap();
+        let (n, shared) = (held.len(), self.clone());
+        held.push(0);
+        Room::new(self.freed.clone(), move |request| {
+            let mut held = shared.held.lock().unwrap();
+            let part = Self::BYTES / held.len();
+            match request {
+                Request::Give(bytes) => held[n] -= bytes,
+                Request::Keep if held[n] > part => return Verdict::TooLarge,
+                Request::Keep => {}
+                Request::Take { bytes, more } if bytes + more > part => return Verdict::TooLarge,
+                Request::Take { more, .. } => {
+                    let all: usize = held.iter().sum();
+                    if held[n] + more > part || all + more > Self::BYTES {
+                        return Verdict::Wait;
+                    }
+                    held[n] += more;
+                }
+            }
+            Verdict::Granted
+        })
+    }
+
+    fn held(&self, n: usize) -> usize {
+        self.held.lock().unwrap()[n]
+    }
+
+    async fn until_held(&self, n: usize, least: usize) {
+        let held = async {
+            while self.held(n) < least {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(TIMEOUT, held).await.unwrap();
+    }
+}
+
+/// What a sender may send into a shared room.
+const SHARED: InputLimits = InputLimits {
+    bytes: 0,
+    lines: false,
+    streams: None,
+};
+
+#[tokio::test]
+async fn a_sender_above_its_part_loses_its_newest_incomplete_frame_at_once_and_no_whole_one() {
+    let shared = Arc::new(Shared::default());
+    let mut first = Ends::connect_into(shared.join(), SHARED).await;
+    let mut older = first.peer.open_uni().await.unwrap();
+    older.write_all(&[0x43; 200_000]).await.unwrap();
+    shared.until_held(0, 200_000).await;
+    let mut newer = first.peer.open_uni().await.unwrap();
+    newer.write_all(&[0x44; 500_000]).await.unwrap();
+    // A frame's part grows by steps, so these hold more than their bytes.
+    shared.until_held(0, 917_504).await;
+    for whole in [[0x41; 100], [0x42; 100]] {
+        send(&first.peer, &whole).await;
+    }
+    shared.until_held(0, 917_504 + 2 * (16 << 10)).await;
+
+    let mut second = Ends::connect_into(shared.join(), SHARED).await;
+    let frame = vec![0x45; 400_000];
+    let receive = timeout(TIMEOUT, second.arrivals.recv());
+    let ((), next) = tokio::join!(send(&second.peer, &frame), receive);
+    assert!(matches!(next, Ok(Some(Incoming::Frame(got, _))) if got == frame));
+    let stopped = timeout(TIMEOUT, newer.stopped()).await.unwrap().unwrap();
+    assert!(stopped.is_some(), "the newest is dropped");
+    // It is within its part now. Had it kept both until they were incomplete for too long, it would have lost both.
+    older.write_all(&[0x43; 1000]).await.unwrap();
+    older.finish().unwrap();
+    for (byte, bytes) in [(0x41, 100), (0x42, 100), (0x43, 201_000)] {
+        let next = timeout(TIMEOUT, first.arrivals.recv()).await.unwrap();
+        assert!(
+            matches!(next, Some(Incoming::Frame(got, _)) if got == vec![byte; bytes]),
+            "{byte}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_leaves_its_room_at_once_though_its_frames_wait_for_more() {
+    let shared = Arc::new(Shared::default());
+    let first = Ends::connect_into(shared.join(), SHARED).await;
+    // As many bytes as fill the steps by which a frame's part grows, so that both wait for the next one.
+    let (mut one, mut other) = (
+        first.peer.open_uni().await.unwrap(),
+        first.peer.open_uni().await.unwrap(),
+    );
+    one.write_all(&[0x55; 458_752]).await.unwrap();
+    shared.until_held(0, 589_824).await;
+    other.write_all(&[0x55; 458_752]).await.unwrap();
+    shared.until_held(0, Shared::BYTES).await;
+    one.write_all(&[0x55; 131_072]).await.unwrap();
+    sleep(STALL).await;
+    let start = Instant::now();
+    first.peer.close(0_u32.into(), b"");
+    let given_back = async {
+        while shared.held(0) > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_millis(1900), given_back)
+        .await
+        .unwrap_or_else(|_| panic!("held after {:?}", start.elapsed()));
+}
+
 #[tokio::test]
 async fn a_sender_cannot_send_lines() {
     let mut ends = Ends::connect(false).await;
@@ -236,7 +360,7 @@ async fn a_stream_of_lines_that_is_silent_for_long_stays_open_and_delays_no_fram
             "{n}: {:?}",
             sent.elapsed()
         );
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        sleep(Duration::from_millis(200)).await;
     }
     lines.write_all(b"{\"a\":1}\n").await.unwrap();
     let next = timeout(TIMEOUT, ends.arrivals.recv()).await.unwrap();

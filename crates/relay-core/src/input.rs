@@ -2,10 +2,9 @@
 //! and frames that are incomplete or wait for the loop.
 //!
 //! Senders have equal parts of what their host may hold, and of what all hosts may: with few of them each can send the
-//! largest frames, and 63 hostile ones of as many hosts leave an honest one
-//! frames of 640 kB. A sender that came when there were fewer may
-//! hold more than its part for a while; until the relay has taken its frames, or dropped them because they were incomplete for too
-//! long, the others wait with what exceeds [`LEAST_SHARE`].
+//! largest frames, and 63 hostile ones of as many hosts leave an honest one frames of 640 kB. A sender that came when there
+//! were fewer may hold more than its part, and then the others wait with what exceeds [`LEAST_SHARE`]. So such a sender
+//! [loses](InputPool::is_exceeded) its incomplete frames until it holds no more than its part.
 
 use std::collections::HashMap;
 
@@ -174,6 +173,12 @@ impl InputPool {
         } else {
             InputVerdict::Wait
         }
+    }
+
+    /// Returns whether a sender holds more than its part, which has shrunk since others came: it has to lose incomplete frames.
+    pub fn is_exceeded(&self, id: InputId) -> bool {
+        let sender = self.senders.get(&id);
+        sender.is_some_and(|sender| sender.held > self.part(sender.host))
     }
 
     /// Gives back bytes of a frame that the loop has taken, or that was dropped. Returns whether that leaves more to other

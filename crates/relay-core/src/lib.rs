@@ -84,9 +84,6 @@ use self::status::LiveCamera;
 use self::tracking::TrackingQueue;
 use self::udp_egress::UdpEgress;
 
-/// Annotation jobs of a camera that may wait: one for UDP viewers and one for subscribers. The newest stay.
-const WAITING_ANNOTATIONS: usize = 2;
-
 /// The relay's state.
 #[derive(Debug)]
 pub struct Relay {
@@ -122,7 +119,7 @@ impl Relay {
             subscribers: Subscribers::default(),
             schedule: ModelSchedule::new(rules.every, rules.batch, rules.model_rest_factor, now),
             tracking: TrackingQueue::new(),
-            annotation: FairQueue::new(WAITING_ANNOTATIONS, 1),
+            annotation: FairQueue::new(limits::ANNOTATION_FRAMES, 1),
             live: Vec::new(),
             upgrade_sent_at: None,
             refusals: RefusalPacer::default(),

@@ -82,6 +82,22 @@ pub const TICKET_WINDOW: usize = 2 << 20;
 /// Bytes that the relay holds of all senders with a ticket: of each its window and its frames.
 pub const TICKET_INPUT_BYTES: usize = MAX_CAMERAS * (TICKET_WINDOW + SENDER_FRAMES);
 
+/// Frames of one camera that wait for the model after the loop has taken them: the newest that is due.
+pub const MODEL_FRAMES: usize = 1;
+/// The same for the tracker: they come in bunches by QUIC.
+pub const TRACKING_FRAMES: usize = 2;
+/// The same for the thread that draws: one for UDP viewers and one for subscribers.
+pub const ANNOTATION_FRAMES: usize = 2;
+
+/// Renditions for viewers of one camera that wait, all of its newest frame: all forms that there are, and one more.
+pub const RENDITION_FORMS: usize = 8;
+/// Renditions for snapshots that wait: of four cameras at four sizes each.
+pub const SNAPSHOT_RENDITIONS: usize = 16;
+/// Renditions that are kept for the next client, of viewers and of snapshots each.
+pub const KEPT_RENDITIONS: usize = 16;
+/// Most bytes of those, with the frames that they were made of: two of the largest pictures. The newest may come on top.
+pub const KEPT_RENDITION_BYTES: usize = 16 << 20;
+
 /// Most sources of which it is known what they send in place of JPEGs; when more come, the first are reported anew.
 pub const FOREIGN_SOURCES: usize = 64;
 

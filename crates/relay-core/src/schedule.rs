@@ -12,6 +12,7 @@ use protocol::label::CameraName;
 
 use crate::fair::{FairQueue, Payer};
 use crate::frame::{CameraFrame, CameraId};
+use crate::limits::MODEL_FRAMES;
 
 /// The model's work.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl ModelSchedule {
             every,
             rest,
             rests_until: now,
-            queue: FairQueue::new(1, batch),
+            queue: FairQueue::new(MODEL_FRAMES, batch),
             of_cameras: BTreeMap::new(),
             auto_under_way: false,
         }

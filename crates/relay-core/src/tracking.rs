@@ -12,9 +12,7 @@ use protocol::detections::Detection;
 use crate::action::Action;
 use crate::fair::{FairQueue, Payer};
 use crate::frame::{CameraFrame, CameraId};
-
-/// Frames of a camera that may wait: they come in bunches by QUIC.
-const WAITING: usize = 2;
+use crate::limits::TRACKING_FRAMES;
 
 /// The tracking thread's work.
 #[derive(Debug)]
@@ -38,7 +36,7 @@ impl TrackingQueue {
     /// Returns the queue of an idle thread.
     pub(crate) fn new() -> Self {
         Self {
-            frames: FairQueue::new(WAITING, 1),
+            frames: FairQueue::new(TRACKING_FRAMES, 1),
             cameras: BTreeMap::new(),
         }
     }

@@ -68,6 +68,10 @@ impl SenderInput {
                     true => Verdict::Granted,
                     false => Verdict::Wait,
                 },
+                Request::Keep => match pool.is_exceeded(id) {
+                    true => Verdict::TooLarge,
+                    false => Verdict::Granted,
+                },
                 Request::Take { bytes, more } => match pool.take(id, bytes, more) {
                     InputVerdict::Granted => Verdict::Granted,
                     InputVerdict::Wait => Verdict::Wait,

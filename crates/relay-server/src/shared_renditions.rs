@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::quic::MAX_CAMERAS;
+use relay_core::limits::{
+    KEPT_RENDITION_BYTES, KEPT_RENDITIONS, RENDITION_FORMS, SNAPSHOT_RENDITIONS,
+};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
@@ -19,14 +22,6 @@ use crate::fanout::PublishedFrame;
 use crate::rendition::{Rendition, render};
 use crate::rendition_turns::{Origin, RenditionTurns};
 
-/// Renditions for snapshots that may wait to be made: of four cameras at four sizes each.
-const MAX_WAITING: usize = 16;
-/// Forms of one frame for viewers that may wait: all that there are, and one more.
-const MAX_FORMS: usize = 8;
-/// Renditions that are kept for the next client.
-const MAX_KEPT: usize = 16;
-/// Most bytes of those: two of the largest pictures.
-const MAX_KEPT_BYTES: usize = 16 << 20;
 /// Longest rest of the maker.
 const MAX_REST: Duration = Duration::from_secs(1);
 
@@ -67,8 +62,8 @@ impl SharedRenditions {
     pub fn of_snapshots() -> Self {
         Self {
             entries: Mutex::default(),
-            turns: RenditionTurns::new(MAX_WAITING, false),
-            waiting: MAX_WAITING,
+            turns: RenditionTurns::new(SNAPSHOT_RENDITIONS, false),
+            waiting: SNAPSHOT_RENDITIONS,
         }
     }
 
@@ -76,8 +71,8 @@ impl SharedRenditions {
     pub fn of_viewers() -> Self {
         Self {
             entries: Mutex::default(),
-            turns: RenditionTurns::new(MAX_FORMS, true),
-            waiting: MAX_FORMS * MAX_CAMERAS,
+            turns: RenditionTurns::new(RENDITION_FORMS, true),
+            waiting: RENDITION_FORMS * MAX_CAMERAS,
         }
     }
 
@@ -161,7 +156,7 @@ fn forget_oldest(entries: &mut VecDeque<Entry>) {
         let (count, bytes) = kept.fold((0, 0), |(count, bytes), entry| {
             (count + 1, bytes + entry.bytes())
         });
-        if count < MAX_KEPT && bytes < MAX_KEPT_BYTES {
+        if count < KEPT_RENDITIONS && bytes < KEPT_RENDITION_BYTES {
             return;
         }
         let oldest = entries.iter().position(|entry| !entry.is_waiting());
@@ -278,10 +273,10 @@ mod tests {
         for client in clients {
             refused += usize::from(client.await.unwrap() == Err(NoRendition::Busy));
         }
-        assert_eq!(refused, 100 - MAX_WAITING);
+        assert_eq!(refused, 100 - SNAPSHOT_RENDITIONS);
         for n in 0..30 {
             renditions.get(&frame, of(None, Some(n + 1))).await.unwrap();
-            assert!(renditions.entries.lock().unwrap().len() <= MAX_KEPT);
+            assert!(renditions.entries.lock().unwrap().len() <= KEPT_RENDITIONS);
         }
     }
 
@@ -302,7 +297,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_kept_takes_few_bytes_however_large_the_pictures() {
         let renditions = SharedRenditions::of_snapshots();
-        let large = published(Bytes::from(vec![0; MAX_KEPT_BYTES / 3]));
+        let large = published(Bytes::from(vec![0; KEPT_RENDITION_BYTES / 3]));
         for quality in 1..10 {
             let made = renditions.get(&large, of(None, Some(quality))).await;
             assert_eq!(made, Err(NoRendition::Broken));

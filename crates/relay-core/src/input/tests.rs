@@ -135,6 +135,45 @@ fn a_sender_that_comes_when_all_is_held_waits_until_it_is_given_back() {
 }
 
 #[test]
+fn senders_above_their_part_lose_incomplete_frames_until_a_camera_has_its_part_however_often_others_rejoin()
+ {
+    let mut pool = pool();
+    let camera = pool.opened(host(1));
+    let mut hostile: Vec<(InputId, usize)> = Vec::new();
+    for round in 0..200 {
+        // Each holds what it gets; the first leaves when there are 24, and comes back as another.
+        if round >= 24 {
+            let (id, bytes) = hostile.remove(0);
+            pool.give(id, bytes);
+            pool.leave(id);
+        }
+        let id = pool.join(host(1));
+        pool.open(id);
+        hostile.push((id, 0));
+        for (id, bytes) in &mut hostile {
+            while pool.take(*id, *bytes, STEP) == InputVerdict::Granted {
+                *bytes += STEP;
+            }
+        }
+        // What the relay does every 100 ms.
+        for (id, bytes) in &mut hostile {
+            if pool.is_exceeded(*id) {
+                pool.give(*id, *bytes);
+                *bytes = 0;
+            }
+            assert!(!pool.is_exceeded(*id), "it holds nothing");
+        }
+        let sent = pool.grow(camera, MAX_FRAME);
+        assert!(sent > 450_000, "{round}: {sent}");
+        assert!(
+            !pool.is_exceeded(camera),
+            "a camera that holds its part keeps it"
+        );
+        pool.give(camera, sent);
+    }
+}
+
+#[test]
 fn a_frame_that_is_larger_than_its_senders_part_is_too_large_and_one_behind_another_waits() {
     let mut pool = pool();
     let id = pool.opened(host(1));
@@ -234,7 +273,18 @@ proptest! {
                 prop_assert!(held <= HOST_INPUT_BYTES, "{} of one host", held);
             }
         }
-        // The overhang of those that came first is over after the time for incomplete frames.
+        // Those above their part lose what they hold, and the loop takes the frames of the others.
+        for of in 0..20 {
+            let above = |(id, of_sender, ..): &&(InputId, Host, bool, usize)| {
+                *of_sender == host(of) && pool.is_exceeded(*id)
+            };
+            let above = senders.iter().filter(above).count();
+            let part = pool.part(host(of));
+            let more = |(_, of_sender, _, bytes): &&(InputId, Host, bool, usize)| {
+                *of_sender == host(of) && *bytes > part
+            };
+            prop_assert_eq!(above, senders.iter().filter(more).count());
+        }
         for (id, _, _, bytes) in &mut senders {
             pool.give(*id, *bytes);
             *bytes = 0;
