@@ -109,7 +109,7 @@ pub struct Args {
     /// proxy gives in X-Forwarded-For or Forwarded; without this flag the headers are ignored
     #[arg(long, value_name = "CIDRS", value_delimiter = ',')]
     pub http_trust_proxy: Vec<ProxyNetwork>,
-    /// Address at which others reach the HTTP server, for the pictures in webhooks and commands, as in https://cam.example
+    /// Address at which others reach the HTTP server, with its scheme: for the pictures in webhooks and commands, and for links
     #[arg(long, value_name = "URL")]
     pub http_url: Option<HttpUrl>,
     /// MQTT broker for events, pictures, state and Home Assistant's discovery, as in mqtt://USER@HOST:1883/PREFIX;

@@ -150,9 +150,9 @@ async fn next_message<T>(session: &mut Session, wanted: impl Fn(ServerMessage) -
     timeout(SOON, found).await.unwrap()
 }
 
-fn socket(url: &str) -> tungstenite::WebSocket<std::net::TcpStream> {
+fn socket(url: &str) -> tungstenite::WebSocket<TcpStream> {
     let host = url.split('/').nth(2).unwrap();
-    let stream = std::net::TcpStream::connect(host).unwrap();
+    let stream = TcpStream::connect(host).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     tungstenite::client(url, stream).unwrap().0
 }

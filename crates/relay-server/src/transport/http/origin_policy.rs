@@ -253,4 +253,6 @@ fn without_port(host: &str) -> &str {
 }
 
 #[cfg(test)]
+// The fuzz targets include this file by its path.
+#[path = "origin_policy/tests.rs"]
 mod tests;
