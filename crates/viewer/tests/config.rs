@@ -29,5 +29,5 @@ fn bash_completes_flags_their_values_and_tasks() {
 
 #[test]
 fn the_manual_page_renders_without_a_warning_and_has_what_a_user_looks_up() {
-    testkit::words::check_manual(Path::new(PROGRAM), &["[HOST[:PORT]|TICKET]"]);
+    testkit::words::check_manual(Path::new(PROGRAM), &["[HOST[:PORT]|TICKET|URL]"]);
 }
