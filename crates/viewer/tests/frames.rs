@@ -297,7 +297,7 @@ fn usage_errors_exit_with_2_and_failures_with_1() {
         (["--server", "sightline://h/c"], 2, "single quotes"),
         (["--record", "film.gif"], 2, ".mp4, .avi or .mkv"),
         (["--server", "ftp://h"], 2, "examples"),
-        (["--server", "http://h/x"], 2, "the relay is HOST[:PORT]"),
+        (["--server", "http://h/x"], 2, "has no path"),
         (["--no-such", "flag"], 2, "--no-such"),
         (["--save", "/dev/null/x"], 1, "--save /dev/null/x"),
         (["--shown", "/no/such/dir/x"], 1, "--shown /no/such/dir/x"),

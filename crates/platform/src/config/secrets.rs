@@ -102,10 +102,15 @@ fn cause_without(cause: &str, secrets: &[String]) -> String {
     }
 }
 
-/// Returns the words of a text but for a ticket's own, whatever escapes stand between them.
+/// Returns the words of a text but for a ticket's own and schemes, whatever escapes stand between them.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| !c.is_alphanumeric());
-    words.filter(|word| !matches!(*word, "" | "sightline" | "token" | "sha256"))
+    words.filter(|word| {
+        !matches!(
+            *word,
+            "" | "http" | "https" | "sightline" | "token" | "sha256"
+        )
+    })
 }
 
 #[cfg(test)]
